@@ -1,0 +1,75 @@
+"""What `decide` returns. A refusal is a value, not an error."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+DecisionName = Literal[
+    "allow", "warn", "steer", "final_answer", "clamp", "downgrade", "fallback", "dedupe", "replay"
+]
+DECISION_STRENGTH: tuple[DecisionName, ...] = (
+    "allow",
+    "warn",
+    "steer",
+    "final_answer",
+    "clamp",
+    "downgrade",
+    "fallback",
+    "dedupe",
+    "replay",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LimitFacts:
+    """The `holdfast` object of an error: which limit, how far. Money in USD, time in seconds."""
+
+    session: str
+    limit: str | None = None
+    scope: str = "session"
+    maximum: float | int | None = None
+    used: float | int | None = None
+    requested: float | int | None = None
+    resumable: bool = True
+    checkpoint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Everything the client is told when it is not served. `message` alone must suffice a human.
+
+    type: session_limit, budget_limit, session_state, invalid_request_error, upstream_error, …
+    code: one of SPEC section 5. retry_after_ms: only where waiting helps.
+    """
+
+    status: int
+    code: str
+    type: str
+    message: str
+    facts: LimitFacts | None = None
+    param: str | None = None
+    retry_after_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Admit:
+    """Go on: with this step number, this hold, and this output bound (None: as the client sent it).
+
+    hold_cost_micro_usd, hold_tokens: the worst case, reserved before sending.
+    output_allowance: tokens all choices together may produce inside the hold.
+    """
+
+    step: int
+    hold_cost_micro_usd: int
+    hold_input_tokens: int
+    output_allowance: int
+    output_bound: int | None = None
+    names: tuple[DecisionName, ...] = ("allow",)
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> DecisionName:
+        """The strongest that applied."""
+        return max(self.names, key=DECISION_STRENGTH.index)
+
+
+Decision = Admit | Refusal

@@ -1,0 +1,94 @@
+"""What every dialect offers: parse, rewrite, meter, render."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from proxy.core.decision import Refusal
+from proxy.core.request import Changes, DialectName, Request
+from proxy.core.usage import Answer, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a hostile body or stream is held to."""
+
+    json_depth: int = 128
+    sse_line_bytes: int = 8 * 1024 * 1024
+    messages: int = 100_000
+
+
+class Meter(Protocol):
+    """Reads a streamed answer as it passes. Cut at any byte, it has metered the same.
+
+    committed: the first content event has been seen (no invisible fallback is possible after it).
+    ended: the provider's own terminal event has been seen.
+    finish_seen: a finish reason has been seen: the stream may end cleanly at EOF even without the
+        terminal event (some chat providers never send [DONE]).
+    failed: message of an error event inside the stream, None if none.
+    malformed: lines that could not be read so far (one is tolerated; the stream goes on).
+    usage: the provider's own figures so far (the last ones win), None if it has sent none.
+    output_tokens_counted: estimate from what has passed (text, reasoning and arguments), never less
+        than the provider's own figure so far.
+    """
+
+    committed: bool
+    ended: bool
+    finish_seen: bool
+    failed: str | None
+    malformed: int
+    usage: Usage | None
+    output_tokens_counted: int
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Takes bytes as they came; returns those to forward now: the same, but for what was only
+        sent because we asked for usage. Never raises on bad input; never waits for more than the
+        rest of one event, and that only where usage has to be stripped."""
+
+    def close(self) -> bytes:
+        """The upstream has ended: returns bytes still held back."""
+
+    def answer(self) -> Answer:
+        """The answer as far as it has come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unstreamed:
+    """An unstreamed answer, read whole. `usage` is None where the provider sent none.
+    `malformed`: why it cannot be an answer of this dialect (empty, not JSON, no choices), or None.
+    """
+
+    answer: Answer
+    usage: Usage | None
+    output_tokens_counted: int
+    malformed: str | None = None
+
+
+class Dialect(Protocol):
+    """One wire format. All pure; `parse` refuses anything arbitrary by name."""
+
+    name: DialectName
+
+    def parse(self, body: bytes, bounds: Bounds) -> Request:
+        """Reads a request body. Raises MalformedRequest (never anything else)."""
+
+    def rewrite(self, body: bytes, request: Request, changes: Changes) -> bytes:
+        """Splices `changes` into the original bytes; the same object when nothing changes."""
+
+    def meter(self, *, strip_usage: bool, bounds: Bounds) -> Meter:
+        """A fresh meter for one stream."""
+
+    def read_answer(self, body: bytes) -> Unstreamed:
+        """Meters an unstreamed 2xx answer."""
+
+    def render_refusal(self, refusal: Refusal, request_id: str) -> bytes:
+        """The JSON body of a rejection or error, in this dialect."""
+
+    def error_frames(self, refusal: Refusal, request_id: str, *, client: str) -> bytes:
+        """What ends a stream that must not look finished: complete SSE frames, nothing after them.
+        `client` is the caller's user-agent (Codex needs its own code on responses)."""
+
+    def render_text(self, text: str, request: Request, answer_id: str, created: int) -> bytes:
+        """A normal, finished unstreamed answer that says `text` (handoff)."""
+
+    def stream_text(self, text: str, request: Request, answer_id: str, created: int) -> bytes:
+        """The same as a whole stream."""

@@ -1,0 +1,128 @@
+"""The closed union of facts. A session is an append-only log of these; its state is their fold.
+
+Every event has `at`, seconds since the epoch by the writer's clock. Frozen msgspec structs, tagged,
+so that a later version reads a log written today: fields are only ever added, with defaults.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from proxy.core.usage import Usage
+
+Outcome = Literal[
+    "answered",  # the provider's own end was seen
+    "cut",  # we cut the stream (cap, kill, deadline)
+    "client_left",  # the caller went away
+    "truncated",  # the provider broke off
+    "failed",  # the provider answered with an error that is not billed
+    "expired",  # the hold's deadline passed with nobody to settle it: the whole hold is booked
+]
+
+
+class Event(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
+    """Base of all events."""
+
+    at: float
+
+
+class SessionOpened(Event, frozen=True):
+    """The first event of a generation; everything counted starts at nought."""
+
+    generation: int = 1
+    agent: str | None = None
+    parent: str | None = None
+    source: str = "path"
+
+
+class StepReserved(Event, frozen=True):
+    """A call was admitted: its worst case is held on the session and on `accounts`.
+
+    step: the step's number; the same again when an SDK retries a call whose attempt failed.
+    retry: this attempt repeats an earlier one (it counts no new step).
+    call_id: unique in the session. owner: the process that will settle it, by `deadline` (epoch s).
+    """
+
+    call_id: str = ""
+    step: int = 0
+    retry: bool = False
+    owner: str = ""
+    deadline: float = 0.0
+    dialect: str = "chat"
+    model: str = ""
+    upstream: str = ""
+    body_digest: bytes = b""
+    hold_cost_micro_usd: int = 0
+    hold_tokens: int = 0
+    accounts: tuple[str, ...] = ()
+
+
+class StepSettled(Event, frozen=True):
+    """What the call really used. Books `cost_micro_usd` and frees the hold, once."""
+
+    call_id: str = ""
+    outcome: Outcome = "answered"
+    status: int = 200
+    usage: Usage | None = None
+    cost_micro_usd: int = 0
+    tokens: int = 0
+    overspend_micro_usd: int = 0
+    tools: tuple[str, ...] = ()
+    response_id: str | None = None
+
+
+class StepReleased(Event, frozen=True):
+    """The call was never sent: nothing can have been billed. The step is given back."""
+
+    call_id: str = ""
+    reason: str = ""
+
+
+class CallRefused(Event, frozen=True):
+    """A call was refused; for the log and the dashboard, changes no balance."""
+
+    code: str = ""
+    limit: str | None = None
+
+
+class LimitWarned(Event, frozen=True):
+    """A limit passed `warn_at`, once a generation."""
+
+    limit: str = ""
+
+
+class LimitsExtended(Event, frozen=True):
+    """A human added to limits: pairs of (limit name, amount; micro-USD for money)."""
+
+    added: tuple[tuple[str, int], ...] = ()
+
+
+class SessionPaused(Event, frozen=True):
+    """Calls are refused with session_paused until resumed."""
+
+
+class SessionResumed(Event, frozen=True):
+    """A pause ended."""
+
+
+class SessionKilled(Event, frozen=True):
+    """In-flight streams are cut and every later call of this generation is refused."""
+
+
+class SessionFinished(Event, frozen=True):
+    """The generation ended (idle); the same id may open the next one."""
+
+
+AnyEvent = (
+    SessionOpened
+    | StepReserved
+    | StepSettled
+    | StepReleased
+    | CallRefused
+    | LimitWarned
+    | LimitsExtended
+    | SessionPaused
+    | SessionResumed
+    | SessionKilled
+    | SessionFinished
+)

@@ -1,0 +1,61 @@
+"""What a call used, in one normalised record for every dialect and provider."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one call. The classes of input are disjoint; unknown is `None`, never zeros.
+
+    input_tokens: fresh input, without what was read from or written to a prompt cache.
+    cache_read_tokens, cache_write_tokens: input served from / stored into a prompt cache;
+        cache_write_1h_tokens is the part at Anthropic's one-hour rate, *not* in the former.
+    output_tokens: everything generated, reasoning included; reasoning_tokens is that part of it.
+    input_audio_tokens / output_audio_tokens: parts of input_tokens / output_tokens.
+    billed_cost_micro_usd: what the provider says it billed for this call, where it does.
+    """
+
+    input_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    input_audio_tokens: int = 0
+    output_audio_tokens: int = 0
+    billed_cost_micro_usd: int | None = None
+
+    @property
+    def total_input_tokens(self) -> int:
+        """Every input token, cached or not."""
+        return (
+            self.input_tokens
+            + self.cache_read_tokens
+            + self.cache_write_tokens
+            + self.cache_write_1h_tokens
+        )
+
+    @property
+    def total_tokens(self) -> int:
+        return self.total_input_tokens + self.output_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call that a model answer asks for. `arguments` is the text as the model wrote it."""
+
+    call_id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a model answered, as far as identity, limits and detectors need it."""
+
+    text: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    response_id: str | None = None
+    finish_reason: str | None = None
+    extra: Mapping[str, str] = field(default_factory=dict)

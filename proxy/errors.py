@@ -1,0 +1,70 @@
+"""The errors that cross modules, each naming the party at fault.
+
+A refusal by policy is not here: it is a value (`core.decision.Refusal`).
+"""
+
+from dataclasses import dataclass
+
+
+class HoldfastError(Exception):
+    """Base of every error that crosses a module; `status` and `code` are for the client."""
+
+    status = 500
+    code = "internal_error"
+
+
+@dataclass
+class MalformedRequest(HoldfastError):
+    """The client sent what cannot be served: unparsable, contradictory or out of bounds."""
+
+    message: str
+    code: str = "invalid_request"
+    status: int = 400
+    param: str | None = None
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@dataclass
+class UpstreamUnavailable(HoldfastError):
+    """The provider could not be reached or broke off before an answer.
+
+    `sent` is False only if not a byte of the request can have reached the provider, so that nothing
+    can have been billed. `kind`: connect, tls, dns, timeout, reset, malformed, truncated.
+    """
+
+    message: str
+    kind: str = "connect"
+    sent: bool = True
+    code: str = "upstream_unavailable"
+    status: int = 503
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@dataclass
+class StoreUnavailable(HoldfastError):
+    """The ledger's store did not take a write or a read."""
+
+    message: str
+    code: str = "store_unavailable"
+    status: int = 503
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@dataclass
+class SeqConflict(HoldfastError):
+    """Another writer appended to the session first: read its tail and decide again."""
+
+    actual_seq: int
+
+
+@dataclass
+class AccountExceeded(HoldfastError):
+    """A reservation would take a shared account past its maximum: decide again on its balance."""
+
+    account: str

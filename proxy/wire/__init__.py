@@ -1,0 +1,103 @@
+"""HTTP/1.1 in and out: connections, pools, time-outs, back-pressure. Knows nothing of LLMs."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+Headers = tuple[tuple[str, str], ...]
+"""Raw names and values in the order they came; values are never changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The head of a request. `target` is the raw request target (path?query) as it was sent."""
+
+    method: str
+    target: str
+    headers: Headers
+    peer: str = ""
+
+    def get(self, name: str) -> str | None:
+        """The first value of a header, by lower-case name."""
+        for key, value in self.headers:
+            if key.lower() == name:
+                return value
+        return None
+
+
+class Exchange(Protocol):
+    """One request of a client and the answer to it. The handler's task is cancelled when the client
+    leaves; `respond` or `start` may be called once in all."""
+
+    head: Head
+
+    async def read_body(self, limit_bytes: int) -> bytes:
+        """The whole body. Raises MalformedRequest (413 over the limit, 408 when it stalls)."""
+
+    def stream_body(self) -> AsyncIterator[bytes]:
+        """The body as it comes, for what is only relayed."""
+
+    async def respond(self, status: int, headers: Headers, body: bytes) -> None:
+        """A whole answer; content-length is set here."""
+
+    async def start(self, status: int, headers: Headers) -> None:
+        """Begins a streamed answer (chunked, or by the content-length given)."""
+
+    async def write(self, chunk: bytes) -> None:
+        """Sends at once; waits only while the client does not read."""
+
+    async def finish(self) -> None:
+        """Ends the answer cleanly."""
+
+    def abort(self) -> None:
+        """Cuts the connection so that the client sees the answer was not whole."""
+
+
+Handler = Callable[[Exchange], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds. head: from the request sent to the answer's head. idle: between two chunks."""
+
+    connect: float = 5.0
+    head: float = 30.0
+    idle: float = 300.0
+    total: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A request to a provider. `url` is absolute; its path and query are sent as they stand."""
+
+    method: str
+    url: str
+    headers: Headers
+    body: bytes | AsyncIterator[bytes]
+
+
+class Incoming(Protocol):
+    """A provider's answer."""
+
+    status: int
+    headers: Headers
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it arrives (still content-encoded, transfer-decoded). Raises
+        UpstreamUnavailable (kind reset, timeout, truncated) when it breaks off."""
+
+    async def read(self, limit_bytes: int) -> bytes:
+        """The whole body; raises UpstreamUnavailable like `chunks`, and when over the limit."""
+
+    def close(self) -> None:
+        """Ends the exchange now; a body not read to its end cancels the call at the provider."""
+
+
+class Upstreams(Protocol):
+    """The pool of connections to providers."""
+
+    async def send(self, request: Outgoing, timeouts: Timeouts) -> Incoming:
+        """Sends and waits for the head. Raises UpstreamUnavailable, `sent` False only if nothing
+        can have reached the provider. A cancelled call leaves no connection behind."""
+
+    async def close(self) -> None: ...
