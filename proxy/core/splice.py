@@ -1,0 +1,136 @@
+"""Changes top-level members of a JSON object in its original bytes, and leaves every other byte.
+
+Theory of operation. A top-level scan needs the end of each value. msgspec has found them all in one
+fast pass (`dict[str, Raw]`), without saying where; but in order. So the scan walks the members and
+checks that the value msgspec found stands where the walk is; only where it does not (a key given
+twice: msgspec keeps the last) is the value skipped token by token.
+
+A key can be spelled with escapes ("max\\u005ftokens"), so a search for its plain spelling proves
+its absence only where no escape can spell an ASCII letter.
+"""
+
+import re
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+import msgspec
+
+_MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_SKIPPED = re.compile(rb'(?:[^"{}\[\]]+|"[^"\\]*(?:\\.[^"\\]*)*")*', re.DOTALL)
+_SCALAR = re.compile(rb"[^\s,}\]]+")
+_SPACE = re.compile(rb"[ \t\n\r]*")
+_COLON = re.compile(rb"[ \t\n\r]*:[ \t\n\r]*")
+# \u0041 … \u007a and the underscore between them: what can spell a key of ours.
+_LETTER_ESCAPES = (b"\\u004", b"\\u005", b"\\u006", b"\\u007")
+
+
+class Member(NamedTuple):
+    """A top-level member: where its key begins, and where its value begins and ends."""
+
+    key: str
+    key_start: int
+    value_start: int
+    value_end: int
+
+
+def members(body: bytes, decoded: Mapping[str, msgspec.Raw] | None = None) -> list[Member]:
+    """The top-level members in order, repeated keys included.
+
+    body: UTF-8 JSON. decoded: its members, where the caller has them already.
+    Raises msgspec.DecodeError (or RecursionError) if it is not a JSON object.
+    """
+    values = _MEMBERS.decode(body) if decoded is None else decoded
+    found: list[Member] = []
+    at = _end(_SPACE, body, _end(_SPACE, body, 0) + 1)
+    while body[at : at + 1] == b'"':
+        key_end = _end(_STRING, body, at)
+        token = body[at:key_end]
+        key = msgspec.json.decode(token, type=str) if b"\\" in token else token[1:-1].decode()
+        start = _end(_COLON, body, key_end)
+        end = _value_end(body, start, bytes(values[key]))
+        found.append(Member(key, at, start, end))
+        at = _end(_SPACE, body, _end(_SPACE, body, end) + 1)
+    return found
+
+
+def duplicate_keys(
+    body: bytes, keys: Collection[str], decoded: Mapping[str, msgspec.Raw] | None = None
+) -> tuple[str, ...]:
+    """Those of `keys` that stand more than once at top level: two readers may see two values.
+
+    Same `body`, `decoded` and errors as `members`.
+    """
+    seen = [member.key for member in members(body, decoded)]
+    return tuple(key for key in keys if seen.count(key) > 1)
+
+
+def splice(body: bytes, changes: Mapping[str, bytes | None]) -> bytes:
+    """`body` with top-level members set to the given JSON (None: removed); new ones come last.
+
+    The same object when nothing changes. Same errors as `members`.
+    """
+    if may_contain(body, changes):
+        return _rebuild(body, members(body), changes)
+    added = b",".join(_member(key, value) for key, value in changes.items() if value is not None)
+    if not added:
+        return body
+    head = body[: body.rindex(b"}")].rstrip(b" \t\n\r")
+    return head + (b"" if head.endswith(b"{") else b",") + added + body[len(head) :]
+
+
+def may_contain(body: bytes, keys: Collection[str]) -> bool:
+    """False only if none of `keys` (ASCII) is a key anywhere in `body`, however it is spelled."""
+    if any(b'"%b"' % key.encode() in body for key in keys):
+        return True
+    return b"\\u00" in body and any(escape in body for escape in _LETTER_ESCAPES)
+
+
+def _rebuild(body: bytes, found: list[Member], changes: Mapping[str, bytes | None]) -> bytes:
+    open_end = body.index(b"{") + 1
+    head = body[: found[0].key_start if found else open_end]
+    tail = body[found[-1].value_end if found else open_end :]
+    pieces: list[bytes] = []
+    before = len(head)
+    for member in found:
+        value = changes.get(member.key, body[member.value_start : member.value_end])
+        if value is not None:
+            start = before if pieces else member.key_start
+            pieces.append(body[start : member.value_start] + value)
+        before = member.value_end
+    there = {member.key for member in found}
+    for key, value in changes.items():
+        if value is not None and key not in there:
+            pieces.append((b"," if pieces else b"") + _member(key, value))
+    result = head + b"".join(pieces) + tail
+    return body if result == body else result
+
+
+def _member(key: str, value: bytes) -> bytes:
+    return msgspec.json.encode(key) + b":" + value
+
+
+def _end(pattern: re.Pattern[bytes], body: bytes, at: int) -> int:
+    match = pattern.match(body, at)
+    return match.end() if match else at
+
+
+def _value_end(body: bytes, start: int, expected: bytes) -> int:
+    end = start + len(expected)
+    if body.startswith(expected, start) and body[end : end + 1] in b", \t\n\r}":
+        return end
+    if body[start : start + 1] == b'"':
+        return _end(_STRING, body, start)
+    if body[start : start + 1] not in (b"{", b"["):
+        return _end(_SCALAR, body, start)
+    return _container_end(body, start)
+
+
+def _container_end(body: bytes, start: int) -> int:
+    depth = 0
+    at = start
+    while True:
+        at = _end(_SKIPPED, body, at) + 1
+        depth += 1 if body[at - 1 : at] in (b"{", b"[") else -1
+        if depth == 0:
+            return at
