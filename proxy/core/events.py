@@ -57,6 +57,14 @@ class StepReserved(Event, frozen=True):
     accounts: tuple[str, ...] = ()
 
 
+class HoldExtended(Event, frozen=True):
+    """A stream has produced more than was held for it: this much is held on top."""
+
+    call_id: str = ""
+    hold_cost_micro_usd: int = 0
+    hold_tokens: int = 0
+
+
 class StepSettled(Event, frozen=True):
     """What the call really used. Books `cost_micro_usd` and frees the hold, once."""
 
@@ -116,6 +124,7 @@ class SessionFinished(Event, frozen=True):
 AnyEvent = (
     SessionOpened
     | StepReserved
+    | HoldExtended
     | StepSettled
     | StepReleased
     | CallRefused

@@ -2,9 +2,9 @@
 `policies/default.yaml`; a test holds the two together."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from typing import Literal
+from typing import Any, Literal
 
 MICRO = 1_000_000
 """Micro-USD in a USD."""
@@ -70,6 +70,9 @@ class Budget:
     scope: Scope
     window: Window
     cost_micro_usd: int
+
+
+DEFAULT_BUDGETS = (Budget("global", "1d", 100 * MICRO),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +143,8 @@ class ProfileMatch:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Overrides for calls that match. `limits` holds only the keys that the YAML names.
+    """Overrides for calls that match. `limits`: field of `Limits` → value, if the YAML names it;
+    None lifts a limit, also inside `per_tool`.
 
     May loosen only if it matches on tenant or is trusted; else each value only tightens.
     """
@@ -157,7 +161,7 @@ class Policy:
     upstreams: Mapping[str, Upstream]
     routes: tuple[Route, ...]
     limits: Limits = Limits()
-    budgets: tuple[Budget, ...] = ()
+    budgets: tuple[Budget, ...] = DEFAULT_BUDGETS
     prices: Mapping[str, PriceOverride] = field(default_factory=dict)
     rejection: Rejection = field(default_factory=Rejection)
     accounting: Accounting = Accounting()
@@ -223,4 +227,31 @@ def _matches(match: ProfileMatch, caller: Caller) -> bool:
 
 
 def _overlay(limits: Limits, profile: Profile) -> Limits:
-    raise NotImplementedError  # written with the policy slice
+    """A client chooses its agent, model and headers: what matches on those alone only tightens."""
+    may_loosen = profile.trusted or profile.match.tenant is not None
+    changes: dict[str, Any] = {}  # the loader gives each field its type
+    for name, value in profile.limits.items():
+        current = getattr(limits, name)
+        if isinstance(value, Mapping):
+            changes[name] = _overlay_counts(current, value, may_loosen)
+        else:
+            changes[name] = value if may_loosen else _tighter(current, value)
+    return replace(limits, **changes)
+
+
+def _overlay_counts(
+    counts: Mapping[str, int], over: Mapping[str, object], may_loosen: bool
+) -> Mapping[str, object]:
+    """Every glob that matches a tool counts, so a glob more is a limit more."""
+    if may_loosen:
+        merged: dict[str, object] = {**counts, **over}
+    else:
+        merged = {**counts, **{glob: _tighter(counts.get(glob), n) for glob, n in over.items()}}
+    return {glob: count for glob, count in merged.items() if count is not None}
+
+
+def _tighter(current: float | None, value: object) -> object:
+    """The smaller of two limits; None is none at all."""
+    if current is None or value is None:
+        return value if current is None else current
+    return min(current, value) if isinstance(value, int | float) else current

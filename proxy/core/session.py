@@ -29,6 +29,16 @@ class HeldCall:
     deadline: float
     accounts: tuple[str, ...]
     body_digest: bytes
+    attempts: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class FailedCall:
+    """A call whose last attempt failed. The same body again is the same step, `attempts` so far."""
+
+    body_digest: bytes
+    step: int
+    attempts: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +47,7 @@ class SessionState:
 
     steps: admitted calls, less those released. tool_calls, per_tool: what answers asked for.
     recent_costs: (at, micro-USD) settled in the last minute, for velocity.
-    failed_digests: (body digest, step) of attempts that failed: an SDK's retry is no new step.
+    failed: the newest attempts that failed: an SDK's retry of one is no new step.
     """
 
     seq: int = 0
@@ -62,8 +72,10 @@ class SessionState:
     extended: Mapping[str, int] = field(default_factory=dict)
     warned: frozenset[str] = frozenset()
     recent_costs: tuple[tuple[float, int], ...] = ()
-    failed_digests: tuple[tuple[bytes, int], ...] = ()
+    failed: tuple[FailedCall, ...] = ()
     refusals: int = 0
+    refused_code: str = ""
+    refused_at: float = 0.0
     model: str = ""
     created_at: float = 0.0
     updated_at: float = 0.0
@@ -82,6 +94,19 @@ class SessionState:
 EMPTY = SessionState()
 VELOCITY_SECONDS = 60.0
 _REMEMBERED_FAILURES = 16
+_ATTEMPTS_PER_STEP = 8
+
+
+def failed_before(state: SessionState, body_digest: bytes) -> FailedCall | None:
+    """The failed call that this body repeats, if it still counts as the same step.
+
+    Codex makes up to 6 attempts and SDKs 3; an agent that sends one failing body for ever is not
+    retrying any more, and its attempts count as steps again.
+    """
+    for failed in state.failed:
+        if failed.body_digest == body_digest and failed.attempts < _ATTEMPTS_PER_STEP:
+            return failed
+    return None
 
 
 def fold(log: Iterable[ev.AnyEvent], start: SessionState = EMPTY) -> SessionState:
@@ -101,12 +126,19 @@ def apply(  # noqa: C901 - the arms of a match over a closed union count as one
             return _opened(state, event)
         case ev.StepReserved():
             after = _reserved(state, event)
+        case ev.HoldExtended():
+            after = _hold_extended(state, event)
         case ev.StepSettled():
             after = _settled(state, event)
         case ev.StepReleased():
             after = _released(state, event)
         case ev.CallRefused():
-            after = replace(state, refusals=state.refusals + 1)
+            after = replace(
+                state,
+                refusals=state.refusals + 1,
+                refused_code=event.code,
+                refused_at=event.at,
+            )
         case ev.LimitWarned():
             after = replace(state, warned=state.warned | {event.limit})
         case ev.LimitsExtended():
@@ -140,8 +172,10 @@ def _opened(state: SessionState, event: ev.SessionOpened) -> SessionState:
     )
 
 
-def _reserved(state: SessionState, event: ev.StepReserved) -> SessionState:
-    call = HeldCall(
+def held_call(state: SessionState, event: ev.StepReserved) -> HeldCall:
+    """The hold that `event` opens on `state`."""
+    before = failed_before(state, event.body_digest) if event.retry else None
+    return HeldCall(
         step=event.step,
         retry=event.retry,
         model=event.model,
@@ -150,7 +184,12 @@ def _reserved(state: SessionState, event: ev.StepReserved) -> SessionState:
         deadline=event.deadline,
         accounts=event.accounts,
         body_digest=event.body_digest,
+        attempts=before.attempts + 1 if before else 1,
     )
+
+
+def _reserved(state: SessionState, event: ev.StepReserved) -> SessionState:
+    call = held_call(state, event)
     return replace(
         state,
         steps=state.steps if event.retry else max(state.steps, event.step),
@@ -159,7 +198,24 @@ def _reserved(state: SessionState, event: ev.StepReserved) -> SessionState:
         held={**state.held, event.call_id: call},
         held_micro_usd=state.held_micro_usd + call.cost_micro_usd,
         held_tokens=state.held_tokens + call.tokens,
-        failed_digests=tuple(p for p in state.failed_digests if p[0] != event.body_digest),
+        failed=tuple(f for f in state.failed if f.body_digest != event.body_digest),
+    )
+
+
+def _hold_extended(state: SessionState, event: ev.HoldExtended) -> SessionState:
+    call = state.held.get(event.call_id)
+    if call is None:
+        return state
+    more = replace(
+        call,
+        cost_micro_usd=call.cost_micro_usd + event.hold_cost_micro_usd,
+        tokens=call.tokens + event.hold_tokens,
+    )
+    return replace(
+        state,
+        held={**state.held, event.call_id: more},
+        held_micro_usd=state.held_micro_usd + event.hold_cost_micro_usd,
+        held_tokens=state.held_tokens + event.hold_tokens,
     )
 
 
@@ -185,9 +241,10 @@ def _settled(state: SessionState, event: ev.StepSettled) -> SessionState:
     for tool in event.tools:
         per_tool[tool] = per_tool.get(tool, 0) + 1
     recent = tuple(p for p in freed.recent_costs if p[0] > event.at - VELOCITY_SECONDS)
-    failures = freed.failed_digests
+    failed = freed.failed
     if event.outcome in ("failed", "client_left", "truncated"):
-        failures = (*failures, (call.body_digest, call.step))[-_REMEMBERED_FAILURES:]
+        again = FailedCall(call.body_digest, call.step, call.attempts)
+        failed = (*failed, again)[-_REMEMBERED_FAILURES:]
     usage = event.usage
     return replace(
         freed,
@@ -198,7 +255,7 @@ def _settled(state: SessionState, event: ev.StepSettled) -> SessionState:
         tool_calls=freed.tool_calls + len(event.tools),
         per_tool=per_tool,
         recent_costs=(*recent, (event.at, event.cost_micro_usd)),
-        failed_digests=failures,
+        failed=failed,
     )
 
 

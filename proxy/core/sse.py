@@ -52,6 +52,8 @@ class SseSplitter:
 
     def feed(self, chunk: bytes) -> list[SseEvent]:
         """The events that `chunk` completes."""
+        if chunk[:6] == b"data: " and chunk.find(b"\n") == len(chunk) - 2 and self._is_event(chunk):
+            return [SseEvent(chunk, "", chunk[6:-2])]
         buffer: bytes | bytearray = chunk
         scan = start = 0
         if self._held:
@@ -70,6 +72,14 @@ class SseSplitter:
         else:
             del self._held[:start]
         return events
+
+    def _is_event(self, line: bytes) -> bool:
+        """Most chunks are one event of one line; `line` has one LF before its last byte."""
+        whole = line[-1:] == b"\n" and b"\r" not in line and len(line) <= self._limit_bytes
+        if whole and not self._held:
+            self._at_start = False
+            return True
+        return False
 
     def close(self) -> SseEvent | None:
         """What is left when the stream ends, read as if its blank line had come, or None."""
@@ -106,8 +116,6 @@ class SseSplitter:
         if self._at_start:
             self._at_start = False
             return SseEvent(raw, *_fields(raw.removeprefix(_BOM)))
-        if raw.startswith(b"data: ") and raw.find(b"\n") == len(raw) - 2 and b"\r" not in raw:
-            return SseEvent(raw, "", raw[6:-2])
         return SseEvent(raw, *_fields(raw))
 
 

@@ -8,7 +8,7 @@ from typing import NoReturn, TypeVar
 
 import msgspec
 
-from proxy.core.canonical import depth_exceeds, digest
+from proxy.core.canonical import digest, parts_nest_deeper
 from proxy.core.dialects.base import Bounds
 from proxy.core.splice import duplicate_keys
 from proxy.errors import MalformedRequest
@@ -49,12 +49,12 @@ def read_members(body: bytes, bounds: Bounds, governed: Collection[str]) -> Memb
     try:
         if not body.isascii():
             body.decode()
-        if depth_exceeds(body, bounds.json_depth):
-            refuse(f"the body nests deeper than {bounds.json_depth} levels")
         decoded = _MEMBERS.decode(body)
         twice = duplicate_keys(body, governed, decoded)
     except (ValueError, RecursionError) as error:
         raise MalformedRequest(_unreadable(body, error)) from error
+    if parts_nest_deeper(decoded.values(), bounds.json_depth - 1):
+        refuse(f"the body nests deeper than {bounds.json_depth} levels")
     if twice:
         refuse("is given twice", twice[0])
     return decoded

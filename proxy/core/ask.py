@@ -1,0 +1,53 @@
+"""What a call asks for, as limits see it: sizes and prices, no content."""
+
+from dataclasses import dataclass
+
+from proxy.core.pricing import Price
+from proxy.core.request import DialectName
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One call before it is decided on.
+
+    input_tokens: the estimate. output_bound: the client's, for one choice; None if it set none.
+    output_maximum: what the model can produce for one choice (0: it generates nothing).
+    price: None counts tokens only. tools: names the model could ask for in its answer.
+    """
+
+    session: str
+    dialect: DialectName
+    model: str
+    input_tokens: int
+    output_bound: int | None
+    output_maximum: int
+    choices: int
+    price: Price | None
+    tools: tuple[str, ...] = ()
+    body_digest: bytes = b""
+
+    @property
+    def bound_per_choice(self) -> int:
+        """The most one choice can come to if nothing is lowered."""
+        if self.output_bound is None:
+            return self.output_maximum
+        return self.output_bound if self.output_maximum else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A shared account that the call is charged to, with what is on it, in micro-USD.
+
+    account: its id in the store. scope and window: as in the policy's `budgets`.
+    """
+
+    account: str
+    scope: str
+    window: str
+    maximum_micro_usd: int
+    spent_micro_usd: int = 0
+    held_micro_usd: int = 0
+
+    @property
+    def room_micro_usd(self) -> int:
+        return self.maximum_micro_usd - self.spent_micro_usd - self.held_micro_usd

@@ -1,0 +1,65 @@
+"""What each path under /v1 is: governed, free to relay, or billed in a way that cannot be bounded.
+
+What is not known here is refused: a new billed endpoint must not be a way around the limits.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from proxy.core.request import DialectName
+
+Kind = Literal["governed", "free", "ungoverned", "probe", "websocket", "health", "ready"]
+
+_GOVERNED: dict[str, DialectName] = {
+    "/v1/chat/completions": "chat",
+    "/v1/responses": "responses",
+    "/v1/messages": "messages",
+    "/v1/completions": "completions",
+    "/v1/embeddings": "embeddings",
+}
+_FREE_POSTS = (
+    "/v1/messages/count_tokens",
+    "/v1/responses/input_tokens",
+    "/v1/files",
+    "/v1/uploads",
+    "/v1/moderations",
+    "/v1/conversations",
+    "/v1/vector_stores",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """`dialect` is the one that errors are told in, also where nothing is governed."""
+
+    kind: Kind
+    dialect: DialectName = "chat"
+
+
+def classify(method: str, path: str, *, upgrade: str | None = None) -> Endpoint:
+    """The endpoint of a normalised path (without query). `upgrade`: the Upgrade header."""
+    dialect = _dialect_of(path)
+    if path in ("/healthz", "/readyz"):
+        return Endpoint("health" if path == "/healthz" else "ready")
+    if upgrade is not None and upgrade.lower() == "websocket":
+        return Endpoint("websocket", dialect)
+    if method == "POST" and path in _GOVERNED:
+        return Endpoint("governed", _GOVERNED[path])
+    if method in ("HEAD", "GET") and path in ("/", "/v1"):
+        return Endpoint("probe", dialect)
+    if method in ("GET", "HEAD", "DELETE", "OPTIONS") or _is_free_post(path):
+        return Endpoint("free", dialect)
+    return Endpoint("ungoverned", dialect)
+
+
+def _is_free_post(path: str) -> bool:
+    if path.startswith("/v1/responses/") and path.endswith("/cancel"):
+        return True
+    return any(path == free or path.startswith(free + "/") for free in _FREE_POSTS)
+
+
+def _dialect_of(path: str) -> DialectName:
+    for prefix, dialect in _GOVERNED.items():
+        if path == prefix or path.startswith(prefix + "/"):
+            return dialect
+    return "chat"

@@ -1,0 +1,178 @@
+"""`decide`: whether a call goes on, with what hold and what bound. Pure; a refusal is a value."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from proxy.core.ask import Account, Ask
+from proxy.core.decision import Admit, Decision, DecisionName, LimitFacts, Refusal
+from proxy.core.limits import cost, tokens
+from proxy.core.limits.base import Breach
+from proxy.core.limits.registry import GATES, shares
+from proxy.core.limits.rooms import Room
+from proxy.core.policy import Limits
+from proxy.core.pricing import affordable_output_tokens, hold_cost
+from proxy.core.session import SessionState, failed_before
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a call is held to, resolved from the policy for this caller."""
+
+    limits: Limits
+    min_output_tokens: int = 256
+    refusal_status: int = 422
+
+
+def decide(
+    rules: Rules, state: SessionState, ask: Ask, accounts: tuple[Account, ...], now: float
+) -> Decision:
+    """Admit or refuse one call on this state. `now` in epoch seconds; no side effect."""
+    if (closed := refuse_closed(rules, state, ask.session)) is not None:
+        return closed
+    for gate in GATES:
+        if (breach := gate.check(rules.limits, state, ask, now)) is not None:
+            return _refuse(rules, state, ask.session, breach)
+    return _fit(rules, state, ask, accounts, now)
+
+
+def refuse_closed(rules: Rules, state: SessionState, session: str) -> Refusal | None:
+    """Why nothing at all is served to this session: killed or paused."""
+    if state.killed:
+        message = f"Session {session} was killed. Start a new session to go on."
+        code, resumable = "session_killed", False
+    elif state.paused:
+        message = f"Session {session} is paused. To go on: holdfast sessions resume {session}."
+        code, resumable = "session_paused", True
+    else:
+        return None
+    facts = LimitFacts(session=session, resumable=resumable, checkpoint=_checkpoint(session, state))
+    return Refusal(rules.refusal_status, code, "session_state", message, facts)
+
+
+def refuse_spent(rules: Rules, state: SessionState, ask: Ask, now: float) -> Refusal | None:
+    """Why an endpoint that costs nothing is refused too: closed, or a limit already used up."""
+    if (closed := refuse_closed(rules, state, ask.session)) is not None:
+        return closed
+    rooms = (*cost.rooms(rules.limits, state, ask, (), now), tokens.room(rules.limits, state, ask))
+    for room in rooms:
+        if room is not None and room.left <= 0:
+            return _refuse(rules, state, ask.session, room.breach(0))
+    return None
+
+
+def remaining_micro_usd(limits: Limits, state: SessionState) -> int | None:
+    """What the session may still spend, holds taken off; None where it has no such limit."""
+    if limits.cost_micro_usd is None:
+        return None
+    most = limits.cost_micro_usd + state.extended.get(cost.COST, 0)
+    return max(0, most - state.cost_micro_usd - state.held_micro_usd)
+
+
+def fits_more(
+    rules: Rules,
+    state: SessionState,
+    ask: Ask,
+    accounts: tuple[Account, ...],
+    held_output: int,
+    more_output: int,
+    now: float,
+) -> int | None:
+    """The micro-USD it takes to hold `more_output` tokens for a call that holds `held_output`;
+    None where some room is too small for it or the session is closed."""
+    if state.killed:
+        return None
+    before = hold_cost(ask.price, ask.input_tokens, held_output) if ask.price else 0
+    whole = hold_cost(ask.price, ask.input_tokens, held_output + more_output) if ask.price else 0
+    for room in _rooms(rules.limits, state, ask, accounts, now):
+        needed = more_output if room.unit == "tokens" else whole - before
+        if room.left < (whole if room.per_call else needed):
+            return None
+    return whole - before
+
+
+def _fit(
+    rules: Rules, state: SessionState, ask: Ask, accounts: tuple[Account, ...], now: float
+) -> Decision:
+    """Bounds the output by the smallest room; refuses where that leaves too little."""
+    asked = ask.bound_per_choice
+    least = min(rules.min_output_tokens, asked)
+    allowed = asked
+    for room in _rooms(rules.limits, state, ask, accounts, now):
+        fits = _fitting_output(ask, room)
+        if fits < least:
+            breach = room.breach(_needed(ask, room, least * ask.choices))
+            return _refuse(rules, state, ask.session, breach)
+        allowed = min(allowed, fits)
+    return _admit(rules, state, ask, allowed, now)
+
+
+def _admit(rules: Rules, state: SessionState, ask: Ask, allowed: int, now: float) -> Admit:
+    used = shares(rules.limits, state, now)
+    warnings = tuple(name for name, share in used.items() if share >= rules.limits.warn_at)
+    clamped = allowed < ask.bound_per_choice
+    names: list[DecisionName] = ["allow"]
+    names += ["warn"] if warnings else []
+    names += ["clamp"] if clamped else []
+    output = allowed * ask.choices
+    return Admit(
+        step=_step(state, ask),
+        hold_cost_micro_usd=hold_cost(ask.price, ask.input_tokens, output) if ask.price else 0,
+        hold_input_tokens=ask.input_tokens,
+        output_allowance=output,
+        output_bound=allowed if clamped else None,
+        names=tuple(names),
+        warnings=warnings,
+    )
+
+
+def _rooms(
+    limits: Limits, state: SessionState, ask: Ask, accounts: tuple[Account, ...], now: float
+) -> Iterator[Room]:
+    if ask.price is not None:
+        yield from cost.rooms(limits, state, ask, accounts, now)
+    if (room := tokens.room(limits, state, ask)) is not None:
+        yield room
+
+
+def _fitting_output(ask: Ask, room: Room) -> int:
+    """Output tokens of one choice that the room takes; -1 if not even the input fits."""
+    if room.unit == "tokens" or ask.price is None:
+        return max(-1, (room.left - ask.input_tokens) // ask.choices)
+    return max(-1, affordable_output_tokens(ask.price, ask.input_tokens, room.left) // ask.choices)
+
+
+def _needed(ask: Ask, room: Room, output: int) -> int:
+    if room.unit == "tokens" or ask.price is None:
+        return ask.input_tokens + output
+    return hold_cost(ask.price, ask.input_tokens, output)
+
+
+def _step(state: SessionState, ask: Ask) -> int:
+    """The next number, or the old one where an SDK sends a failed call again."""
+    failed = failed_before(state, ask.body_digest)
+    return failed.step if failed else state.steps + 1
+
+
+def _checkpoint(session: str, state: SessionState) -> str:
+    return f"{session}@{state.steps}"
+
+
+def _refuse(rules: Rules, state: SessionState, session: str, breach: Breach) -> Refusal:
+    shared = breach.limit.startswith("budgets.")
+    facts = LimitFacts(
+        session=session,
+        limit=breach.limit,
+        scope=breach.limit.split(".")[1] if shared else "session",
+        maximum=breach.maximum,
+        used=breach.used,
+        requested=breach.requested,
+        checkpoint=_checkpoint(session, state),
+    )
+    return Refusal(
+        status=breach.status or rules.refusal_status,
+        code=breach.code,
+        type="shared_budget" if shared else "session_limit",
+        message=breach.message,
+        facts=facts,
+        retry_after_ms=breach.retry_after_ms,
+    )

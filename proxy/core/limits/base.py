@@ -1,0 +1,65 @@
+"""What a limit is: a gate that a call passes or not, and how near the session is to it."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from proxy.core.ask import Ask
+from proxy.core.policy import MICRO, Limits
+from proxy.core.session import SessionState
+
+Number = int | float
+
+
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """A limit that this call would pass. Money is in USD here, as a client reads it."""
+
+    code: str
+    limit: str
+    maximum: Number
+    used: Number
+    requested: Number
+    message: str
+    status: int | None = None
+    retry_after_ms: int | None = None
+
+
+class Limit(Protocol):
+    """One limit. `name` is its YAML key, and what `extend` calls it."""
+
+    name: str
+
+    def check(self, limits: Limits, state: SessionState, ask: Ask, now: float) -> Breach | None:
+        """Why this call may not go on, or None."""
+
+    def share(self, limits: Limits, state: SessionState, now: float) -> float:
+        """How much of it is used, 0 to 1 and more; 0 where it is not set."""
+
+
+def maximum(limit: int | None, state: SessionState, name: str) -> int | None:
+    """A limit with what a human has added to it."""
+    return None if limit is None else limit + state.extended.get(name, 0)
+
+
+def share_of(used: Number, limit: int | None) -> float:
+    """used / limit; 0 where there is no limit, 1 where the limit is nought."""
+    if limit is None:
+        return 0.0
+    return used / limit if limit > 0 else 1.0
+
+
+def usd(micro_usd: int) -> float:
+    """Micro-USD as USD, for facts."""
+    return micro_usd / MICRO
+
+
+def money(micro_usd: int) -> str:
+    """Micro-USD as a human reads it: cents, or as many places as a small amount needs."""
+    amount = micro_usd / MICRO
+    return f"${amount:.2f}" if micro_usd % 10_000 == 0 else f"${amount:.6f}".rstrip("0")
+
+
+def how_to_extend(session: str, name: str, amount: str) -> str:
+    """The sentence that tells a human the way on."""
+    flag = name.replace("_", "-")
+    return f"To go on: holdfast sessions extend {session} --{flag} {amount}."

@@ -1,0 +1,24 @@
+"""A room: what is left of something that a call takes a variable amount of (money, tokens).
+
+A gate says yes or no; a room says how much. The smallest room bounds the call's output.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from proxy.core.limits.base import Breach
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What is left, in `unit` (may be negative), and what to say when it is too little.
+
+    breach: takes the amount that the call needs at the least, in the same unit. per_call: the room
+    is for one call alone, so what the call holds already counts in it when it wants more.
+    """
+
+    left: int
+    unit: Literal["micro_usd", "tokens"]
+    breach: Callable[[int], Breach]
+    per_call: bool = False

@@ -1,0 +1,34 @@
+"""limits.tokens: input and output tokens of one session; a room, like money (see rooms.py)."""
+
+from proxy.core.ask import Ask
+from proxy.core.limits.base import Breach, how_to_extend, maximum, share_of
+from proxy.core.limits.rooms import Room
+from proxy.core.policy import Limits
+from proxy.core.session import SessionState
+
+NAME = "tokens"
+
+
+def room(limits: Limits, state: SessionState, ask: Ask) -> Room | None:
+    """How many tokens the session has left, this call's input not yet taken off."""
+    most = maximum(limits.tokens, state, NAME)
+    if most is None:
+        return None
+    used = state.tokens + state.held_tokens
+
+    def breach(requested: int) -> Breach:
+        return Breach(
+            code="token_limit_exceeded",
+            limit=NAME,
+            maximum=most,
+            used=used,
+            requested=requested,
+            message=f"Session {ask.session} has used {used} of {most} tokens, and this call needs "
+            f"{requested}. " + how_to_extend(ask.session, NAME, "100000"),
+        )
+
+    return Room(left=most - used, unit="tokens", breach=breach)
+
+
+def share(limits: Limits, state: SessionState) -> float:
+    return share_of(state.tokens + state.held_tokens, maximum(limits.tokens, state, NAME))

@@ -1,0 +1,43 @@
+"""Calendar windows in UTC, for budgets that many sessions share."""
+
+from datetime import UTC, datetime
+
+from proxy.core.ask import Account
+from proxy.core.policy import Budget, Window
+from proxy.core.session import SessionKey
+
+_SECONDS = {"1h": 3_600, "1d": 86_400}
+
+
+def window_name(window: Window, now: float) -> str:
+    """The window that `now` (epoch seconds) lies in: equal names, same window."""
+    if window in _SECONDS:
+        return str(int(now // _SECONDS[window]))
+    date = datetime.fromtimestamp(now, tz=UTC)
+    if window == "1w":
+        year, week, _ = date.isocalendar()
+        return f"{year}w{week:02d}"
+    return f"{date.year}-{date.month:02d}"
+
+
+def accounts_for(
+    budgets: tuple[Budget, ...], key: SessionKey, agent: str | None, now: float
+) -> tuple[Account, ...]:
+    """The shared accounts that a call is charged to now, with nothing on them yet.
+
+    An agent's account lies inside its tenant: tenants may name their agents alike. Calls that name
+    no agent share one account, so that leaving the name out escapes no budget.
+    """
+    accounts = []
+    for budget in budgets:
+        who = {"tenant": key.tenant, "agent": f"{key.tenant}/{agent or '-'}", "global": "-"}
+        accounts.append(
+            Account(
+                account=f"{budget.scope}:{who[budget.scope]}:{budget.window}:"
+                f"{window_name(budget.window, now)}",
+                scope=budget.scope,
+                window=budget.window,
+                maximum_micro_usd=budget.cost_micro_usd,
+            )
+        )
+    return tuple(accounts)

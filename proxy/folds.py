@@ -1,0 +1,157 @@
+"""The cache of folded sessions and of shared balances, kept one step ahead of the store.
+
+What was submitted is applied at once, in the order of submission, which is the order in which the
+store writes. When the store answers with another seq than was foreseen, or refuses, the fold is
+dropped and the next reader folds the log anew.
+"""
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+
+from cachetools import LRUCache
+
+from proxy.core.ask import Account
+from proxy.core.session import EMPTY, SessionKey, SessionState, fold
+from proxy.errors import HoldfastError
+from proxy.stores import Append, Balance, Charge, SessionHead, Store
+
+
+@dataclass(slots=True, eq=False)
+class Fold:
+    """A session's state with everything submitted so far. `pending`: appends not answered yet."""
+
+    key: SessionKey
+    state: SessionState
+    pending: int = 0
+    stale: bool = False
+
+
+class Folds:
+    """At most `capacity` sessions; those in use are never dropped."""
+
+    def __init__(self, store: Store, capacity: int) -> None:
+        self._store = store
+        self._capacity = capacity
+        self._folds: OrderedDict[SessionKey, Fold] = OrderedDict()
+        self._loading: dict[SessionKey, asyncio.Future[None]] = {}
+        self._balances: LRUCache[str, Balance] = LRUCache(capacity)
+        self._writes: set[asyncio.Task[None]] = set()
+
+    async def load(self, key: SessionKey, *, fresh: bool = False) -> Fold:
+        """The session's fold, read from the store if not at hand; many callers read it once."""
+        while True:
+            known = self._folds.get(key)
+            if known is not None and not known.stale and not (fresh and known.pending == 0):
+                self._folds.move_to_end(key)
+                return known
+            if (running := self._loading.get(key)) is None:
+                return await self._read(key)
+            await asyncio.shield(running)
+            fresh = False
+
+    async def _read(self, key: SessionKey) -> Fold:
+        done = self._loading[key] = asyncio.get_running_loop().create_future()
+        try:
+            stored = await self._store.read(key)
+            fold_ = Fold(key, fold((s.event for s in stored), start=EMPTY))
+            if stored:
+                fold_.state = replace(fold_.state, seq=stored[-1].seq)
+            self._folds[key] = fold_
+            self._evict()
+            return fold_
+        finally:
+            del self._loading[key]
+            done.set_result(None)
+
+    async def with_balances(
+        self, accounts: tuple[Account, ...], *, fresh: bool
+    ) -> tuple[Account, ...]:
+        """The accounts with what is on them; from the store where `fresh` or not at hand."""
+        wanted = [a.account for a in accounts if fresh or a.account not in self._balances]
+        if wanted:
+            self._balances.update(await self._store.balances(wanted))
+        return tuple(self._filled(a) for a in accounts)
+
+    def _filled(self, account: Account) -> Account:
+        balance = self._balances.get(account.account, Balance())
+        return replace(
+            account,
+            spent_micro_usd=balance.spent_micro_usd,
+            held_micro_usd=balance.held_micro_usd,
+        )
+
+    async def append(self, fold_: Fold, append: Append) -> SessionState:
+        """Submits; the fold has it from this moment on. Returns the state right after it."""
+        after = fold(append.events, start=fold_.state)
+        fold_.state = after
+        fold_.pending += 1
+        self._move(append.charges, 1)
+        write = asyncio.get_running_loop().create_task(  # kept by the shield and by `_writes`
+            self._write(fold_, replace(append, head=_head(after)), after.seq)
+        )
+        self._writes.add(write)
+        write.add_done_callback(self._writes.discard)
+        await asyncio.shield(write)
+        return after
+
+    async def _write(self, fold_: Fold, append: Append, foreseen_seq: int) -> None:
+        try:
+            appended = await self._store.append(append)
+            if appended.repeated or appended.seq != foreseen_seq:
+                fold_.stale = True
+        except HoldfastError:
+            fold_.stale = True
+            self._move(append.charges, -1)
+            raise
+        finally:
+            fold_.pending -= 1
+
+    async def settled(self) -> None:
+        """Waits until every append that was submitted has been answered."""
+        while self._writes:
+            await asyncio.gather(*self._writes, return_exceptions=True)
+
+    def _move(self, charges: tuple[Charge, ...], sign: int) -> None:
+        for charge in charges:
+            old = self._balances.get(charge.account, Balance())
+            self._balances[charge.account] = Balance(
+                spent_micro_usd=old.spent_micro_usd + sign * charge.spent_micro_usd,
+                held_micro_usd=old.held_micro_usd + sign * charge.held_micro_usd,
+            )
+
+    def idle(self, before: float) -> tuple[SessionKey, ...]:
+        """Sessions at hand, last used before then, with nothing under way and not finished."""
+        return tuple(
+            f.key
+            for f in self._folds.values()
+            if f.state.seq
+            and f.state.updated_at < before
+            and not (f.state.finished or f.state.held or f.pending)
+        )
+
+    def _evict(self) -> None:
+        excess = len(self._folds) - self._capacity
+        if excess <= 0:
+            return
+        for key, fold_ in list(self._folds.items()):
+            if excess <= 0:
+                return
+            if not fold_.pending and not fold_.state.held:
+                del self._folds[key]
+                excess -= 1
+
+
+def _head(state: SessionState) -> SessionHead:
+    return SessionHead(
+        state=state.status,
+        agent=state.agent,
+        parent=state.parent,
+        generation=state.generation,
+        steps=state.steps,
+        tokens=state.tokens,
+        cost_micro_usd=state.cost_micro_usd,
+        held_micro_usd=state.held_micro_usd,
+        created_at=state.created_at,
+        updated_at=state.updated_at,
+    )

@@ -1,0 +1,420 @@
+"""The ledger on a real (memory) store: reserve, extend, settle, release, and what interrupts them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from proxy.core import events as ev
+from proxy.core.ask import Ask
+from proxy.core.decision import Refusal
+from proxy.core.engine import Rules
+from proxy.core.policy import Budget, Limits
+from proxy.core.pricing import Price, Rates
+from proxy.core.session import SessionKey, fold
+from proxy.ledger import Ledger
+from proxy.reservation import Admitted, Reservation, Settlement
+from proxy.stores import Append, Appended, Store
+from proxy.stores.memory import MemoryStore
+from proxy.sweeper import Sweeper
+from proxy.tasks import Tasks
+from tests.fakes import FakeClock
+
+PICO = 1_000_000
+PRICE = Price(Rates(PICO, PICO, PICO, PICO, PICO, PICO, PICO, PICO), source="policy")
+KEY = SessionKey("t", "s1")
+ASK = Ask("s1", "chat", "m", 10, 90, 1000, 1, PRICE)
+"""Holds 100 micro-USD."""
+UNLIMITED = Limits(
+    steps=None, cost_micro_usd=None, tokens=None, duration_seconds=None, parallel=None
+)
+
+
+def wants(
+    call_id: str,
+    *,
+    key: SessionKey = KEY,
+    cost: int | None = 1000,
+    budgets: tuple[Budget, ...] = (),
+    ask: Ask = ASK,
+    minimum: int = 50,
+) -> Reservation:
+    return Reservation(
+        key=key,
+        call_id=call_id,
+        ask=ask,
+        rules=Rules(replace(UNLIMITED, cost_micro_usd=cost), min_output_tokens=minimum),
+        budgets=budgets,
+        agent=None,
+        parent=None,
+        source="path",
+        upstream="openai",
+        deadline_seconds=600,
+        idle_seconds=3600,
+    )
+
+
+def used(cost: int, outcome: ev.Outcome = "answered") -> Settlement:
+    return Settlement(outcome, 200, cost, None, cost)
+
+
+class Bench:
+    """A ledger with everything around it."""
+
+    def __init__(self, store: Store | None = None) -> None:
+        self.clock = FakeClock()
+        self.store = store or MemoryStore()
+        self.tasks = Tasks()
+        self.seen: list[ev.AnyEvent] = []
+        self.ledger = self.another("me")
+        self.sweeper = Sweeper(self.ledger, self.store, self.clock, lambda: 3600)
+
+    def another(self, owner: str) -> Ledger:
+        """A second process on the same store."""
+        return Ledger(
+            self.store,
+            self.clock,
+            owner,
+            self.tasks,
+            observers=[lambda _key, event, _state: self.seen.append(event)],
+        )
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    bench = Bench()
+    await bench.store.open()
+    yield bench
+    await bench.tasks.settle()
+    await bench.store.close()
+
+
+async def test_a_call_is_held_then_booked(bench: Bench) -> None:
+    admitted = await bench.ledger.reserve(wants("a"))
+    assert isinstance(admitted, Admitted)
+    assert admitted.state.held_micro_usd == 100
+
+    state = await bench.ledger.settle(KEY, "a", used(40))
+
+    assert (state.cost_micro_usd, state.held_micro_usd, state.steps) == (40, 0, 1)
+
+
+async def test_the_log_folds_to_the_state_at_hand(bench: Bench) -> None:
+    """The cache must say what the log says."""
+    await bench.ledger.reserve(wants("a"))
+    await bench.ledger.settle(KEY, "a", used(40))
+    await bench.ledger.reserve(wants("b"))
+
+    stored = await bench.store.read(KEY)
+
+    assert fold(s.event for s in stored) == await bench.ledger.state(KEY)
+
+
+async def test_concurrent_calls_never_pass_the_budget_together(bench: Bench) -> None:
+    """The defect of the field: 30 calls against a cap for a few, all let through."""
+    outcomes = await asyncio.gather(
+        *(bench.ledger.reserve(wants(f"c{i}", cost=500, minimum=90)) for i in range(30))
+    )
+
+    admitted = [o for o in outcomes if isinstance(o, Admitted)]
+    assert len(admitted) == 5
+    assert sorted(o.admit.step for o in admitted) == [1, 2, 3, 4, 5]
+
+
+async def test_two_processes_on_one_store_never_pass_the_budget_together(bench: Bench) -> None:
+    """No lock is shared; the store's check and deciding again are what keeps the promise."""
+    other = bench.another("other")
+    outcomes = await asyncio.gather(
+        *(
+            ledger.reserve(wants(f"{name}{i}", cost=500, minimum=90))
+            for i in range(10)
+            for name, ledger in (("a", bench.ledger), ("b", other))
+        )
+    )
+
+    assert sum(isinstance(o, Admitted) for o in outcomes) == 5
+    state = fold(s.event for s in await bench.store.read(KEY))
+    assert state.held_micro_usd == 500
+    assert len({o.admit.step for o in outcomes if isinstance(o, Admitted)}) == 5
+
+
+async def test_a_shared_budget_bounds_sessions_of_two_processes(bench: Bench) -> None:
+    other = bench.another("other")
+    budgets = (Budget("global", "1d", 500),)
+    outcomes = await asyncio.gather(
+        *(
+            ledger.reserve(
+                wants(f"{i}", key=SessionKey("t", f"s{i}{n}"), budgets=budgets, minimum=90)
+            )
+            for i in range(10)
+            for n, ledger in enumerate((bench.ledger, other))
+        )
+    )
+
+    assert sum(isinstance(o, Admitted) for o in outcomes) == 5
+
+
+async def test_what_another_process_frees_is_seen_before_refusing(bench: Bench) -> None:
+    """A stale balance must not refuse a call that fits."""
+    other = bench.another("other")
+    budgets = (Budget("tenant", "1h", 100),)
+    second = SessionKey("t", "s2")
+    await bench.ledger.reserve(wants("a", budgets=budgets, minimum=90))
+    assert isinstance(
+        await other.reserve(wants("b", key=second, budgets=budgets, minimum=90)), Refusal
+    )
+
+    await bench.ledger.release(KEY, "a", "unsent")
+
+    outcome = await other.reserve(wants("c", key=second, budgets=budgets, minimum=90))
+    assert isinstance(outcome, Admitted)
+
+
+async def test_a_hold_grows_only_while_there_is_room(bench: Bench) -> None:
+    await bench.ledger.reserve(wants("a", cost=300))
+
+    assert await bench.ledger.extend("a", 150) == 150
+    assert await bench.ledger.extend("a", 51) is None
+    assert (await bench.ledger.state(KEY)).held_micro_usd == 250
+    state = await bench.ledger.settle(KEY, "a", used(240))
+    assert (state.cost_micro_usd, state.held_micro_usd) == (240, 0)
+
+
+async def test_a_grown_hold_is_freed_on_its_shared_account_too(bench: Bench) -> None:
+    budgets = (Budget("global", "1d", 400),)
+    await bench.ledger.reserve(wants("a", budgets=budgets))
+    assert await bench.ledger.extend("a", 300) == 300
+    assert await bench.ledger.extend("a", 1) is None
+
+    await bench.ledger.settle(KEY, "a", used(10))
+
+    reserved = next(e for e in bench.seen if isinstance(e, ev.StepReserved))
+    balance = (await bench.store.balances(reserved.accounts))[reserved.accounts[0]]
+    assert (balance.spent_micro_usd, balance.held_micro_usd) == (10, 0)
+
+
+async def test_a_released_call_leaves_nothing_behind(bench: Bench) -> None:
+    await bench.ledger.reserve(wants("a", budgets=(Budget("global", "1d", 1000),)))
+    state = await bench.ledger.release(KEY, "a", "unsent")
+
+    assert (state.steps, state.held_micro_usd, state.cost_micro_usd) == (0, 0, 0)
+    assert await bench.store.open_holds() == []
+    assert bench.ledger.running == 0
+
+
+async def test_settling_twice_books_once(bench: Bench) -> None:
+    budgets = (Budget("global", "1d", 1000),)
+    await bench.ledger.reserve(wants("a", budgets=budgets))
+    await bench.ledger.settle(KEY, "a", used(40))
+    await bench.ledger.settle(KEY, "a", used(40))
+
+    assert (await bench.another("later").state(KEY)).cost_micro_usd == 40
+    reserved = next(e for e in bench.seen if isinstance(e, ev.StepReserved))
+    assert (await bench.store.balances(reserved.accounts))[
+        reserved.accounts[0]
+    ].spent_micro_usd == 40
+
+
+class SlowStore(MemoryStore):
+    """A store that answers an append only when it is let to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = asyncio.Event()
+        self.queue = asyncio.Lock()
+
+    async def append(self, append: Append) -> Appended:
+        async with self.queue:
+            await self.gate.wait()
+            return await super().append(append)
+
+
+async def test_a_client_that_leaves_while_its_hold_is_written_leaves_no_hold() -> None:
+    """The write cannot be recalled, so it is undone."""
+    store = SlowStore()
+    bench = Bench(store)
+    await store.open()
+    call = asyncio.ensure_future(bench.ledger.reserve(wants("a")))
+    while not bench.ledger.running:
+        await asyncio.wait([call], timeout=0)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+
+    store.gate.set()
+    await bench.tasks.settle()
+
+    assert await store.open_holds() == []
+    assert (await bench.ledger.state(KEY)).steps == 0
+    await store.close()
+
+
+async def test_a_hold_that_nobody_settles_is_booked_whole_at_its_deadline(bench: Bench) -> None:
+    """A crash: the provider may have billed all of it."""
+    await bench.another("dead").reserve(wants("a"))
+    bench.clock.advance(599)
+    assert await bench.sweeper.sweep() == 0
+
+    bench.clock.advance(2)
+    assert await bench.sweeper.sweep() == 1
+
+    state = await bench.ledger.state(KEY)
+    assert (state.cost_micro_usd, state.held_micro_usd) == (100, 0)
+
+
+async def test_a_clock_that_jumps_ahead_expires_no_call_that_still_runs(bench: Bench) -> None:
+    await bench.ledger.reserve(wants("a"))
+    bench.clock.jump(86_400)
+
+    assert await bench.sweeper.sweep() == 0
+    assert (await bench.ledger.settle(KEY, "a", used(7))).cost_micro_usd == 7
+
+
+async def test_an_idle_session_is_finished_and_its_id_begins_anew(bench: Bench) -> None:
+    """A base URL fixed in a Deployment must not run dry."""
+    await bench.ledger.reserve(wants("a"))
+    await bench.ledger.settle(KEY, "a", used(1000))
+    assert isinstance(await bench.ledger.reserve(wants("b")), Refusal)
+    bench.clock.advance(3601)
+    assert await bench.sweeper.sweep() == 1
+    assert (await bench.ledger.state(KEY)).status == "finished"
+
+    again = await bench.ledger.reserve(wants("c"))
+
+    assert isinstance(again, Admitted)
+    assert (again.state.generation, again.admit.step) == (2, 1)
+
+
+async def test_an_idle_session_begins_anew_without_the_sweep(bench: Bench) -> None:
+    await bench.ledger.reserve(wants("a"))
+    await bench.ledger.settle(KEY, "a", used(1000))
+    bench.clock.advance(3601)
+
+    again = await bench.another("restarted").reserve(wants("b"))
+
+    assert isinstance(again, Admitted)
+    assert again.state.generation == 2
+
+
+async def test_the_same_refusal_is_written_once_a_minute(bench: Bench) -> None:
+    """A client that hammers on a closed door must not fill the disk."""
+    await bench.ledger.reserve(wants("a", cost=100, minimum=90))
+    for i in range(5):
+        await bench.ledger.reserve(wants(f"b{i}", cost=100, minimum=90))
+    bench.clock.advance(61)
+    await bench.ledger.reserve(wants("c", cost=100, minimum=90))
+
+    assert sum(isinstance(e, ev.CallRefused) for e in bench.seen) == 2
+
+
+async def test_a_warning_is_written_once(bench: Bench) -> None:
+    for call in "abc":
+        await bench.ledger.reserve(wants(call, cost=1000))
+        await bench.ledger.settle(KEY, call, used(300 if call != "c" else 0))
+    await bench.ledger.reserve(wants("d", cost=700))
+    await bench.ledger.settle(KEY, "d", used(0))
+    await bench.ledger.reserve(wants("e", cost=700))
+
+    assert sum(isinstance(e, ev.LimitWarned) for e in bench.seen) == 1
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """Random lives of calls in two processes on one store, against two budgets at once."""
+
+    budget = 1_000
+    shared = 1_500
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.bench = self.loop.run_until_complete(self._build())
+        self.ledgers = [self.bench.ledger, self.bench.another("other")]
+        self.open: list[tuple[int, SessionKey, str, int]] = []
+        self.count = 0
+
+    async def _build(self) -> Bench:
+        bench = Bench()
+        await bench.store.open()
+        return bench
+
+    def teardown(self) -> None:
+        self.loop.run_until_complete(self.bench.tasks.settle())
+        self.loop.close()
+
+    @rule(
+        who=st.integers(0, 1),
+        session=st.sampled_from(["x", "y"]),
+        bound=st.integers(1, 400),
+        input_tokens=st.integers(0, 50),
+    )
+    def reserve(self, who: int, session: str, bound: int, input_tokens: int) -> None:
+        self.count += 1
+        key = SessionKey("t", session)
+        ask = replace(ASK, output_bound=bound, input_tokens=input_tokens)
+        want = wants(
+            f"c{self.count}",
+            key=key,
+            cost=self.budget,
+            budgets=(Budget("tenant", "1d", self.shared),),
+            ask=ask,
+        )
+        outcome = self.loop.run_until_complete(self.ledgers[who].reserve(want))
+        if isinstance(outcome, Admitted):
+            cost = outcome.admit.hold_cost_micro_usd
+            self.open.append((who, key, want.call_id, cost))
+
+    @precondition(lambda self: self.open)
+    @rule(data=st.data())
+    def extend(self, data: st.DataObject) -> None:
+        at = data.draw(st.integers(0, len(self.open) - 1))
+        who, key, call, cost = self.open[at]
+        more = self.loop.run_until_complete(
+            self.ledgers[who].extend(call, data.draw(st.integers(1, 300)))
+        )
+        self.open[at] = (who, key, call, cost + (more or 0))
+
+    @precondition(lambda self: self.open)
+    @rule(data=st.data())
+    def settle(self, data: st.DataObject) -> None:
+        who, key, call, cost = self.open.pop(data.draw(st.integers(0, len(self.open) - 1)))
+        booked = used(data.draw(st.integers(0, cost)))
+        for _ in range(data.draw(st.integers(1, 2))):
+            self.loop.run_until_complete(self.ledgers[who].settle(key, call, booked))
+
+    @precondition(lambda self: self.open)
+    @rule(data=st.data())
+    def release(self, data: st.DataObject) -> None:
+        who, key, call, _ = self.open.pop(data.draw(st.integers(0, len(self.open) - 1)))
+        self.loop.run_until_complete(self.ledgers[who].release(key, call, "unsent"))
+
+    @precondition(lambda self: self.open)
+    @rule()
+    def crash(self) -> None:
+        """The second process dies; its holds are booked whole at their deadline."""
+        self.ledgers[1] = self.bench.another("reborn")
+        self.open = [o for o in self.open if o[0] == 0]
+        self.bench.clock.advance(601)
+        self.loop.run_until_complete(self.bench.sweeper.sweep())
+
+    @invariant()
+    def no_budget_is_passed(self) -> None:
+        total = 0
+        for name in "xy":
+            stored = self.loop.run_until_complete(self.bench.store.read(SessionKey("t", name)))
+            state = fold(s.event for s in stored)
+            assert state.cost_micro_usd + state.held_micro_usd <= self.budget
+            total += state.cost_micro_usd + state.held_micro_usd
+        assert total <= self.shared
+
+
+LedgerMachine.TestCase.settings = settings(
+    max_examples=60,
+    stateful_step_count=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+TestLedgerMachine = LedgerMachine.TestCase
