@@ -1,0 +1,253 @@
+"""The book: what a model costs at an upstream of the policy, and what is learnt of models' sizes.
+
+A name is looked up, first hit wins, as
+1. a glob under `prices` of the policy; 2. nothing, where the upstream is `price: free`;
+3. an entry of the provider whose API the upstream's base URL is; 4. the same under a plainer
+spelling (`models/…`, `vendor/…`, a dated snapshot, `-latest`, `:nitro`);
+5. where the host is nobody's we know (a gateway, a local server): an entry of Bedrock for a name of
+its form, or of the maker of that model; else the dearest that any provider has under this name.
+A provider we know that lists no such model has no price for it: another's would be invented. The
+exception is OpenRouter, which bills what the maker does.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import TypeVar
+
+from proxy.clock import Clock
+from proxy.core.estimate import Calibration
+from proxy.core.policy import Policy, Upstream
+from proxy.core.pricing import (
+    FREE,
+    Price,
+    Rates,
+    Tier,
+    max_output_tokens,
+    override_rates,
+)
+from proxy.core.request import Request
+from proxy.core.usage import Usage
+from proxy.prices.maxima import published_max_output_tokens
+from proxy.prices.table import PriceTable, Row, sheet_at
+
+_ENTRIES = 4096
+"""Names that clients make up must not grow the process."""
+
+_MAKERS = ("anthropic", "openai", "google", "x-ai")
+"""Whose dearest model stands in where even the provider is unknown."""
+
+_ALSO_SERVES = (
+    (re.compile(r"https://[a-z-]+\.api\.openai\.com"), "openai"),
+    (re.compile(r"https://bedrock-[a-z-]+\.[a-z0-9-]+\.(amazonaws\.com|api\.aws)"), "aws"),
+    (re.compile(r"https://api\.together\.ai"), "together"),
+)
+"""Hosts of providers that the price data does not name."""
+
+_PASSES_ON = "openrouter"
+"""Bills what the maker does (https://openrouter.ai/docs/faq, read 2026-11-22): 585 of 585 recorded
+calls of a model that its own list does not have."""
+
+_SNAPSHOT = re.compile(r"[-@](20\d\d-\d\d-\d\d|20\d{6})$|-latest$")
+_REGION = re.compile(r"^(us|eu|apac|jp|au|ca|us-gov|global)\.(?=[a-z0-9]+\.)")
+_BEDROCK = re.compile(_REGION.pattern + r"|^(anthropic|amazon|meta|mistral|cohere|deepseek|qwen)\.")
+_VENDOR = re.compile(r"^(models/|[^/]+/|[a-z]+\.(?=[a-z]))")
+_PREMIUM = re.compile(r"\b(pro|fast)\b")
+_VARIANT = re.compile(r":(nitro|floor|online|exacto|extended|thinking)$")
+
+
+_FOREVER = float("inf")
+_E = TypeVar("_E")
+_Hits = list[tuple[str, Row]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Priced:
+    """A price, and until when (epoch seconds) it holds."""
+
+    price: Price
+    until: float = _FOREVER
+
+
+@dataclass(frozen=True, slots=True)
+class _Unknown:
+    """No price, for as long as the policy stays."""
+
+    price: None = None
+    until: float = _FOREVER
+
+
+class PriceBook:
+    """Prices by (upstream, model), resolved once until the next change of price or policy.
+
+    Belongs to one event loop. Never invents a price: an unknown model is None.
+    """
+
+    def __init__(self, table: PriceTable, clock: Clock) -> None:
+        self._table = table
+        self._clock = clock
+        self._policy: Policy | None = None
+        self._known: dict[tuple[str, str], _Priced | _Unknown] = {}
+        self._dearest: dict[tuple[str, str], _Priced] = {}
+        self._calibrations: dict[str, Calibration] = {}
+
+    def price_for(self, policy: Policy, upstream: Upstream, model: str) -> Price | None:
+        """The price of a model at an upstream of this policy, now."""
+        if policy is not self._policy:
+            self._policy = policy
+            self._known.clear()
+        now = self._clock.now()
+        entry = self._known.get((upstream.name, model))
+        if entry is None or now >= entry.until:
+            entry = self._resolve(policy, upstream, model, now)
+            _keep(self._known, (upstream.name, model), entry)
+        return entry.price
+
+    def dearest(self, upstream: Upstream, model: str = "") -> Price:
+        """The dearest chat model that the upstream's provider sells now, for a model without a
+        price; of the large makers, where the provider is unknown. Premium variants ("-pro",
+        "-fast"), up to ten times their flagship, count only for a name that says so."""
+        now = self._clock.now()
+        entry = self._dearest.get((upstream.base_url, model))
+        if entry is None or now >= entry.until:
+            entry = self._resolve_dearest(upstream, model, now)
+            _keep(self._dearest, (upstream.base_url, model), entry)
+        return entry.price
+
+    def max_output_tokens(self, model: str, price: Price | None) -> int:
+        """The most that one choice of this model can produce where the client sets no bound."""
+        if price is None:
+            return published_max_output_tokens(model) or max_output_tokens(None)
+        return max_output_tokens(price)
+
+    def calibration(self, model: str) -> Calibration | None:
+        """What settled calls have taught of this model's bytes per token."""
+        return self._calibrations.get(model)
+
+    def observe(self, model: str, request: Request, usage: Usage) -> None:
+        """Learns from a settled call; `usage` is the provider's own."""
+        before = self._calibrations.pop(model, None) or Calibration()
+        after = before.observe(
+            request.text_bytes, request.image_count + request.file_count, usage.total_input_tokens
+        )
+        if len(self._calibrations) >= _ENTRIES:
+            del self._calibrations[next(iter(self._calibrations))]
+        self._calibrations[model] = after
+
+    def _resolve(
+        self, policy: Policy, upstream: Upstream, model: str, now: float
+    ) -> _Priced | _Unknown:
+        found = self._find(upstream, model, now)
+        facts = found.price if found is not None else FREE
+        for glob, override in policy.prices.items():
+            if fnmatchcase(model, glob):
+                price = replace(FREE, rates=override_rates(override), source="policy")
+                return _Priced(_with_facts(price, model, facts.context_window))
+        if upstream.free:
+            return _Priced(_with_facts(FREE, model, facts.context_window))
+        return found or _Unknown()
+
+    def _find(self, upstream: Upstream, model: str, now: float) -> _Priced | None:
+        """What the table says, and until when."""
+        provider = self._provider_of(upstream)
+        for hits in self._hits(provider, model):
+            entries = [e for e in (_entry(row, at, model, now) for at, row in hits) if e]
+            if entries:
+                return max(entries, key=_weight)
+        if provider == "openrouter" and model.endswith(":free"):
+            return _Priced(_with_facts(FREE, model, None))
+        return None
+
+    def _provider_of(self, upstream: Upstream) -> str | None:
+        for pattern, provider in _ALSO_SERVES:
+            if pattern.match(upstream.base_url):
+                return provider
+        return self._table.provider_of_url(upstream.base_url)
+
+    def _hits(self, provider: str | None, model: str) -> Iterator[_Hits]:
+        """Entries for this name, the nearest first."""
+        if provider is None:
+            yield from self._anywhere(model)
+            return
+        yield from self._at_provider(provider, model)
+        if provider == _PASSES_ON:
+            yield from self._at_maker(model)
+
+    def _at_provider(self, provider: str, model: str) -> Iterator[_Hits]:
+        for name in spellings(model):
+            if (row := self._table.find(provider, name)) is not None:
+                yield [(provider, row)]
+
+    def _anywhere(self, model: str) -> Iterator[_Hits]:
+        """Its maker's entries; failing those, everybody's under exactly this name."""
+        if _BEDROCK.match(model):
+            yield from self._at_provider("aws", model)
+        yield from self._at_maker(model)
+        for name in spellings(model):
+            yield list(self._table.find_exactly(name.lower()))
+
+    def _at_maker(self, model: str) -> Iterator[_Hits]:
+        for name in spellings(model):
+            if (maker := self._table.provider_of_model(name.lower())) is not None:
+                yield from self._at_provider(maker, name)
+
+    def _resolve_dearest(self, upstream: Upstream, model: str, now: float) -> _Priced:
+        provider = self._provider_of(upstream)
+        entries = self._dearest_of((provider,), model, now) if provider else []
+        entry = max(entries or self._dearest_of(_MAKERS, model, now), key=_weight)
+        price = _with_facts(replace(entry.price, source="dearest"), model, None)
+        return replace(entry, price=price)
+
+    def _dearest_of(self, providers: tuple[str, ...], model: str, now: float) -> list[_Priced]:
+        premium = _PREMIUM.search(model.lower()) is not None
+        found: list[_Priced] = []
+        for provider_id in providers:
+            provider = self._table.provider(provider_id)
+            if provider is not None and (index := provider.dearest[premium]) is not None:
+                entry = _entry(provider.row(index), provider_id, model, now)
+                found += [entry] if entry is not None else []
+        return found
+
+
+def spellings(model: str) -> Iterator[str]:
+    """A model's name as it came, then plainer: without a routing variant, a snapshot's date, the
+    region and vendor before it."""
+    seen: list[str] = []
+    for start in (model, _REGION.sub("", model), _VENDOR.sub("", _REGION.sub("", model))):
+        plain = _VARIANT.sub("", start)
+        for name in (start, plain, _SNAPSHOT.sub("", plain)):
+            if name and name not in seen:
+                seen.append(name)
+                yield name
+
+
+def _entry(row: Row, provider: str, model: str, now: float) -> _Priced | None:
+    """The row's price at this time; None where nothing is billed by the token."""
+    sheet, until = sheet_at(row, now)
+    if sheet is None:
+        return None
+    price = Price(
+        rates=Rates(*sheet.rates),
+        tiers=tuple(Tier(above, Rates(*rates)) for above, rates in sheet.tiers),
+        per_request_pico=sheet.per_request_pico,
+        source="free" if not any(sheet.rates) else "genai-prices",
+        provider=provider,
+        model=row.model,
+    )
+    return _Priced(_with_facts(price, model, row.context_window), until)
+
+
+def _with_facts(price: Price, model: str, context_window: int | None) -> Price:
+    most = published_max_output_tokens(model)
+    return replace(price, max_output_tokens=most, context_window=context_window)
+
+
+def _weight(entry: _Priced) -> int:
+    return entry.price.rates.input + entry.price.rates.output
+
+
+def _keep(cache: dict[tuple[str, str], _E], key: tuple[str, str], entry: _E) -> None:
+    if len(cache) >= _ENTRIES:
+        cache.clear()
+    cache[key] = entry
