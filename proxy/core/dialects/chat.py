@@ -1,0 +1,74 @@
+"""The dialect of POST /v1/chat/completions."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from proxy.core.decision import Refusal
+from proxy.core.dialects import chat_parse
+from proxy.core.dialects.base import Bounds, Meter, Unstreamed
+from proxy.core.dialects.chat_meter import ChatMeter, read_answer
+from proxy.core.dialects.chat_rewrite import rewrite
+from proxy.core.dialects.render import error_frame, openai_error
+from proxy.core.request import Changes, DialectName, Request
+from proxy.core.sse import encode_frame
+
+_USAGE = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+
+
+class ChatDialect:
+    """Implements `Dialect`; stateless."""
+
+    name: DialectName = "chat"
+
+    def parse(self, body: bytes, bounds: Bounds) -> Request:
+        return chat_parse.parse(body, bounds)
+
+    def rewrite(self, body: bytes, request: Request, changes: Changes) -> bytes:
+        return rewrite(body, request, changes, chat_parse.BOUND_KEYS)
+
+    def meter(self, *, strip_usage: bool, bounds: Bounds) -> Meter:
+        return ChatMeter(strip_usage=strip_usage, bounds=bounds)
+
+    def read_answer(self, body: bytes) -> Unstreamed:
+        return read_answer(body)
+
+    def render_refusal(self, refusal: Refusal, request_id: str) -> bytes:
+        return openai_error(refusal)
+
+    def error_frames(self, refusal: Refusal, request_id: str, *, client: str) -> bytes:
+        return error_frame(refusal)
+
+    def render_text(self, text: str, request: Request, answer_id: str, created: int) -> bytes:
+        message = {"role": "assistant", "content": text, "refusal": None}
+        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
+        head = _head(request, answer_id, created, "chat.completion")
+        return msgspec.json.encode({**head, "choices": [choice], "usage": _USAGE})
+
+    def stream_text(self, text: str, request: Request, answer_id: str, created: int) -> bytes:
+        head = _head(request, answer_id, created, "chat.completion.chunk")
+        deltas: list[tuple[dict[str, str], str | None]] = [
+            ({"role": "assistant", "content": ""}, None),
+            ({"content": text}, None),
+            ({}, "stop"),
+        ]
+        chunks: list[Mapping[str, object]] = [
+            {**head, "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
+            for delta, finish in deltas
+        ]
+        if request.include_usage:
+            chunks.append({**head, "choices": [], "usage": _USAGE})
+        return stream_of(chunks)
+
+
+def stream_of(chunks: list[Mapping[str, object]]) -> bytes:
+    """A whole stream with OpenAI's own end."""
+    frames = [encode_frame(msgspec.json.encode(chunk)) for chunk in chunks]
+    return b"".join(frames) + encode_frame(b"[DONE]")
+
+
+def _head(request: Request, answer_id: str, created: int, kind: str) -> dict[str, object]:
+    return {"id": answer_id, "object": kind, "created": created, "model": request.model}
+
+
+CHAT = ChatDialect()

@@ -1,0 +1,73 @@
+"""The dialect of POST /v1/embeddings: priced and limited, never streamed, nothing generated."""
+
+import msgspec
+
+from proxy.core.decision import Refusal
+from proxy.core.dialects.base import Bounds, Meter, Unstreamed
+from proxy.core.dialects.body import (
+    body_digest,
+    read_hints,
+    read_members,
+    read_model,
+    refuse,
+)
+from proxy.core.dialects.chat_meter import ChatMeter, read_embeddings
+from proxy.core.dialects.prompts import read_prompts
+from proxy.core.dialects.render import error_frame, openai_error
+from proxy.core.request import Changes, DialectName, Request
+from proxy.core.splice import splice
+
+_GOVERNED = ("model", "input", "user", "metadata", "prompt_cache_key", "safety_identifier")
+
+
+class EmbeddingsDialect:
+    """Implements `Dialect`; stateless. Its requests have no messages and an output bound of 0."""
+
+    name: DialectName = "embeddings"
+
+    def parse(self, body: bytes, bounds: Bounds) -> Request:
+        members = read_members(body, bounds, _GOVERNED)
+        inputs = read_prompts(members, "input")
+        if not 1 <= len(inputs) <= bounds.messages:
+            refuse(f"expected 1 to {bounds.messages} inputs", "input")
+        return Request(
+            dialect="embeddings",
+            model=read_model(members),
+            stream=False,
+            messages=(),
+            output_bound=0,
+            choices=1,
+            text_bytes=sum(prompt.size_bytes for prompt in inputs),
+            hints=read_hints(members),
+            body_digest=body_digest(members),
+        )
+
+    def rewrite(self, body: bytes, request: Request, changes: Changes) -> bytes:
+        if changes.model is None or changes.model == request.model:
+            return body
+        return splice(body, {"model": msgspec.json.encode(changes.model)})
+
+    def meter(self, *, strip_usage: bool, bounds: Bounds) -> Meter:
+        return ChatMeter(strip_usage=strip_usage, bounds=bounds)
+
+    def read_answer(self, body: bytes) -> Unstreamed:
+        return read_embeddings(body)
+
+    def render_refusal(self, refusal: Refusal, request_id: str) -> bytes:
+        return openai_error(refusal)
+
+    def error_frames(self, refusal: Refusal, request_id: str, *, client: str) -> bytes:
+        return error_frame(refusal)
+
+    def render_text(self, text: str, request: Request, answer_id: str, created: int) -> bytes:
+        """No text can be an embedding: an empty list, which every SDK refuses to go on with."""
+        usage = {"prompt_tokens": 0, "total_tokens": 0}
+        answer = {"object": "list", "data": [], "model": request.model, "usage": usage}
+        return msgspec.json.encode(answer)
+
+    def stream_text(self, text: str, request: Request, answer_id: str, created: int) -> bytes:
+        """Never asked for, since no embeddings request streams."""
+        return self.render_text(text, request, answer_id, created)
+
+
+EMBEDDINGS = EmbeddingsDialect()
