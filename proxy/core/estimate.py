@@ -19,23 +19,27 @@ _TOOLS_OVERHEAD_TOKENS = 384
 """What it adds where tools are offered: 346 (https://platform.claude.com/docs/en/agents-and-tools/
 tool-use/overview#pricing); up to 530 in all were seen."""
 
+_NEW_CLAUDE = r"claude-(opus-4[-.][789]|[a-z]+-[5-9])"
+
 _PRIOR_MILLITOKENS_PER_BYTE: tuple[tuple[str, int], ...] = (
     # 30 % more tokens since Opus 4.7 and the fifth generation:
     # https://platform.claude.com/docs/en/build-with-claude/token-counting, read 2026-11-22
-    (r"claude-(opus-4[-.][789]|[a-z]+-[5-9])", 650),
+    (_NEW_CLAUDE, 650),
     (r"claude", 500),
     (r"gpt-(4o|4\.1|[5-9]|oss)|\bo[134]($|-)", 350),  # the o200k tokeniser
     (r"", 400),
 )
 
 _IMAGE_TOKENS: tuple[tuple[str, int], ...] = (
-    # 4,784 at high resolution: https://platform.claude.com/docs/en/build-with-claude/vision
-    (r"claude", 4_784),
-    # base + 8 tiles (768 × 2048), or 1,536 patches × 2.46; 10,000 patches × 1.2 since 5.4:
-    # https://developers.openai.com/api/docs/guides/images-vision
+    # 2,576 and 1,568 pixels a side: https://platform.claude.com/docs/en/build-with-claude/vision
+    (_NEW_CLAUDE, 4_784),
+    (r"claude", 1_600),
+    # base + 8 tiles (768 × 2048), or patches × at most 2.46 (1,536 of them) or 1.62 (10,000 since
+    # 5.4, 30,000 since 5.6): https://developers.openai.com/api/docs/guides/images-vision
     (r"gpt-4o-mini", 48_169),
-    (r"gpt-4|gpt-5($|-|\.[123])|\bo[134]", 3_779),
-    (r"gpt-", 12_000),
+    (r"gpt-4|gpt-5($|-|\.[123])|\bo[134]($|-)", 3_779),
+    (r"gpt-5\.[45]", 16_200),
+    (r"gpt-", 48_600),
     # 8 tiles of 258, or 2,240 at ultra-high: https://ai.google.dev/gemini-api/docs/media-resolution
     (r"gemini", 2_240),
     # Qwen-VL's maximum of pixels, the largest of the open models
@@ -44,7 +48,7 @@ _IMAGE_TOKENS: tuple[tuple[str, int], ...] = (
 
 _FILES_TOKENS = 300_000
 """All files of a request: 100 pages of at most 3,000 tokens (https://platform.claude.com/docs/en/
-build-with-claude/pdf-support); Gemini's 1,000 pages of 258 are fewer."""
+build-with-claude/pdf-support; 2,481 were measured); Gemini's 1,000 pages of 258 are fewer."""
 
 _SAMPLES_KEPT = 64
 _SAMPLES_NEEDED = 16

@@ -59,7 +59,17 @@ def test_offered_tools_bring_the_providers_own_prompt_with_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "billed"), [("gpt-4o-mini", 14_181), ("Qwen/Qwen2.5-VL-72B-Instruct", 269)]
+    ("model", "billed"),
+    [
+        ("gpt-4o-mini", 14_181),
+        ("Qwen/Qwen2.5-VL-72B-Instruct", 269),
+        ("claude-sonnet-4-5", 1_568),
+        ("claude-opus-5-5", 4_784),
+        ("gpt-5.1", 1_190),
+        ("gpt-5.4", 10_000),
+        ("gpt-6-sol", 30_000),
+        ("gemini-3-pro-preview", 2_240),
+    ],
 )
 def test_an_image_is_held_at_the_ceiling_of_its_model(model: str, billed: int) -> None:
     """14,181 is what a recorded call of gpt-4o-mini with one image was billed."""
