@@ -1,0 +1,149 @@
+"""What is well-formed and still wrong, or does nothing."""
+
+import pytest
+
+from proxy.config.load import parse_policy
+from proxy.config.problems import PolicyInvalid
+
+HASH = "sha256:" + "0" * 64
+PROFILE = "profiles: [{match: {%s}, limits: {%s}}]"
+
+
+def warnings(text: str) -> list[str]:
+    loaded = parse_policy(text, "f", {"KEY": "k"})
+    return [str(warning).replace("warning: ", "") for warning in loaded.warnings]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("upstreams: {openai: null}\nroutes: [{match: {}, to: [openai]}]",
+         "f:2:27: routes[0].to[0]: no upstream openai (allowed: anthropic, local)"),
+        (("upstreams: {openai: null, anthropic: null, local: null}\n"
+         "routes: [{match: {}, to: [a]}]"),
+         "f:2:27: routes[0].to[0]: no upstream a (allowed: none is defined)"),
+        (f"tenants: {{anonymous: {{key_hashes: [{HASH}]}}}}",
+         "f:1:22: tenants.anonymous: a name kept for credentials that no tenant names"),
+        (f"tenants: {{a: {{key_hashes: [{HASH}]}}, b: {{key_hashes: [{HASH}]}}}}",
+         "f:1:120: tenants.b.key_hashes[0]: the same key as one of tenants.a"),
+        (("budgets: [{scope: tenant, window: 1d, cost_usd: 1},\n"
+         "          {scope: tenant, window: 1d, cost_usd: 2}]"),
+         "f:2:11: budgets[1]: the scope and window of budgets[0] again"),
+    ],
+)  # fmt: skip
+def test_what_cannot_work_is_refused(text: str, message: str) -> None:
+    """Better at the start than by the first call that needs it."""
+    with pytest.raises(PolicyInvalid) as caught:
+        parse_policy(text, "f", {})
+
+    assert [str(problem) for problem in caught.value.problems] == [message]
+
+
+def test_a_route_to_an_upstream_with_a_fault_is_not_a_second_fault() -> None:
+    """One repair, one message."""
+    with pytest.raises(PolicyInvalid) as caught:
+        parse_policy("upstreams: {a: {}}\nroutes: [{match: {}, to: [a]}]", "f", {})
+
+    assert [problem.key for problem in caught.value.problems] == ["upstreams.a.base_url"]
+
+
+NO_EFFECT = (
+    "no effect: what a client can choose only tightens a limit "
+    "(allowed: match on tenant, or trusted: true)"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("routes: [{match: {model: a*}, to: [local]}, {match: {model: ab}, to: [local]}]",
+         "f:1:45: routes[1]: never fires: routes[0] takes all its calls"),
+        ("routes: [{match: {}, to: [local]}, {match: {endpoint: chat}, to: [local]}]",
+         "f:1:36: routes[1]: never fires: routes[0] takes all its calls"),
+        ("routes: []", "f:1:9: routes: no route: every governed call is refused"),
+        ('upstreams: {a: {base_url: "http://a"}}', "f:1:16: upstreams.a: no route goes to it"),
+        ('upstreams: {local: {base_url: "http://a"}}',
+         ("f:1:20: upstreams.local: price: free comes from the defaults "
+         "(say price: free, or null to be priced)")),
+        ("upstreams: {openai: {api_key: sk-1}}",
+         ("f:1:31: upstreams.openai.api_key: a key written out; "
+         "take it from the environment: ${NAME}")),
+        ("tenants: {a: {}}", "f:1:14: tenants.a: no key_hashes: no call is ever its own"),
+        ("unknown_credentials: reject",
+         "f:1:22: unknown_credentials: never fires: no upstream has an api_key of its own"),
+        ("upstreams: {openai: {api_key: '${KEY}'}}\nunknown_credentials: reject",
+         ("f:2:22: unknown_credentials: "
+         "no tenants: every call to an upstream with an api_key is refused")),
+        ("profiles: [{match: {agent: a}}]", "f:1:12: profiles[0]: does nothing: no limits in it"),
+        (PROFILE % ("", "steps: 1"),
+         "f:1:20: profiles[0].match: matches every call: say it in limits itself"),
+        (PROFILE % ("tenant: a", "steps: 1"),
+         "f:1:29: profiles[0].match.tenant: never fires: no tenant of this name"),
+        (PROFILE % ('tenant: "*"', "steps: 1"),
+         ("f:1:29: profiles[0].match.tenant: "
+         "takes callers that no tenant names: it may loosen for any credential")),
+        (PROFILE % ("agent: a", "steps: 300"), f"f:1:48: profiles[0].limits.steps: {NO_EFFECT}"),
+        (PROFILE % ("agent: a", "cost_usd: null"),
+         f"f:1:51: profiles[0].limits.cost_usd: {NO_EFFECT}"),
+        ("limits: {per_tool: {a: 1}}\n" + PROFILE % ("agent: a", "per_tool: {a: 2}"),
+         f"f:2:55: profiles[0].limits.per_tool.a: {NO_EFFECT}"),
+        ("limits: {steps: 0, parallel: null}", "f:1:17: limits.steps: 0: every call is refused"),
+        ("limits: {tokens: 255}",
+         "f:1:18: limits.tokens: every call is refused: accounting.min_output_tokens is 256"),
+        ("budgets: [{scope: global, cost_usd: 0, window: 1h}]",
+         "f:1:37: budgets[0].cost_usd: 0: every call that costs anything is refused"),
+        ("limits: {request_cost_usd: 10}",
+         "f:1:28: limits.request_cost_usd: never fires: limits.cost_usd is reached first"),
+        ("limits: {cost_usd_per_minute: 11}",
+         "f:1:31: limits.cost_usd_per_minute: never fires: limits.cost_usd is reached first"),
+        ("limits: {tool_calls: 3, per_tool: {a: 3, b: 2}}",
+         "f:1:39: limits.per_tool.a: never fires: limits.tool_calls is reached first"),
+        (("budgets: [{scope: tenant, cost_usd: 9, window: 1h}, "
+         "{scope: global, cost_usd: 9, window: 1d}]"),
+         "f:1:37: budgets[0].cost_usd: never fires: budgets[1] is reached first"),
+        ("prices: {m: {input: 1, output: 50000}}",
+         ("f:1:32: prices.m.output: every call at it is refused: "
+         "accounting.min_output_tokens (256) cost 12.8 USD, and a limit is 10")),
+        ('prices: {"m*": {input: 1, output: 1}, m1: {input: 1, output: 1}}',
+         'f:1:43: prices.m1: never fires: "m*" above takes all of it'),
+        ('rejection: {clients: {"C*": 400, "codex_exec*": 403}}',
+         'f:1:49: rejection.clients["codex_exec*"]: never fires: "c*" above takes all of it'),
+        ("rejection: {status: 409}", "f:1:21: rejection.status: SDKs send a call again on 409"),
+        ("rejection: {agents: {a: 429}}",
+         "f:1:25: rejection.agents.a: SDKs send a call again on 429"),
+        ("timeouts: {head: 700}",
+         "f:1:18: timeouts.head: never fires: deadline_seconds (600) is reached first"),
+    ],
+)  # fmt: skip
+def test_a_rule_that_does_nothing_is_warned_of(text: str, message: str) -> None:
+    """A limit that nobody can reach is trusted all the same."""
+    assert warnings(text) == [message]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "routes: [{match: {model: ab}, to: [local]}, {match: {model: a*}, to: [local]}]",
+        ("routes: [{match: {endpoint: chat}, to: [local]}, {match: {endpoint: messages}, "
+        "to: [local]}]"),
+        'upstreams: {local: {base_url: "http://a", price: free}}',
+        "limits: {tool_calls: 0, steps: null, parallel: 200}",
+        "limits: {steps: 5}\ndeadline_seconds: 60",
+        PROFILE % ("agent: a", "steps: 150, tool_calls: 5, per_tool: {a: 1}, tokens: 1000"),
+        PROFILE % ("tenant: anonymous", "steps: null"),
+        PROFILE % ("tenant: t_0123456789abcdef", "steps: null"),
+        PROFILE % ('tenant: "team-*"', "steps: 300"),
+        "profiles: [{match: {agent: a}, trusted: true, limits: {steps: 300}}]",
+        ("budgets: [{scope: tenant, cost_usd: 9, window: 1w}, "
+        "{scope: global, cost_usd: 9, window: 1mo}]"),
+        ("budgets: [{scope: tenant, cost_usd: 9, window: 1d}, "
+        "{scope: tenant, cost_usd: 20, window: 1w}]"),
+        ("limits: {cost_usd: null, request_cost_usd: null}\nbudgets: []\n"
+        "prices: {m: {input: 1, output: 50000}}"),
+        (f"upstreams: {{openai: {{api_key: '${{KEY}}'}}}}\nunknown_credentials: reject\n"
+        f"tenants: {{a: {{key_hashes: [{HASH}]}}}}"),
+    ],
+)  # fmt: skip
+def test_what_has_its_use_is_not_warned_of(text: str) -> None:
+    """Warnings are read only as long as they are true."""
+    assert warnings(text) == []
