@@ -7,10 +7,12 @@ dropped and the next reader folds the log anew.
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from cachetools import LRUCache
 
+from proxy.clock import Clock
 from proxy.core.ask import Account
 from proxy.core.session import EMPTY, SessionKey, SessionState, fold
 from proxy.errors import HoldfastError
@@ -30,8 +32,16 @@ class Fold:
 class Folds:
     """At most `capacity` sessions; those in use are never dropped."""
 
-    def __init__(self, store: Store, capacity: int) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        capacity: int,
+        on_write: Callable[[float], None] | None = None,
+    ) -> None:
         self._store = store
+        self._clock = clock
+        self._on_write = on_write
         self._capacity = capacity
         self._folds: OrderedDict[SessionKey, Fold] = OrderedDict()
         self._loading: dict[SessionKey, asyncio.Future[None]] = {}
@@ -96,8 +106,11 @@ class Folds:
         return after
 
     async def _write(self, fold_: Fold, append: Append, foreseen_seq: int) -> None:
+        started = self._clock.monotonic()
         try:
             appended = await self._store.append(append)
+            if self._on_write is not None:
+                self._on_write(self._clock.monotonic() - started)
             if appended.repeated or appended.seq != foreseen_seq:
                 fold_.stale = True
         except HoldfastError:

@@ -46,12 +46,13 @@ class Ledger:
         *,
         sessions_in_memory: int = 10_000,
         observers: Sequence[Observer] = (),
+        on_write: Callable[[float], None] | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._owner = owner
         self._tasks = tasks
-        self._folds = Folds(store, sessions_in_memory)
+        self._folds = Folds(store, clock, sessions_in_memory, on_write)
         self._observers = tuple(observers)
         self._active: dict[str, Running] = {}
 

@@ -30,6 +30,8 @@ class Exchange(Protocol):
     leaves; `respond` or `start` may be called once in all."""
 
     head: Head
+    started: bool
+    """Whether a status has been sent: from then on there is no second answer."""
 
     async def read_body(self, limit_bytes: int) -> bytes:
         """The whole body. Raises MalformedRequest (413 over the limit, 408 when it stalls)."""

@@ -1,0 +1,97 @@
+"""The admin API described for machines, served at /api/v1/openapi.json."""
+
+from proxy import __version__
+from proxy.admin.shapes import Json
+
+_SESSION: Json = {
+    "name": "session",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string", "pattern": "^[A-Za-z0-9._:@-]{1,128}$"},
+}
+_TENANT: Json = {
+    "name": "tenant",
+    "in": "query",
+    "description": "Needed only where several tenants use the id (409 says which).",
+    "schema": {"type": "string"},
+}
+
+
+def _ok(what: str, kind: str = "application/json") -> Json:
+    return {"200": {"description": what, "content": {kind: {}}}}
+
+
+def _query(name: str, description: str) -> Json:
+    return {
+        "name": name,
+        "in": "query",
+        "description": description,
+        "schema": {"type": "string"},
+    }
+
+
+def _on_session(summary: str, body: Json = None) -> Json:
+    operation: dict[str, Json] = {
+        "summary": summary,
+        "parameters": [_SESSION, _TENANT],
+        "responses": _ok("the session"),
+    }
+    if body is not None:
+        operation["requestBody"] = {"content": {"application/json": {"schema": body}}}
+    return operation
+
+
+_AMOUNTS: Json = {
+    "type": "object",
+    "description": "Limit name → what is added to it: counts whole, money in USD.",
+    "additionalProperties": {"type": "number", "exclusiveMinimum": 0},
+    "minProperties": 1,
+}
+_FILTERS: list[Json] = [
+    _query("state", "active, warned, paused, awaiting_human, killed or finished"),
+    _query("agent", "the agent's name"),
+    _query("tenant", "the tenant's name"),
+    _query("limit", "rows a page, up to 1000 (default 100)"),
+    _query("cursor", "next_cursor of the page before"),
+]
+_ONE = "/api/v1/sessions/{session}"
+
+DOCUMENT: dict[str, Json] = {
+    "openapi": "3.1.0",
+    "info": {"title": "Holdfast admin API", "version": __version__},
+    "security": [{"token": []}],
+    "components": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
+    "paths": {
+        "/api/v1/sessions": {
+            "get": {
+                "summary": "Sessions, newest first",
+                "parameters": _FILTERS,
+                "responses": _ok("{sessions, next_cursor}"),
+            }
+        },
+        _ONE: {"get": _on_session("One session")},
+        _ONE + "/events": {"get": _on_session("Its log, from the event after `after`")},
+        _ONE + "/kill": {"post": _on_session("Cut its streams and refuse the rest")},
+        _ONE + "/pause": {"post": _on_session("Refuse its calls until it is resumed")},
+        _ONE + "/resume": {"post": _on_session("End a pause")},
+        _ONE + "/extend": {"post": _on_session("Add to its limits", _AMOUNTS)},
+        "/api/v1/policy": {
+            "get": {"summary": "The policy in force", "responses": _ok("{policy, warnings, error}")}
+        },
+        "/api/v1/policy/reload": {
+            "post": {
+                "summary": "Read the policy file now",
+                "responses": {
+                    "200": {"description": "applied or unchanged"},
+                    "422": {"description": "refused: the old policy stays; `error` says why"},
+                },
+            }
+        },
+        "/api/v1/stream": {
+            "get": {
+                "summary": "Events as they happen",
+                "responses": _ok("server-sent events", "text/event-stream"),
+            }
+        },
+    },
+}

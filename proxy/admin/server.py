@@ -1,0 +1,201 @@
+"""The admin port's routes and its server."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import msgspec
+from aiohttp import web
+
+from proxy.admin.guard import guard
+from proxy.admin.live import Live
+from proxy.admin.openapi import DOCUMENT
+from proxy.admin.replies import json_response
+from proxy.admin.shapes import event_json, policy_json, row_json, session_json, timestamp
+from proxy.config.watch import PolicyWatcher
+from proxy.control import Control
+from proxy.core.policy import Caller, limits_for
+from proxy.core.session import SessionKey, SessionState
+from proxy.errors import MalformedRequest
+from proxy.metrics import Metrics
+
+_BODY_BYTES = 65_536
+_MOST_LISTED = 1_000
+_HEARTBEAT_SECONDS = 15.0
+STATES = ("active", "warned", "paused", "awaiting_human", "killed", "finished")
+
+
+@dataclass(frozen=True, slots=True)
+class AdminSite:
+    """Handlers of the admin API. hosts: names under which the port may be reached."""
+
+    control: Control
+    watcher: PolicyWatcher
+    metrics: Metrics
+    live: Live
+    not_ready: Callable[[], str | None]
+    token: str = field(repr=False)
+    hosts: frozenset[str] = frozenset({"localhost"})
+
+    def application(self) -> web.Application:
+        """The routes, guarded."""
+        app = web.Application(
+            middlewares=[guard(self.token, self.hosts)], client_max_size=_BODY_BYTES
+        )
+        one = "/api/v1/sessions/{session}"
+        app.add_routes(
+            [
+                web.get("/healthz", self.healthz),
+                web.get("/readyz", self.readyz),
+                web.get("/metrics", self.prometheus),
+                web.get("/api/v1/openapi.json", self.openapi),
+                web.get("/api/v1/sessions", self.list_sessions),
+                web.get(one, self.show),
+                web.get(one + "/events", self.events),
+                web.post(one + "/kill", self.kill),
+                web.post(one + "/pause", self.pause),
+                web.post(one + "/resume", self.resume),
+                web.post(one + "/extend", self.extend),
+                web.get("/api/v1/policy", self.policy),
+                web.post("/api/v1/policy/reload", self.reload),
+                web.get("/api/v1/stream", self.stream),
+            ]
+        )
+        return app
+
+    async def healthz(self, request: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def readyz(self, request: web.Request) -> web.Response:
+        """200 while calls are served; the text says what an operator should know either way."""
+        why = self.not_ready()
+        said = [f"not ready: {why}" if why else "ok"]
+        if self.watcher.last_error is not None:
+            kept = "policy not reloaded, the last good one is in force: "
+            said.append(kept + self.watcher.last_error)
+        return web.Response(text="\n".join(said) + "\n", status=503 if why else 200)
+
+    async def prometheus(self, request: web.Request) -> web.Response:
+        return web.Response(
+            body=self.metrics.render(),
+            headers={"content-type": "text/plain; version=0.0.4; charset=utf-8"},
+        )
+
+    async def openapi(self, request: web.Request) -> web.Response:
+        return json_response(DOCUMENT)
+
+    async def list_sessions(self, request: web.Request) -> web.Response:
+        query = request.query
+        state = query.get("state")
+        if state is not None and state not in STATES:
+            raise MalformedRequest(f"state: {state[:32]!r} (allowed: {', '.join(STATES)})")
+        rows, cursor = await self.control.list(
+            state=state,
+            agent=query.get("agent"),
+            tenant=query.get("tenant"),
+            limit=_limit(query.get("limit", "100")),
+            cursor=query.get("cursor"),
+        )
+        return json_response({"sessions": [row_json(r) for r in rows], "next_cursor": cursor})
+
+    async def show(self, request: web.Request) -> web.Response:
+        key = await self._key(request)
+        return self._session(key, await self.control.show(key))
+
+    async def events(self, request: web.Request) -> web.Response:
+        key = await self._key(request)
+        after = _limit(request.query.get("after", "0"), most=2**53)
+        stored = await self.control.events(key, after)
+        return json_response({"events": [event_json(s) for s in stored]})
+
+    async def kill(self, request: web.Request) -> web.Response:
+        key = await self._key(request)
+        return self._session(key, await self.control.kill(key))
+
+    async def pause(self, request: web.Request) -> web.Response:
+        key = await self._key(request)
+        return self._session(key, await self.control.pause(key))
+
+    async def resume(self, request: web.Request) -> web.Response:
+        key = await self._key(request)
+        return self._session(key, await self.control.resume(key))
+
+    async def extend(self, request: web.Request) -> web.Response:
+        key = await self._key(request)
+        try:
+            amounts = msgspec.json.decode(await request.read(), type=dict[str, object])
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise MalformedRequest("the body: expected an object of limits and amounts") from error
+        return self._session(key, await self.control.extend(key, amounts))
+
+    async def policy(self, request: web.Request) -> web.Response:
+        return json_response(
+            {
+                "policy": policy_json(self.watcher.loaded.policy),
+                "warnings": [str(w) for w in self.watcher.loaded.warnings],
+                "loaded_at": timestamp(self.watcher.loaded_at),
+                "error": self.watcher.last_error,
+            }
+        )
+
+    async def reload(self, request: web.Request) -> web.Response:
+        outcome = self.watcher.reload_now()
+        status = 422 if outcome == "refused" else 200
+        return json_response({"outcome": outcome, "error": self.watcher.last_error}, status)
+
+    async def stream(self, request: web.Request) -> web.StreamResponse:
+        """Events as they happen, as server-sent events with a comment as heartbeat."""
+        response = web.StreamResponse(
+            headers={"content-type": "text/event-stream", "cache-control": "no-store"}
+        )
+        await response.prepare(request)
+        events = self.live.watch()
+        pending = asyncio.ensure_future(anext(events))
+        try:
+            while True:
+                done, _ = await asyncio.wait({pending}, timeout=_HEARTBEAT_SECONDS)
+                if not done:
+                    await response.write(b": alive\n\n")
+                    continue
+                await response.write(b"data: " + pending.result() + b"\n\n")
+                pending = asyncio.ensure_future(anext(events))
+        finally:
+            pending.cancel()
+            await asyncio.wait({pending})
+            await events.aclose()
+
+    async def _key(self, request: web.Request) -> SessionKey:
+        return await self.control.find(request.match_info["session"], request.query.get("tenant"))
+
+    def _session(self, key: SessionKey, state: SessionState) -> web.Response:
+        caller = Caller(key.tenant, state.agent, state.model)
+        return json_response(
+            session_json(key, state, limits_for(self.watcher.loaded.policy, caller))
+        )
+
+
+@dataclass(slots=True)
+class Admin:
+    """The listening admin port."""
+
+    port: int
+    _runner: web.AppRunner
+
+    @classmethod
+    async def start(cls, site: AdminSite, host: str, port: int) -> "Admin":
+        """Listens; port 0 takes a free one. Raises OSError."""
+        runner = web.AppRunner(
+            site.application(), access_log=None, handler_cancellation=True, shutdown_timeout=0.1
+        )
+        await runner.setup()
+        await web.TCPSite(runner, host, port).start()
+        return cls(runner.addresses[0][1], runner)
+
+    async def close(self) -> None:
+        await self._runner.cleanup()
+
+
+def _limit(text: str, most: int = _MOST_LISTED) -> int:
+    if not (text.isascii() and text.isdigit()) or int(text) > most:
+        raise MalformedRequest(f"{text[:32]!r}: expected a whole number up to {most}")
+    return int(text)

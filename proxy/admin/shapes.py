@@ -1,0 +1,112 @@
+"""Sessions, events and policies as the admin API's JSON. Pure; money in USD, times in seconds."""
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from datetime import UTC, datetime
+from typing import TypeAlias
+
+import msgspec
+
+from proxy.core.limits.base import maximum, usd
+from proxy.core.limits.registry import EXTENDABLE_COUNTS
+from proxy.core.policy import Limits
+from proxy.core.session import SessionKey, SessionState
+from proxy.stores import SessionRow, Stored
+
+Json: TypeAlias = dict[str, "Json"] | list["Json"] | str | int | float | bool | None
+
+_SECRET = frozenset({"api_key", "key_hashes"})
+
+
+def session_json(key: SessionKey, state: SessionState, limits: Limits) -> dict[str, Json]:
+    """One session, whole."""
+    per_tool: dict[str, Json] = dict(state.per_tool)
+    return {
+        "session": key.session,
+        "tenant": key.tenant,
+        "agent": state.agent,
+        "parent": state.parent,
+        "state": state.status,
+        "generation": state.generation,
+        "source": state.source,
+        "model": state.model,
+        "steps": state.steps,
+        "calls": state.calls,
+        "tokens": state.tokens,
+        "input_tokens": state.input_tokens,
+        "output_tokens": state.output_tokens,
+        "cost_usd": usd(state.cost_micro_usd),
+        "held_usd": usd(state.held_micro_usd),
+        "in_flight": len(state.held),
+        "limits": limits_json(limits, state),
+        "tool_calls": state.tool_calls,
+        "per_tool": per_tool,
+        "refusals": state.refusals,
+        "created_at": timestamp(state.created_at),
+        "updated_at": timestamp(state.updated_at),
+    }
+
+
+def limits_json(limits: Limits, state: SessionState) -> dict[str, Json]:
+    """The limits in force for a session, with what was added to them."""
+    money = {
+        "cost_usd": limits.cost_micro_usd,
+        "request_cost_usd": limits.request_cost_micro_usd,
+        "cost_usd_per_minute": limits.cost_micro_usd_per_minute,
+    }
+    shown: dict[str, Json] = {}
+    for name in EXTENDABLE_COUNTS:
+        shown[name] = maximum(getattr(limits, name), state, name)
+    for name, amount in money.items():
+        most = maximum(amount, state, name)
+        shown[name] = None if most is None else usd(most)
+    return shown
+
+
+def row_json(row: SessionRow) -> dict[str, Json]:
+    """One line of a listing."""
+    head = row.head
+    return {
+        "session": row.key.session,
+        "tenant": row.key.tenant,
+        "agent": head.agent,
+        "parent": head.parent,
+        "state": head.state,
+        "generation": head.generation,
+        "steps": head.steps,
+        "tokens": head.tokens,
+        "cost_usd": usd(head.cost_micro_usd),
+        "held_usd": usd(head.held_micro_usd),
+        "created_at": timestamp(head.created_at),
+        "updated_at": timestamp(head.updated_at),
+    }
+
+
+def event_json(stored: Stored) -> dict[str, Json]:
+    """One event of the log, with its place and its link of the chain."""
+    event = msgspec.to_builtins(stored.event)
+    return {"seq": stored.seq, "chain": stored.chain.hex(), **event}
+
+
+def policy_json(value: object) -> Json:
+    """A policy value without its secrets."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {
+            f.name: "(hidden)" if f.name in _SECRET and getattr(value, f.name) else
+            policy_json(getattr(value, f.name))
+            for f in fields(value)
+        }  # fmt: skip
+    if isinstance(value, Mapping):
+        return {str(k): policy_json(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [policy_json(v) for v in value]
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    return str(value)
+
+
+def timestamp(seconds: float) -> str | None:
+    """Epoch seconds as ISO 8601 in UTC; None for never."""
+    if not seconds:
+        return None
+    return datetime.fromtimestamp(seconds, tz=UTC).isoformat(timespec="milliseconds")

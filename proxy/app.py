@@ -1,0 +1,263 @@
+"""The composition root: builds every object once and passes it down. No globals."""
+
+import asyncio
+import hmac
+import logging
+import os
+import secrets
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from proxy.admin.live import Live
+from proxy.admin.server import Admin, AdminSite
+from proxy.admin.token import admin_token
+from proxy.calls import Calls
+from proxy.clock import Clock, SystemClock
+from proxy.config.load import Loaded
+from proxy.config.watch import PolicyWatcher
+from proxy.control import Control
+from proxy.core.decision import Refusal
+from proxy.core.policy import Policy
+from proxy.errors import HoldfastError, MalformedRequest
+from proxy.governed import Governed, Parts
+from proxy.identity import SessionIndex
+from proxy.intake import Intake
+from proxy.ledger import Ledger
+from proxy.logs import log_call
+from proxy.metrics import Metrics
+from proxy.prices.book import PriceBook
+from proxy.prices.table import PriceTable, load_table
+from proxy.progress import Settler
+from proxy.records import CallRecord
+from proxy.relay import Health, Relay
+from proxy.relay_plain import Plain
+from proxy.replies import refusal_of, refusal_reply
+from proxy.stores import Store
+from proxy.stores.chain import load_or_create_key
+from proxy.stores.urls import open_store, secret_beside
+from proxy.sweeper import Sweeper
+from proxy.tasks import Tasks
+from proxy.wire import Headers
+from proxy.wire.bounds import Bounds
+from proxy.wire.client import UpstreamPool
+from proxy.wire.server import Server, serve
+
+log = logging.getLogger(__name__)
+
+_READY_SECONDS = 2.0
+_LINKS_PER_SESSION = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the command line says. Ports 0 take free ones. store_url None: the policy's."""
+
+    policy_path: Path | None = None
+    host: str = "127.0.0.1"
+    port: int = 8080
+    admin_host: str = "127.0.0.1"
+    admin_port: int = 9090
+    store_url: str | None = None
+    drain_seconds: float = 30.0
+
+
+class PolicyInForce:
+    """The policy that new calls are held to."""
+
+    def __init__(self, watcher: PolicyWatcher) -> None:
+        self._watcher = watcher
+
+    @property
+    def current(self) -> Policy:
+        return self._watcher.loaded.policy
+
+
+class App:
+    """One sidecar: the data port, the admin port, and everything behind them.
+
+    Construction raises PolicyInvalid, StoreUnavailable and ValueError (a store URL) and opens
+    nothing but files; `start` listens.
+    """
+
+    def __init__(
+        self, settings: Settings, env: Mapping[str, str], clock: Clock | None = None
+    ) -> None:
+        self.settings = settings
+        self._env = env
+        self.clock = clock = clock or SystemClock()
+        self.tasks = Tasks()
+        self.watcher = PolicyWatcher(settings.policy_path, env, clock, self._policy_changed)
+        self.policy = PolicyInForce(self.watcher)
+        self.store_url = settings.store_url or self.policy.current.store_url
+        self._key = _key_for(self.store_url)
+        self.store: Store = open_store(self.store_url, self._key)
+        self.calls = Calls()
+        self.live = Live()
+        self.metrics = Metrics(self._holds, lambda: self.calls.streams)
+        self._draining = False
+        self._writable = False
+        self.port = settings.port
+        self.admin_port = settings.admin_port
+
+    def _holds(self) -> int:
+        return self.ledger.running
+
+    def _policy_changed(self, loaded: Loaded) -> None:
+        for warning in loaded.warnings:
+            log.warning("policy warning", extra={"problem": str(warning)})
+
+    async def start(self) -> None:
+        """Opens the store and listens on both ports. Raises StoreUnavailable and OSError."""
+        await self.store.open()
+        self._writable = True
+        self.upstreams = UpstreamPool(self._env)
+        relay = self._build()
+        policy = self.policy.current
+        bounds = Bounds(
+            head_bytes=policy.bounds.header_bytes,
+            header_bytes=policy.bounds.header_bytes // 2,
+            body_seconds=policy.timeouts.body,
+        )
+        self._server: Server = await serve(
+            relay.handle,
+            host=self.settings.host,
+            port=self.settings.port,
+            bounds=bounds,
+            refusal=_wire_refusal,
+        )
+        self.port = self._server.port
+        self._admin = await self._serve_admin()
+        self.admin_port = self._admin.port
+        self.tasks.spawn(self.watcher.run(), "watch the policy")
+        self.tasks.spawn(self.sweeper.run(), "sweep")
+        self.tasks.spawn(self._watch_store(), "watch the store")
+        log.info(
+            "ready",
+            extra={"port": self.port, "admin_port": self.admin_port, "store": self.store_url},
+        )
+
+    def _build(self) -> Relay:
+        clock, policy = self.clock, self.policy
+        self.ledger = Ledger(
+            self.store,
+            clock,
+            owner=f"{os.getpid()}-{secrets.token_hex(4)}",
+            tasks=self.tasks,
+            sessions_in_memory=policy.current.bounds.sessions_in_memory,
+            observers=[self.metrics.observe_event, self.live.observe],
+            on_write=self.metrics.observe_store,
+        )
+        capacity = policy.current.bounds.sessions_in_memory * _LINKS_PER_SESSION
+        index = SessionIndex(self.store, capacity, clock)
+        prices = PriceBook(self._price_table(), clock)
+        tenant_key = hmac.digest(self._key, b"tenant", "sha256")
+        intake = Intake(policy, index, prices, clock, tenant_key)
+        settler = Settler(self.ledger, index, prices, self.tasks)
+        governed = Governed(
+            Parts(
+                policy=policy,
+                intake=intake,
+                ledger=self.ledger,
+                index=index,
+                upstreams=self.upstreams,
+                calls=self.calls,
+                settler=settler,
+                clock=clock,
+                new_id=_new_id,
+                observe=self._observe,
+            )
+        )
+        plain = Plain(policy, intake, index, self.ledger, self.upstreams, clock)
+        idle = self._idle_seconds
+        self.sweeper = Sweeper(self.ledger, self.store, clock, idle)
+        self.control = Control(self.ledger, self.store, self.calls, clock, policy)
+        health = Health(self.not_ready)
+        return Relay(governed, plain, health, _new_id, self._observe)
+
+    def _price_table(self) -> PriceTable:
+        return load_table()
+
+    def _idle_seconds(self) -> int:
+        return self.policy.current.idle_seconds
+
+    def _observe(self, call: CallRecord) -> None:
+        self.metrics.observe_call(call)
+        log_call(call)
+
+    async def _serve_admin(self) -> Admin:
+        token = admin_token(self._env, self.store_url, self.settings.admin_port)
+        site = AdminSite(
+            control=self.control,
+            watcher=self.watcher,
+            metrics=self.metrics,
+            live=self.live,
+            not_ready=self.not_ready,
+            token=token,
+        )
+        return await Admin.start(site, self.settings.admin_host, self.settings.admin_port)
+
+    def not_ready(self) -> str | None:
+        """Why no call should be sent here now; None if one may."""
+        if self._draining:
+            return "draining"
+        if not self._writable:
+            return "the store cannot be written to"
+        return None
+
+    async def _watch_store(self) -> None:
+        while True:
+            self._writable = await self.store.writable()
+            await self.clock.sleep(_READY_SECONDS)
+
+    async def drain(self) -> None:
+        """Takes no new calls, lets those in flight finish, cuts what is left, settles all."""
+        self._draining = True
+        self._server.stop_accepting()
+        if not await self._server.drain(self.settings.drain_seconds):
+            message = "The proxy is shutting down and could not wait any longer for this answer."
+            self.calls.cut_all(Refusal(503, "upstream_unavailable", "upstream_error", message))
+            await self._server.drain(_READY_SECONDS)
+        await self.close()
+
+    async def close(self) -> None:
+        """Ends everything now; what was submitted is still written."""
+        await self._server.close()
+        await self._admin.close()
+        await self.upstreams.close()
+        await self.ledger.drained()
+        with suppress(HoldfastError):
+            await self.sweeper.sweep()
+        await self.tasks.close()
+        await self.ledger.drained()
+        await self.store.close()
+
+
+def _key_for(store_url: str) -> bytes:
+    """The secret that chains the log and names tenants; kept beside a store that has a place."""
+    path = secret_beside(store_url)
+    if path is None:
+        return secrets.token_bytes(32)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return load_or_create_key(path)
+
+
+def _new_id() -> str:
+    return secrets.token_hex(12)
+
+
+def _wire_refusal(error: HoldfastError) -> tuple[Headers, bytes]:
+    """What is told to a client whose request never became one."""
+    known = error if isinstance(error, MalformedRequest) else MalformedRequest("internal error")
+    reply = refusal_reply(refusal_of(known), "chat", f"req_{_new_id()}")
+    return reply.headers, reply.body
+
+
+async def run_until_stopped(app: App, stop: asyncio.Event) -> None:
+    """Serves until `stop` is set, then drains."""
+    await app.start()
+    try:
+        await stop.wait()
+    finally:
+        await app.drain()

@@ -1,0 +1,71 @@
+"""What a call came to: from what was metered to a `Settlement`. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from proxy.core.decision import Admit
+from proxy.core.events import Outcome
+from proxy.core.pricing import cost_micro_usd
+from proxy.core.usage import Answer, Usage
+from proxy.intake import Call
+from proxy.reservation import Settlement
+
+
+def failed(status: int) -> Settlement:
+    """The provider answered with an error: nothing is billed."""
+    return Settlement("failed", status, 0, None, 0)
+
+
+def nothing() -> Settlement:
+    """Never sent: nothing is booked and the step is given back."""
+    return Settlement("failed", 0, 0, None, 0)
+
+
+def whole_hold(admit: Admit, outcome: Outcome, status: int) -> Settlement:
+    """Sent, and nothing is known of what it used: the worst case is booked."""
+    tokens = admit.hold_input_tokens + admit.output_allowance
+    return Settlement(outcome, status, admit.hold_cost_micro_usd, None, tokens)
+
+
+def complete(
+    call: Call, usage: Usage, answer: Answer, status: int, links: Sequence[bytes] = ()
+) -> Settlement:
+    """The provider's own figures."""
+    return _settlement(call, "answered", status, usage, answer, tuple(links))
+
+
+def counted(
+    call: Call,
+    admit: Admit,
+    outcome: Outcome,
+    usage: Usage | None,
+    output_tokens: int,
+    answer: Answer,
+    links: Sequence[bytes] = (),
+) -> Settlement:
+    """A stream without final figures: the input, and the larger of what was counted and said."""
+    if usage is None:
+        usage = Usage(input_tokens=admit.hold_input_tokens, output_tokens=output_tokens)
+    elif output_tokens > usage.output_tokens:
+        usage = replace(usage, output_tokens=output_tokens, billed_cost_micro_usd=None)
+    return _settlement(call, outcome, 200, usage, answer, tuple(links))
+
+
+def _settlement(
+    call: Call,
+    outcome: Outcome,
+    status: int,
+    usage: Usage,
+    answer: Answer,
+    links: tuple[bytes, ...],
+) -> Settlement:
+    return Settlement(
+        outcome=outcome,
+        status=status,
+        cost_micro_usd=cost_micro_usd(call.price, usage) if call.price else 0,
+        usage=usage,
+        tokens=usage.total_tokens,
+        tools=tuple(tool.name for tool in answer.tool_calls),
+        response_id=answer.response_id,
+        links=links,
+    )

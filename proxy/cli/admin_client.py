@@ -1,0 +1,80 @@
+"""The admin API from a shell: one request at a time, over the standard library."""
+
+import argparse
+import json
+import os
+import urllib.error
+import urllib.parse
+import urllib.request
+from dataclasses import dataclass
+
+from proxy.admin.shapes import Json
+from proxy.admin.token import find_token
+from proxy.config.load import load_policy
+from proxy.errors import HoldfastError
+
+
+@dataclass
+class AdminError(HoldfastError):
+    """The admin API refused, or could not be reached."""
+
+    message: str
+
+    def __str__(self) -> str:
+        return self.message
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where the sidecar is."""
+    env = os.environ
+    port = env.get("HOLDFAST_ADMIN_PORT", "9090")
+    parser.add_argument(
+        "--admin-url",
+        default=env.get("HOLDFAST_ADMIN_URL", f"http://127.0.0.1:{port}"),
+        help="the sidecar's admin port [HOLDFAST_ADMIN_URL]",
+    )
+    parser.add_argument(
+        "--store",
+        default=env.get("HOLDFAST_STORE"),
+        help="its store, to find the admin token beside it [HOLDFAST_STORE]",
+    )
+
+
+class AdminClient:
+    """Talks to one sidecar. The token comes from HOLDFAST_ADMIN_TOKEN or from beside the store."""
+
+    def __init__(self, url: str, store: str | None) -> None:
+        self._url = url.rstrip("/")
+        if urllib.parse.urlsplit(self._url).scheme not in ("http", "https"):
+            raise AdminError(f"--admin-url: {url!r} is not an http URL")
+        store_url = store or load_policy(None, os.environ).policy.store_url
+        port = urllib.parse.urlsplit(self._url).port or 80
+        self._token = find_token(os.environ, store_url, port)
+
+    def call(self, method: str, path: str, body: Json = None) -> dict[str, Json]:
+        """One call; its JSON. Raises AdminError with what the API said."""
+        headers = {"content-type": "application/json"}
+        if self._token:
+            headers["authorization"] = f"Bearer {self._token}"
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(  # noqa: S310 - the scheme was checked above
+            self._url + path, data=data, headers=headers, method=method
+        )
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(request, timeout=30) as response:
+                answer = json.load(response)
+        except urllib.error.HTTPError as error:
+            raise AdminError(_said(error)) from error
+        except (OSError, ValueError) as error:
+            raise AdminError(f"no sidecar answers at {self._url}: {error}") from error
+        return answer if isinstance(answer, dict) else {}
+
+
+def _said(error: urllib.error.HTTPError) -> str:
+    try:
+        told = json.load(error)["error"]
+        tenants = "".join(f"\n  {tenant}" for tenant in told.get("tenants", ()))
+        return f"{told['message']}{tenants}"
+    except (ValueError, KeyError, TypeError):
+        return f"HTTP {error.code}"

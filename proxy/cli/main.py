@@ -1,0 +1,39 @@
+"""The commands and how they are found. A command's module is imported only when it is asked for."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from proxy import __version__
+
+COMMANDS: tuple[tuple[str, str], ...] = (
+    ("serve", "run the sidecar"),
+    ("run", "run a command behind a sidecar of its own and show what it did"),
+    ("demo", "watch an agent being stopped, offline"),
+    ("check", "validate a policy file"),
+    ("schema", "print the JSON Schema of the policy"),
+    ("simulate", "run the simulated provider alone"),
+    ("sessions", "list, show, kill, pause, resume and extend sessions"),
+)
+"""The ordered list. Adding one: proxy/cli/NAME.py with `add_arguments` and `run`, and its line."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code (2 for a wrong command line)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(
+        prog="holdfast", description="Keeps an agent's model calls inside hard limits."
+    )
+    parser.add_argument("--version", action="version", version=f"holdfast {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    asked = next((a for a in arguments if not a.startswith("-")), None)
+    for name, summary in COMMANDS:
+        command = commands.add_parser(name, help=summary, description=summary)
+        if name == asked:
+            importlib.import_module(f"proxy.cli.{name}").add_arguments(command)
+    args = parser.parse_args(arguments)
+    try:
+        return int(importlib.import_module(f"proxy.cli.{args.command}").run(args))
+    except KeyboardInterrupt:
+        return 130

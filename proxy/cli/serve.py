@@ -1,0 +1,85 @@
+"""`holdfast serve`: the sidecar, until it is told to stop."""
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import uvloop
+
+from proxy import logs
+from proxy.app import App, Settings, run_until_stopped
+from proxy.config.problems import PolicyInvalid
+from proxy.errors import StoreUnavailable
+
+log = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Each flag is also a HOLDFAST_… variable; the flag wins."""
+    env = os.environ
+    default = Settings()
+    parser.add_argument("--policy", type=Path, default=_path(env), help="policy file (YAML)")
+    _flag(parser, env, "--host", str, default.host, "address of the data port")
+    _flag(parser, env, "--port", int, default.port, "data port; 0 takes a free one")
+    _flag(parser, env, "--admin-host", str, default.admin_host, "address of the admin port")
+    _flag(parser, env, "--admin-port", int, default.admin_port, "admin port; 0 takes a free one")
+    _flag(parser, env, "--store", str, None, "sqlite:///PATH or memory:// (default: the policy's)")
+    _flag(parser, env, "--drain-seconds", float, default.drain_seconds, "wait for streams to end")
+    _flag(parser, env, "--log-level", str, "INFO", "DEBUG, INFO, WARNING or ERROR")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serves; 0 after a drain, 1 where it could not start."""
+    logs.configure(args.log_level.upper())
+    settings = Settings(
+        policy_path=args.policy,
+        host=args.host,
+        port=args.port,
+        admin_host=args.admin_host,
+        admin_port=args.admin_port,
+        store_url=args.store,
+        drain_seconds=args.drain_seconds,
+    )
+    try:
+        uvloop.run(_serve(settings, os.environ))
+    except PolicyInvalid as error:
+        print(error, file=sys.stderr)
+        return 1
+    except (StoreUnavailable, ValueError, OSError) as error:
+        print(f"holdfast: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def _serve(settings: Settings, env: Mapping[str, str]) -> None:
+    app = App(settings, env)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, lambda: app.watcher.reload_now())
+    await run_until_stopped(app, stop)
+
+
+def _path(env: Mapping[str, str]) -> Path | None:
+    return Path(env["HOLDFAST_POLICY"]) if env.get("HOLDFAST_POLICY") else None
+
+
+def _flag(
+    parser: argparse.ArgumentParser,
+    env: Mapping[str, str],
+    flag: str,
+    kind: type[str] | type[int] | type[float],
+    default: str | float | None,
+    meaning: str,
+) -> None:
+    """argparse turns a default that is text into `kind`: a bad variable is told as a bad flag."""
+    variable = "HOLDFAST_" + flag.removeprefix("--").replace("-", "_").upper()
+    value = env.get(variable) or default
+    shown = "" if default is None else f" (default: {default})"
+    parser.add_argument(flag, type=kind, default=value, help=f"{meaning} [{variable}]{shown}")

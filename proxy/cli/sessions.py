@@ -1,0 +1,109 @@
+"""`holdfast sessions`: the admin API from a shell."""
+
+import argparse
+import json
+import sys
+from urllib.parse import quote, urlencode
+
+from proxy.admin.shapes import Json
+from proxy.cli import admin_client
+from proxy.cli.admin_client import AdminClient, AdminError
+from proxy.cli.tables import table
+from proxy.core.limits.registry import EXTENDABLE_COUNTS, EXTENDABLE_MONEY
+
+_COLUMNS = ("session", "agent", "state", "steps", "tokens", "cost_usd", "held_usd", "updated_at")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="sessions, newest first")
+    listing.add_argument("--state")
+    listing.add_argument("--agent")
+    listing.add_argument("--limit", type=int, default=100)
+    summaries = {
+        "show": "one session",
+        "events": "its log",
+        "kill": "cut its streams and refuse the rest",
+        "pause": "refuse its calls until it is resumed",
+        "resume": "end a pause",
+        "extend": "add to its limits",
+    }
+    for name, summary in summaries.items():
+        action = actions.add_parser(name, help=summary)
+        action.add_argument("session", metavar="ID")
+        if name == "extend":
+            _extend_arguments(action)
+    for action in actions.choices.values():
+        action.add_argument("--tenant", help="needed only where several tenants use the id")
+        action.add_argument("--json", action="store_true", help="print the API's JSON")
+        admin_client.add_arguments(action)
+
+
+def _extend_arguments(action: argparse.ArgumentParser) -> None:
+    for name in EXTENDABLE_COUNTS:
+        action.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N")
+    for name in EXTENDABLE_MONEY:
+        action.add_argument(f"--{name.replace('_', '-')}", type=float, metavar="USD")
+    action.add_argument("--per-tool", action="append", default=[], metavar="GLOB=N")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints a table, or JSON with --json; 1 where the API refused."""
+    try:
+        client = AdminClient(args.admin_url, args.store)
+        answer = _list(client, args) if args.action == "list" else _one(client, args)
+    except AdminError as error:
+        print(f"holdfast: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(answer, indent=2) if args.json else _human(args.action, answer))
+    return 0
+
+
+def _list(client: AdminClient, args: argparse.Namespace) -> dict[str, Json]:
+    filters = {name: getattr(args, name) for name in ("state", "agent", "tenant", "limit")}
+    query = urlencode({name: value for name, value in filters.items() if value is not None})
+    return client.call("GET", f"/api/v1/sessions?{query}")
+
+
+def _one(client: AdminClient, args: argparse.Namespace) -> dict[str, Json]:
+    path = f"/api/v1/sessions/{quote(args.session, safe='')}"
+    tenant = f"?tenant={quote(args.tenant, safe='')}" if args.tenant else ""
+    if args.action == "show":
+        return client.call("GET", path + tenant)
+    if args.action == "events":
+        return client.call("GET", f"{path}/events{tenant}")
+    body = _amounts(args) if args.action == "extend" else None
+    return client.call("POST", f"{path}/{args.action}{tenant}", body)
+
+
+def _amounts(args: argparse.Namespace) -> dict[str, Json]:
+    names = (*EXTENDABLE_COUNTS, *EXTENDABLE_MONEY)
+    amounts: dict[str, Json] = {n: getattr(args, n) for n in names if getattr(args, n) is not None}
+    for pair in args.per_tool:
+        glob, _, count = pair.rpartition("=")
+        if not glob or not count.isdigit():
+            raise AdminError(f"--per-tool: {pair!r} is not GLOB=N")
+        amounts[f"per_tool.{glob}"] = int(count)
+    return amounts
+
+
+def _human(action: str, answer: dict[str, Json]) -> str:
+    if action == "list":
+        rows = answer["sessions"]
+        assert isinstance(rows, list)
+        return table(_COLUMNS, [[_cell(row, name) for name in _COLUMNS] for row in rows])
+    if action == "events":
+        events = answer["events"]
+        assert isinstance(events, list)
+        return "\n".join(json.dumps(event) for event in events)
+    return "\n".join(f"{name:<14} {_shown(value)}" for name, value in answer.items())
+
+
+def _cell(row: Json, name: str) -> Json:
+    return row.get(name) if isinstance(row, dict) else None
+
+
+def _shown(value: Json) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k}={v}" for k, v in value.items() if v is not None) or "-"
+    return "-" if value is None else str(value)

@@ -1,0 +1,254 @@
+"""One governed call from its bytes to its settlement: reserve, send, answer, settle."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from proxy.calls import Calls
+from proxy.clock import Clock
+from proxy.core.decision import LimitFacts, Refusal
+from proxy.core.paths import PathParts
+from proxy.core.request import DialectName
+from proxy.errors import MalformedRequest, StoreUnavailable, UpstreamUnavailable
+from proxy.identity import SessionIndex
+from proxy.intake import Call, Intake, PolicySource, decoded, dialect_bounds
+from proxy.ledger import Ledger
+from proxy.outbound import outgoing, strips_usage, timeouts
+from proxy.progress import Progress, Settler
+from proxy.pump import pump
+from proxy.records import CallRecord
+from proxy.replies import dialect_of, in_session, refusal_of, refusal_reply, send
+from proxy.reservation import Admitted, Reservation
+from proxy.stamps import admitted_stamps, refusal_stamps, relayed_headers
+from proxy.wire import Exchange, Incoming, Upstreams
+
+_GRACE_SECONDS = 60.0
+"""A hold outlives its call's deadline by this much, so that the call itself can settle it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What `Governed` works with; built once, in app.py."""
+
+    policy: PolicySource
+    intake: Intake
+    ledger: Ledger
+    index: SessionIndex
+    upstreams: Upstreams
+    calls: Calls
+    settler: Settler
+    clock: Clock
+    new_id: Callable[[], str]
+    observe: Callable[[CallRecord], None]
+
+
+class Governed:
+    """Serves governed calls. Shared by all connections."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._p = parts
+
+    async def serve(
+        self, exchange: Exchange, dialect: DialectName, path: PathParts, request_id: str
+    ) -> None:
+        """Answers one governed request. Raises MalformedRequest and StoreUnavailable."""
+        raw = await exchange.read_body(self._p.policy.current.bounds.body_bytes)
+        call = await self._p.intake.understand(exchange.head, path, dialect, raw, self._p.new_id())
+        if isinstance(call, Refusal):
+            await send(exchange, refusal_reply(call, dialect, request_id))
+            self._p.observe(CallRecord.refused(dialect, "reject", call, request_id))
+            return
+        late = _late(call)
+        with self._p.calls.open(call.key, call.policy.deadline_seconds, late) as live:
+            admitted = await self._reserve(call)
+            if isinstance(admitted, Refusal):
+                await self._refuse(exchange, call, admitted, request_id)
+                return
+            progress = Progress(call, admitted, live, request_id)
+            try:
+                await self._run(exchange, progress)
+            finally:
+                self._p.observe(progress.record(self._p.clock.monotonic()))
+
+    async def _reserve(self, call: Call) -> Admitted | Refusal:
+        outcome = await self._p.ledger.reserve(
+            Reservation(
+                key=call.key,
+                call_id=call.call_id,
+                ask=call.ask,
+                rules=call.rules,
+                budgets=call.policy.budgets,
+                agent=call.identified.agent,
+                parent=call.identified.parent,
+                source=call.identified.source,
+                upstream=call.upstream.name,
+                deadline_seconds=call.policy.deadline_seconds + _GRACE_SECONDS,
+                idle_seconds=call.policy.idle_seconds,
+            )
+        )
+        if isinstance(outcome, Admitted):
+            self._p.index.remember_request(call.key.tenant, call.identified, call.request)
+        return outcome
+
+    async def _refuse(
+        self, exchange: Exchange, call: Call, refusal: Refusal, request_id: str
+    ) -> None:
+        state = await self._p.ledger.state(call.key)
+        stamps = refusal_stamps(call, state, refusal)
+        await send(exchange, refusal_reply(refusal, call.request.dialect, request_id, stamps))
+        self._p.observe(
+            CallRecord(
+                dialect=call.request.dialect,
+                decision="reject",
+                status=refusal.status,
+                request_id=request_id,
+                reason=refusal.code,
+                stream=call.request.stream,
+                upstream=call.upstream.name,
+                model=call.model,
+                tenant=call.key.tenant,
+                session=call.key.session,
+                agent=call.identified.agent,
+                step=state.steps,
+            )
+        )
+
+    async def _run(self, exchange: Exchange, progress: Progress) -> None:
+        """Carries the call out; whatever happens, it is settled exactly once."""
+        try:
+            await self._attempt(exchange, progress)
+        except asyncio.CancelledError:
+            refusal = progress.live.refusal
+            if refusal is None or not progress.live.was_cut():
+                progress.broke("client_left")
+                raise
+            progress.broke("cut")
+            await self._end(exchange, progress, refusal)
+        except UpstreamUnavailable as error:
+            progress.broke("truncated")
+            await self._end(exchange, progress, refusal_of(_broken_off(error, progress)))
+        except StoreUnavailable as error:
+            if not exchange.started:
+                raise
+            await self._end(exchange, progress, refusal_of(error))
+        finally:
+            progress.live.closed = True
+            await self._p.settler.settle_broken(progress)
+
+    async def _attempt(self, exchange: Exchange, progress: Progress) -> None:
+        call = progress.call
+        request = outgoing(call, progress.admitted.admit.output_bound)
+        progress.sent = True
+        progress.forwarded_at = self._p.clock.monotonic()
+        try:
+            incoming = await self._p.upstreams.send(request, timeouts(call.policy))
+        except UpstreamUnavailable as error:
+            progress.sent = error.sent
+            raise
+        progress.status = incoming.status
+        try:
+            if not 200 <= incoming.status < 300:
+                await self._relay_error(exchange, progress, incoming)
+            elif _is_event_stream(incoming):
+                await self._stream(exchange, progress, incoming)
+            else:
+                await self._unstreamed(exchange, progress, incoming)
+        finally:
+            incoming.close()
+
+    async def _relay_error(
+        self, exchange: Exchange, progress: Progress, incoming: Incoming
+    ) -> None:
+        """The provider's own refusal goes through as it is; it is not billed."""
+        body = await incoming.read(progress.call.policy.bounds.answer_bytes)
+        await self._p.settler.settle_error(progress, incoming.status)
+        await self._respond(exchange, progress, incoming, body)
+
+    async def _unstreamed(self, exchange: Exchange, progress: Progress, incoming: Incoming) -> None:
+        call = progress.call
+        limit = call.policy.bounds.answer_bytes
+        body = await incoming.read(limit)
+        progress.first_byte_at = self._p.clock.monotonic()
+        try:
+            plain = decoded(body, _header(incoming, "content-encoding"), limit)
+        except MalformedRequest as exc:
+            raise _malformed(f"its answer cannot be decoded: {exc.message}") from exc
+        read = dialect_of(call.request.dialect).read_answer(plain)
+        if read.malformed is not None:
+            raise _malformed(read.malformed)
+        await self._p.settler.settle_answer(progress, read.usage, read.answer)
+        await self._respond(exchange, progress, incoming, body)
+
+    async def _respond(
+        self, exchange: Exchange, progress: Progress, incoming: Incoming, body: bytes
+    ) -> None:
+        stamps = admitted_stamps(progress.call, progress.admitted, progress.state)
+        headers = relayed_headers(incoming.headers, progress.request_id, stamps)
+        await exchange.respond(incoming.status, headers, body)
+
+    async def _stream(self, exchange: Exchange, progress: Progress, incoming: Incoming) -> None:
+        call = progress.call
+        if _header(incoming, "content-encoding") not in (None, "", "identity"):
+            raise _malformed("it compressed a stream that was not asked to be")
+        progress.meter = dialect_of(call.request.dialect).meter(
+            strip_usage=strips_usage(call), bounds=dialect_bounds(call.policy)
+        )
+        self._p.calls.streams += 1
+        try:
+            await pump(exchange, progress, incoming, self._p.settler, self._p.clock)
+        finally:
+            self._p.calls.streams -= 1
+
+    async def _end(self, exchange: Exchange, progress: Progress, refusal: Refusal) -> None:
+        """Tells the client that there is no (more) answer, after that has been booked."""
+        call = progress.call
+        refusal = in_session(refusal, call.key.session)
+        progress.refusal = refusal
+        await self._p.settler.settle_broken(progress)
+        if not exchange.started:
+            stamps = admitted_stamps(call, progress.admitted, progress.state)
+            dialect = call.request.dialect
+            await send(exchange, refusal_reply(refusal, dialect, progress.request_id, stamps))
+        elif progress.meter is None or progress.meter.ended:
+            exchange.abort()
+        else:
+            frames = dialect_of(call.request.dialect).error_frames(
+                refusal, progress.request_id, client=call.caller.user_agent
+            )
+            await exchange.write(frames)
+            await exchange.finish()
+
+
+def _late(call: Call) -> Refusal:
+    seconds = call.policy.deadline_seconds
+    message = (
+        f"This call of session {call.key.session} was not finished within deadline_seconds "
+        f"({seconds:g}). Its upstream {call.upstream.name} is slow; raise it or ask for less."
+    )
+    facts = LimitFacts(session=call.key.session, limit="deadline_seconds", maximum=seconds)
+    return Refusal(504, "deadline_exceeded", "upstream_error", message, facts)
+
+
+def _broken_off(error: UpstreamUnavailable, progress: Progress) -> UpstreamUnavailable:
+    """Once the provider has begun to answer, what ends it early is a truncation."""
+    if progress.status == 0 or error.code != UpstreamUnavailable.code:
+        return error
+    return replace(error, code="upstream_truncated", status=502)
+
+
+def _malformed(why: str) -> UpstreamUnavailable:
+    return UpstreamUnavailable(
+        f"The provider's answer is not one: {why}.",
+        kind="malformed",
+        code="upstream_malformed",
+        status=502,
+    )
+
+
+def _header(incoming: Incoming, name: str) -> str | None:
+    return next((v for k, v in incoming.headers if k.lower() == name), None)
+
+
+def _is_event_stream(incoming: Incoming) -> bool:
+    kind = _header(incoming, "content-type") or ""
+    return kind.split(";", 1)[0].strip().lower() == "text/event-stream"

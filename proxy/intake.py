@@ -1,0 +1,255 @@
+"""From a request's bytes to a `Call`: parsed, routed, attributed to a session, sized."""
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal, InvalidOperation
+from typing import Protocol
+
+from proxy.clock import Clock
+from proxy.core.ask import Ask
+from proxy.core.decision import Refusal
+from proxy.core.dialects.base import Bounds
+from proxy.core.engine import Rules
+from proxy.core.estimate import estimate_input_tokens
+from proxy.core.identity import Identified
+from proxy.core.paths import PathParts
+from proxy.core.policy import (
+    MICRO,
+    Caller,
+    Limits,
+    Policy,
+    Target,
+    Upstream,
+    limits_for,
+    refusal_status,
+    route_for,
+)
+from proxy.core.pricing import Price
+from proxy.core.request import DialectName, Request
+from proxy.core.session import SessionKey
+from proxy.core.tenancy import credential_of, tenant_of
+from proxy.errors import MalformedRequest
+from proxy.identity import SessionIndex
+from proxy.prices.book import PriceBook
+from proxy.replies import dialect_of
+from proxy.wire import Head
+
+
+class PolicySource(Protocol):
+    """Where the policy in force is read, once a call."""
+
+    @property
+    def current(self) -> Policy: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A governed call as it was understood, before it is decided on.
+
+    raw: the body as it came; body: the same without its content-encoding (one object where it has
+    none). model: its name at the upstream.
+    received: monotonic seconds.
+    """
+
+    call_id: str
+    key: SessionKey
+    identified: Identified
+    request: Request
+    raw: bytes
+    body: bytes
+    head: Head
+    policy: Policy
+    rules: Rules
+    upstream: Upstream
+    model: str
+    price: Price | None
+    ask: Ask
+    caller: Caller
+    received: float
+    rest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who calls and where it would go, known before the session is."""
+
+    caller: Caller
+    upstream: Upstream
+    target: Target
+
+
+class Intake:
+    """Builds calls. Raises MalformedRequest; a Refusal is returned where policy says no."""
+
+    def __init__(
+        self, policy: PolicySource, index: SessionIndex, prices: PriceBook, clock: Clock, key: bytes
+    ) -> None:
+        self._policy = policy
+        self._index = index
+        self._prices = prices
+        self._clock = clock
+        self._key = key
+
+    async def understand(
+        self, head: Head, parts: PathParts, dialect: DialectName, raw: bytes, call_id: str
+    ) -> Call | Refusal:
+        """Everything that is known of a call before the ledger is asked."""
+        received = self._clock.monotonic()
+        policy = self._policy.current
+        body = decoded(raw, head.get("content-encoding"), policy.bounds.body_bytes)
+        request = dialect_of(dialect).parse(body, dialect_bounds(policy))
+        if request.background and policy.ungoverned == "reject":
+            return ungoverned(policy, "background: true")
+        origin = self.origin(head, parts, policy, request.model, dialect)
+        if isinstance(origin, Refusal):
+            return origin
+        identified = await self._index.identify(origin.caller.tenant, head, parts, request)
+        caller = replace(origin.caller, agent=identified.agent)
+        model = origin.target.model or request.model
+        price = self._price(policy, origin.upstream, model)
+        if isinstance(price, Refusal):
+            return price
+        rules = rules_for(policy, caller, request.hints)
+        return Call(
+            call_id=call_id,
+            key=SessionKey(caller.tenant, identified.session),
+            identified=identified,
+            request=request,
+            raw=raw,
+            body=body,
+            head=head,
+            policy=policy,
+            rules=rules,
+            upstream=origin.upstream,
+            model=model,
+            price=price,
+            ask=self._ask(identified.session, request, model, price),
+            caller=caller,
+            received=received,
+            rest=parts.rest,
+        )
+
+    def origin(
+        self, head: Head, parts: PathParts, policy: Policy, model: str, endpoint: str
+    ) -> Origin | Refusal:
+        """The caller and the route's first target."""
+        route = route_for(policy, model, endpoint)
+        if route is None:
+            raise MalformedRequest(f"no route takes model {model!r}", param="model")
+        target = route.to[0]
+        upstream = policy.upstreams[target.upstream]
+        tenant = tenant_of(
+            credential_of(head.headers),
+            upstream_has_own_key=upstream.api_key is not None,
+            tenants=policy.tenants,
+            unknown_credentials=policy.unknown_credentials,
+            hmac_key=self._key,
+        )
+        if isinstance(tenant, Refusal):
+            return tenant
+        headers = {name.lower(): value for name, value in head.headers}
+        agent = parts.agent or headers.get("x-holdfast-agent")
+        caller = Caller(tenant, agent, model, headers.get("user-agent", ""), headers)
+        return Origin(caller, upstream, target)
+
+    def _price(self, policy: Policy, upstream: Upstream, model: str) -> Price | Refusal | None:
+        price = self._prices.price_for(policy, upstream, model)
+        if price is not None or policy.accounting.unknown_price == "tokens_only":
+            return price
+        if policy.accounting.unknown_price == "dearest":
+            return self._prices.dearest(upstream, model)
+        message = (
+            f"Model {model!r} has no known price. Name one under prices in the policy, or set "
+            "accounting.unknown_price to dearest or tokens_only."
+        )
+        return Refusal(policy.rejection.status, "unpriced_model", "session_limit", message)
+
+    def _ask(self, session: str, request: Request, model: str, price: Price | None) -> Ask:
+        generates = request.dialect != "embeddings"
+        window = price.context_window if price else None
+        calibration = self._prices.calibration(model)
+        return Ask(
+            session=session,
+            dialect=request.dialect,
+            model=model,
+            input_tokens=estimate_input_tokens(request, calibration, context_window=window),
+            output_bound=request.output_bound,
+            output_maximum=self._prices.max_output_tokens(model, price) if generates else 0,
+            choices=request.choices,
+            price=price,
+            tools=() if request.tools_disabled else request.offered_tools,
+            body_digest=request.body_digest,
+        )
+
+
+def dialect_bounds(policy: Policy) -> Bounds:
+    """The policy's bounds as dialects take them."""
+    return Bounds(policy.bounds.json_depth, policy.bounds.sse_line_bytes)
+
+
+def rules_for(policy: Policy, caller: Caller, hints: Mapping[str, str]) -> Rules:
+    """The limits of this caller, lowered by the budget that the run itself carries."""
+    limits = limits_for(policy, caller)
+    usd = caller.headers.get("x-holdfast-budget-usd") or hints.get("metadata.holdfast_budget_usd")
+    steps = caller.headers.get("x-holdfast-steps") or hints.get("metadata.holdfast_steps")
+    return Rules(
+        limits=_lowered(limits, usd, steps),
+        min_output_tokens=policy.accounting.min_output_tokens,
+        refusal_status=refusal_status(policy, caller),
+    )
+
+
+def _lowered(limits: Limits, usd: str | None, steps: str | None) -> Limits:
+    if usd is not None:
+        own = _micro_usd(usd)
+        most = limits.cost_micro_usd
+        limits = replace(limits, cost_micro_usd=own if most is None else min(own, most))
+    if steps is not None:
+        count = _count(steps)
+        limits = replace(limits, steps=count if limits.steps is None else min(count, limits.steps))
+    return limits
+
+
+def _micro_usd(text: str) -> int:
+    try:
+        amount = Decimal(text)
+    except InvalidOperation:
+        amount = Decimal("NaN")
+    if not amount.is_finite() or amount < 0 or amount > 1_000_000_000:
+        message = f"x-holdfast-budget-usd: {text[:32]!r} is not an amount in USD"
+        raise MalformedRequest(message, param="x-holdfast-budget-usd")
+    return int(amount * MICRO)
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 9):
+        message = f"x-holdfast-steps: {text[:32]!r} is not a number of steps"
+        raise MalformedRequest(message, param="x-holdfast-steps")
+    return int(text)
+
+
+def ungoverned(policy: Policy, what: str) -> Refusal:
+    """A call that is billed and cannot be priced."""
+    message = (
+        f"{what} is billed in a way that cannot be bounded, so it is not relayed. "
+        "Set ungoverned: relay in the policy to let it through unlimited."
+    )
+    return Refusal(policy.rejection.status, "ungoverned_endpoint", "invalid_request_error", message)
+
+
+def decoded(raw: bytes, encoding: str | None, limit_bytes: int) -> bytes:
+    """The body without its content-encoding, never more than `limit_bytes` of it."""
+    if encoding is None or encoding.lower() in ("", "identity"):
+        return raw
+    if encoding.lower() not in ("gzip", "x-gzip", "deflate"):
+        message = f"content-encoding {encoding[:32]!r} cannot be read here (allowed: gzip, deflate)"
+        raise MalformedRequest(message, status=415, param="content-encoding")
+    inflate = zlib.decompressobj(wbits=47)  # gzip or zlib, told by the header
+    try:
+        body = inflate.decompress(raw, limit_bytes)
+    except zlib.error as exc:
+        raise MalformedRequest(f"the body is not valid {encoding}") from exc
+    if inflate.unconsumed_tail or not inflate.eof:
+        raise MalformedRequest("the decoded body is too large or cut short", status=413)
+    return body

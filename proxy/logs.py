@@ -1,0 +1,68 @@
+"""JSON lines on stderr: one for each call, one for each event that an operator acts on."""
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+
+from proxy.records import CallRecord
+
+log = logging.getLogger("holdfast.call")
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class JsonFormatter(logging.Formatter):
+    """A record as one JSON object; whatever was given as `extra` becomes a field."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "at": datetime.fromtimestamp(record.created, tz=UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+            "logger": record.name,
+        }
+        line.update({k: v for k, v in vars(record).items() if k not in _STANDARD})
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str, ensure_ascii=False)
+
+
+def configure(level: str = "INFO") -> None:
+    """Sends every log of the process to stderr as JSON."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    logging.getLogger("aiohttp").setLevel(logging.WARNING)
+
+
+def log_call(call: CallRecord) -> None:
+    """The line of one call."""
+    if not log.isEnabledFor(logging.INFO):
+        return
+    usage = call.usage
+    fields: dict[str, object] = {
+        "request_id": call.request_id,
+        "endpoint": call.dialect,
+        "status": call.status,
+        "decision": call.decision,
+        "reason": call.reason,
+        "session": call.session,
+        "tenant": call.tenant,
+        "agent": call.agent,
+        "step": call.step,
+        "upstream": call.upstream,
+        "model": call.model,
+        "stream": call.stream,
+        "outcome": call.outcome,
+        "cost_usd": call.cost_micro_usd / 1_000_000,
+        "input_tokens": usage.total_input_tokens if usage else None,
+        "output_tokens": usage.output_tokens if usage else None,
+        "tools": list(call.tool_calls),
+        "duration_seconds": call.duration_seconds,
+        "first_byte_seconds": call.first_byte_seconds,
+    }
+    kept = {name: value for name, value in fields.items() if value not in (None, "", [])}
+    log.info("call", extra=kept)

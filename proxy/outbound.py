@@ -1,0 +1,69 @@
+"""What goes to the provider: URL, headers and body, changed only where a decision says so."""
+
+from urllib.parse import urlsplit
+
+from proxy.core.policy import Policy, Upstream
+from proxy.core.request import Changes
+from proxy.intake import Call
+from proxy.replies import dialect_of
+from proxy.wire import Headers, Outgoing, Timeouts
+from proxy.wire.headers import forward_headers
+
+_CREDENTIALS = ("authorization", "x-api-key", "api-key")
+
+
+def outgoing(call: Call, output_bound: int | None) -> Outgoing:
+    """The request as it is forwarded; its bytes are the client's unless something had to change."""
+    request = call.request
+    asks_usage = request.stream and request.dialect in ("chat", "completions")
+    changes = Changes(
+        output_bound=output_bound,
+        ask_usage=asks_usage and not request.include_usage and call.upstream.include_usage,
+        model=call.model if call.model != request.model else None,
+    )
+    body = dialect_of(request.dialect).rewrite(call.body, request, changes)
+    headers = upstream_headers(call.head.headers, call.upstream, governed=True)
+    if body is call.body:
+        body = call.raw
+    else:
+        headers = tuple(h for h in headers if h[0].lower() != "content-encoding")
+    return Outgoing("POST", upstream_url(call.upstream, call.rest), headers, body)
+
+
+def strips_usage(call: Call) -> bool:
+    """Whether the usage that the stream carries was our question, not the client's."""
+    return (
+        call.request.dialect in ("chat", "completions")
+        and not call.request.include_usage
+        and call.upstream.include_usage
+    )
+
+
+def upstream_url(upstream: Upstream, rest: str) -> str:
+    """Where `rest` (a path under /v1, with its query) is at this upstream.
+
+    A base URL names what the client's SDK would be given: with /v1 for OpenAI's, without it for
+    Anthropic's; either is understood.
+    """
+    base = upstream.base_url.rstrip("/")
+    path = rest.removeprefix("/v1") or "/"
+    if upstream.dialect == "anthropic" and not urlsplit(base).path.rstrip("/").endswith("/v1"):
+        base += "/v1"
+    return base + path
+
+
+def upstream_headers(headers: Headers, upstream: Upstream, *, governed: bool) -> Headers:
+    """The client's headers without those that end here, with the upstream's own key if any."""
+    kept = forward_headers(headers, drop_accept_encoding=governed)
+    if upstream.api_key is None:
+        return kept
+    kept = tuple(h for h in kept if h[0].lower() not in _CREDENTIALS)
+    if upstream.dialect == "anthropic":
+        return (*kept, ("x-api-key", upstream.api_key))
+    return (*kept, ("authorization", f"Bearer {upstream.api_key}"))
+
+
+def timeouts(policy: Policy) -> Timeouts:
+    """The policy's time-outs for one attempt."""
+    t = policy.timeouts
+    return Timeouts(connect=t.connect, head=t.head, idle=t.idle, total=policy.deadline_seconds)

@@ -1,0 +1,190 @@
+"""How far a call has come, and its settlement: exactly once, whatever cancels it."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from proxy import bill
+from proxy.calls import LiveCall
+from proxy.core.decision import Refusal
+from proxy.core.dialects.base import Meter
+from proxy.core.events import Outcome
+from proxy.core.session import SessionState
+from proxy.core.usage import Answer, Usage
+from proxy.identity import SessionIndex
+from proxy.intake import Call
+from proxy.ledger import Ledger
+from proxy.prices.book import PriceBook
+from proxy.records import CallRecord
+from proxy.reservation import Admitted, Settlement
+from proxy.tasks import Tasks
+
+
+@dataclass(slots=True, eq=False)
+class Progress:
+    """A call under way.
+
+    sent: bytes may have reached the provider. outcome: how it broke off, None while it has not.
+    allowance: output tokens that are held for it. settled: what was booked. Times are monotonic.
+    """
+
+    call: Call
+    admitted: Admitted
+    live: LiveCall
+    request_id: str
+    sent: bool = False
+    status: int = 0
+    outcome: Outcome | None = None
+    meter: Meter | None = None
+    allowance: int = 0
+    held_cost_micro_usd: int = 0
+    settled: Settlement | None = None
+    refusal: Refusal | None = None
+    forwarded_at: float | None = None
+    first_byte_at: float | None = None
+    state: SessionState = field(default_factory=SessionState)
+
+    def __post_init__(self) -> None:
+        self.state = self.admitted.state
+        self.allowance = self.admitted.admit.output_allowance
+        self.held_cost_micro_usd = self.admitted.admit.hold_cost_micro_usd
+
+    def broke(self, outcome: Outcome) -> None:
+        """The call ended before its answer did."""
+        self.outcome = outcome
+
+    def record(self, now: float) -> CallRecord:
+        """What is told to metrics and the log."""
+        call, booked = self.call, self.settled
+        started = self.forwarded_at or now
+        return CallRecord(
+            dialect=call.request.dialect,
+            decision=self.admitted.admit.name,
+            status=self.refusal.status if self.refusal else self.status,
+            request_id=self.request_id,
+            reason=self.refusal.code if self.refusal else "",
+            stream=call.request.stream,
+            upstream=call.upstream.name,
+            model=call.model,
+            tenant=call.key.tenant,
+            session=call.key.session,
+            agent=call.identified.agent,
+            step=self.admitted.admit.step,
+            outcome=booked.outcome if booked else None,
+            usage=booked.usage if booked else None,
+            cost_micro_usd=booked.cost_micro_usd if booked else 0,
+            overspend_micro_usd=self.overspend_micro_usd,
+            overhead_seconds=started - call.received,
+            first_byte_seconds=self.first_byte_at - started if self.first_byte_at else None,
+            duration_seconds=now - call.received,
+            tool_calls=booked.tools if booked else (),
+        )
+
+    @property
+    def overspend_micro_usd(self) -> int:
+        """What was billed past the hold."""
+        if self.settled is None:
+            return 0
+        return max(0, self.settled.cost_micro_usd - self.held_cost_micro_usd)
+
+
+class Settler:
+    """Books calls. Writes finish even when the call's own task is cancelled meanwhile."""
+
+    def __init__(
+        self, ledger: Ledger, index: SessionIndex, prices: PriceBook, tasks: Tasks
+    ) -> None:
+        self._ledger = ledger
+        self._index = index
+        self._prices = prices
+        self._tasks = tasks
+
+    async def settle_answer(self, progress: Progress, usage: Usage | None, answer: Answer) -> None:
+        """Books a whole answer: by the provider's figures, else the whole hold."""
+        call = progress.call
+        links = self._links(call, answer)
+        if usage is None:
+            held = bill.whole_hold(progress.admitted.admit, "answered", progress.status)
+            await self.settle(progress, held)
+            return
+        self._prices.observe(call.model, call.request, usage)
+        await self.settle(progress, bill.complete(call, usage, answer, progress.status, links))
+
+    async def settle_stream(self, progress: Progress, meter: Meter) -> None:
+        """Books a stream that came to its end: by the provider's figures, else by count."""
+        if meter.usage is not None:
+            await self.settle_answer(progress, meter.usage, meter.answer())
+        else:
+            await self.settle(progress, self._counted(progress, meter, "answered"))
+
+    async def settle_error(self, progress: Progress, status: int) -> None:
+        """The provider refused: nothing is billed, and the client may send the same again."""
+        call = progress.call
+        self._index.remember_failure(
+            call.key.tenant, call.identified, call.request, client_gone=False
+        )
+        await self.settle(progress, bill.failed(status))
+
+    async def settle_broken(self, progress: Progress) -> None:
+        """Books a call that broke off, or gives its hold back if nothing was sent."""
+        if progress.settled is not None:
+            return
+        outcome = progress.outcome or "truncated"
+        admit = progress.admitted.admit
+        call = progress.call
+        self._index.remember_failure(
+            call.key.tenant, call.identified, call.request, client_gone=outcome == "client_left"
+        )
+        if not progress.sent:
+            await self._release(progress)
+        elif progress.meter is not None:
+            await self.settle(progress, self._counted(progress, progress.meter, outcome))
+        elif progress.call.request.stream and progress.status == 0:
+            await self.settle(
+                progress, bill.counted(progress.call, admit, outcome, None, 0, Answer())
+            )
+        else:
+            await self.settle(progress, bill.whole_hold(admit, outcome, progress.status))
+
+    async def settle(self, progress: Progress, what: Settlement) -> None:
+        """Books `what`, once; later calls change nothing."""
+        if progress.settled is not None:
+            return
+        progress.settled = what
+        await asyncio.shield(self._tasks.spawn(self._write(progress, what), "settle"))
+
+    async def extend(self, progress: Progress, output_tokens: int) -> bool:
+        """Tries to hold `output_tokens` more for a stream; False where nothing is left."""
+        cost = await self._ledger.extend(progress.call.call_id, output_tokens)
+        if cost is None:
+            return False
+        progress.allowance += output_tokens
+        progress.held_cost_micro_usd += cost
+        return True
+
+    async def _write(self, progress: Progress, what: Settlement) -> None:
+        call = progress.call
+        progress.state = await self._ledger.settle(call.key, call.call_id, what)
+
+    async def _release(self, progress: Progress) -> None:
+        progress.settled = bill.nothing()
+        reason = progress.outcome or "unsent"
+        await asyncio.shield(self._tasks.spawn(self._give_back(progress, reason), "release"))
+
+    async def _give_back(self, progress: Progress, reason: str) -> None:
+        call = progress.call
+        progress.state = await self._ledger.release(call.key, call.call_id, reason)
+
+    def _counted(self, progress: Progress, meter: Meter, outcome: Outcome) -> Settlement:
+        answer = meter.answer()
+        return bill.counted(
+            progress.call,
+            progress.admitted.admit,
+            outcome,
+            meter.usage,
+            meter.output_tokens_counted,
+            answer,
+            self._links(progress.call, answer),
+        )
+
+    def _links(self, call: Call, answer: Answer) -> tuple[bytes, ...]:
+        return self._index.remember_answer(call.key.tenant, call.identified, call.request, answer)

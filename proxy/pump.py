@@ -1,0 +1,127 @@
+"""A streamed answer on its way: chunk by chunk to the client, metered, bounded, settled.
+
+The 200 is held until the provider's first event has been read: an empty or unreadable stream is a
+502, not an empty answer. The chunk with the provider's terminal event is held until the settlement
+is committed, so that whoever has seen the end finds it in the ledger.
+"""
+
+from proxy.clock import Clock
+from proxy.core.decision import LimitFacts, Refusal
+from proxy.core.dialects.base import Meter
+from proxy.errors import UpstreamUnavailable
+from proxy.progress import Progress, Settler
+from proxy.stamps import admitted_stamps, relayed_headers
+from proxy.wire import Exchange, Incoming
+from proxy.wire.headers import without
+
+_EXTENSION_TOKENS = 1_024
+_COUNT_TOLERANCE = 1.25
+_COUNT_SLACK = 16
+_UNSTARTED_BYTES = 1_048_576
+
+
+async def pump(
+    exchange: Exchange, progress: Progress, incoming: Incoming, settler: Settler, clock: Clock
+) -> None:
+    """Relays the stream to its end. Raises UpstreamUnavailable where the provider breaks off."""
+    meter = progress.meter
+    assert meter is not None
+    pending = b""
+    async for chunk in incoming.chunks():
+        out = meter.feed(chunk)
+        if not exchange.started:
+            pending += out
+            if not _has_begun(meter, pending):
+                continue
+            progress.first_byte_at = clock.monotonic()
+            await _start(exchange, progress, incoming)
+            out, pending = pending, b""
+        if meter.ended:
+            await _settle(progress, meter, settler)
+        if out:
+            await exchange.write(out)
+        if meter.output_tokens_counted > progress.allowance and progress.settled is None:
+            await _extend_or_cut(progress, meter, settler)
+    await _finish(exchange, progress, meter, settler)
+
+
+async def _start(exchange: Exchange, progress: Progress, incoming: Incoming) -> None:
+    stamps = admitted_stamps(progress.call, progress.admitted, progress.state)
+    headers = relayed_headers(incoming.headers, progress.request_id, stamps)
+    headers = without(headers, "content-length")  # an error frame may follow what was announced
+    if not any(name.lower() == "x-accel-buffering" for name, _ in headers):
+        headers = (*headers, ("x-accel-buffering", "no"))
+    await exchange.start(incoming.status, headers)
+
+
+async def _finish(exchange: Exchange, progress: Progress, meter: Meter, settler: Settler) -> None:
+    """The provider has closed: cleanly only if it had come to its own end."""
+    rest = meter.close()
+    if not exchange.started:
+        what = "unreadable" if meter.malformed else "empty"
+        raise UpstreamUnavailable(
+            f"The provider answered with an {what} stream.",
+            kind="malformed",
+            code="upstream_malformed",
+            status=502,
+        )
+    if not (meter.ended or meter.finish_seen or meter.failed):
+        raise UpstreamUnavailable(
+            "The provider broke off in the middle of its answer.",
+            kind="truncated",
+            code="upstream_truncated",
+            status=502,
+        )
+    await _settle(progress, meter, settler)
+    if rest:
+        await exchange.write(rest)
+    await exchange.finish()
+
+
+async def _settle(progress: Progress, meter: Meter, settler: Settler) -> None:
+    """Books the stream at its end; the provider's own error event is an end, but no answer."""
+    if progress.settled is not None:
+        return
+    if meter.failed:
+        progress.broke("truncated")
+        await settler.settle_broken(progress)
+    else:
+        await settler.settle_stream(progress, meter)
+
+
+def _has_begun(meter: Meter, pending: bytes) -> bool:
+    """Whether what came is a stream of events: one whole event that could be read, or content."""
+    if meter.committed or meter.ended or meter.finish_seen or meter.failed:
+        return True
+    whole = b"\n\n" in pending or b"\r\n\r\n" in pending or b"\r\r" in pending
+    return (whole and not meter.malformed) or len(pending) > _UNSTARTED_BYTES
+
+
+async def _extend_or_cut(progress: Progress, meter: Meter, settler: Settler) -> None:
+    """More output than is held: hold more, or cut the stream here.
+
+    The count is an estimate. Where the provider was given a bound, it keeps it by its own exact
+    count, so the estimate has to be well past the hold before the stream is cut.
+    """
+    counted = meter.output_tokens_counted
+    more = max(_EXTENSION_TOKENS, counted - progress.allowance)
+    if await settler.extend(progress, more):
+        return
+    bounded = progress.call.request.output_bound is not None
+    bounded = bounded or progress.admitted.admit.output_bound is not None
+    limit = progress.allowance * (_COUNT_TOLERANCE if bounded else 1) + _COUNT_SLACK
+    if counted > limit:
+        progress.live.cut(_spent(progress, counted))
+
+
+def _spent(progress: Progress, counted: int) -> Refusal:
+    session = progress.call.key.session
+    message = (
+        f"Session {session} has nothing left to spend: this answer was cut after about {counted} "
+        f"tokens. To go on: holdfast sessions extend {session} --cost-usd 1."
+    )
+    facts = LimitFacts(
+        session=session, limit="cost_usd", checkpoint=f"{session}@{progress.admitted.admit.step}"
+    )
+    status = progress.call.rules.refusal_status
+    return Refusal(status, "budget_exceeded", "session_limit", message, facts)

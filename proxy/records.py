@@ -1,0 +1,46 @@
+"""One record a call, for metrics and the log: facts only, no content, no credential."""
+
+from dataclasses import dataclass
+
+from proxy.core.decision import DecisionName, Refusal
+from proxy.core.events import Outcome
+from proxy.core.request import DialectName
+from proxy.core.usage import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """What came of a call. Times in seconds; None where there was none.
+
+    decision: the admitted one's name, or "reject". reason: a refusal's code, or "" .
+    overhead_seconds: from the whole request to its forwarding. first_byte_seconds: from then to the
+    first byte of the answer's body.
+    """
+
+    dialect: DialectName
+    decision: DecisionName | str
+    status: int
+    request_id: str
+    reason: str = ""
+    stream: bool = False
+    upstream: str = ""
+    model: str = ""
+    tenant: str = ""
+    session: str = ""
+    agent: str | None = None
+    step: int = 0
+    outcome: Outcome | None = None
+    usage: Usage | None = None
+    cost_micro_usd: int = 0
+    overspend_micro_usd: int = 0
+    overhead_seconds: float | None = None
+    first_byte_seconds: float | None = None
+    duration_seconds: float | None = None
+    tool_calls: tuple[str, ...] = ()
+
+    @staticmethod
+    def refused(
+        dialect: DialectName, decision: str, refusal: Refusal, request_id: str
+    ) -> "CallRecord":
+        """The record of a request that ended before it was a call of a session."""
+        return CallRecord(dialect, decision, refusal.status, request_id, reason=refusal.code)

@@ -1,0 +1,87 @@
+"""The path of one request: what it is, whether it may go on, and who serves it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from proxy.core.decision import Refusal
+from proxy.core.endpoints import Endpoint, classify
+from proxy.core.paths import PathParts, split_path
+from proxy.errors import HoldfastError, MalformedRequest
+from proxy.governed import Governed
+from proxy.records import CallRecord
+from proxy.relay_plain import Plain
+from proxy.replies import Reply, refusal_of, refusal_reply, send
+from proxy.wire import Exchange
+
+_TEXT = ("content-type", "text/plain; charset=utf-8")
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What /healthz and /readyz say: None is well, else why not."""
+
+    ready: Callable[[], str | None]
+
+
+class Relay:
+    """Handles every request of the data port. Shared by all connections."""
+
+    def __init__(
+        self,
+        governed: Governed,
+        plain: Plain,
+        health: Health,
+        new_id: Callable[[], str],
+        observe: Callable[[CallRecord], None],
+    ) -> None:
+        self._governed = governed
+        self._plain = plain
+        self._health = health
+        self._new_id = new_id
+        self._observe = observe
+
+    async def handle(self, exchange: Exchange) -> None:
+        """Answers one request; every error becomes a reply in the client's dialect."""
+        request_id = f"req_{self._new_id()}"
+        endpoint = Endpoint("free")
+        try:
+            parts = split_path(exchange.head.target)
+            path = parts.rest.split("?", 1)[0]
+            endpoint = classify(exchange.head.method, path, upgrade=exchange.head.get("upgrade"))
+            await self._dispatch(exchange, endpoint, parts, request_id)
+        except HoldfastError as error:
+            await self._fail(exchange, endpoint, error, request_id)
+
+    async def _dispatch(
+        self, exchange: Exchange, endpoint: Endpoint, parts: PathParts, request_id: str
+    ) -> None:
+        match endpoint.kind:
+            case "governed":
+                await self._governed.serve(exchange, endpoint.dialect, parts, request_id)
+            case "free":
+                await self._plain.serve(exchange, endpoint, parts, request_id)
+            case "ungoverned":
+                await self._plain.serve_ungoverned(exchange, endpoint, parts, request_id)
+            case "websocket":
+                message = "WebSocket is not offered here; use HTTP with server-sent events."
+                refusal = Refusal(426, "invalid_request", "invalid_request_error", message)
+                await send(exchange, refusal_reply(refusal, endpoint.dialect, request_id))
+            case "probe":
+                await send(exchange, Reply(200, (_TEXT,), b"holdfast\n"))
+            case "health":
+                await send(exchange, Reply(200, (_TEXT,), b"ok\n"))
+            case "ready":
+                why = self._health.ready()
+                body = b"ok\n" if why is None else f"{why}\n".encode()
+                await send(exchange, Reply(200 if why is None else 503, (_TEXT,), body))
+
+    async def _fail(
+        self, exchange: Exchange, endpoint: Endpoint, error: HoldfastError, request_id: str
+    ) -> None:
+        refusal = refusal_of(error)
+        if exchange.started:
+            exchange.abort()
+        else:
+            await send(exchange, refusal_reply(refusal, endpoint.dialect, request_id))
+        party = "client" if isinstance(error, MalformedRequest) else "error"
+        self._observe(CallRecord.refused(endpoint.dialect, party, refusal, request_id))

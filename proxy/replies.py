@@ -1,0 +1,63 @@
+"""Refusals and errors as HTTP: the one place that turns them into a status, headers and a body."""
+
+from dataclasses import dataclass, replace
+
+from proxy.core.decision import LimitFacts, Refusal
+from proxy.core.dialects.base import Dialect
+from proxy.core.dialects.registry import DIALECTS
+from proxy.core.request import DialectName
+from proxy.errors import HoldfastError, MalformedRequest, StoreUnavailable, UpstreamUnavailable
+from proxy.wire import Exchange, Headers
+
+_JSON = ("content-type", "application/json")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole answer of our own."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+def refusal_reply(
+    refusal: Refusal, dialect: DialectName, request_id: str, extra: Headers = ()
+) -> Reply:
+    """A refusal in the client's dialect. Only where waiting helps is a retry invited."""
+    retry: Headers = (("x-should-retry", "false"),)
+    if refusal.retry_after_ms is not None:
+        retry = (("retry-after-ms", str(refusal.retry_after_ms)),)
+    ids: Headers = (("x-request-id", request_id), ("request-id", request_id))
+    body = DIALECTS[dialect].render_refusal(refusal, request_id)
+    return Reply(refusal.status, (_JSON, *retry, *ids, *extra), body)
+
+
+def refusal_of(error: HoldfastError) -> Refusal:
+    """What a client is told of an error."""
+    match error:
+        case MalformedRequest():
+            return Refusal(
+                error.status, error.code, "invalid_request_error", error.message, param=error.param
+            )
+        case UpstreamUnavailable():
+            return Refusal(error.status, error.code, "upstream_error", error.message)
+        case StoreUnavailable():
+            return Refusal(error.status, error.code, "store_error", error.message)
+        case _:
+            raise error
+
+
+def in_session(refusal: Refusal, session: str) -> Refusal:
+    """The refusal with the session it is about, where it does not name one yet."""
+    if refusal.facts is not None:
+        return refusal
+    return replace(refusal, facts=LimitFacts(session=session))
+
+
+async def send(exchange: Exchange, reply: Reply) -> None:
+    await exchange.respond(reply.status, reply.headers, reply.body)
+
+
+def dialect_of(name: DialectName) -> Dialect:
+    return DIALECTS[name]

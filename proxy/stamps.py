@@ -1,0 +1,52 @@
+"""The headers that Holdfast adds to answers. Pure."""
+
+from proxy.core.decision import Refusal
+from proxy.core.engine import remaining_micro_usd
+from proxy.core.limits.base import usd
+from proxy.core.session import SessionState
+from proxy.intake import Call
+from proxy.reservation import Admitted
+from proxy.wire import Headers
+from proxy.wire.headers import answer_headers
+
+
+def admitted_stamps(call: Call, admitted: Admitted, state: SessionState) -> Headers:
+    """What an answer says of its session: `state` is as new as it can be when the head is sent."""
+    return (
+        *session_stamps(call, state),
+        ("x-holdfast-step", str(admitted.admit.step)),
+        ("x-holdfast-decision", admitted.admit.name),
+        ("x-holdfast-upstream", call.upstream.name),
+        *(("x-holdfast-warning", name) for name in admitted.admit.warnings),
+    )
+
+
+def session_stamps(call: Call, state: SessionState) -> Headers:
+    """Which session, how it was found, and its money."""
+    stamps: Headers = (
+        ("x-holdfast-session", call.key.session),
+        ("x-holdfast-session-source", call.identified.source),
+        ("x-holdfast-spent-usd", _usd(state.cost_micro_usd)),
+    )
+    left = remaining_micro_usd(call.rules.limits, state)
+    return stamps if left is None else (*stamps, ("x-holdfast-remaining-usd", _usd(left)))
+
+
+def refusal_stamps(call: Call, state: SessionState, refusal: Refusal) -> Headers:
+    """What a refusal says of its session beside its body."""
+    step = ("x-holdfast-step", str(state.steps))
+    return (*session_stamps(call, state), step, ("x-holdfast-reason", refusal.code))
+
+
+def relayed_headers(headers: Headers, request_id: str, stamps: Headers) -> Headers:
+    """The provider's headers with ours. Agents need both request-id headers to find a call again;
+    the one that the provider did not send gets the value of the other."""
+    kept = answer_headers(headers)
+    theirs = {name.lower(): value for name, value in kept}
+    known = theirs.get("x-request-id") or theirs.get("request-id") or request_id
+    ids = tuple((name, known) for name in ("x-request-id", "request-id") if name not in theirs)
+    return (*kept, *ids, *stamps)
+
+
+def _usd(micro_usd: int) -> str:
+    return f"{usd(micro_usd):.6f}"
