@@ -83,9 +83,12 @@ class Dialect(Protocol):
     def render_refusal(self, refusal: Refusal, request_id: str) -> bytes:
         """The JSON body of a rejection or error, in this dialect."""
 
-    def error_frames(self, refusal: Refusal, request_id: str, *, client: str) -> bytes:
+    def error_frames(
+        self, refusal: Refusal, request_id: str, *, client: str, response_id: str | None = None
+    ) -> bytes:
         """What ends a stream that must not look finished: complete SSE frames, nothing after them.
-        `client` is the caller's user-agent (Codex needs its own code on responses)."""
+        `client` is the caller's user-agent (Codex needs its own code on responses); `response_id`
+        that of the stream so far (`Meter.answer`), which typed readers of responses hold it to."""
 
     def render_text(self, text: str, request: Request, answer_id: str, created: int) -> bytes:
         """A normal, finished unstreamed answer that says `text` (handoff)."""

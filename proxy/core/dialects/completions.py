@@ -70,7 +70,9 @@ class CompletionsDialect:
     def render_refusal(self, refusal: Refusal, request_id: str) -> bytes:
         return openai_error(refusal)
 
-    def error_frames(self, refusal: Refusal, request_id: str, *, client: str) -> bytes:
+    def error_frames(
+        self, refusal: Refusal, request_id: str, *, client: str, response_id: str | None = None
+    ) -> bytes:
         return error_frame(refusal)
 
     def render_text(self, text: str, request: Request, answer_id: str, created: int) -> bytes:

@@ -1,0 +1,43 @@
+"""The Messages dialect: Anthropic's `/v1/messages`, and what imitates it."""
+
+from proxy.core.decision import Refusal
+from proxy.core.dialects import messages_answer, messages_render, messages_request
+from proxy.core.dialects.base import Bounds, Dialect, Meter, Unstreamed
+from proxy.core.dialects.messages_stream import MessagesMeter
+from proxy.core.dialects.render import error_frame
+from proxy.core.request import Changes, DialectName, Request
+
+
+class _Messages:
+    """Implements `Dialect`. Usage is always sent, so nothing is asked for and nothing stripped."""
+
+    name: DialectName = "messages"
+
+    def parse(self, body: bytes, bounds: Bounds) -> Request:
+        return messages_request.parse(body, bounds)
+
+    def rewrite(self, body: bytes, request: Request, changes: Changes) -> bytes:
+        return messages_request.rewrite(body, changes)
+
+    def meter(self, *, strip_usage: bool, bounds: Bounds) -> Meter:
+        return MessagesMeter(bounds)
+
+    def read_answer(self, body: bytes) -> Unstreamed:
+        return messages_answer.read_answer(body)
+
+    def render_refusal(self, refusal: Refusal, request_id: str) -> bytes:
+        return messages_render.render_refusal(refusal, request_id)
+
+    def error_frames(
+        self, refusal: Refusal, request_id: str, *, client: str, response_id: str | None = None
+    ) -> bytes:
+        return error_frame(refusal, request_id)
+
+    def render_text(self, text: str, request: Request, answer_id: str, created: int) -> bytes:
+        return messages_render.render_text(text, request, answer_id)
+
+    def stream_text(self, text: str, request: Request, answer_id: str, created: int) -> bytes:
+        return messages_render.stream_text(text, request, answer_id)
+
+
+MESSAGES: Dialect = _Messages()

@@ -1,0 +1,236 @@
+"""Reads and rewrites request bodies of `/v1/messages`."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from proxy.core.canonical import message_digest
+from proxy.core.dialects import body as bodies
+from proxy.core.dialects.base import Bounds
+from proxy.core.dialects.body import Members, read, read_count, read_flag, read_raw
+from proxy.core.dialects.messages_blocks import (
+    Content,
+    Placed,
+    content_of,
+    read_blocks,
+    said,
+    sealed_bytes,
+)
+from proxy.core.request import Changes, Message, Request, Role
+from proxy.core.splice import splice
+from proxy.core.usage import ToolCall
+from proxy.errors import MalformedRequest
+
+_GOVERNED = (
+    "model",
+    "messages",
+    "system",
+    "tools",
+    "tool_choice",
+    "stream",
+    "max_tokens",
+    "thinking",
+    "output_config",
+    "output_format",
+    "metadata",
+)
+_TOKENISED = ("system", "messages", "tools", "mcp_servers", "output_config", "output_format")
+_FORCED_CHOICES = ("any", "tool")
+_LEAST_BUDGET_TOKENS = (
+    1024  # https://docs.anthropic.com/en/docs/build-with-claude/extended-thinking
+)
+
+
+class _Sent(msgspec.Struct, frozen=True):
+    role: str
+    content: msgspec.Raw = msgspec.Raw()
+
+
+class _Named(msgspec.Struct, frozen=True):
+    """A tool, an MCP server or a tool choice, by what tells it from others."""
+
+    type: str | None = None
+    name: str | None = None
+    mcp_server_name: str | None = None
+
+
+class _OutputConfig(msgspec.Struct, frozen=True):
+    format: _Named | None = None
+
+
+class _Thinking(msgspec.Struct, frozen=True):
+    type: str | None = None
+    budget_tokens: int | None = None
+
+
+class _Thinker(msgspec.Struct, frozen=True):
+    max_tokens: int | None = None
+    thinking: msgspec.Raw = msgspec.Raw()
+
+
+_MESSAGES = msgspec.json.Decoder(list[msgspec.Raw])
+_MESSAGE = msgspec.json.Decoder(_Sent)
+_TOOLS = msgspec.json.Decoder(list[_Named])
+_CHOICE = msgspec.json.Decoder(_Named)
+_CONFIG = msgspec.json.Decoder(_OutputConfig)
+_THINKER = msgspec.json.Decoder(_Thinker)
+_THINKING = msgspec.json.Decoder(_Thinking)
+_USER = msgspec.json.Decoder(dict[str, str | int | float | bool | None])
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """One message, and what of it is priced by a ceiling or not at all."""
+
+    message: Message
+    images: int = 0
+    files: int = 0
+    hidden_bytes: int = 0
+
+
+def parse(body: bytes, bounds: Bounds) -> Request:
+    """Raises MalformedRequest, whatever the body is."""
+    members = bodies.read_members(body, bounds, _GOVERNED)
+    said_so_far = tuple(_conversation(members, bounds))
+    tools = read(members, "tools", _TOOLS, "a list of tools") or []
+    servers = read(members, "mcp_servers", _TOOLS, "a list of servers") or []
+    offered = tuple(one.name or one.mcp_server_name or one.type or "" for one in (*tools, *servers))
+    choice = read(members, "tool_choice", _CHOICE, "an object") or _Named()
+    return Request(
+        dialect="messages",
+        model=bodies.read_model(members),
+        stream=read_flag(members, "stream"),
+        messages=tuple(one.message for one in said_so_far),
+        output_bound=read_count(members, "max_tokens", least=0),  # 0 only warms the cache
+        choices=1,
+        text_bytes=_text_bytes(members) - sum(one.hidden_bytes for one in said_so_far),
+        image_count=sum(one.images for one in said_so_far),
+        file_count=sum(one.files for one in said_so_far),
+        offered_tools=offered,
+        tools_disabled=choice.type == "none" or not offered,
+        forces_tool=choice.type in _FORCED_CHOICES,
+        forces_format=_forces_format(members),
+        hints=_hints(members),
+        body_digest=bodies.body_digest(members),
+    )
+
+
+def rewrite(body: bytes, changes: Changes) -> bytes:
+    """Splices what has changed; usage is always sent here, so `ask_usage` changes nothing.
+
+    `max_tokens` must stay above `thinking.budget_tokens`: where the new bound is not, the budget is
+    lowered with it, by the same share. Below a bound of 1025 it cannot be (the provider's least
+    budget is 1024): then the provider refuses the call, unbilled, so do not bound it lower.
+    """
+    new: dict[str, bytes | None] = {}
+    if changes.model is not None:
+        new["model"] = msgspec.json.encode(changes.model)
+    if changes.output_bound is not None:
+        new["max_tokens"] = b"%d" % changes.output_bound
+        new |= _thought(body, changes.output_bound)
+    return splice(body, new) if new else body
+
+
+def _thought(body: bytes, bound: int) -> dict[str, bytes | None]:
+    sent = _THINKER.decode(body)
+    raw = bytes(sent.thinking)
+    try:
+        thinking = _THINKING.decode(raw)
+    except ValueError:
+        return {}  # none, or one that the provider will refuse
+    budget, most = thinking.budget_tokens, sent.max_tokens
+    # A budget above max_tokens is meant (interleaved thinking), and as legal after as before.
+    if thinking.type != "enabled" or budget is None or most is None or not bound <= budget < most:
+        return {}
+    lowered = max(_LEAST_BUDGET_TOKENS, bound * budget // most)
+    return {"thinking": splice(raw, {"budget_tokens": b"%d" % lowered})}
+
+
+def _conversation(members: Members, bounds: Bounds) -> Iterator[_Said]:
+    if "system" in members:
+        placed = _blocks(members["system"], "system")
+        if placed:
+            yield _message("system", content_of(placed))
+    sent = read(members, "messages", _MESSAGES, "a list of messages") or []
+    if len(sent) > bounds.messages:
+        bodies.refuse(f"expected at most {bounds.messages} messages", "messages")
+    for index, raw in enumerate(sent):
+        param = f"messages[{index}]"
+        message = read_raw(raw, param, _MESSAGE, "a message")
+        placed = _blocks(message.content, param)
+        try:
+            yield from _turn(message.role, placed)
+        except ValueError as error:
+            raise MalformedRequest(f"{param}: expected text or blocks", param=param) from error
+
+
+def _blocks(raw: msgspec.Raw, param: str) -> list[Placed]:
+    try:
+        return read_blocks(raw)
+    except (ValueError, RecursionError) as error:
+        raise MalformedRequest(f"{param}: expected text or blocks", param=param) from error
+
+
+def _turn(role: str, placed: Sequence[Placed]) -> Iterator[_Said]:
+    """An assistant's blocks are one message; each tool result of a user is one of its own."""
+    if role == "assistant":
+        blocks = [one.block for one in placed]
+        text, calls = said(blocks)
+        yield _message("assistant", Content(text, hidden_bytes=sealed_bytes(blocks)), calls)
+        return
+    results = [one for one in placed if one.block.type == "tool_result"]
+    for one in results:
+        yield _result(one)
+    rest = [one for one in placed if one.block.type != "tool_result"]
+    if rest or not results:
+        yield _message("system" if role == "system" else "user", content_of(rest))
+
+
+def _result(placed: Placed) -> _Said:
+    block = placed.block
+    content = content_of(read_blocks(block.content))
+    result_id = block.tool_use_id
+    return _message("tool", content, result_id=result_id, is_error=block.is_error is True)
+
+
+def _message(
+    role: Role,
+    content: Content,
+    calls: tuple[ToolCall, ...] = (),
+    *,
+    result_id: str | None = None,
+    is_error: bool = False,
+) -> _Said:
+    digest = message_digest(
+        role, content.text, calls, tool_result_id=result_id, attachments=content.attachments
+    )
+    message = Message(role, content.text, digest, calls, result_id, is_error)
+    return _Said(message, content.images, content.files, content.hidden_bytes)
+
+
+def _forces_format(members: Members) -> bool:
+    config = read(members, "output_config", _CONFIG, "an object") or _OutputConfig()
+    old = read(members, "output_format", _CHOICE, "an object")
+    return config.format is not None or old is not None
+
+
+def _hints(members: Members) -> dict[str, str]:
+    """Claude Code puts a JSON object, and older versions `user_…_session_…`, into a string."""
+    hints = bodies.read_hints(members)
+    user = hints.get("metadata.user_id", "")
+    if user.startswith("{"):
+        try:
+            inner = _USER.decode(user)
+        except (ValueError, RecursionError):
+            inner = {}
+        for key, value in inner.items():
+            if isinstance(value, str) and value:
+                hints[f"metadata.user_id.{key}"] = value
+    elif user.startswith("user_") and "_session_" in user:
+        hints["metadata.user_id.session_id"] = user.rpartition("_session_")[2]
+    return hints
+
+
+def _text_bytes(members: Members) -> int:
+    return sum(memoryview(members[key]).nbytes for key in _TOKENISED if key in members)

@@ -1,0 +1,180 @@
+"""Meters streams of `/v1/messages`: blocks by index, usage that grows, `message_stop` last."""
+
+import msgspec
+
+from proxy.core.dialects.base import Bounds
+from proxy.core.dialects.messages_answer import (
+    BLOCK,
+    BYTES_PER_TOKEN,
+    WHOLE,
+    Figures,
+    failure_message,
+    read_figures,
+    text_or_none,
+)
+from proxy.core.dialects.messages_blocks import Block
+from proxy.core.sse import SseEvent, SseSplitter
+from proxy.core.usage import Answer, ToolCall, Usage
+
+_ABSENT = msgspec.Raw()
+_QUIET_BLOCKS = frozenset({"text", "thinking"})
+
+
+class _Delta(msgspec.Struct, frozen=True):
+    """`object`: a new kind of delta may hold anything under these names."""
+
+    text: object = None
+    partial_json: object = None
+    thinking: object = None
+    stop_reason: object = None
+
+
+class _Event(msgspec.Struct, frozen=True):
+    type: str = ""
+    index: object = None
+    delta: _Delta | None = None
+    content_block: msgspec.Raw = _ABSENT
+    message: msgspec.Raw = _ABSENT
+    usage: msgspec.Raw = _ABSENT
+    error: object = None
+
+
+class _Begun(msgspec.Struct):
+    """A block as far as it has come: what its start said, and its deltas."""
+
+    block: Block = Block("text")
+    written: list[str] = msgspec.field(default_factory=list)
+
+
+_EVENT = msgspec.json.Decoder(_Event)
+
+
+class MessagesMeter:
+    """Implements `Meter`. After an `error` event the provider sends nothing: it ends the stream."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        self.committed = False
+        self.ended = False
+        self.finish_seen = False
+        self.failed: str | None = None
+        self.malformed = 0
+        self.usage: Usage | None = None
+        self.output_tokens_counted = 0
+        self._splitter = SseSplitter(bounds.sse_line_bytes)
+        self._response_id: str | None = None
+        self._stop_reason: str | None = None
+        self._figures = Figures()
+        self._blocks: dict[int, _Begun] = {}
+        self._deltas = 0
+        self._size_bytes = 0
+
+    def feed(self, chunk: bytes) -> bytes:
+        for event in self._splitter.feed(chunk):
+            if event.data:
+                self._read(event)
+            else:
+                self.malformed += event.oversize
+        return chunk
+
+    def close(self) -> bytes:
+        event = self._splitter.close()
+        if event is not None and event.data:
+            malformed = self.malformed
+            self._read(event)
+            self.malformed = malformed  # an event that was cut is not a malformed one
+        return b""
+
+    def answer(self) -> Answer:
+        texts: list[str] = []
+        calls: list[ToolCall] = []
+        for _, begun in sorted(self._blocks.items()):
+            written = "".join(begun.written)
+            call = begun.block.tool_call(written)
+            if call is not None:
+                calls.append(call)
+            elif begun.block.type == "text":
+                texts += (begun.block.text or "", written)
+        return Answer("".join(texts), tuple(calls), self._response_id, self._stop_reason)
+
+    def _read(self, sse: SseEvent) -> None:
+        if sse.data == b"[DONE]":  # which some imitators send here too
+            return
+        try:
+            event = _EVENT.decode(sse.data)
+        except (ValueError, RecursionError):
+            self.malformed += 1
+            return
+        kind = event.type or sse.name
+        if kind == "content_block_delta" and event.delta is not None:
+            self._read_delta(event.index, event.delta)
+        elif kind == "error" or (not kind and event.error is not None):
+            self.ended = True
+            self.failed = failure_message(event.error)
+        else:
+            self._read_rare(kind, event)
+
+    def _read_rare(self, kind: str, event: _Event) -> None:
+        match kind:
+            case "content_block_start":
+                self._read_block(event)
+            case "message_start":
+                self._read_message(event.message)
+            case "message_delta":
+                self._read_end(event)
+            case "message_stop":
+                self.ended = True
+
+    def _read_delta(self, index: object, delta: _Delta) -> None:
+        self.committed = True
+        spoken = delta.text or delta.partial_json
+        made = spoken or delta.thinking
+        if not isinstance(made, str):
+            return  # signatures and citations: nothing that was generated token by token
+        if isinstance(spoken, str):
+            self._at(index).written.append(spoken)
+        self._deltas += 1
+        self._count(len(made) if made.isascii() else len(made.encode()))
+
+    def _read_block(self, event: _Event) -> None:
+        try:
+            block = BLOCK.decode(event.content_block)
+        except (ValueError, RecursionError):
+            block = Block("unreadable")
+        self._at(event.index).block = block
+        self.committed |= block.type not in _QUIET_BLOCKS or bool(block.text)
+        self._count(len(block.text or "") + len(block.name or ""))
+
+    def _read_message(self, raw: msgspec.Raw) -> None:
+        try:
+            whole = WHOLE.decode(raw)
+        except (ValueError, RecursionError):
+            self.malformed += 1
+            return
+        self._response_id = text_or_none(whole.id)
+        self._read_usage(whole.usage)
+
+    def _read_end(self, event: _Event) -> None:
+        if event.delta is not None and isinstance(event.delta.stop_reason, str):
+            self._stop_reason = event.delta.stop_reason
+            self.finish_seen = True
+        self._read_usage(event.usage)
+
+    def _read_usage(self, raw: msgspec.Raw) -> None:
+        self._figures = self._figures.updated(read_figures(raw))
+        self.usage = self._figures.usage()
+        self._count(0)
+
+    def _at(self, index: object) -> _Begun:
+        at = index if isinstance(index, int) else 0
+        begun = self._blocks.get(at)
+        if begun is None:
+            begun = self._blocks[at] = _Begun()
+        return begun
+
+    def _count(self, size_bytes: int) -> None:
+        """A delta is at least one token; the provider's own figure counts if it is more."""
+        self._size_bytes += size_bytes
+        counted = max(self._deltas, -(-self._size_bytes // BYTES_PER_TOKEN))
+        if self.usage is not None and self.usage.output_tokens > counted:
+            counted = self.usage.output_tokens
+        self.output_tokens_counted = counted

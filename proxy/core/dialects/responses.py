@@ -1,0 +1,43 @@
+"""The Responses dialect: OpenAI's `/v1/responses`, and what Azure, xAI and others make of it."""
+
+from proxy.core.decision import Refusal
+from proxy.core.dialects import responses_answer, responses_render, responses_request
+from proxy.core.dialects.base import Bounds, Dialect, Meter, Unstreamed
+from proxy.core.dialects.render import openai_error
+from proxy.core.dialects.responses_stream import ResponsesMeter
+from proxy.core.request import Changes, DialectName, Request
+
+
+class _Responses:
+    """Implements `Dialect`. Usage is always sent, so nothing is asked for and nothing stripped."""
+
+    name: DialectName = "responses"
+
+    def parse(self, body: bytes, bounds: Bounds) -> Request:
+        return responses_request.parse(body, bounds)
+
+    def rewrite(self, body: bytes, request: Request, changes: Changes) -> bytes:
+        return responses_request.rewrite(body, changes)
+
+    def meter(self, *, strip_usage: bool, bounds: Bounds) -> Meter:
+        return ResponsesMeter(bounds)
+
+    def read_answer(self, body: bytes) -> Unstreamed:
+        return responses_answer.read_answer(body)
+
+    def render_refusal(self, refusal: Refusal, request_id: str) -> bytes:
+        return openai_error(refusal)
+
+    def error_frames(
+        self, refusal: Refusal, request_id: str, *, client: str, response_id: str | None = None
+    ) -> bytes:
+        return responses_render.error_frames(refusal, request_id, client, response_id)
+
+    def render_text(self, text: str, request: Request, answer_id: str, created: int) -> bytes:
+        return responses_render.render_text(text, request, answer_id, created)
+
+    def stream_text(self, text: str, request: Request, answer_id: str, created: int) -> bytes:
+        return responses_render.stream_text(text, request, answer_id, created)
+
+
+RESPONSES: Dialect = _Responses()
