@@ -94,9 +94,10 @@ class Control:
         )
         assert refusal is not None
         self.calls.cut_session(key, refusal)
-        if state.killed:
-            return state
-        return await self.ledger.record(key, ev.SessionKilled(at=self.clock.now()))
+        if not state.killed:
+            state = await self.ledger.record(key, ev.SessionKilled(at=self.clock.now()))
+            self.calls.cut_session(key, refusal)  # whoever was admitted meanwhile
+        return state
 
     async def pause(self, key: SessionKey) -> SessionState:
         """Refuses later calls; those in flight end by themselves."""

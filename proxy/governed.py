@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from proxy.calls import Calls
+from proxy.calls import Calls, LiveCall
 from proxy.clock import Clock
 from proxy.core.decision import LimitFacts, Refusal
 from proxy.core.paths import PathParts
@@ -58,17 +58,26 @@ class Governed:
             await send(exchange, refusal_reply(call, dialect, request_id))
             self._p.observe(CallRecord.refused(dialect, "reject", call, request_id))
             return
-        late = _late(call)
-        with self._p.calls.open(call.key, call.policy.deadline_seconds, late) as live:
+        deadline = call.policy.deadline_seconds
+        with self._p.calls.open(call.key, deadline, _late(call)) as live:
+            await self._carry(exchange, call, live, request_id)
+
+    async def _carry(self, exchange: Exchange, call: Call, live: LiveCall, request_id: str) -> None:
+        try:
             admitted = await self._reserve(call)
-            if isinstance(admitted, Refusal):
-                await self._refuse(exchange, call, admitted, request_id)
-                return
-            progress = Progress(call, admitted, live, request_id)
-            try:
-                await self._run(exchange, progress)
-            finally:
-                self._p.observe(progress.record(self._p.clock.monotonic()))
+        except asyncio.CancelledError:
+            if live.refusal is None or not live.was_cut():
+                raise
+            admitted = live.refusal  # the ledger takes back what it was about to hold
+        if isinstance(admitted, Refusal):
+            live.closed = True
+            await self._refuse(exchange, call, admitted, request_id)
+            return
+        progress = Progress(call, admitted, live, request_id)
+        try:
+            await self._run(exchange, progress)
+        finally:
+            self._p.observe(progress.record(self._p.clock.monotonic()))
 
     async def _reserve(self, call: Call) -> Admitted | Refusal:
         outcome = await self._p.ledger.reserve(

@@ -11,6 +11,7 @@ import pytest
 
 from proxy.core.request import DialectName
 from proxy.simulator import Script, Turn
+from proxy.stores import Append, Appended, Store
 from tests.integration.kit import DIALECTS, PRICES, TOKEN, Sidecar, body_of, frames, sidecar
 
 every_dialect = pytest.mark.parametrize("dialect", DIALECTS)
@@ -65,6 +66,44 @@ async def test_kill_answers_a_call_whose_provider_has_not_answered_yet(
 
         answer = await call
         assert (answer.status, answer.error["code"]) == (422, "session_killed")
+
+
+class HeldBack:
+    """The app's store, with appends that wait until they are let through."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._queue = asyncio.Lock()
+        self.gate = asyncio.Event()
+        self.waiting = asyncio.Event()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+    async def append(self, append: Append) -> Appended:
+        self.waiting.set()
+        async with self._queue:
+            await self.gate.wait()
+            return await self._store.append(append)
+
+
+async def test_kill_answers_a_call_that_still_waits_for_its_hold(tmp_path: Path) -> None:
+    """Nothing was sent; the client is told, and no money stays held."""
+    async with sidecar(tmp_path) as on:
+        await on.call()
+        slow = HeldBack(on.app.store)
+        on.app.ledger._folds._store = slow  # type: ignore[assignment]
+        call = asyncio.ensure_future(on.call())
+        await slow.waiting.wait()
+        killing = asyncio.ensure_future(on.admin("POST", "/sessions/s1/kill"))
+
+        answer = await call
+        assert (answer.status, answer.error["code"]) == (422, "session_killed")
+        slow.gate.set()
+        assert (await killing)["state"] == "killed"
+        await on.app.ledger.drained()
+        assert await on.app.store.open_holds() == []
+        assert len(on.sim.journal) == 1
 
 
 async def test_kill_leaves_other_sessions_alone(tmp_path: Path) -> None:
