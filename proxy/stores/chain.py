@@ -1,0 +1,126 @@
+"""The HMAC chain of a session's log: whoever changes an event without the key is found out.
+
+    chain_n = HMAC-SHA256(key, chain_{n-1} ‖ tenant ‖ session ‖ seq ‖ payload)
+
+Tenant and session are length-prefixed, so that no two sessions share a chain. What the chain alone
+cannot show is a tail that was cut off together with its head row: for that, the head is kept
+outside.
+"""
+
+import hmac
+import os
+import secrets
+import struct
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from proxy.core.session import SessionKey
+from proxy.errors import StoreUnavailable
+
+GENESIS = bytes(32)
+"""What the first event of a session is chained to."""
+
+KEY_BYTES = 32
+
+
+class ChainedPayload(msgspec.Struct, frozen=True):
+    """One event as it was chained: its bytes, not its meaning."""
+
+    seq: int
+    payload: bytes
+    chain: bytes
+
+
+def prefix_of(key: SessionKey) -> bytes:
+    """What names the session under the HMAC. Raises UnicodeEncodeError for a lone surrogate."""
+    tenant, session = key.tenant.encode(), key.session.encode()
+    return b"%b%b%b%b" % (_length(tenant), tenant, _length(session), session)
+
+
+class Chain:
+    """HMAC-SHA256 under one key, which is taken in once: `hmac.digest` takes twice as long."""
+
+    __slots__ = ("_keyed",)
+
+    def __init__(self, secret: bytes) -> None:
+        self._keyed = hmac.new(secret, digestmod="sha256")
+
+    def after(self, previous: bytes, prefix: bytes, seq: int, payload: bytes) -> bytes:
+        """The chain at event `seq` of the session that `prefix` (of `prefix_of`) names."""
+        mac = self._keyed.copy()
+        mac.update(b"%b%b%b%b" % (previous, prefix, seq.to_bytes(8, "big"), payload))
+        return mac.digest()
+
+
+def first_altered(
+    secret: bytes,
+    key: SessionKey,
+    rows: Iterable[ChainedPayload],
+    head: tuple[int, bytes] | None = None,
+) -> int | None:
+    """The seq of the first event that is not as it was written (changed, missing, inserted, moved).
+
+    `rows` are the whole log in order; `head` is the (seq, chain) it should end with, where known.
+    None: all is as it was written.
+    """
+    prefix, seq, chain = prefix_of(key), 0, GENESIS
+    after = Chain(secret).after
+    for row in rows:
+        seq += 1
+        chain = after(chain, prefix, seq, row.payload)
+        if row.seq != seq or not hmac.compare_digest(chain, row.chain):
+            return seq
+    if head is not None and head != (seq, chain):
+        return min(seq, head[0]) + 1 if head[0] != seq else max(seq, 1)
+    return None
+
+
+def load_or_create_key(path: Path) -> bytes:
+    """The 32 random bytes in `path`, made there with mode 0600 if it does not exist.
+
+    Several processes may race for it: all get the same key. Raises StoreUnavailable if others can
+    read the file (group bits are let pass: Kubernetes' fsGroup sets them on every mount).
+    """
+    try:
+        if not path.exists():
+            _create_key(path)
+        mode = path.stat().st_mode
+        key = path.read_bytes()
+    except OSError as error:
+        raise StoreUnavailable(
+            f"the ledger's key {path} cannot be read or created ({error.strerror}): check the "
+            "owner and the permissions of its directory, or set HOLDFAST_CHAIN_KEY"
+        ) from error
+    if mode & 0o007:
+        raise StoreUnavailable(
+            f"the ledger's key {path} can be read by other users (mode {mode & 0o777:04o}): "
+            f"run `chmod 600 {path}`"
+        )
+    if len(key) != KEY_BYTES:
+        raise StoreUnavailable(
+            f"the ledger's key {path} has {len(key)} bytes instead of {KEY_BYTES}: restore it from "
+            "a backup, or remove it together with its ledger"
+        )
+    return key
+
+
+def _create_key(path: Path) -> None:
+    """Written aside and linked into place: nobody ever sees a key half written."""
+    aside = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(KEY_BYTES))
+            file.flush()
+            os.fsync(descriptor)
+        os.link(aside, path)
+    except FileExistsError:
+        return  # another process was first: its key is the key
+    finally:
+        os.unlink(aside)
+
+
+def _length(text: bytes) -> bytes:
+    return struct.pack(">I", len(text))

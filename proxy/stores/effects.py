@@ -1,0 +1,166 @@
+"""What an append does to the tables, decided before anything is written: one rule for every store.
+
+Pure. A store answers what it has (`Tables`) and carries out what comes back (`Effects`); a refused
+append raises and so leaves no trace.
+"""
+
+from collections.abc import Mapping
+from math import isfinite
+from typing import Protocol
+
+import msgspec
+
+from proxy.core.events import StepReserved
+from proxy.core.session import SessionKey
+from proxy.errors import AccountExceeded, MalformedRequest, SeqConflict
+from proxy.stores import Append, Balance, Charge, SessionHead
+from proxy.stores.chain import GENESIS, Chain, ChainedPayload, prefix_of
+from proxy.stores.codec import encode_event
+
+SESSIONS_PER_LINK = 8
+_INT64 = 2**63
+
+
+class Tip(msgspec.Struct, frozen=True):
+    """Where a session's log ends, and what its listing shows."""
+
+    seq: int = 0
+    chain: bytes = GENESIS
+    head: SessionHead | None = None
+
+
+NO_SESSION = Tip()
+
+
+class Tables(Protocol):
+    """What a store has, uncommitted neighbours of the same batch included."""
+
+    def tip(self, key: SessionKey) -> Tip: ...
+
+    def balance(self, account: str) -> Balance: ...
+
+    def is_open(self, key: SessionKey, call_id: str) -> bool: ...
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """An append that can be stored: its events encoded, its texts known to be UTF-8."""
+
+    append: Append
+    prefix: bytes
+    payloads: tuple[bytes, ...]
+
+
+class Effects(msgspec.Struct, frozen=True):
+    """What to write. (Structs here: made for each append, a dataclass costs five times as much.)
+    `opened` before `closed`; `head` is never None."""
+
+    seq: int
+    chain: bytes
+    head: SessionHead
+    rows: tuple[ChainedPayload, ...]
+    balances: Mapping[str, Balance]
+    opened: tuple[StepReserved, ...]
+    closed: tuple[str, ...]
+
+
+def prepare(append: Append) -> Prepared:
+    """Encodes on the caller's side, so that what cannot be encoded fails alone.
+
+    Raises MalformedRequest for text that is not UTF-8 (a client may have chosen it), ValueError
+    for a time that is not finite.
+    """
+    if append.head is not None and not isfinite(append.head.updated_at):
+        raise ValueError(f"not a finite time: {append.head}")
+    try:
+        for text in _texts_of(append):
+            if not text.isascii():
+                text.encode()
+        payloads = tuple(encode_event(event) for event in append.events)
+        return Prepared(append, prefix_of(append.key), payloads)
+    except UnicodeEncodeError as error:
+        raise MalformedRequest("a name holds characters that are not Unicode") from error
+
+
+def effects_of(prepared: Prepared, tables: Tables, chain: Chain) -> Effects | None:
+    """What to write; None for a repeat, which writes nothing.
+
+    Raises SeqConflict and AccountExceeded. A repeat is found first: who repeats a settlement has
+    usually lost the race for the seq as well.
+    """
+    append = prepared.append
+    key = append.key
+    if append.closes and not any(tables.is_open(key, call) for call in append.closes):
+        return None
+    tip = tables.tip(key)
+    if append.expected_seq is not None and append.expected_seq != tip.seq:
+        raise SeqConflict(tip.seq)
+    balances = _charged(append.charges, tables)
+    rows = _chained(prepared, tip, chain)
+    return Effects(
+        seq=tip.seq + len(rows),
+        chain=rows[-1].chain if rows else tip.chain,
+        head=_head_after(tip.head, append),
+        rows=rows,
+        balances=balances,
+        opened=tuple(e for e in append.events if isinstance(e, StepReserved)),
+        closed=append.closes,
+    )
+
+
+def relinked(sessions: tuple[str, ...], session: str) -> tuple[str, ...]:
+    """The sessions of a digest after it was given to one more: newest last, at most eight."""
+    return (*(s for s in sessions if s != session), session)[-SESSIONS_PER_LINK:]
+
+
+def _texts_of(append: Append) -> tuple[str, ...]:
+    head = append.head
+    named = (head.state, head.agent or "", head.parent or "") if head is not None else ()
+    return (*append.closes, *(charge.account for charge in append.charges), *named)
+
+
+def _charged(charges: tuple[Charge, ...], tables: Tables) -> dict[str, Balance]:
+    """The balances after all charges together: their order does not matter."""
+    after: dict[str, Balance] = {}
+    for charge in charges:
+        before = after.get(charge.account) or tables.balance(charge.account)
+        after[charge.account] = Balance(
+            before.spent_micro_usd + charge.spent_micro_usd,
+            before.held_micro_usd + charge.held_micro_usd,
+        )
+    for charge in charges:
+        balance = after[charge.account]
+        used = balance.spent_micro_usd + balance.held_micro_usd
+        maximum = charge.maximum_micro_usd
+        if (maximum is not None and used > maximum) or not _storable(balance):
+            raise AccountExceeded(charge.account)
+    return after
+
+
+def _storable(balance: Balance) -> bool:
+    """Nine trillion dollars: past any maximum, and past what a 64-bit column holds."""
+    spent, held = balance.spent_micro_usd, balance.held_micro_usd
+    return -_INT64 <= spent < _INT64 and -_INT64 <= held < _INT64
+
+
+def _chained(prepared: Prepared, tip: Tip, chain: Chain) -> tuple[ChainedPayload, ...]:
+    rows: list[ChainedPayload] = []
+    seq, previous = tip.seq, tip.chain
+    for payload in prepared.payloads:
+        seq += 1
+        previous = chain.after(previous, prepared.prefix, seq, payload)
+        rows.append(ChainedPayload(seq, payload, previous))
+    return tuple(rows)
+
+
+def _head_after(before: SessionHead | None, append: Append) -> SessionHead:
+    """The head the writer gave, else the one before; never older than the last event."""
+    events = append.events
+    head = append.head or before or SessionHead(created_at=events[0].at if events else 0.0)
+    updated_at = max(
+        head.updated_at,
+        before.updated_at if before is not None else 0.0,
+        max((event.at for event in events), default=0.0),
+    )
+    if updated_at == head.updated_at:
+        return head
+    return msgspec.structs.replace(head, updated_at=updated_at)

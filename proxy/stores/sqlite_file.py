@@ -1,0 +1,205 @@
+"""The SQLite file: how it is created, opened, migrated, and what its errors mean to an operator.
+
+Durability: WAL with synchronous=NORMAL. A commit survives the death of the process (kill -9),
+because the WAL is in the kernel's hands by then. A power cut or a kernel crash may lose the
+commits since the last checkpoint; the file itself stays whole, and the chain verifies up to where
+it ends.
+"""
+
+import hmac
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+from proxy.errors import StoreUnavailable
+
+APPLICATION_ID = 0x484F4C44  # "HOLD"
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        # `id` keeps rows of one session together in every other table and off the text keys.
+        """CREATE TABLE sessions (
+            id INTEGER PRIMARY KEY, tenant TEXT NOT NULL, session TEXT NOT NULL,
+            seq INTEGER NOT NULL, chain BLOB NOT NULL, head TEXT NOT NULL,
+            state TEXT NOT NULL, agent TEXT, updated_at REAL NOT NULL,
+            UNIQUE (session, tenant))""",
+        # Covers every filter of a listing, so that a rare state is found without reading all rows.
+        "CREATE INDEX sessions_by_update ON sessions (updated_at, id, state, agent, tenant)",
+        # With a rowid, so that a batch is appended to a page or two; clustered by session, each of
+        # its rows dirtied a page of its own (32 sessions: 9.8 KB of WAL an append instead of 2.1).
+        """CREATE TABLE events (
+            session_id INTEGER NOT NULL, seq INTEGER NOT NULL,
+            payload TEXT NOT NULL, chain BLOB NOT NULL,
+            UNIQUE (session_id, seq))""",
+        """CREATE TABLE accounts (
+            account TEXT PRIMARY KEY, spent INTEGER NOT NULL, held INTEGER NOT NULL
+            ) WITHOUT ROWID""",
+        """CREATE TABLE holds (
+            session_id INTEGER NOT NULL, call_id TEXT NOT NULL,
+            owner TEXT NOT NULL, deadline REAL NOT NULL,
+            PRIMARY KEY (session_id, call_id)) WITHOUT ROWID""",
+        """CREATE TABLE links (
+            tenant TEXT NOT NULL, digest BLOB NOT NULL, session_id INTEGER NOT NULL,
+            ordinal INTEGER NOT NULL,
+            PRIMARY KEY (tenant, digest, session_id)) WITHOUT ROWID""",
+        "CREATE INDEX links_by_session ON links (session_id)",
+        "CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
+    ),
+)
+"""MIGRATIONS[n] takes a file from version n to n + 1; `PRAGMA user_version` says where it is."""
+
+Connect = Callable[[Path, float], sqlite3.Connection]
+
+_OPENING_TRIES = 20
+_ADVICE: dict[int, str] = {
+    sqlite3.SQLITE_BUSY: "another program keeps it locked: end its transaction (a sqlite3 shell, a "
+    "backup); writing goes on by itself",
+    sqlite3.SQLITE_FULL: "the disk is full: free some space; writing goes on by itself",
+    sqlite3.SQLITE_READONLY: "it cannot be written: check the owner and permissions of the file "
+    "and its directory, and that the volume is not mounted read-only",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened: check that its directory exists, and the owner "
+    "and permissions of both",
+    sqlite3.SQLITE_NOTADB: "it is not a SQLite database: give another path, or move the file away",
+    sqlite3.SQLITE_CORRUPT: "it is damaged: restore a backup, or move it away to begin a new one",
+    sqlite3.SQLITE_CONSTRAINT: "its tables contradict each other, so it was altered: "
+    "`holdfast verify` tells where",
+    sqlite3.SQLITE_IOERR: "the disk reports an error: check the volume, and that it is a local one",
+}
+_ADVICE[sqlite3.SQLITE_LOCKED] = _ADVICE[sqlite3.SQLITE_BUSY]
+_ADVICE[sqlite3.SQLITE_PERM] = _ADVICE[sqlite3.SQLITE_READONLY]
+
+
+def explain(path: Path, error: sqlite3.Error) -> StoreUnavailable:
+    """What went wrong and what to do about it."""
+    advice = _ADVICE.get(primary_code(error))
+    detail = f"{advice} ({error})" if advice else str(error)
+    return StoreUnavailable(f"the ledger {path} is unavailable: {detail}")
+
+
+def primary_code(error: sqlite3.Error) -> int:
+    """SQLite's result code without its extension; 0 where the error is not SQLite's own."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def connect(path: Path, busy_seconds: float) -> sqlite3.Connection:
+    """A connection that begins and commits only when told to. The file must exist.
+
+    SQLite serialises its use; each is used by one thread only, but a test may reach into it.
+    """
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw",
+        uri=True,
+        timeout=busy_seconds,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+
+
+def create_file(path: Path) -> None:
+    """An empty file that only its owner can read; SQLite gives the WAL the same mode.
+
+    Never opens one that exists: closing it would release the POSIX locks of this whole process.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists():
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    except OSError as error:
+        if path.exists():
+            return  # another process was first
+        raise StoreUnavailable(
+            f"the ledger {path} cannot be created ({error.strerror}): check the owner and the "
+            "permissions of its directory"
+        ) from error
+
+
+def prepare_file(connection: sqlite3.Connection, path: Path, secret: bytes) -> None:
+    """Makes the file ours: WAL, current schema, this key. Raises StoreUnavailable if it cannot
+    be."""
+    _check_origin(connection, path)
+    if _is_current(connection):
+        _check_key(connection, path, secret)
+        return
+    _switch_to_wal(connection)
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        _check_origin(connection, path)  # again: another process may have been here
+        _migrate(connection)
+        if connection.execute("SELECT 1 FROM meta WHERE name = 'key'").fetchone() is None:
+            connection.execute("INSERT INTO meta VALUES ('key', ?)", (_mark_of(secret),))
+        _check_key(connection, path, secret)
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.rollback()
+        raise
+
+
+def tune(connection: sqlite3.Connection) -> None:
+    """Per connection: no checkpoint but ours; a WAL begun anew is cut, so its size tells its
+    content."""
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    connection.execute("PRAGMA journal_size_limit = 0").fetchone()
+
+
+def _is_current(connection: sqlite3.Connection) -> bool:
+    mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
+    return mode == "wal" and _pragma(connection, "user_version") == len(MIGRATIONS)
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA page_size = 2048")  # of a new file: half the WAL of a lone append
+    for attempt in range(_OPENING_TRIES):
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").fetchone()
+            break
+        except sqlite3.OperationalError as error:
+            # The switch does not wait for others that open the file now; a transaction does.
+            if primary_code(error) != sqlite3.SQLITE_BUSY or attempt == _OPENING_TRIES - 1:
+                raise
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+
+
+def _check_origin(connection: sqlite3.Connection, path: Path) -> None:
+    version = _pragma(connection, "user_version")
+    if version > len(MIGRATIONS):
+        raise StoreUnavailable(
+            f"the ledger {path} was written by a newer version of Holdfast (schema {version}, "
+            f"this one knows {len(MIGRATIONS)}): upgrade Holdfast, or give another path"
+        )
+    is_used = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] > 0
+    if is_used and _pragma(connection, "application_id") != APPLICATION_ID:
+        raise StoreUnavailable(
+            f"{path} is the database of another program: give another path for the ledger"
+        )
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    version = _pragma(connection, "user_version")
+    for statements in MIGRATIONS[version:]:
+        for statement in statements:
+            connection.execute(statement)
+    if version < len(MIGRATIONS):
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+
+
+def _check_key(connection: sqlite3.Connection, path: Path, secret: bytes) -> None:
+    """One file, one key: with another the chain would break in the middle."""
+    row = connection.execute("SELECT value FROM meta WHERE name = 'key'").fetchone()
+    if row is None or row[0] != _mark_of(secret):
+        raise StoreUnavailable(
+            f"the ledger {path} was chained with another key: restore its key file or "
+            "HOLDFAST_CHAIN_KEY, or move the ledger away to begin a new one"
+        )
+
+
+def _mark_of(secret: bytes) -> bytes:
+    """Tells keys apart without telling anything about them."""
+    return hmac.digest(secret, b"holdfast chain key", "sha256")[:8]
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])

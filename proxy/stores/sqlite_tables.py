@@ -1,0 +1,174 @@
+"""The writer's view of the tables inside one transaction: what was read, and what is to be written.
+
+What was read stays valid from one transaction to the next until another connection commits
+(`PRAGMA data_version`): a process that has the file for itself reads each session and account
+once. Rows are written together at the end of the batch: one per session and account, however many
+appends.
+"""
+
+import sqlite3
+from dataclasses import dataclass, field
+
+from proxy.core.session import SessionKey
+from proxy.stores import Append, Balance
+from proxy.stores.codec import decode_head, encode_head
+from proxy.stores.effects import NO_SESSION, SESSIONS_PER_LINK, Effects, Tip
+
+_REMEMBERED = 10_000
+
+_TIP = "SELECT id, seq, chain, head FROM sessions WHERE session = ? AND tenant = ?"
+_HOLD = """SELECT 1 FROM holds WHERE call_id = ?3 AND session_id =
+    (SELECT id FROM sessions WHERE session = ?1 AND tenant = ?2)"""
+_PUT_SESSION = """INSERT INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE
+    SET seq = excluded.seq, chain = excluded.chain, head = excluded.head,
+        state = excluded.state, agent = excluded.agent, updated_at = excluded.updated_at"""
+_PUT_ACCOUNT = """INSERT INTO accounts VALUES (?, ?, ?) ON CONFLICT (account) DO UPDATE
+    SET spent = excluded.spent, held = excluded.held"""
+# The newest link of a digest is left as it is: resent history links the same session again and
+# again.
+_PUT_LINK = """INSERT INTO links VALUES (?1, ?2, ?3,
+    (SELECT coalesce(max(ordinal), 0) + 1 FROM links WHERE tenant = ?1 AND digest = ?2))
+    ON CONFLICT DO UPDATE SET ordinal = excluded.ordinal WHERE ordinal < excluded.ordinal - 1
+    RETURNING ordinal"""
+_CAP_LINKS = f"""DELETE FROM links WHERE tenant = ?1 AND digest = ?2 AND ordinal <=
+    (SELECT ordinal FROM links WHERE tenant = ?1 AND digest = ?2
+     ORDER BY ordinal DESC LIMIT 1 OFFSET {SESSIONS_PER_LINK})"""  # noqa: S608 (a constant)
+
+
+@dataclass(slots=True)
+class _Pending:
+    """Rows to write at the end of the batch. A hold of None is to be deleted."""
+
+    sessions: set[SessionKey] = field(default_factory=set)
+    accounts: set[str] = field(default_factory=set)
+    events: list[tuple[int, int, str, bytes]] = field(default_factory=list)
+    holds: dict[tuple[int, str], tuple[str, float] | None] = field(default_factory=dict)
+    closed: list[tuple[SessionKey, str]] = field(default_factory=list)
+    links: list[tuple[str, bytes, int]] = field(default_factory=list)
+
+
+class SqliteTables:
+    """See `effects.Tables`. Used by the writer's thread, inside BEGIN IMMEDIATE only."""
+
+    def __init__(self) -> None:
+        self._tips: dict[SessionKey, tuple[int, Tip]] = {}
+        self._balances: dict[str, Balance] = {}
+        self._open: dict[tuple[SessionKey, str], bool] = {}
+        self._next_id: int | None = None
+        self._seen: tuple[sqlite3.Connection, int] | None = None
+        self._pending = _Pending()
+        self._connection: sqlite3.Connection
+
+    def begin(self, connection: sqlite3.Connection) -> None:
+        """Starts on a new transaction; forgets what another connection may have changed since."""
+        (version,) = connection.execute("PRAGMA data_version").fetchone()
+        known = len(self._tips) + len(self._balances) + len(self._open)
+        if (connection, version) != self._seen or known > _REMEMBERED:
+            self.forget()
+        self._seen = (connection, version)
+        self._connection = connection
+
+    def forget(self) -> None:
+        """After a failed transaction, and after writes that went past this view."""
+        self._tips.clear()
+        self._balances.clear()
+        self._open.clear()
+        self._next_id = None
+        self._seen = None
+        self._pending = _Pending()
+
+    def tip(self, key: SessionKey) -> Tip:
+        known = self._tips.get(key)
+        if known is not None:
+            return known[1]
+        row = self._connection.execute(_TIP, (key.session, key.tenant)).fetchone()
+        if row is None:
+            return NO_SESSION
+        number, seq, chain, head = row
+        tip = Tip(seq, chain, decode_head(head))
+        self._tips[key] = (number, tip)
+        return tip
+
+    def balance(self, account: str) -> Balance:
+        balance = self._balances.get(account)
+        if balance is None:
+            sql = "SELECT spent, held FROM accounts WHERE account = ?"
+            row = self._connection.execute(sql, (account,)).fetchone()
+            balance = self._balances[account] = Balance(*row) if row is not None else Balance()
+        return balance
+
+    def is_open(self, key: SessionKey, call_id: str) -> bool:
+        is_open = self._open.get((key, call_id))
+        if is_open is None:
+            found = self._connection.execute(_HOLD, (key.session, key.tenant, call_id)).fetchone()
+            is_open = self._open[key, call_id] = found is not None
+        return is_open
+
+    def write(self, append: Append, effects: Effects) -> None:
+        """Takes the effects into the view; `flush` writes them."""
+        key, pending = append.key, self._pending
+        known = self._tips.get(key)
+        number = known[0] if known is not None else self._new_id()
+        self._tips[key] = (number, Tip(effects.seq, effects.chain, effects.head))
+        pending.sessions.add(key)
+        self._balances.update(effects.balances)
+        pending.accounts.update(effects.balances)
+        pending.events.extend(
+            (number, row.seq, row.payload.decode(), row.chain) for row in effects.rows
+        )
+        for event in effects.opened:
+            pending.holds[number, event.call_id] = (event.owner, event.deadline)
+            self._open[key, event.call_id] = True
+        for call_id in effects.closed:
+            pending.holds[number, call_id] = None
+            pending.closed.append((key, call_id))
+            self._open[key, call_id] = False  # the table does not know it until `flush`
+        pending.links.extend((key.tenant, digest, number) for digest in append.links)
+
+    def flush(self) -> None:
+        """Writes everything pending. Raises sqlite3.Error; then the transaction must be rolled
+        back."""
+        pending, self._pending = self._pending, _Pending()
+        run = self._connection.executemany
+        if pending.sessions:
+            run(_PUT_SESSION, [self._session_row(key) for key in pending.sessions])
+        if pending.events:
+            run("INSERT INTO events VALUES (?, ?, ?, ?)", pending.events)
+        if pending.accounts:
+            run(_PUT_ACCOUNT, [self._account_row(account) for account in pending.accounts])
+        if pending.holds:
+            self._write_holds(pending.holds)
+        for link in pending.links:
+            self._write_link(link)
+        for call in pending.closed:
+            self._open.pop(call, None)
+
+    def _write_holds(self, holds: dict[tuple[int, str], tuple[str, float] | None]) -> None:
+        opened = [(*name, *hold) for name, hold in holds.items() if hold is not None]
+        closed = [name for name, hold in holds.items() if hold is None]
+        run = self._connection.executemany
+        run("INSERT OR REPLACE INTO holds VALUES (?, ?, ?, ?)", opened)
+        run("DELETE FROM holds WHERE session_id = ? AND call_id = ?", closed)
+
+    def _write_link(self, link: tuple[str, bytes, int]) -> None:
+        row = self._connection.execute(_PUT_LINK, link).fetchone()
+        if row is not None and row[0] > SESSIONS_PER_LINK:
+            self._connection.execute(_CAP_LINKS, link[:2])
+
+    def _session_row(self, key: SessionKey) -> tuple[object, ...]:
+        number, tip = self._tips[key]
+        head = tip.head
+        assert head is not None  # `Effects.head` never is
+        columns = (head.state, head.agent, head.updated_at)
+        return (number, key.tenant, key.session, tip.seq, tip.chain, encode_head(head), *columns)
+
+    def _account_row(self, account: str) -> tuple[str, int, int]:
+        balance = self._balances[account]
+        return account, balance.spent_micro_usd, balance.held_micro_usd
+
+    def _new_id(self) -> int:
+        if self._next_id is None:
+            (largest,) = self._connection.execute("SELECT max(id) FROM sessions").fetchone()
+            self._next_id = (largest or 0) + 1
+        self._next_id += 1
+        return self._next_id - 1

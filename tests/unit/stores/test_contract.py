@@ -1,0 +1,405 @@
+"""What every store promises. A new store is one line in `tests.fakes_stores.STORES`."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from proxy.core.events import HoldExtended, LimitWarned, SessionKilled
+from proxy.core.session import SessionKey, fold
+from proxy.errors import AccountExceeded, MalformedRequest, SeqConflict, StoreUnavailable
+from proxy.stores import Append, Balance, Charge, SessionHead, Store
+from proxy.stores.chain import GENESIS
+from tests.fakes_stores import (
+    KEY,
+    NOW,
+    OTHER,
+    STORES,
+    opened,
+    outcome,
+    outcomes,
+    reserved,
+    settled,
+)
+
+
+@pytest.fixture(params=STORES)
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+    store = STORES[request.param](tmp_path)
+    await store.open()
+    yield store
+    await store.close()
+
+
+async def test_what_was_appended_is_read_back_in_order(store: Store) -> None:
+    """The state of a session is a fold of its log: not an event may change or move."""
+    appends = (opened(), reserved("c1"), settled("c1"), Append(KEY, (SessionKilled(NOW + 1),)))
+    results = [await store.append(append) for append in appends]
+    log = await store.read(KEY)
+
+    assert [stored.event for stored in log] == [a.events[0] for a in appends]
+    assert [(stored.seq, stored.chain) for stored in log] == [(r.seq, r.chain) for r in results]
+    assert fold(stored.event for stored in log).cost_micro_usd == 5
+
+
+async def test_a_tail_is_read_after_a_seq(store: Store) -> None:
+    """A cached fold is brought up to date by the tail alone."""
+    await store.append(Append(KEY, tuple(LimitWarned(NOW, limit=str(n)) for n in range(5))))
+
+    assert [stored.seq for stored in await store.read(KEY, after_seq=3)] == [4, 5]
+    assert list(await store.read(KEY, after_seq=5)) == []
+
+
+async def test_an_unknown_session_is_empty(store: Store) -> None:
+    """Nothing is an error about a session that has not begun."""
+    assert list(await store.read(KEY)) == []
+    assert await store.balances(["a"]) == {"a": Balance()}
+    assert await store.find_links("team-a", [b"x"]) == {}
+    assert list(await store.find_tenants("s1")) == []
+    assert list(await store.open_holds()) == []
+    assert await store.purge(NOW) == 0
+
+
+async def test_a_decision_on_an_old_seq_is_refused(store: Store) -> None:
+    """Who lost the race decides again; what it wanted to write is nowhere."""
+    await store.append(opened())
+    late = replace(reserved("c1", expected_seq=0), charges=(Charge("a", 9),), links=(b"x",))
+
+    assert await outcome(store, late) == SeqConflict(1)
+    assert len(await store.read(KEY)) == 1
+    assert await store.balances(["a"]) == {"a": Balance()}
+    assert list(await store.open_holds()) == []
+    assert await store.find_links("team-a", [b"x"]) == {}
+
+
+async def test_a_decision_on_the_current_seq_gets_through(store: Store) -> None:
+    """Both on a new session (0) and on one that has a log."""
+    first = await store.append(replace(opened(), expected_seq=0))
+    second = await store.append(reserved("c1", expected_seq=first.seq))
+
+    assert (first.seq, second.seq) == (1, 2)
+
+
+async def test_facts_get_through_whatever_the_seq(store: Store) -> None:
+    """A settlement has happened: nobody's race can undo it."""
+    await store.append(reserved("c1"))
+    await store.append(reserved("c2"))
+
+    assert (await store.append(settled("c1"))).seq == 3
+
+
+async def test_of_many_decisions_on_one_seq_one_gets_through(store: Store) -> None:
+    """The lost update that a budget must not have."""
+    results = await outcomes(store, [reserved(f"c{n}", expected_seq=0) for n in range(20)])
+
+    assert results[1:] == [SeqConflict(1)] * 19
+    assert len(await store.read(KEY)) == 1
+
+
+async def test_appends_are_applied_in_the_order_of_their_calls(store: Store) -> None:
+    """The ledger appends without awaiting the one before."""
+    await outcomes(store, [Append(KEY, (LimitWarned(NOW, limit=str(n)),)) for n in range(50)])
+    limits = [s.event.limit for s in await store.read(KEY) if isinstance(s.event, LimitWarned)]
+
+    assert limits == [str(n) for n in range(50)]
+
+
+async def test_a_charge_may_reach_its_maximum_but_not_pass_it(store: Store) -> None:
+    """To the micro-dollar."""
+    await store.append(reserved("c1", charges=[Charge("a", 60, 0, 100)]))
+
+    assert await outcome(store, reserved("c2", charges=[Charge("a", 41, 0, 100)])) == (
+        AccountExceeded("a")
+    )
+    await store.append(reserved("c2", charges=[Charge("a", 30, 10, 100)]))
+    assert await store.balances(["a", "b"]) == {"a": Balance(10, 90), "b": Balance()}
+
+
+async def test_an_append_is_all_or_nothing(store: Store) -> None:
+    """One account refuses: the others, the log, the holds and the links know nothing of it."""
+    append = replace(
+        reserved("c1", charges=[Charge("a", 10, 0, 100), Charge("b", 10, 0, 9)]), links=(b"x",)
+    )
+
+    assert await outcome(store, append) == AccountExceeded("b")
+    assert await store.balances(["a", "b"]) == {"a": Balance(), "b": Balance()}
+    assert list(await store.read(KEY)) == []
+    assert list(await store.open_holds()) == []
+    assert await store.find_links("team-a", [b"x"]) == {}
+    assert (await store.list_sessions())[0] == []
+
+
+async def test_a_fact_is_booked_above_any_maximum(store: Store) -> None:
+    """What a provider billed is spent, whether we like it or not."""
+    await store.append(reserved("c1", charges=[Charge("a", 100, 0, 100)]))
+    await store.append(settled("c1", charges=[Charge("a", -100, 250)]))
+
+    assert await store.balances(["a"]) == {"a": Balance(250, 0)}
+
+
+async def test_the_charges_of_one_append_count_together(store: Store) -> None:
+    """Letting go of one hold makes room for another in the same append, in either order."""
+    await store.append(reserved("c1", charges=[Charge("a", 100, 0, 100)]))
+    swap = [Charge("a", 80, 0, 100), Charge("a", -100)]
+    result = await store.append(replace(reserved("c2", charges=swap), closes=("c1",)))
+
+    assert result.seq == 2
+    assert await store.balances(["a"]) == {"a": Balance(0, 80)}
+    assert await outcome(
+        store, reserved("c3", charges=[Charge("a", 15, 0, 100), Charge("a", 15, 0, 100)])
+    ) == AccountExceeded("a")
+
+
+async def test_an_account_past_what_can_be_stored_is_refused_alone(store: Store) -> None:
+    """Not an overflow that fails every neighbour of the batch."""
+    too_much, fine = await outcomes(
+        store,
+        [reserved("c1", charges=[Charge("a", 2**63)]), reserved("c2", charges=[Charge("b", 1)])],
+    )
+
+    assert too_much == AccountExceeded("a")
+    assert not isinstance(fine, Exception)
+
+
+async def test_a_text_that_cannot_be_stored_is_refused_alone(store: Store) -> None:
+    """A client chose it: its fault, not its neighbours'."""
+    bad, fine = await outcomes(
+        store, [reserved("c1", charges=[Charge("agent:\udcff", 1)]), reserved("c2")]
+    )
+
+    assert isinstance(bad, MalformedRequest)
+    assert not isinstance(fine, Exception)
+
+
+async def test_a_time_that_cannot_be_stored_is_refused(store: Store) -> None:
+    """An event that cannot be read again must not be written."""
+    with pytest.raises(ValueError, match="finite"):
+        await store.append(reserved("c1", deadline=float("inf")))
+    with pytest.raises(ValueError, match="finite"):
+        await store.append(replace(opened(), head=SessionHead(updated_at=float("nan"))))
+
+    assert list(await store.read(KEY)) == []
+
+
+async def test_settling_twice_writes_once(store: Store) -> None:
+    """A retry after a lost acknowledgement must not book the cost again."""
+    await store.append(reserved("c1", charges=[Charge("a", 10)]))
+    first = await store.append(settled("c1", charges=[Charge("a", -10, 7)]))
+    again = await store.append(settled("c1", charges=[Charge("a", -10, 7)]))
+
+    assert (first.repeated, again.repeated) == (False, True)
+    assert (again.seq, again.chain) == (first.seq, first.chain)
+    assert await store.balances(["a"]) == {"a": Balance(7, 0)}
+    assert len(await store.read(KEY)) == 2
+
+
+async def test_of_two_settlements_at_once_one_is_booked(store: Store) -> None:
+    """The client leaves while the answer ends."""
+    await store.append(reserved("c1", charges=[Charge("a", 10)]))
+    await outcomes(store, [settled("c1", charges=[Charge("a", -10, 7)])] * 2)
+
+    assert await store.balances(["a"]) == {"a": Balance(7, 0)}
+
+
+async def test_settling_an_unknown_call_writes_nothing(store: Store) -> None:
+    """Not even a session."""
+    result = await store.append(settled("nobody", charges=[Charge("a", -10, 7)]))
+
+    assert (result.seq, result.chain, result.repeated) == (0, GENESIS, True)
+    assert await store.balances(["a"]) == {"a": Balance()}
+    assert (await store.list_sessions())[0] == []
+
+
+async def test_a_repeat_is_told_before_a_lost_race(store: Store) -> None:
+    """Who repeats a settlement has an old seq as well; there is nothing to decide again."""
+    await store.append(reserved("c1"))
+    await store.append(settled("c1"))
+
+    assert (await store.append(replace(settled("c1"), expected_seq=1))).repeated
+
+
+async def test_one_open_hold_of_several_is_enough_to_settle(store: Store) -> None:
+    """Only an append none of whose calls is open is a repeat."""
+    await store.append(reserved("c1"))
+    result = await store.append(replace(settled("c1"), closes=("gone", "c1")))
+
+    assert not result.repeated
+    assert list(await store.open_holds()) == []
+
+
+async def test_holds_are_found_by_their_deadline(store: Store) -> None:
+    """The reaper books what nobody settled in time, and only that."""
+    for call, deadline in (("late", NOW + 20), ("due", NOW + 10), ("settled", NOW)):
+        await store.append(reserved(call, deadline=deadline))
+    await store.append(reserved("theirs", OTHER, deadline=NOW + 5))
+    await store.append(settled("settled"))
+    await store.append(Append(KEY, (HoldExtended(NOW, call_id="due", hold_cost_micro_usd=1),)))
+
+    assert [hold.call_id for hold in await store.open_holds()] == ["theirs", "due", "late"]
+    due = await store.open_holds(NOW + 10)
+    assert [(h.key, h.call_id, h.owner, h.deadline) for h in due] == [
+        (OTHER, "theirs", "here", NOW + 5),
+        (KEY, "due", "here", NOW + 10),
+    ]
+
+
+async def test_a_digest_of_two_sessions_names_both(store: Store) -> None:
+    """`get_user_0` proves nothing: the caller must see that it is shared."""
+    await store.append(replace(opened(), links=(b"x", b"y", b"x")))
+    await store.append(replace(opened(SessionKey("team-a", "s2")), links=(b"x",)))
+
+    assert await store.find_links("team-a", [b"x", b"y", b"z"]) == {
+        b"x": ("s1", "s2"),
+        b"y": ("s1",),
+    }
+
+
+async def test_a_digest_remembers_its_newest_eight_sessions(store: Store) -> None:
+    """Bounded; being given to a session again makes it the newest."""
+    for n in range(9):
+        await store.append(replace(opened(SessionKey("team-a", f"s{n}")), links=(b"x",)))
+    newest = await store.find_links("team-a", [b"x"])
+    for n in (3, 3, 3):
+        await store.append(replace(opened(SessionKey("team-a", f"s{n}")), links=(b"x",)))
+
+    assert newest == {b"x": tuple(f"s{n}" for n in range(1, 9))}
+    assert await store.find_links("team-a", [b"x"]) == {
+        b"x": tuple(f"s{n}" for n in (1, 2, 4, 5, 6, 7, 8, 3))
+    }
+
+
+async def test_tenants_share_nothing(store: Store) -> None:
+    """The same session id under two tenants is two sessions."""
+    await store.append(replace(reserved("c1"), links=(b"x",)))
+    await store.append(opened(OTHER))
+    await store.append(opened(OTHER))
+
+    assert [s.seq for s in await store.read(KEY)] == [1]
+    assert (await store.append(settled("c1", OTHER))).repeated
+    assert await store.find_links("team-b", [b"x"]) == {}
+    assert list(await store.find_tenants("s1")) == ["team-a", "team-b"]
+    assert list(await store.find_tenants("s2")) == []
+    rows, _ = await store.list_sessions(tenant="team-b")
+    assert [(row.key, row.seq) for row in rows] == [(OTHER, 2)]
+
+
+async def test_sessions_are_listed_newest_first_page_by_page(store: Store) -> None:
+    """Each once, though several were touched at the same time and more are touched meanwhile."""
+    for n in range(7):
+        await store.append(opened(SessionKey("t", f"s{n}"), NOW + n // 2))
+    first, cursor = await store.list_sessions(limit=3)
+    await store.append(opened(SessionKey("t", "new"), NOW + 100))
+    second, more = await store.list_sessions(limit=3, cursor=cursor)
+    third, end = await store.list_sessions(limit=3, cursor=more)
+
+    listed = [row.key.session for row in (*first, *second, *third)]
+    assert listed == ["s6", "s5", "s4", "s3", "s2", "s1", "s0"]
+    assert end is None
+    assert len((await store.list_sessions())[0]) == 8
+
+
+async def test_sessions_are_listed_by_state_agent_and_tenant(store: Store) -> None:
+    """Filters combine."""
+    for n, (state, agent) in enumerate(
+        [("active", "coder"), ("killed", "coder"), ("killed", None), ("killed", "triage")]
+    ):
+        head = SessionHead(state=state, agent=agent, steps=n, created_at=NOW, updated_at=NOW + n)
+        await store.append(replace(opened(SessionKey("t", f"s{n}")), head=head))
+
+    killed, _ = await store.list_sessions(state="killed")
+    assert [row.key.session for row in killed] == ["s3", "s2", "s1"]
+    rows, _ = await store.list_sessions(state="killed", agent="coder", tenant="t")
+    assert [(row.key.session, row.head.steps) for row in rows] == [("s1", 1)]
+    assert (await store.list_sessions(tenant="nobody"))[0] == []
+
+
+async def test_a_head_stays_until_another_is_given(store: Store) -> None:
+    """It is touched by every event, in order or not."""
+    head = SessionHead(state="paused", steps=3, created_at=NOW, updated_at=NOW)
+    await store.append(replace(opened(), head=head))
+    await store.append(reserved("c1", at=NOW + 9))
+    await store.append(settled("c1", at=NOW + 5))
+
+    rows, _ = await store.list_sessions()
+    assert rows[0].head == SessionHead("paused", steps=3, created_at=NOW, updated_at=NOW + 9)
+
+
+@pytest.mark.parametrize(
+    "cursor", ["", "?", "é", "bm90IGpzb24", "W10", "WzEsMTAwMDAwMDAwMDAwMDAwMDAwMDAwXQ"]
+)
+async def test_a_cursor_that_is_not_ours_is_refused_by_name(store: Store, cursor: str) -> None:
+    """It comes from outside: a 400, not a 500."""
+    with pytest.raises(MalformedRequest) as caught:
+        await store.list_sessions(cursor=cursor)
+
+    assert caught.value.param == "cursor"
+
+
+async def test_purging_removes_old_sessions_whole(store: Store) -> None:
+    """Their log, their row and their links; balances stay: they are not the session's."""
+    for n in range(45):
+        key = SessionKey("team-a", f"old{n}")
+        await store.append(replace(opened(key, NOW - 1 - n), links=(b"x", bytes([n]))))
+    await store.append(replace(reserved("c1", charges=[Charge("a", 10)]), links=(b"x",)))
+    await store.append(settled("c1", charges=[Charge("a", -10, 7)]))
+
+    assert await store.purge(NOW) == 45
+    rows, _ = await store.list_sessions()
+    assert [row.key for row in rows] == [KEY]
+    assert list(await store.read(key)) == []
+    assert await store.find_links("team-a", [b"x", b"\x2c"]) == {b"x": (KEY.session,)}
+    assert await store.balances(["a"]) == {"a": Balance(7, 0)}
+
+
+async def test_a_session_with_an_open_hold_is_not_purged(store: Store) -> None:
+    """Its money would be held for ever."""
+    await store.append(reserved("c1"))
+
+    assert await store.purge(NOW + 1) == 0
+    await store.append(settled("c1"))
+    assert await store.purge(NOW + 1) == 1
+    assert list(await store.read(KEY)) == []
+
+
+async def test_a_purged_session_may_begin_again(store: Store) -> None:
+    """At seq 1, with nothing of the one before: neither links nor chain."""
+    before = await store.append(replace(opened(), links=(b"x",)))
+    await store.purge(NOW + 1)
+    after = await store.append(replace(opened(), expected_seq=0))
+
+    assert (after.seq, after.chain) == (before.seq, before.chain)
+    assert await store.find_links("team-a", [b"x"]) == {}
+
+
+async def test_a_cancelled_waiter_does_not_cancel_the_write(store: Store) -> None:
+    """The client leaves while the reservation is written: the hold exists and must be settled. Who
+    waits beside it hears of its own."""
+    async with asyncio.TaskGroup() as tasks:
+        waiter = tasks.create_task(store.append(reserved("c1")))
+        beside = tasks.create_task(store.append(opened(OTHER)))
+        await _one_turn()
+        waiter.cancel()
+
+    assert beside.result().seq == 1
+    assert [hold.call_id for hold in await store.open_holds()] == ["c1"]
+
+
+async def test_a_closed_store_refuses(store: Store) -> None:
+    """Late calls hear why, and readiness tells the truth."""
+    assert await store.writable()
+    await store.close()
+
+    assert not await store.writable()
+    with pytest.raises(StoreUnavailable, match="closed"):
+        await store.append(opened())
+    with pytest.raises(StoreUnavailable, match="closed"):
+        await store.read(KEY)
+
+
+async def _one_turn() -> None:
+    """Lets every task that is ready run once."""
+    turn = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_soon(turn.set_result, None)
+    await turn

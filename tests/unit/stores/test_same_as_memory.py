@@ -1,0 +1,132 @@
+"""A store with a file does what the one without does, whatever happens in whatever order."""
+
+import asyncio
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from proxy.core.events import AnyEvent, LimitWarned, StepReserved, StepSettled
+from proxy.core.session import SessionKey
+from proxy.stores import Append, Charge, SessionHead, Store
+from proxy.stores.chain import first_altered
+from proxy.stores.memory import MemoryStore
+from proxy.stores.sqlite import SqliteStore
+from tests.fakes_stores import SECRET, outcomes
+
+KEYS = [SessionKey(tenant, session) for tenant in ("a", "b") for session in ("s", "t", "ü")]
+CALLS = ("c1", "c2", "c3")
+ACCOUNTS = ("global", "tenant")
+DIGESTS = (b"x", b"y")
+TIMES = st.integers(0, 20).map(float)
+
+reservations = st.builds(StepReserved, TIMES, call_id=st.sampled_from(CALLS), deadline=TIMES)
+settlements = st.builds(StepSettled, TIMES, call_id=st.sampled_from(CALLS))
+warnings = st.builds(LimitWarned, TIMES, limit=st.text(max_size=3))
+events: st.SearchStrategy[tuple[AnyEvent, ...]] = st.lists(
+    st.one_of(reservations, settlements, warnings), max_size=3
+).map(tuple)
+charges = st.builds(
+    Charge,
+    st.sampled_from(ACCOUNTS),
+    st.integers(-60, 60),
+    st.integers(0, 60),
+    st.none() | st.just(100),
+)
+heads = st.builds(
+    SessionHead,
+    state=st.sampled_from(["active", "killed"]),
+    agent=st.sampled_from([None, "coder"]),
+    updated_at=TIMES,
+)
+appends = st.builds(
+    Append,
+    st.sampled_from(KEYS),
+    events,
+    expected_seq=st.none() | st.integers(0, 4),
+    charges=st.lists(charges, max_size=3).map(tuple),
+    closes=st.just(()) | st.lists(st.sampled_from(CALLS), max_size=2).map(tuple),
+    links=st.lists(st.sampled_from(DIGESTS), max_size=2).map(tuple),
+    head=st.none() | heads,
+)
+
+
+async def _everything(store: Store) -> list[object]:
+    """All that a store can be asked."""
+    logs = [list(await store.read(key, after_seq=n)) for key in KEYS for n in (0, 2)]
+    first, cursor = await store.list_sessions(limit=2)
+    second, _ = await store.list_sessions(limit=2, cursor=cursor) if cursor else ([], None)
+    return [
+        logs,
+        await store.balances(ACCOUNTS),
+        await store.open_holds(),
+        await store.open_holds(10.0),
+        [await store.find_links(tenant, DIGESTS) for tenant in ("a", "b")],
+        [*first, *second],
+        (await store.list_sessions(state="killed", agent="coder", tenant="a"))[0],
+        [list(await store.find_tenants(key.session)) for key in KEYS],
+    ]
+
+
+class SameAsMemory(RuleBasedStateMachine):
+    """Two connections to one file take turns: neither may trust what it saw before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        path = Path(self.folder.name) / "ledger.db"
+        self.runner = asyncio.Runner()
+        self.memory = MemoryStore(SECRET)
+        self.files = [SqliteStore(path, SECRET), SqliteStore(path, SECRET)]
+        self.runner.run(self.memory.open())
+        for store in self.files:
+            self.runner.run(store.open())
+
+    @rule(batch=st.lists(appends, min_size=1, max_size=6), turn=st.booleans())
+    def append_at_once(self, batch: list[Append], turn: bool) -> None:
+        expected = self.runner.run(outcomes(self.memory, batch))
+
+        assert self.runner.run(outcomes(self.files[turn], batch)) == expected
+
+    @rule(before=TIMES, turn=st.booleans())
+    def purge(self, before: float, turn: bool) -> None:
+        expected = self.runner.run(self.memory.purge(before))
+
+        assert self.runner.run(self.files[turn].purge(before)) == expected
+
+    @rule(turn=st.booleans())
+    def reopen(self, turn: bool) -> None:
+        self.runner.run(self.files[turn].close())
+        self.runner.run(self.files[turn].open())
+
+    @invariant()
+    def they_answer_the_same(self) -> None:
+        expected = self.runner.run(_everything(self.memory))
+
+        for store in self.files:
+            assert self.runner.run(_everything(store)) == expected
+
+    @invariant()
+    def every_chain_verifies(self) -> None:
+        for key in KEYS:
+            rows = self.runner.run(self.files[0].read_chain(key))
+
+            assert first_altered(SECRET, key, rows) is None
+
+    def teardown(self) -> None:
+        for store in self.files:
+            self.runner.run(store.close())
+        self.runner.close()
+        self.folder.cleanup()
+
+
+TestSameAsMemory = pytest.mark.timeout(60)(SameAsMemory.TestCase)
+TestSameAsMemory.settings = settings(
+    max_examples=15,
+    stateful_step_count=12,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
