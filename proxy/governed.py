@@ -222,9 +222,12 @@ class Governed:
             exchange.abort()
         else:
             frames = dialect_of(call.request.dialect).error_frames(
-                refusal, progress.request_id, client=call.caller.user_agent
+                refusal,
+                progress.request_id,
+                client=call.caller.user_agent,
+                response_id=progress.meter.answer().response_id,
             )
-            await exchange.write(frames)
+            await exchange.write(frames if progress.at_border else b"\n\n" + frames)
             await exchange.finish()
 
 

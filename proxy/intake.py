@@ -180,6 +180,7 @@ class Intake:
             price=price,
             tools=() if request.tools_disabled else request.offered_tools,
             body_digest=request.body_digest,
+            least_output=request.least_output,
         )
 
 

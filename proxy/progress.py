@@ -24,7 +24,8 @@ class Progress:
     """A call under way.
 
     sent: bytes may have reached the provider. outcome: how it broke off, None while it has not.
-    allowance: output tokens that are held for it. settled: what was booked. Times are monotonic.
+    at_border: what the client has got so far ends with a whole event. allowance: output tokens that
+    are held for it. settled: what was booked. Times are monotonic.
     """
 
     call: Call
@@ -35,6 +36,7 @@ class Progress:
     status: int = 0
     outcome: Outcome | None = None
     meter: Meter | None = None
+    at_border: bool = True
     allowance: int = 0
     held_cost_micro_usd: int = 0
     settled: Settlement | None = None

@@ -14,6 +14,7 @@ from proxy.stamps import admitted_stamps, relayed_headers
 from proxy.wire import Exchange, Incoming
 from proxy.wire.headers import without
 
+_BORDERS = (b"\n\n", b"\r\n\r\n", b"\r\r")
 _EXTENSION_TOKENS = 1_024
 _COUNT_TOLERANCE = 1.25
 _COUNT_SLACK = 16
@@ -39,6 +40,7 @@ async def pump(
         if meter.ended:
             await _settle(progress, meter, settler)
         if out:
+            progress.at_border = out.endswith(_BORDERS)
             await exchange.write(out)
         if meter.output_tokens_counted > progress.allowance and progress.settled is None:
             await _extend_or_cut(progress, meter, settler)
@@ -93,7 +95,7 @@ def _has_begun(meter: Meter, pending: bytes) -> bool:
     """Whether what came is a stream of events: one whole event that could be read, or content."""
     if meter.committed or meter.ended or meter.finish_seen or meter.failed:
         return True
-    whole = b"\n\n" in pending or b"\r\n\r\n" in pending or b"\r\r" in pending
+    whole = any(border in pending for border in _BORDERS)
     return (whole and not meter.malformed) or len(pending) > _UNSTARTED_BYTES
 
 

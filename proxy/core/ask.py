@@ -12,6 +12,7 @@ class Ask:
 
     input_tokens: the estimate. output_bound: the client's, for one choice; None if it set none.
     output_maximum: what the model can produce for one choice (0: it generates nothing).
+    least_output: a bound is never lowered below it, whatever the policy's min_output_tokens.
     price: None counts tokens only. tools: names the model could ask for in its answer.
     """
 
@@ -25,6 +26,7 @@ class Ask:
     price: Price | None
     tools: tuple[str, ...] = ()
     body_digest: bytes = b""
+    least_output: int = 0
 
     @property
     def bound_per_choice(self) -> int:

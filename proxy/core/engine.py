@@ -95,7 +95,7 @@ def _fit(
 ) -> Decision:
     """Bounds the output by the smallest room; refuses where that leaves too little."""
     asked = ask.bound_per_choice
-    least = min(rules.min_output_tokens, asked)
+    least = min(max(rules.min_output_tokens, ask.least_output), asked)
     allowed = asked
     for room in _rooms(rules.limits, state, ask, accounts, now):
         fits = _fitting_output(ask, room)

@@ -36,6 +36,7 @@ class Request:
 
     output_bound: the client's max_tokens / max_completion_tokens / max_output_tokens for ONE
         choice, None where it gave none. choices: `n` (`best_of` if larger), 1 where absent.
+    least_output: tokens below which the provider takes no bound (Anthropic with thinking enabled).
     text_bytes: size of all that the provider will tokenise (messages, tools, instructions, schema).
     image_count, file_count: parts that are priced by a ceiling, not by size (their inline base64 is
         not in text_bytes).
@@ -55,6 +56,7 @@ class Request:
     output_bound: int | None
     choices: int
     text_bytes: int
+    least_output: int = 0
     image_count: int = 0
     file_count: int = 0
     offered_tools: tuple[str, ...] = ()

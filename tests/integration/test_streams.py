@@ -274,3 +274,16 @@ async def test_a_client_that_leaves_cancels_the_call_at_the_provider(
         booked = await settled(on)
         assert booked.outcome == "client_left"
         assert booked.cost_micro_usd > 0
+
+
+@every_dialect
+async def test_an_error_after_half_an_event_stands_on_lines_of_its_own(
+    tmp_path: Path, dialect: DialectName
+) -> None:
+    """Else the client would read it as the rest of the line that was cut."""
+    async with sidecar(tmp_path, script=LONG) as on:
+        on.sim.fail("cut_bytes=2500;how=close")
+        answer = await on.call(dialect, stream=True)
+
+        assert not answer.body[:2500].endswith(b"\n\n")
+        assert error_of(answer, dialect)["code"] == "upstream_truncated"

@@ -104,6 +104,7 @@ def parse(body: bytes, bounds: Bounds) -> Request:
         messages=tuple(one.message for one in said_so_far),
         output_bound=read_count(members, "max_tokens", least=0),  # 0 only warms the cache
         choices=1,
+        least_output=_least_output(members),
         text_bytes=_text_bytes(members) - sum(one.hidden_bytes for one in said_so_far),
         image_count=sum(one.images for one in said_so_far),
         file_count=sum(one.files for one in said_so_far),
@@ -132,17 +133,33 @@ def rewrite(body: bytes, changes: Changes) -> bytes:
     return splice(body, new) if new else body
 
 
-def _thought(body: bytes, bound: int) -> dict[str, bytes | None]:
-    sent = _THINKER.decode(body)
-    raw = bytes(sent.thinking)
+def _least_output(members: bodies.Members) -> int:
+    thinking = members.get("thinking")
+    if thinking is None or (budget := _budget(thinking)) is None:
+        return 0
+    return (
+        _LEAST_BUDGET_TOKENS + 1
+        if budget < (read_count(members, "max_tokens", least=0) or 0)
+        else 0
+    )
+
+
+def _budget(raw: msgspec.Raw) -> int | None:
+    """The thinking budget, which must stay below max_tokens. One above it is meant (interleaved
+    thinking), and as legal after as before."""
     try:
         thinking = _THINKING.decode(raw)
     except ValueError:
-        return {}  # none, or one that the provider will refuse
-    budget, most = thinking.budget_tokens, sent.max_tokens
-    # A budget above max_tokens is meant (interleaved thinking), and as legal after as before.
-    if thinking.type != "enabled" or budget is None or most is None or not bound <= budget < most:
+        return None  # none, or one that the provider will refuse
+    return thinking.budget_tokens if thinking.type == "enabled" else None
+
+
+def _thought(body: bytes, bound: int) -> dict[str, bytes | None]:
+    sent = _THINKER.decode(body)
+    budget, most = _budget(sent.thinking), sent.max_tokens
+    if budget is None or most is None or not bound <= budget < most:
         return {}
+    raw = bytes(sent.thinking)
     lowered = max(_LEAST_BUDGET_TOKENS, bound * budget // most)
     return {"thinking": splice(raw, {"budget_tokens": b"%d" % lowered})}
 

@@ -168,6 +168,14 @@ def test_a_bound_is_never_lowered_below_the_minimum() -> None:
     assert admitted(replace(UNLIMITED, cost_micro_usd=100 + 2 * 256)).output_bound == 256
 
 
+def test_a_bound_is_never_lowered_below_what_the_provider_takes() -> None:
+    """With thinking enabled Anthropic refuses a bound under 1025: better our refusal than its."""
+    ask = replace(ASK, output_bound=2000, least_output=1025)
+
+    assert refused(replace(UNLIMITED, cost_micro_usd=100 + 2 * 1024), ask=ask)
+    assert admitted(replace(UNLIMITED, cost_micro_usd=100 + 2 * 1025), ask=ask).output_bound == 1025
+
+
 def test_a_client_may_ask_for_less_than_the_minimum() -> None:
     """min_output_tokens bounds our lowering, not what the client wants."""
     ask = replace(ASK, output_bound=10)

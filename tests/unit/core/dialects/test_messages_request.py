@@ -392,3 +392,13 @@ def test_a_budget_that_is_no_number_is_left_to_the_provider() -> None:
     body = b'{"model":"m","max_tokens":9000,"thinking":{"type":"enabled","budget_tokens":"x"}}'
 
     assert b'"max_tokens":2000' in bounded(body, 2000)
+
+
+def test_a_thinking_budget_bounds_how_far_the_bound_may_be_lowered() -> None:
+    """Below it the provider would refuse the call with words that nobody understands."""
+    enabled = {"type": "enabled", "budget_tokens": 2000}
+
+    assert parse(max_tokens=4000, thinking=enabled).least_output == 1025
+    assert parse(max_tokens=1500, thinking=enabled).least_output == 0
+    assert parse(max_tokens=4000, thinking={"type": "disabled"}).least_output == 0
+    assert parse(max_tokens=4000).least_output == 0
