@@ -1,0 +1,54 @@
+"""Heads survive the way through text byte for byte, and cannot hold another head."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.wire.head import decoded, origin_form, rendered, status_line
+
+value_bytes = st.binary(max_size=20).filter(lambda value: not set(value) & set(b"\r\n\0"))
+
+
+@given(st.lists(st.tuples(st.sampled_from([b"A", b"x-b"]), value_bytes), max_size=6))
+def test_any_bytes_that_a_header_may_hold_come_out_as_they_went_in(
+    raw: list[tuple[bytes, bytes]],
+) -> None:
+    """Node sends Latin-1, Python UTF-8: neither is ours to change."""
+    lines = [b"HTTP/1.1 200 OK", *(name + b": " + value for name, value in raw), b"", b""]
+
+    assert rendered("HTTP/1.1 200 OK", decoded(raw)) == b"\r\n".join(lines)
+
+
+@pytest.mark.parametrize("value", ["a\nb", "a\rb", "a\r\nb: c", "a\0"])
+def test_a_value_cannot_become_another_header(value: str) -> None:
+    """Our own headers are made of what clients and providers sent."""
+    with pytest.raises(ValueError, match="line break"):
+        rendered("HTTP/1.1 200 OK", (("a", value),))
+
+
+def test_text_beyond_latin_1_is_sent_as_utf_8_beside_bytes_that_stay() -> None:
+    """Only we can have made such text; what was relayed next to it must not change."""
+    head = rendered("HTTP/1.1 200 OK", (("a", "\xe9"), ("b", "€")))
+
+    assert head == b"HTTP/1.1 200 OK\r\na: \xe9\r\nb: \xe2\x82\xac\r\n\r\n"
+
+
+def test_a_status_that_has_no_name_has_an_empty_reason() -> None:
+    """Providers use 529; the space before the reason is not optional (RFC 9112, 4)."""
+    assert status_line(529) == "HTTP/1.1 529 "
+    assert status_line(404) == "HTTP/1.1 404 Not Found"
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("/v1/x?y=%zz//..", "/v1/x?y=%zz//.."),
+        ("*", "*"),
+        ("http://h:1/v1?x", "/v1?x"),
+        ("https://h", "/"),
+        ("http://h?x=/", "/?x=/"),
+    ],
+)
+def test_a_target_is_path_and_query_however_it_was_sent(target: str, expected: str) -> None:
+    """A client behind an outgoing proxy sends the absolute form (RFC 9112, 3.2.2)."""
+    assert origin_form(target) == expected

@@ -1,0 +1,98 @@
+"""What travels on, what is left behind, and that the rest is not disturbed."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.wire import Headers
+from proxy.wire.headers import (
+    answer_headers,
+    forward_headers,
+    get,
+    replace,
+    tokens,
+    without,
+)
+
+names = st.sampled_from(["A", "b", "X-Two", "Accept-Encoding", "content-type"])
+header_lists = st.lists(st.tuples(names, st.text(max_size=5)), max_size=8).map(tuple)
+
+
+def test_a_header_is_found_by_any_spelling_and_the_first_wins() -> None:
+    """Names are case-insensitive, and clients differ."""
+    headers = (("X-A", "1"), ("x-a", "2"))
+
+    assert get(headers, "x-a") == "1"
+    assert get(headers, "x-b") is None
+
+
+def test_the_members_of_a_list_header_are_gathered_from_all_its_lines() -> None:
+    """`Connection` may come twice."""
+    headers = (("Connection", "close , X-A"), ("connection", "keep-alive,,"))
+
+    assert tokens(headers, "connection") == {"close", "x-a", "keep-alive"}
+
+
+def test_hop_by_hop_headers_stay_behind_in_both_directions() -> None:
+    """They speak of this connection; on the next they would be a lie (RFC 9110, 7.6.1)."""
+    hops: Headers = (
+        ("Connection", "close, X-Hop"),
+        ("X-Hop", "1"),
+        ("Keep-Alive", "timeout=5"),
+        ("Proxy-Connection", "keep-alive"),
+        ("Proxy-Authorization", "Basic x"),
+        ("Proxy-Authenticate", "Basic"),
+        ("TE", "trailers"),
+        ("Trailer", "X"),
+        ("Transfer-Encoding", "chunked"),
+        ("Upgrade", "websocket"),
+    )
+
+    assert forward_headers((*hops, ("X-End", "2"))) == (("X-End", "2"),)
+    assert answer_headers((*hops, ("X-End", "2"))) == (("X-End", "2"),)
+
+
+def test_what_is_ours_or_the_clients_of_the_wire_to_set_is_not_forwarded() -> None:
+    """The length and the host belong to the new request; the expectation was met here."""
+    headers = (
+        ("Host", "h"),
+        ("Content-Length", "3"),
+        ("Expect", "100-continue"),
+        ("X-Holdfast-Session", "s"),
+        ("x-holdfast-", ""),
+        ("Authorization", "Bearer k"),
+    )
+
+    assert forward_headers(headers) == (("Authorization", "Bearer k"),)
+    assert ("Content-Length", "3") in forward_headers(headers, keep_length=True)
+
+
+def test_accept_encoding_stays_behind_only_when_asked() -> None:
+    """It is the client's, unless the answer must be read here."""
+    headers = (("Accept-Encoding", "br"), ("A", "b"))
+
+    assert forward_headers(headers) == headers
+    assert forward_headers(headers, drop_accept_encoding=True) == (("A", "b"),)
+
+
+def test_an_answer_keeps_its_length() -> None:
+    """A relayed body has the length that the provider gave."""
+    headers = (("Content-Length", "3"), ("x-holdfast-step", "9"))
+
+    assert answer_headers(headers) == (("Content-Length", "3"),)
+
+
+def test_a_replaced_header_keeps_its_place_and_spelling() -> None:
+    """Order and bytes of all others too; its repetitions are gone."""
+    headers = (("A", "1"), ("X-Two", "2"), ("b", "3"), ("x-two", "4"))
+
+    assert replace(headers, "x-two", "n") == (("A", "1"), ("X-Two", "n"), ("b", "3"))
+
+
+@given(header_lists)
+def test_replacing_leaves_exactly_one_and_no_other_changed(headers: Headers) -> None:
+    """Whatever was there before."""
+    replaced = replace(headers, "x-two", "n")
+
+    assert get(replaced, "x-two") == "n"
+    assert len(replaced) - len(without(replaced, "x-two")) == 1
+    assert without(replaced, "x-two") == without(headers, "x-two")
