@@ -68,7 +68,8 @@ def duplicate_keys(
 def splice(body: bytes, changes: Mapping[str, bytes | None]) -> bytes:
     """`body` with top-level members set to the given JSON (None: removed); new ones come last.
 
-    The same object when nothing changes. Same errors as `members`.
+    changes: keys of letters and underscores. The same object when nothing changes. Same errors as
+    `members`.
     """
     if may_contain(body, changes):
         return _rebuild(body, members(body), changes)
@@ -80,7 +81,10 @@ def splice(body: bytes, changes: Mapping[str, bytes | None]) -> bytes:
 
 
 def may_contain(body: bytes, keys: Collection[str]) -> bool:
-    """False only if none of `keys` (ASCII) is a key anywhere in `body`, however it is spelled."""
+    """False only if none of `keys` is a key anywhere in `body`, however it is spelled.
+
+    keys: of letters and underscores.
+    """
     if any(b'"%b"' % key.encode() in body for key in keys):
         return True
     return b"\\u00" in body and any(escape in body for escape in _LETTER_ESCAPES)

@@ -157,10 +157,8 @@ def _read_messages(members: Members, bounds: Bounds) -> list[_Message]:
         refuse("expected a list of messages", "messages")
     try:
         structs = _MESSAGES.decode(raw)
-    except msgspec.ValidationError as error:
-        raise _misfit("messages", error) from error
     except (ValueError, RecursionError) as error:
-        raise MalformedRequest(f"messages: {error}", param="messages") from error
+        raise _misfit("messages", error) from error
     if not structs:
         refuse("expected at least one message", "messages")
     if len(structs) > bounds.messages:
@@ -171,7 +169,7 @@ def _read_messages(members: Members, bounds: Bounds) -> list[_Message]:
     return structs
 
 
-def _misfit(param: str, error: msgspec.ValidationError) -> MalformedRequest:
+def _misfit(param: str, error: Exception) -> MalformedRequest:
     """From msgspec's words, `Expected … - at `$[3].role``, to `messages[3].role: expected …`."""
     expected, _, place = str(error).partition(" - at `$")
     param += place.rstrip("`")

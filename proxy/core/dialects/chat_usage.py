@@ -81,13 +81,14 @@ def _normalised(found: _ChatUsage) -> Usage:
     fresh = prompt - reads - writes
     reasoning = _whole(_first(out.reasoning_tokens, found.reasoning_tokens))
     output = max(_whole(found.completion_tokens), _whole(found.total_tokens) - prompt)
-    output += reasoning if reasoning > output else 0
+    if found.total_tokens is None and reasoning > output:
+        output += reasoning
     return Usage(
         input_tokens=fresh,
         cache_read_tokens=reads,
         cache_write_tokens=writes,
         output_tokens=output,
-        reasoning_tokens=reasoning,
+        reasoning_tokens=min(output, reasoning),
         input_audio_tokens=min(fresh, _whole(into.audio_tokens)),
         output_audio_tokens=min(output, _whole(out.audio_tokens)),
         billed_cost_micro_usd=_billed(found),

@@ -14,10 +14,15 @@ from proxy.core.canonical import (
     message_digest,
 )
 from proxy.core.usage import Answer, ToolCall
+from tests.unit.core.dialects.metering import law
 
 texts = st.text(max_size=6) | st.sampled_from(["[{", "}]", '"', '\\"[', "\\"])
 values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | texts,
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | texts,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=3),
     max_leaves=30,
 )
@@ -75,6 +80,7 @@ def test_a_cache_marker_on_an_attachment_does_not_count() -> None:
     assert marked == message_digest("user", attachments=[b'{"url":"x"}'])
 
 
+@law
 @given(values)
 def test_reserialised_arguments_are_the_same(value: object) -> None:
     """Key order, spaces and escapes are the client's taste."""
@@ -102,6 +108,7 @@ def test_arguments_have_one_spelling(arguments: str, canonical: str) -> None:
     assert canonical_json(arguments.encode()) == canonical.encode()
 
 
+@law
 @given(values, st.integers(1, 8))
 def test_depth_is_exact(value: object, limit: int) -> None:
     """Brackets in texts are no nesting, and no shortcut may miss a real one."""

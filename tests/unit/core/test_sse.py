@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.sse import SseEvent, SseSplitter, encode_frame, with_data
+from tests.unit.core.dialects.metering import law
 
 streams = st.lists(
     st.sampled_from([b"data: a", b"data:", b"event: e", b": c", b"\n", b"\r", b"\r\n", b"x"]),
@@ -43,6 +44,7 @@ def read_by_line(stream: bytes) -> list[tuple[str, bytes]]:
     return events
 
 
+@law
 @given(streams, cuts, limits)
 def test_any_chunking_gives_the_same_events(stream: bytes, at: list[int], limit: int) -> None:
     """Chunk borders are the network's whim: what is metered must not depend on them."""
@@ -50,6 +52,7 @@ def test_any_chunking_gives_the_same_events(stream: bytes, at: list[int], limit:
     assert split(stream, list(range(len(stream))), limit) == split(stream, [], limit)
 
 
+@law
 @given(streams, cuts, limits)
 def test_the_raw_events_joined_are_the_stream(stream: bytes, at: list[int], limit: int) -> None:
     """What is forwarded is made of them: byte for byte."""
@@ -59,6 +62,7 @@ def test_the_raw_events_joined_are_the_stream(stream: bytes, at: list[int], limi
     assert all(len(event.raw) <= limit for event in events)
 
 
+@law
 @given(streams)
 def test_events_are_those_of_the_specification(stream: bytes) -> None:
     """Read by lines, as the specification is written, the same comes out."""

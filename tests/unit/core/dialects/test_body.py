@@ -1,0 +1,106 @@
+"""The front part of every parse: hostile bytes in, a refusal by name out."""
+
+import msgspec
+import pytest
+
+from proxy.core.dialects.base import Bounds
+from proxy.core.dialects.body import (
+    MAX_COUNT,
+    body_digest,
+    read_count,
+    read_flag,
+    read_hints,
+    read_members,
+    read_model,
+    read_text,
+)
+from proxy.errors import MalformedRequest
+
+
+def members(body: bytes) -> dict[str, msgspec.Raw]:
+    return dict(read_members(body, Bounds(), ("model", "a")))
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"", "the body is empty: expected a JSON object"),
+        (b" \n", "the body is empty: expected a JSON object"),
+        (b"[]", "the body is not a JSON object"),
+        (b'{"a":"\xff"}', "the body is not UTF-8"),
+        (b'{"a":NaN}', "the body is not JSON: JSON is malformed: invalid character (byte 5)"),
+        (b'{"a":' * 5000, "the body nests too deeply"),
+        (b'{"a":' + b"[" * 128 + b"]" * 128 + b"}", "the body nests deeper than 128 levels"),
+    ],
+)
+def test_unreadable_bodies_are_refused_with_the_reason(body: bytes, message: str) -> None:
+    """Bad input gets a 4xx that says why, never a 500."""
+    with pytest.raises(MalformedRequest) as caught:
+        members(body)
+
+    assert (caught.value.message, caught.value.status) == (message, 400)
+
+
+def test_a_governed_key_given_twice_is_refused() -> None:
+    """One reader takes the first, another the last: a bound could be shown to us alone."""
+    with pytest.raises(MalformedRequest) as caught:
+        members(b'{"a":1,"\\u0061":9}')
+
+    assert caught.value.param == "a"
+    assert members('{"b":1,"b":"é"}'.encode()).keys() == {"b"}
+
+
+@pytest.mark.parametrize(
+    "raw", ["0", "-1", "1.0", "1e2", "true", '"5"', "[5]", str(MAX_COUNT + 1), "9" * 400]
+)
+def test_a_count_out_of_bounds_is_refused_by_name(raw: str) -> None:
+    """A bound is what money is held for: nothing but a sane integer may pass."""
+    with pytest.raises(MalformedRequest, match=f"n: expected an integer from 1 to {MAX_COUNT}"):
+        read_count({"n": msgspec.Raw(raw.encode())}, "n")
+
+
+def test_absent_and_null_are_the_same() -> None:
+    """SDKs send null for what the caller left out."""
+    given = {"n": msgspec.Raw(b"null"), "s": msgspec.Raw(b"null")}
+
+    assert read_count(given, "n") is None
+    assert read_count({}, "n") is None
+    assert read_count({"n": msgspec.Raw(b"0")}, "n", least=0) == 0
+    assert read_flag(given, "s") is False
+    assert read_flag({"s": msgspec.Raw(b"true")}, "s") is True
+    assert read_text(given, "s") is None
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"model":null}', b'{"model":""}', b'{"model":["x"]}'])
+def test_a_request_names_its_model(body: bytes) -> None:
+    """Without a model there is no price and no route."""
+    with pytest.raises(MalformedRequest, match="model: expected"):
+        read_model(members(body))
+
+
+def test_hints_are_flattened_and_never_refused() -> None:
+    """They may name the session; whoever sends nonsense in them just has none."""
+    hints = read_hints(
+        members(
+            b'{"user":"u","conversation":{"id":"c"},"prompt_cache_key":"","safety_identifier":"'
+            + b"x" * 5000
+            + b'","metadata":{"user_id":"{}","holdfast_budget_usd":0.5,"holdfast_steps":3,'
+            b'"n":null},'
+            b'"client_metadata":5}'
+        )
+    )
+
+    assert hints == {
+        "user": "u",
+        "metadata.user_id": "{}",
+        "metadata.holdfast_budget_usd": "0.5",
+        "metadata.holdfast_steps": "3",
+    }
+
+
+def test_the_digest_of_a_body_ignores_streaming_alone() -> None:
+    """Claude Code repeats a broken stream unstreamed: the same call, not a new step."""
+    streamed = members(b'{"a":1,"stream":true,"stream_options":{"include_usage":true}}')
+
+    assert body_digest(streamed) == body_digest(members(b'{"a":1}'))
+    assert body_digest(streamed) != body_digest(members(b'{"a":2}'))
