@@ -19,6 +19,9 @@ from proxy.errors import HoldfastError
 from proxy.stores import Append, Balance, Charge, SessionHead, Store
 
 
+_TRIED_AT_ONCE = 8
+
+
 @dataclass(slots=True, eq=False)
 class Fold:
     """A session's state with everything submitted so far. `pending`: appends not answered yet."""
@@ -48,8 +51,13 @@ class Folds:
         self._balances: LRUCache[str, Balance] = LRUCache(capacity)
         self._writes: set[asyncio.Task[None]] = set()
 
-    async def load(self, key: SessionKey, *, fresh: bool = False) -> Fold:
-        """The session's fold, read from the store if not at hand; many callers read it once."""
+    async def load(self, key: SessionKey, *, fresh: bool = False, new: bool = False) -> Fold:
+        """The session's fold, read from the store if not at hand; many callers read it once.
+
+        new: the id was made for this call, so there is nothing to read.
+        """
+        if new and key not in self._folds:
+            return self._keep(Fold(key, EMPTY))
         while True:
             known = self._folds.get(key)
             if known is not None and not known.stale and not (fresh and known.pending == 0):
@@ -67,12 +75,15 @@ class Folds:
             fold_ = Fold(key, fold((s.event for s in stored), start=EMPTY))
             if stored:
                 fold_.state = replace(fold_.state, seq=stored[-1].seq)
-            self._folds[key] = fold_
-            self._evict()
-            return fold_
+            return self._keep(fold_)
         finally:
             del self._loading[key]
             done.set_result(None)
+
+    def _keep(self, fold_: Fold) -> Fold:
+        self._folds[fold_.key] = fold_
+        self._evict()
+        return fold_
 
     async def with_balances(
         self, accounts: tuple[Account, ...], *, fresh: bool
@@ -144,15 +155,16 @@ class Folds:
         )
 
     def _evict(self) -> None:
-        excess = len(self._folds) - self._capacity
-        if excess <= 0:
-            return
-        for key, fold_ in list(self._folds.items()):
-            if excess <= 0:
+        """Drops the sessions unused the longest; one in use goes to the end of the line."""
+        for _ in range(_TRIED_AT_ONCE):
+            if len(self._folds) <= self._capacity:
                 return
-            if not fold_.pending and not fold_.state.held:
+            key = next(iter(self._folds))
+            fold_ = self._folds[key]
+            if fold_.pending or fold_.state.held:
+                self._folds.move_to_end(key)
+            else:
                 del self._folds[key]
-                excess -= 1
 
 
 def _head(state: SessionState) -> SessionHead:

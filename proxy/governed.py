@@ -93,6 +93,7 @@ class Governed:
                 upstream=call.upstream.name,
                 deadline_seconds=call.policy.deadline_seconds + _GRACE_SECONDS,
                 idle_seconds=call.policy.idle_seconds,
+                new=call.identified.is_new,
             )
         )
         if isinstance(outcome, Admitted):

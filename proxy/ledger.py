@@ -60,7 +60,7 @@ class Ledger:
         """Decides and holds, atomically. Raises StoreUnavailable; then nothing is held."""
         fresh = False
         for _ in range(_ATTEMPTS):
-            fold_ = await self._folds.load(want.key)
+            fold_ = await self._folds.load(want.key, new=want.new)
             now = self._clock.now()
             accounts = await self._folds.with_balances(
                 accounts_for(want.budgets, want.key, want.agent, now), fresh=fresh

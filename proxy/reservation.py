@@ -15,7 +15,7 @@ from proxy.core.usage import Usage
 class Reservation:
     """What a call asks the ledger to hold.
 
-    deadline_seconds: until when the call must have been settled, after now.
+    new: the session's id was made for this call. deadline_seconds: until when the call must have been settled, after now.
     """
 
     key: SessionKey
@@ -29,6 +29,7 @@ class Reservation:
     upstream: str
     deadline_seconds: float
     idle_seconds: int
+    new: bool = False
     links: tuple[bytes, ...] = ()
 
 

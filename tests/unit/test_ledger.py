@@ -219,6 +219,20 @@ async def test_settling_twice_books_once(bench: Bench) -> None:
     ].spent_micro_usd == 40
 
 
+async def test_sessions_at_hand_are_bounded_and_those_in_use_stay(bench: Bench) -> None:
+    """10,000 sessions must not be kept for ever, nor one dropped whose hold is not settled."""
+    small = Ledger(bench.store, bench.clock, "small", bench.tasks, sessions_in_memory=2)
+    await small.reserve(wants("held", key=SessionKey("t", "held")))
+    for i in range(20):
+        key = SessionKey("t", f"s{i}")
+        await small.reserve(wants(f"c{i}", key=key))
+        await small.settle(key, f"c{i}", used(1))
+
+    assert len(small._folds._folds) == 2
+    assert SessionKey("t", "held") in small._folds._folds
+    assert (await small.state(SessionKey("t", "s0"))).cost_micro_usd == 1
+
+
 class SlowStore(MemoryStore):
     """A store that answers an append only when it is let to."""
 
