@@ -94,11 +94,14 @@ class Sidecar:
         session: str = "s1",
         stream: bool = False,
         headers: Mapping[str, str] | None = None,
+        bound: int | None = 100,
+        tools: tuple[str, ...] = (),
         **more: Json,
     ) -> Answer:
-        """One governed call of a session that the path names."""
+        """One governed call of a session that the path names; `more` are members of its body."""
         path = f"/s/{session}{PATHS[dialect]}" if session else PATHS[dialect]
-        return await self.send(path, body_of(dialect, stream=stream, **more), headers)
+        body = body_of(dialect, stream=stream, bound=bound, tools=tools)
+        return await self.send(path, {**body, **more}, headers)
 
     async def admin(self, method: str, path: str, body: Json = None) -> dict[str, Json]:
         """One call of the admin API."""
@@ -119,7 +122,6 @@ def body_of(
     model: str = MODEL,
     bound: int | None = 100,
     tools: tuple[str, ...] = (),
-    **more: Json,
 ) -> dict[str, Json]:
     """A request of this dialect with one user message."""
     messages: Json = [{"role": "user", "content": text}]
@@ -141,7 +143,7 @@ def body_of(
             ]
     if offered:
         body["tools"] = offered
-    return {k: v for k, v in (body | more).items() if v is not None}
+    return {k: v for k, v in body.items() if v is not None}
 
 
 @asynccontextmanager

@@ -111,14 +111,14 @@ def test_duration_counts_from_the_first_call() -> None:
     limits = replace(UNLIMITED, duration_seconds=10)
 
     assert refused(limits).code == "duration_exceeded"
-    assert admitted(replace(UNLIMITED, duration_seconds=11))
-    assert admitted(limits, EMPTY)
+    admitted(replace(UNLIMITED, duration_seconds=11))
+    admitted(limits, EMPTY)
 
 
 def test_a_clock_set_back_makes_no_negative_age() -> None:
     state = replace(OPEN, created_at=NOW + 500)
 
-    assert admitted(replace(UNLIMITED, duration_seconds=1), state)
+    admitted(replace(UNLIMITED, duration_seconds=1), state)
 
 
 def test_tool_calls_stop_requests_that_offer_tools_only() -> None:
@@ -127,8 +127,8 @@ def test_tool_calls_stop_requests_that_offer_tools_only() -> None:
     state = replace(OPEN, tool_calls=3)
 
     assert refused(limits, state).code == "tool_call_limit_exceeded"
-    assert admitted(limits, state, replace(ASK, tools=()))
-    assert admitted(limits, replace(OPEN, tool_calls=2))
+    admitted(limits, state, replace(ASK, tools=()))
+    admitted(limits, replace(OPEN, tool_calls=2))
 
 
 def test_per_tool_counts_the_glob_and_names_it() -> None:
@@ -138,8 +138,8 @@ def test_per_tool_counts_the_glob_and_names_it() -> None:
 
     assert refusal.facts is not None
     assert (refusal.code, refusal.facts.limit) == ("tool_call_limit_exceeded", "per_tool.send_*")
-    assert admitted(limits, state, replace(ASK, tools=("read",)))
-    assert admitted(limits, replace(state, extended={"per_tool.send_*": 1}))
+    admitted(limits, state, replace(ASK, tools=("read",)))
+    admitted(limits, replace(state, extended={"per_tool.send_*": 1}))
 
 
 def test_too_many_in_parallel_is_the_one_refusal_where_waiting_helps() -> None:
@@ -147,7 +147,7 @@ def test_too_many_in_parallel_is_the_one_refusal_where_waiting_helps() -> None:
 
     assert (refusal.status, refusal.code) == (429, "parallel_limit_exceeded")
     assert refusal.retry_after_ms is not None
-    assert admitted(replace(UNLIMITED, parallel=2), holding(5))
+    admitted(replace(UNLIMITED, parallel=2), holding(5))
 
 
 def test_a_bound_that_does_not_fit_the_money_is_lowered() -> None:
@@ -172,7 +172,7 @@ def test_a_bound_is_never_lowered_below_what_the_provider_takes() -> None:
     """With thinking enabled Anthropic refuses a bound under 1025: better our refusal than its."""
     ask = replace(ASK, output_bound=2000, least_output=1025)
 
-    assert refused(replace(UNLIMITED, cost_micro_usd=100 + 2 * 1024), ask=ask)
+    refused(replace(UNLIMITED, cost_micro_usd=100 + 2 * 1024), ask=ask)
     assert admitted(replace(UNLIMITED, cost_micro_usd=100 + 2 * 1025), ask=ask).output_bound == 1025
 
 
@@ -181,7 +181,7 @@ def test_a_client_may_ask_for_less_than_the_minimum() -> None:
     ask = replace(ASK, output_bound=10)
 
     assert admitted(replace(UNLIMITED, cost_micro_usd=120), ask=ask).output_bound is None
-    assert refused(replace(UNLIMITED, cost_micro_usd=119), ask=ask)
+    refused(replace(UNLIMITED, cost_micro_usd=119), ask=ask)
 
 
 def test_what_is_spent_and_held_is_taken_off_first() -> None:
@@ -203,7 +203,7 @@ def test_velocity_counts_the_last_minute_and_what_is_held() -> None:
     state = replace(holding(400), recent_costs=((NOW - 59, 2000), (NOW - 61, 10**9)))
 
     assert refused(limits, state).code == "velocity_exceeded"
-    assert admitted(limits, holding(400))
+    admitted(limits, holding(400))
 
 
 def test_tokens_are_a_room_too() -> None:
@@ -235,7 +235,7 @@ def test_what_generates_nothing_needs_its_input_only() -> None:
     ask = replace(ASK, output_bound=None, output_maximum=0)
 
     assert admitted(replace(UNLIMITED, cost_micro_usd=100), ask=ask).hold_cost_micro_usd == 100
-    assert refused(replace(UNLIMITED, cost_micro_usd=99), ask=ask)
+    refused(replace(UNLIMITED, cost_micro_usd=99), ask=ask)
 
 
 def test_a_killed_or_paused_session_gets_nothing() -> None:

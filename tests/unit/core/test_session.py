@@ -123,7 +123,7 @@ def test_a_released_step_in_the_middle_keeps_the_numbers_of_the_later_ones() -> 
 
 def test_a_released_retry_does_not_give_its_step_back() -> None:
     """The step was used by the attempt before it."""
-    log = [
+    log: list[ev.AnyEvent] = [
         reserved("a", 1),
         ev.StepSettled(at=2.0, call_id="a", outcome="failed"),
         reserved("b", 1, retry=True),
