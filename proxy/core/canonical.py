@@ -44,9 +44,9 @@ def message_digest(
     attachments: raw JSON of the parts that are not text (image, file, audio), in order.
     """
     calls = [(call.call_id, call.name, canonical_arguments(call.arguments)) for call in tool_calls]
-    parts = [digest(_undecorated(part)).hex() for part in attachments]
+    parts = [digest(_undecorated(part)) for part in attachments]
     said = (role, text.strip(), calls, tool_result_id or "", parts)
-    return digest(msgspec.json.encode(said))
+    return digest(msgspec.msgpack.encode(said))
 
 
 def answer_digest(answer: Answer) -> bytes:
@@ -78,22 +78,24 @@ def depth_exceeds(raw: bytes, limit: int) -> bool:
 
     Deeper than the interpreter's recursion limit (1000) counts as too deep for any `limit`.
     """
-    return _deeper(memoryview(raw.lstrip()), limit, peel=4)
+    return parts_nest_deeper((raw.lstrip(),), limit)
 
 
-def parts_nest_deeper(parts: Iterable[msgspec.Raw], limit: int) -> bool:
-    """The same for what has been taken apart already."""
-    return any(_deeper(memoryview(part), limit, peel=3) for part in parts)
+def parts_nest_deeper(parts: Iterable[msgspec.Raw | bytes], limit: int, peel: int = 4) -> bool:
+    """The same for what has been taken apart already; true if any of it does.
+
+    Most of a body is text and small members, neither of which nests: so a large part is taken
+    apart, up to `peel` times. At 58 KB this costs a quarter of a scan for brackets outside strings,
+    which is left for what is large even then.
+    """
+    for part in parts:
+        raw = memoryview(part)
+        if len(raw) > 2 * limit and raw[0] != _QUOTE and _deeper(raw, limit, peel):
+            return True
+    return False
 
 
 def _deeper(raw: memoryview, limit: int, peel: int) -> bool:
-    """Most of a body is text and small members, neither of which nests: take it apart to see.
-
-    At 58 KB this costs a quarter of a scan for brackets outside strings, which is left for what is
-    still large after `peel` levels.
-    """
-    if len(raw) <= 2 * limit or raw[0] == _QUOTE:
-        return False
     if not peel or limit < 2:
         return _nesting(bytes(raw)) > limit
     try:
@@ -102,7 +104,7 @@ def _deeper(raw: memoryview, limit: int, peel: int) -> bool:
         return False
     except RecursionError:
         return True
-    return any(_deeper(memoryview(part), limit - levels, peel - 1) for part in parts)
+    return parts_nest_deeper(parts, limit - levels, peel - 1)
 
 
 def _take_apart(raw: memoryview) -> tuple[int, Iterable[msgspec.Raw]]:

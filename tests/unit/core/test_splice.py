@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.splice import duplicate_keys, may_contain, members, splice
+from proxy.core.splice import duplicate_keys, members, splice
 from tests.unit.core.dialects.metering import law
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=6) | st.sampled_from(
@@ -20,8 +20,7 @@ values = st.recursive(
 )
 keys = st.sampled_from(["a", "b", "max_tokens", "model", 'q"', "é"])
 spaces = st.sampled_from(["", " ", "\n\t"])
-ours = st.sampled_from(["a", "b", "max_tokens", "model"])
-changes = st.dictionaries(ours, st.sampled_from([None, b"7", b'{"z": 1}', b'"x"']), max_size=3)
+changes = st.dictionaries(keys, st.sampled_from([None, b"7", b'{"z": 1}', b'"x"']), max_size=3)
 
 
 @st.composite
@@ -112,20 +111,6 @@ def test_a_key_inside_a_value_is_not_the_key() -> None:
 
     assert json.loads(spliced)["max_tokens"] == 7
     assert json.loads(spliced)["metadata"] == {"max_tokens": 5}
-
-
-@pytest.mark.parametrize(
-    ("body", "found"),
-    [
-        (b'{"a":{"key":1}}', True),
-        (b'{"k\\u0065y":1}', True),
-        (b'{"a":"\\u00e9 key"}', False),
-        (b'{"keys":1}', False),
-    ],
-)
-def test_absence_is_told_only_where_it_is_certain(body: bytes, found: bool) -> None:
-    """The fast path must not miss an escaped spelling."""
-    assert may_contain(body, ["key"]) is found
 
 
 @pytest.mark.parametrize(
