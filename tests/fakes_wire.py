@@ -16,14 +16,15 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class End(Enum):
-    """How a script leaves the connection; without one it stays open."""
+    """How a script leaves the connection; without one it waits for the next request."""
 
     CLOSE = auto()
     RESET = auto()
+    HOLD = auto()
 
 
 Step = bytes | asyncio.Event | End
-"""Bytes are sent in one write, an Event is waited for, an End ends the connection."""
+"""Bytes are sent in one write, an Event is waited for, an End ends the script."""
 
 Script = Sequence[Step]
 
@@ -78,13 +79,14 @@ class Received:
 class ScriptedUpstream:
     """A provider that plays one script a request; the last one is played for all that follow.
 
-    `received` holds the whole requests, `seen_bytes` all that came; `disconnects` counts the
-    connections that the other end left (not those that a script ended).
+    `received` holds the whole requests, `seen_bytes` all that came, `sent` counts what was played;
+    `disconnects` counts the connections that the other end left (not those that a script ended).
     """
 
     def __init__(self, *scripts: Script) -> None:
         self.received: list[Received] = []
         self.seen_bytes = b""
+        self.sent = 0
         self.connections = 0
         self.disconnects = 0
         self._scripts = list(scripts) or [[answer()]]
@@ -200,8 +202,11 @@ class ScriptedUpstream:
             if isinstance(step, bytes):
                 writer.write(step)
                 await writer.drain()
+                self.sent += len(step)
             elif isinstance(step, asyncio.Event):
                 await step.wait()
+            elif step is End.HOLD:
+                await asyncio.Event().wait()
             else:
                 self.disconnects -= 1  # this one is ours
                 end(writer, step)

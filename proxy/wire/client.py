@@ -59,13 +59,13 @@ class UpstreamPool:
     ) -> None:
         self._rules = proxy_rules(environ)
         self._connector = _Connector(tls, keepalive_seconds)
-        self._origins: dict[str, _Origin] = {}
+        self._origin_of = functools.lru_cache(maxsize=_ORIGINS_KEPT)(self._find_origin)
         self._tasks = Tasks()
 
     async def send(self, request: Outgoing, timeouts: Timeouts) -> Call:
         """Sends and waits for the head. Cancelled or failed, it leaves no connection behind."""
         base, target = _split(request.url)
-        origin = self._origins.get(base) or self._add_origin(base)
+        origin = self._origin_of(base)
         connection = await self._connect(origin, timeouts)
         call = Call(connection, origin.authority, timeouts)
         try:
@@ -95,7 +95,7 @@ class UpstreamPool:
         except CONNECT_FAULTS as exc:
             raise connect_fault(exc, origin.authority, timeouts.connect) from exc
 
-    def _add_origin(self, base: str) -> _Origin:
+    def _find_origin(self, base: str) -> _Origin:
         try:
             url = URL(base)
             port = url.port
@@ -103,11 +103,7 @@ class UpstreamPool:
             port = None
         if port is None or not url.host or url.scheme not in ("http", "https"):
             raise UpstreamUnavailable(f"{base}: not the base of an HTTP URL", sent=False)
-        proxy = self._rules.proxy_for(url.scheme, url.host, port)
-        if len(self._origins) >= _ORIGINS_KEPT:
-            self._origins.clear()
-        origin = self._origins[base] = _origin(base, url, proxy)
-        return origin
+        return _origin(base, url, self._rules.proxy_for(url.scheme, url.host, port))
 
 
 def _origin(base: str, url: URL, proxy: Proxy | None) -> _Origin:

@@ -159,8 +159,8 @@ class Connection(web.RequestHandler):
         """The handler has returned or failed."""
         others = self._others
         self._exchange = None
-        if self._handler is not None:
-            others.handlers.discard(self._handler)
+        assert self._handler is not None
+        others.handlers.discard(self._handler)
         others.busy.discard(self)
         others.look_around()
 

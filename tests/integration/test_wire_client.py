@@ -3,12 +3,16 @@
 import asyncio
 import gzip
 import os
+import socket
 import ssl
+import struct
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+from aiohttp import client_proto
+from aiohttp.http_parser import HttpResponseParser, HttpResponseParserPy
 
 from proxy.errors import MalformedRequest, UpstreamUnavailable
 from proxy.wire import Headers, Outgoing, Timeouts
@@ -147,7 +151,7 @@ async def test_a_body_that_does_not_keep_its_length_is_cut_off(
     pool: UpstreamPool, body: tuple[bytes, ...]
 ) -> None:
     """Sent on, the rest would be taken for the next request, or the next for the rest."""
-    async with ScriptedUpstream([asyncio.Event()]) as upstream:
+    async with ScriptedUpstream([End.HOLD]) as upstream:
         with pytest.raises(MalformedRequest):
             await pool.send(post(upstream.url, parts(*body), (("content-length", "4"),)), PATIENT)
 
@@ -339,12 +343,12 @@ async def test_a_handshake_that_never_ends_is_a_connect_timeout(open_pool: Open)
 
 
 SLOW: dict[str, tuple[Script, Timeouts]] = {
-    "head": ([asyncio.Event()], Timeouts(head=0.05)),
-    "half a head": ([b"HTTP/1.1 200 OK\r\n", asyncio.Event()], Timeouts(head=0.05)),
-    "idle": ([chunked_head(), chunk(b"a"), asyncio.Event()], Timeouts(idle=0.05)),
-    "idle before the first": ([chunked_head(), asyncio.Event()], Timeouts(idle=0.05)),
-    "total in the head": ([asyncio.Event()], Timeouts(total=0.05)),
-    "total in the body": ([chunked_head(), chunk(b"a"), asyncio.Event()], Timeouts(total=0.05)),
+    "head": ([End.HOLD], Timeouts(head=0.05)),
+    "half a head": ([b"HTTP/1.1 200 OK\r\n", End.HOLD], Timeouts(head=0.05)),
+    "idle": ([chunked_head(), chunk(b"a"), End.HOLD], Timeouts(idle=0.05)),
+    "idle before the first": ([chunked_head(), End.HOLD], Timeouts(idle=0.05)),
+    "total in the head": ([End.HOLD], Timeouts(total=0.05)),
+    "total in the body": ([chunked_head(), chunk(b"a"), End.HOLD], Timeouts(total=0.05)),
 }
 
 
@@ -363,7 +367,7 @@ async def test_each_wait_has_its_timeout_and_ends_the_call_at_the_provider(
 
 async def test_the_total_ends_a_call_that_nobody_reads(pool: UpstreamPool) -> None:
     """A caller that waits for its client holds no provider for ever."""
-    async with ScriptedUpstream([chunked_head(), asyncio.Event()]) as upstream:
+    async with ScriptedUpstream([chunked_head(), End.HOLD]) as upstream:
         incoming = await pool.send(get(upstream.url), Timeouts(total=0.05))
         await upstream.wait_for_disconnects()
         with pytest.raises(UpstreamUnavailable) as fault:
@@ -381,6 +385,8 @@ async def test_a_whole_answer_can_be_read_after_its_time(pool: UpstreamPool) -> 
             await turn()
 
         assert await incoming.read(10) == b"whole"
+        await body_of(pool, get(upstream.url))
+        assert upstream.connections == 1
 
 
 async def test_the_time_for_the_head_begins_when_the_body_has_been_sent(
@@ -473,10 +479,14 @@ async def test_a_broken_answer_gives_what_came_and_says_how_it_broke(
         assert fault is None or fault.sent
 
 
-async def test_a_bad_chunk_in_a_later_segment_is_noticed(pool: UpstreamPool) -> None:
+@pytest.mark.parametrize("parser", [HttpResponseParser, HttpResponseParserPy])
+async def test_a_bad_chunk_in_a_later_segment_is_noticed(
+    pool: UpstreamPool, parser: type[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """aiohttp's C parser forgets the body there, and its reader would wait for ever."""
+    monkeypatch.setattr(client_proto, "HttpResponseParser", parser)
     gate = asyncio.Event()
-    script: Script = [chunked_head() + chunk(b"abc"), gate, b"ZZ\r\n", asyncio.Event()]
+    script: Script = [chunked_head() + chunk(b"abc"), gate, b"ZZ\r\n", End.HOLD]
     async with ScriptedUpstream(script) as upstream:
         incoming = await pool.send(get(upstream.url), PATIENT)
         chunks = incoming.chunks()
@@ -528,7 +538,7 @@ async def test_closing_an_unread_answer_ends_the_call_at_once(
     pool: UpstreamPool, chunks: tuple[bytes, ...]
 ) -> None:
     """The provider goes on generating, and billing, until it notices."""
-    async with ScriptedUpstream([chunked_head(), *chunks, asyncio.Event()]) as upstream:
+    async with ScriptedUpstream([chunked_head(), *chunks, End.HOLD]) as upstream:
         incoming = await pool.send(get(upstream.url), PATIENT)
         incoming.close()
 
@@ -539,7 +549,7 @@ async def test_closing_an_unread_answer_ends_the_call_at_once(
 @pytest.mark.parametrize("in_body", [False, True], ids=["waiting for the head", "in the body"])
 async def test_cancelling_ends_the_call_at_once(pool: UpstreamPool, in_body: bool) -> None:
     """Wherever it waits; no connection is left behind."""
-    script: Script = [chunked_head(), asyncio.Event()] if in_body else [asyncio.Event()]
+    script: Script = [chunked_head(), End.HOLD] if in_body else [End.HOLD]
     async with ScriptedUpstream(script) as upstream:
         calling = asyncio.ensure_future(body_of(pool, post(upstream.url)))
         await upstream.wait_for_requests()
@@ -554,18 +564,107 @@ async def test_cancelling_ends_the_call_at_once(pool: UpstreamPool, in_body: boo
 
 async def test_cancelling_an_upload_stops_it(pool: UpstreamPool) -> None:
     """Its body is not read any further."""
+    ended = asyncio.Event()
+
+    async def endless() -> AsyncIterator[bytes]:
+        try:
+            yield b"begin"
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
     async with ScriptedUpstream() as upstream:
-        never = asyncio.Event()
-        calling = asyncio.ensure_future(body_of(pool, post(upstream.url, parts(b"begin", never))))
+        calling = asyncio.ensure_future(body_of(pool, post(upstream.url, endless())))
         await upstream.wait_for_bytes(b"begin")
         calling.cancel()
 
         assert await seconds_to_leave(upstream) < 0.1
+        await ended.wait()
+
+
+class Deaf:
+    """A provider that reads nothing until it is told, and then as much as there is."""
+
+    def __init__(self) -> None:
+        self.listen = asyncio.Event()
+        self.heard: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.pause_reading()  # type: ignore[attr-defined]  # a transport of a socket
+        await self.listen.wait()
+        writer.transport.resume_reading()  # type: ignore[attr-defined]
+        size = 0
+        try:
+            while data := await reader.read(1_000_000):
+                size += len(data)
+        except ConnectionError:
+            pass
+        self.heard.set_result(size)
+        writer.transport.abort()
+
+
+@pytest.fixture
+async def deaf() -> AsyncIterator[tuple[Deaf, str]]:
+    provider = Deaf()
+    server = await asyncio.start_server(provider, "127.0.0.1", 0)
+    yield provider, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    server.close()
+
+
+async def test_a_cancelled_upload_does_not_wait_for_the_provider_to_take_it(
+    pool: UpstreamPool, deaf: tuple[Deaf, str]
+) -> None:
+    """What is still unsent is thrown away: it would keep the connection for ever."""
+    provider, url = deaf
+    body = b"x" * 40_000_000
+    calling = asyncio.ensure_future(body_of(pool, post(url, body)))
+    for _ in range(20):
+        await turn()
+    calling.cancel()
+    await asyncio.wait([calling])
+    provider.listen.set()
+
+    assert await provider.heard < len(body)
+
+
+async def test_a_provider_that_does_not_take_the_request_is_a_timeout(
+    pool: UpstreamPool, deaf: tuple[Deaf, str]
+) -> None:
+    """There is no progress that would buy it more time."""
+    provider, url = deaf
+    with pytest.raises(UpstreamUnavailable) as fault:
+        await pool.send(post(url, b"x" * 40_000_000), Timeouts(head=0.05))
+    provider.listen.set()
+    await provider.heard
+
+    assert (fault.value.kind, fault.value.sent) == ("timeout", True)
+
+
+async def test_a_provider_that_hangs_up_on_an_upload_is_a_reset(pool: UpstreamPool) -> None:
+    """The part of the upload that then fails is not reported a second time."""
+
+    loop = asyncio.get_running_loop()
+    listening = socket.create_server(("127.0.0.1", 0))
+    listening.setblocking(False)
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+    async def body() -> AsyncIterator[bytes]:
+        accepted, _ = await loop.sock_accept(listening)
+        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        accepted.close()
+        while True:
+            yield b"x"
+
+    with pytest.raises(UpstreamUnavailable) as fault:
+        await pool.send(post(url, body()), PATIENT)
+    listening.close()
+
+    assert fault.value.kind == "reset"
 
 
 async def test_closing_the_pool_ends_calls_and_tells_their_readers(pool: UpstreamPool) -> None:
     """At the end of the process nobody waits on."""
-    async with ScriptedUpstream([asyncio.Event()], [chunked_head(), asyncio.Event()]) as upstream:
+    async with ScriptedUpstream([End.HOLD], [chunked_head(), End.HOLD]) as upstream:
         waiting = asyncio.ensure_future(collect(pool, upstream.url))
         await upstream.wait_for_requests(1)
         reading = asyncio.ensure_future(collect(pool, upstream.url))

@@ -2,6 +2,8 @@
 
 import asyncio
 import gzip
+import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -222,6 +224,22 @@ def streaming(*parts: bytes, headers: Headers = (), cut: bool = False) -> Handle
     return handler
 
 
+async def test_a_stream_for_head_has_no_body(start: Start) -> None:
+    """So that a handler need not know; ending it twice does nothing either."""
+
+    async def handler(exchange: Exchange) -> None:
+        await exchange.start(200, ())
+        await exchange.write(b"x")
+        await exchange.finish()
+        await exchange.finish()
+
+    server = await start(handler)
+    async with await RawClient.connect(server.port) as client:
+        await client.send(b"HEAD / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+
+        assert await client.read_to_end() == b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n"
+
+
 async def test_a_stream_with_a_given_length_is_not_chunked(start: Start) -> None:
     """A relayed download keeps its length."""
     server = await start(streaming(b"ab", b"", b"cd", headers=(("Content-Length", "4"),)))
@@ -346,6 +364,37 @@ async def test_a_writer_whose_client_has_left_meets_its_cancellation_only(start:
     assert [type(exc) for exc in met] == [asyncio.CancelledError]
 
 
+@pytest.mark.parametrize("last", [False, True], ids=["more to come", "the end"])
+async def test_a_write_that_finds_the_client_gone_waits_for_the_cancellation(
+    start: Start, last: bool
+) -> None:
+    """Between the failed send and the end of the connection lies a turn of the loop. A handler
+    that has come to its end is left to settle as if all had arrived: who could know?"""
+    client = socket.socket()
+    ended = asyncio.Event()
+    met: list[str] = []
+
+    async def handler(exchange: Exchange) -> None:
+        await exchange.start(200, ())
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+        try:
+            await exchange.write(b"fails")
+            met.append("first")
+            await (exchange.finish() if last else exchange.write(b"knows"))
+            met.append("second")
+        finally:
+            ended.set()
+
+    server = await start(handler)
+    client.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", server.port))
+    await asyncio.get_running_loop().sock_sendall(client, GET)
+    await ended.wait()
+
+    assert met == (["first", "second"] if last else ["first"])
+
+
 async def test_a_client_that_does_not_read_makes_the_writer_wait(start: Start) -> None:
     """Memory for one slow reader is bounded; the rest of the stream is not lost."""
     total = 40_000_000
@@ -392,6 +441,22 @@ async def test_a_client_that_never_reads_is_left_in_the_end(start: Start) -> Non
         await client.send(GET)
 
         await cancelled.wait()
+
+
+async def test_an_answer_that_is_never_read_does_not_keep_its_connection(start: Start) -> None:
+    """The handler is done with it; what is left is the kernel's and ours to throw away."""
+    done = asyncio.Event()
+
+    async def handler(exchange: Exchange) -> None:
+        await exchange.respond(200, (), b"x" * 40_000_000)
+        done.set()
+
+    server = await start(handler, Bounds(write_seconds=0.05))
+    async with await RawClient.connect(server.port) as client:
+        await client.send(GET)
+        await done.wait()
+
+        assert await server.drain(1)
 
 
 async def test_a_compressed_body_passes_as_it_is(start: Start) -> None:

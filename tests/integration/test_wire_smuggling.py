@@ -8,10 +8,13 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 import pytest
+from aiohttp import web_protocol
+from aiohttp.http_parser import HttpRequestParserPy
 
 from proxy.wire import Exchange
+from proxy.wire.bounds import Bounds
 from proxy.wire.server import Server, serve
-from tests.fakes_wire import RawClient, turn
+from tests.fakes_wire import RawClient, chunk, turn
 
 CHUNKED: Final = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -159,6 +162,37 @@ async def test_a_refusal_never_quotes_the_request(server: Server) -> None:
         assert b"secret" not in data
 
 
+async def test_a_refused_client_that_goes_on_sending_is_swallowed_and_left(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It can read why; nothing more is parsed, and its time is bounded."""
+    bounds = Bounds(head_seconds=0.03, lingering_seconds=0.1)
+    server = await serve(Served(), bounds=bounds)
+    async with await RawClient.connect(server.port) as client:
+        await client.send(b"rubbish\r\n\r\n")
+        refusal = await client.read_answer()
+        assert server.in_progress == 0
+        with pytest.raises(ConnectionError):
+            await send_on(client)
+    await server.close()
+
+    assert refusal.status == 400
+    assert caplog.records == []
+
+
+async def test_the_python_parser_passes_a_bad_chunk_on_too(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """aiohttp falls back to it where it has no wheel, and it tells the reader in its own way."""
+    monkeypatch.setattr(web_protocol, "HttpRequestParser", HttpRequestParserPy)
+    async with await RawClient.connect(server.port) as client:
+        await client.send(CHUNKED + chunk(b"abc"))
+        await turn()
+        await client.send(b"ZZ\r\n")
+
+        assert (await client.read_answer()).status == 400
+
+
 @pytest.mark.parametrize(
     "follower",
     [b"GET /2 HTTP/1.1\r\nHost: x\r\n\r\n", b"rubbish\r\n\r\n"],
@@ -175,6 +209,13 @@ async def test_nothing_after_an_upgrade_is_served(
 
         assert b"connection: close" in data
         assert [target for _, target, _ in served.requests] == ["/1"]
+
+
+async def send_on(client: RawClient) -> None:
+    """Until the other end has closed."""
+    while True:
+        await client.send(b"more rubbish\r\n\r\n")
+        await turn()
 
 
 async def send(client: RawClient, data: bytes, bytewise: bool) -> None:
