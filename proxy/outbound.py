@@ -43,18 +43,22 @@ def upstream_url(upstream: Upstream, rest: str) -> str:
     """Where `rest` (a path under /v1, with its query) is at this upstream.
 
     A base URL names what the client's SDK would be given: with /v1 for OpenAI's, without it for
-    Anthropic's; either is understood.
+    Anthropic's; either is understood. What is beside /v1 here (/v1beta) is beside it there.
     """
     base = upstream.base_url.rstrip("/")
-    path = rest.removeprefix("/v1") or "/"
-    if upstream.dialect == "anthropic" and not urlsplit(base).path.rstrip("/").endswith("/v1"):
+    if upstream.dialect == "anthropic" and not urlsplit(base).path.endswith("/v1"):
         base += "/v1"
-    return base + path
+    if rest == "/v1" or rest.startswith(("/v1/", "/v1?")):
+        return base + rest.removeprefix("/v1")
+    return base.removesuffix("/v1") + rest
 
 
 def upstream_headers(headers: Headers, upstream: Upstream, *, governed: bool) -> Headers:
-    """The client's headers without those that end here, with the upstream's own key if any."""
-    kept = forward_headers(headers, drop_accept_encoding=governed)
+    """The client's headers without those that end here, with the upstream's own key if any.
+
+    A body that is only relayed keeps its length: providers refuse a file that comes without one.
+    """
+    kept = forward_headers(headers, drop_accept_encoding=governed, keep_length=not governed)
     if upstream.api_key is None:
         return kept
     kept = tuple(h for h in kept if h[0].lower() not in _CREDENTIALS)

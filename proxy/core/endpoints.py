@@ -45,7 +45,7 @@ def classify(method: str, path: str, *, upgrade: str | None = None) -> Endpoint:
         return Endpoint("websocket", dialect)
     if method == "POST" and path in _GOVERNED:
         return Endpoint("governed", _GOVERNED[path])
-    if method in ("HEAD", "GET") and path in ("/", "/v1"):
+    if path == "*" or (method in ("HEAD", "GET") and path in ("/", "/v1", "/v1/")):
         return Endpoint("probe", dialect)
     if method in ("GET", "HEAD", "DELETE", "OPTIONS") or _is_free_post(path):
         return Endpoint("free", dialect)
