@@ -1,0 +1,169 @@
+"""What a history leaves behind to be known again by: digests that lead to the session given it.
+
+A link is 16 bytes, keyed by tenant: two tenants with the same messages have none in common. Stored
+links outlive versions: changing what goes in orphans the sessions of every store.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import msgspec
+import xxhash
+
+from proxy.core.canonical import canonical_arguments
+from proxy.core.request import Message, Request
+from proxy.core.usage import Answer, ToolCall
+
+STRONG_CHARACTERS = 64
+"""Text that two sessions do not share by chance; nothing shorter identifies on its own."""
+TURNS_READ = 16
+"""How many assistant turns back a history is searched; older ones were links of older requests."""
+IDS_KEPT = 4
+"""Tool-call ids remembered of one answer: any one identifies."""
+
+_THINKING = re.compile(r"\s*<(think|thinking)>.*?</\1>", re.DOTALL)
+_RANDOM_RUN = re.compile(r"[A-Za-z0-9]{8,}")
+
+
+@dataclass(slots=True, eq=False)
+class Track:
+    """One history of one session, as far as it has come. Written by the shell's index alone.
+
+    root: the asked link of its first request. asked: that of its latest. tip: the history link of
+    its latest answer, the asked link while a request is under way, b"" where not known. last: the
+    said link of its latest answer. model: that of its latest request, "" where not known. shortens:
+    its client has left out or rewritten history before. midway: it was opened in the middle of a
+    history that somebody was given: earlier answers may be its own without leading to it.
+    """
+
+    session: str
+    thread: str = ""
+    root: bytes = b""
+    asked: bytes = b""
+    tip: bytes = b""
+    last: bytes = b""
+    model: str = ""
+    shortens: bool = False
+    midway: bool = False
+
+
+CROWD = (Track(""),)
+"""What a link leads to that was given to too many sessions to tell them apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One answer as a history echoes it, messages[start:end] (Responses splits it into items).
+
+    said: digest without ids. size: characters said.
+    """
+
+    start: int
+    end: int
+    said: bytes
+    size: int
+
+
+class Links:
+    """The links of one tenant. Two tenants with the same messages have no link in common."""
+
+    def __init__(self, tenant: str) -> None:
+        self._salt = blake2b(tenant.encode("utf-8", "replace"), digest_size=16).digest()
+
+    def call_id(self, call_id: str) -> bytes:
+        return self._link(b"i", call_id.encode("utf-8", "replace"))
+
+    def response(self, response_id: str) -> bytes:
+        return self._link(b"r", response_id.encode("utf-8", "replace"))
+
+    def said(self, said: bytes) -> bytes:
+        return self._link(b"s", said)
+
+    def heard(self, before: bytes, said: bytes) -> bytes:
+        return self._link(b"h", before + said)
+
+    def history(self, before: bytes, said: bytes) -> bytes:
+        """before: the digests of all earlier messages in a row, so this is their chain's head."""
+        return self._link(b"p", before + said)
+
+    def asked(self, messages: bytes) -> bytes:
+        return self._link(b"q", messages)
+
+    def _link(self, kind: bytes, content: bytes) -> bytes:
+        return xxhash.xxh3_128_digest(self._salt + kind + content)
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """A request's messages without the system's; chain: their digests in a row.
+
+    answers_in_items: one answer may be several assistant messages (Responses)."""
+
+    messages: tuple[Message, ...]
+    chain: bytes
+    answers_in_items: bool = False
+
+    def before(self, index: int) -> bytes:
+        return self.chain[: 16 * index]
+
+
+def history_of(request: Request) -> History:
+    spoken = tuple([message for message in request.messages if message.role != "system"])
+    chain = b"".join([message.content_digest for message in spoken])
+    return History(spoken, chain, request.dialect == "responses")
+
+
+def has_history(request: Request) -> bool:
+    """Whether a request goes on from something: else it is the first of a session."""
+    return request.previous_response_id is not None or any(
+        message.role in ("assistant", "tool") for message in request.messages
+    )
+
+
+def turns_of(history: History) -> Iterator[Turn]:
+    """The newest answers in a history, newest first."""
+    messages = history.messages
+    end = len(messages)
+    for _ in range(TURNS_READ):
+        while end and messages[end - 1].role != "assistant":
+            end -= 1
+        if not end:
+            return
+        start = end - 1
+        while history.answers_in_items and start and messages[start - 1].role == "assistant":
+            start -= 1
+        run = messages[start:end]
+        text = run[0].text if end - start == 1 else "".join([message.text for message in run])
+        yield _turn(start, end, text, [call for message in run for call in message.tool_calls])
+        end = start
+
+
+def answer_turn(answer: Answer, end: int) -> Turn:
+    """The turn that will echo `answer` to a request of `end` messages."""
+    return _turn(end, end + 1, answer.text, answer.tool_calls)
+
+
+def _turn(start: int, end: int, text: str, calls: Sequence[ToolCall]) -> Turn:
+    """Ids are left out, and thinking: some clients replace the one and strip the other."""
+    if thinking := _THINKING.match(text):
+        text = text[thinking.end() :]
+    text = text.strip()
+    named = [(call.name, canonical_arguments(call.arguments)) for call in calls]
+    size = len(text) + sum([len(name) + len(arguments) for name, arguments in named])
+    said = xxhash.xxh3_128_digest(msgspec.json.encode((text, named)))
+    return Turn(start, end, said, size)
+
+
+def is_random_id(call_id: str, name: str = "") -> bool:
+    """Whether an id was drawn, not counted: `call_1` and `get_user_0` recur in other sessions."""
+    rest = call_id.replace(name, "_") if name else call_id
+    for run in _RANDOM_RUN.findall(rest):
+        digits = sum(map(str.isdigit, run))
+        mixed = not run.islower() and not run.isupper() and not run.istitle()
+        if (0 < digits < len(run) and len(run) - digits >= 2 and digits >= 2) or digits >= 12:
+            return True
+        if mixed and digits and len(run) >= 9:
+            return True
+    return False
