@@ -96,6 +96,7 @@ class App:
         self.calls = Calls()
         self.live = Live()
         self.metrics = Metrics(self._holds, lambda: self.calls.streams)
+        self.metrics.count_reloads(self.watcher.outcomes)
         self._draining = False
         self._writable = False
         self.port = settings.port
@@ -173,7 +174,7 @@ class App:
         idle = self._idle_seconds
         self.sweeper = Sweeper(self.ledger, self.store, clock, idle)
         self.control = Control(self.ledger, self.store, self.calls, clock, policy)
-        health = Health(self.not_ready)
+        health = Health(self.readiness)
         return Relay(governed, plain, health, _new_id, self._observe)
 
     def _price_table(self) -> PriceTable:
@@ -193,18 +194,21 @@ class App:
             watcher=self.watcher,
             metrics=self.metrics,
             live=self.live,
-            not_ready=self.not_ready,
+            readiness=self.readiness,
             token=token,
         )
         return await Admin.start(site, self.settings.admin_host, self.settings.admin_port)
 
-    def not_ready(self) -> str | None:
-        """Why no call should be sent here now; None if one may."""
+    def readiness(self) -> tuple[bool, str]:
+        """Whether a call may be sent here now, and what an operator should know either way."""
+        said = "ok"
         if self._draining:
-            return "draining"
-        if not self._writable:
-            return "the store cannot be written to"
-        return None
+            said = "not ready: draining"
+        elif not self._writable:
+            said = "not ready: the store cannot be written to"
+        error = self.watcher.last_error
+        warning = f"policy not reloaded, the last good one is in force: {error}\n" if error else ""
+        return said == "ok", f"{said}\n{warning}"
 
     async def _watch_store(self) -> None:
         while True:

@@ -1,10 +1,13 @@
 """Prometheus metrics. Labels come from the policy and from closed lists, never from a client."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector
 
+from proxy.config.watch import ReloadOutcome
 from proxy.core import events as ev
 from proxy.core.policy import MICRO
 from proxy.core.session import SessionKey, SessionState
@@ -58,9 +61,6 @@ class Metrics:
         self._tool_calls = Counter(
             "holdfast_tool_calls", "Tool calls that answers asked for.", registry=registry
         )
-        self._reloads = Counter(
-            "holdfast_policy_reloads", "Reloads of the policy.", ("outcome",), registry=registry
-        )
         self._store = Histogram(
             "holdfast_store_seconds", "One append to the store.", buckets=_FAST, registry=registry
         )
@@ -110,8 +110,23 @@ class Metrics:
         if isinstance(event, ev.StepSettled) and event.outcome == "expired":
             self._cost.labels("").inc(event.cost_micro_usd / MICRO)
 
-    def observe_reload(self, outcome: str) -> None:
-        self._reloads.labels(outcome).inc()
+    def count_reloads(self, outcomes: Mapping[ReloadOutcome, int]) -> None:
+        """Shows a count of reloads by outcome that somebody else keeps."""
+        self.registry.register(_Reloads(outcomes))
 
     def observe_store(self, seconds: float) -> None:
         self._store.observe(seconds)
+
+
+class _Reloads(Collector):
+    """Reads the policy watcher's own count at each scrape."""
+
+    def __init__(self, outcomes: Mapping[ReloadOutcome, int]) -> None:
+        self._outcomes = outcomes
+
+    def collect(self) -> Iterator[Metric]:
+        name, text = "holdfast_policy_reloads", "Reloads of the policy."
+        family = CounterMetricFamily(name, text, labels=["outcome"])
+        for outcome, count in self._outcomes.items():
+            family.add_metric([outcome], count)
+        yield family

@@ -18,9 +18,9 @@ _TEXT = ("content-type", "text/plain; charset=utf-8")
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What /healthz and /readyz say: None is well, else why not."""
+    """What /readyz says: whether calls are served, and why not."""
 
-    ready: Callable[[], str | None]
+    ready: Callable[[], tuple[bool, str]]
 
 
 class Relay:
@@ -48,6 +48,8 @@ class Relay:
             parts = split_path(exchange.head.target)
             path = parts.rest.split("?", 1)[0]
             endpoint = classify(exchange.head.method, path, upgrade=exchange.head.get("upgrade"))
+            if parts.resume or exchange.head.get("x-holdfast-resume") is not None:
+                raise MalformedRequest("resuming a session is not available in this version")
             await self._dispatch(exchange, endpoint, parts, request_id)
         except HoldfastError as error:
             await self._fail(exchange, endpoint, error, request_id)
@@ -71,9 +73,8 @@ class Relay:
             case "health":
                 await send(exchange, Reply(200, (_TEXT,), b"ok\n"))
             case "ready":
-                why = self._health.ready()
-                body = b"ok\n" if why is None else f"{why}\n".encode()
-                await send(exchange, Reply(200 if why is None else 503, (_TEXT,), body))
+                ready, said = self._health.ready()
+                await send(exchange, Reply(200 if ready else 503, (_TEXT,), said.encode()))
 
     async def _fail(
         self, exchange: Exchange, endpoint: Endpoint, error: HoldfastError, request_id: str

@@ -15,7 +15,8 @@ from proxy.core.usage import Usage
 class Reservation:
     """What a call asks the ledger to hold.
 
-    new: the session's id was made for this call. deadline_seconds: until when the call must have been settled, after now.
+    new: the session's id was made for this call. deadline_seconds: until when the call must have
+    been settled, after now.
     """
 
     key: SessionKey

@@ -33,7 +33,7 @@ class AdminSite:
     watcher: PolicyWatcher
     metrics: Metrics
     live: Live
-    not_ready: Callable[[], str | None]
+    readiness: Callable[[], tuple[bool, str]]
     token: str = field(repr=False)
     hosts: frozenset[str] = frozenset({"localhost"})
 
@@ -68,12 +68,8 @@ class AdminSite:
 
     async def readyz(self, request: web.Request) -> web.Response:
         """200 while calls are served; the text says what an operator should know either way."""
-        why = self.not_ready()
-        said = [f"not ready: {why}" if why else "ok"]
-        if self.watcher.last_error is not None:
-            kept = "policy not reloaded, the last good one is in force: "
-            said.append(kept + self.watcher.last_error)
-        return web.Response(text="\n".join(said) + "\n", status=503 if why else 200)
+        ready, said = self.readiness()
+        return web.Response(text=said, status=200 if ready else 503)
 
     async def prometheus(self, request: web.Request) -> web.Response:
         return web.Response(

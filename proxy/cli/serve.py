@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -63,6 +64,7 @@ async def _serve(settings: Settings, env: Mapping[str, str]) -> None:
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
     loop.add_signal_handler(signal.SIGHUP, lambda: app.watcher.reload_now())
+    gc.freeze()  # what is imported by now stays for good; no collection need walk it again
     await run_until_stopped(app, stop)
 
 

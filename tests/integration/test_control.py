@@ -197,9 +197,13 @@ async def test_a_broken_policy_changes_nothing_and_says_where(tmp_path: Path) ->
         limits = policy["limits"]
         assert isinstance(limits, dict)
         assert limits["steps"] == 7
-        async with on.http.get(f"{on.admin_url}/readyz") as ready:
-            assert ready.status == 200
-            assert "limits.stepz" in await ready.text()
+        for port in (on.url, on.admin_url):
+            async with on.http.get(f"{port}/readyz") as ready:
+                assert ready.status == 200
+                assert "limits.stepz" in await ready.text()
+        async with on.http.get(f"{on.admin_url}/metrics") as metrics:
+            counted = 'holdfast_policy_reloads_total{outcome="refused"} 1.0'
+            assert counted in await metrics.text()
 
 
 async def test_the_admin_port_lets_only_the_tokens_bearer_in(tmp_path: Path) -> None:
@@ -312,3 +316,14 @@ async def test_the_stream_of_events_tells_what_happens(tmp_path: Path) -> None:
                     seen.append(json.loads(line[6:])["type"])
 
         assert seen == ["SessionOpened", "StepReserved", "StepSettled"]
+
+
+async def test_what_is_not_built_yet_is_refused_not_ignored(tmp_path: Path) -> None:
+    """An agent that believes it resumes would pay for every call again."""
+    async with sidecar(tmp_path) as on:
+        by_path = await on.send("/r/s1/v1/chat/completions", body_of("chat"))
+        by_header = await on.call(headers={"x-holdfast-resume": "true"})
+
+        assert (by_path.status, by_header.status) == (400, 400)
+        assert "not available in this version" in str(by_path.error["message"])
+        assert not on.sim.journal

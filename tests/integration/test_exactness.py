@@ -60,7 +60,7 @@ async def test_a_budget_is_never_passed(tmp_path: Path, policy: str, sessions: i
 
         billed = sum(e.input_tokens + 2 * e.output_tokens for e in on.sim.journal)
         assert 0 < billed <= BUDGET_MICRO_USD
-        assert statuses.count(200) >= 20
+        assert statuses.count(200) >= 10
         assert set(statuses) <= {0, 200, 422}
         assert await on.app.store.open_holds() == []
         rows, _ = await on.app.store.list_sessions(limit=100)
