@@ -103,7 +103,7 @@ class SessionIndex:
         attempt = None if index is None else index.end(request.body_digest, who.session)
         if index is None or attempt is None:
             return
-        attempt.client_gone = client_gone
+        attempt.failed, attempt.client_gone = True, client_gone
         attempt.at = self._clock.monotonic()
         attempt.track.tip = attempt.before
         index.begin(request.body_digest, attempt)
@@ -111,15 +111,20 @@ class SessionIndex:
     def remember_answer(
         self, tenant: str, who: Identified, request: Request, answer: Answer
     ) -> tuple[bytes, ...]:
-        """A request was answered. Returns the links to persist with its settlement: at most
-        IDS_KEPT + 4, none for a session that its client names (it will again)."""
+        """A request was answered; in part, where it failed before: then it may still come again.
+        Returns the links to persist with its settlement: at most IDS_KEPT + 4, none for a session
+        that its client names (it will again)."""
         index = self._tenants.get(tenant) or self._opened(tenant)
         attempt = index.end(request.body_digest, who.session)
         track = index.keep(attempt.track if attempt else index.track(who.session, who.thread))
         before = len(index.tracks_by_link)
         if not track.last:
             adopt(index, track, request)
+        last = track.last
         lasting = remember(index, track, request, answer)
+        if attempt is not None and attempt.failed:
+            track.tip, track.last = attempt.before, last
+            index.begin(request.body_digest, attempt)
         self._grown(tenant, len(index.tracks_by_link) - before)
         named = who.source in ("path", "header") or who.source.startswith("client:")
         return () if named else lasting

@@ -31,6 +31,7 @@ class Attempt:
     track: Track
     before: bytes
     at: float
+    failed: bool = False
     client_gone: bool = False
 
 

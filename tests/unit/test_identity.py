@@ -241,6 +241,26 @@ async def test_a_failed_step_leaves_its_session_waiting_where_it_was() -> None:
     assert after.is_new
 
 
+@pytest.mark.parametrize("history", [[], [said("Plan."), user("on")]])
+async def test_a_client_that_left_in_the_middle_of_an_answer_may_send_it_again(
+    history: list[Message],
+) -> None:
+    """What it was given of the answer is remembered; that it waits where it was, too."""
+    world = World()
+    messages = [user("task"), *history]
+    first = await world.ask(user("task"))
+    if history:
+        world.give(first, Answer("Plan."), user("task"))
+        await world.ask(*messages)
+    world.index.remember_failure("t", first, request_of(*messages), client_gone=True)
+    world.give(first, Answer("Half an ans"), *messages)
+
+    again = await world.ask(*messages)
+    interrupted = await world.ask(*messages, said("Half an ans"), user("no, do this"))
+
+    assert again.session == interrupted.session == first.session
+
+
 async def test_a_session_that_its_client_names_persists_no_links() -> None:
     """It will be named again; the store need not grow for it."""
     world = World()
