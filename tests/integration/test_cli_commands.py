@@ -1,0 +1,62 @@
+"""The command line as a whole: which commands there are, and what a wrong one is told."""
+
+import subprocess
+import sys
+
+import pytest
+
+from proxy import __version__
+from proxy.cli.main import COMMANDS, main
+
+
+def exit_code(*arguments: str) -> int:
+    """What `holdfast ARGUMENTS` ends with; argparse ends by SystemExit."""
+    try:
+        return main(arguments)
+    except SystemExit as ended:
+        return int(ended.code or 0)
+
+
+@pytest.mark.parametrize("command", [name for name, _ in COMMANDS])
+def test_each_command_tells_its_arguments(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(command, "--help") == 0
+
+    told = capsys.readouterr().out
+    assert told.startswith(f"usage: holdfast {command}")
+    assert "--help" in told
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code("--help") == 0
+
+    told = capsys.readouterr().out
+    assert all(f"{name} " in told and summary in told for name, summary in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "required: COMMAND"),
+        (("surf",), "invalid choice: 'surf'"),
+        (("sessions",), "required: ACTION"),
+        (("sessions", "show"), "required: ID"),
+        (("serve", "--port", "http"), "argument --port: invalid int value: 'http'"),
+    ],
+)
+def test_a_wrong_command_line_is_2(
+    arguments: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code(*arguments) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.process
+def test_the_package_runs_as_a_module() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "proxy", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=8,
+    )
+    assert done.stdout == f"holdfast {__version__}\n"
