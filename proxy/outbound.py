@@ -9,7 +9,7 @@ from proxy.replies import dialect_of
 from proxy.wire import Headers, Outgoing, Timeouts
 from proxy.wire.headers import forward_headers
 
-_CREDENTIALS = ("authorization", "x-api-key", "api-key")
+_CREDENTIALS = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
 
 
 def outgoing(call: Call, output_bound: int | None) -> Outgoing:

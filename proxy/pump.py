@@ -2,7 +2,8 @@
 
 The 200 is held until the provider's first event has been read: an empty or unreadable stream is a
 502, not an empty answer. The chunk with the provider's terminal event is held until the settlement
-is committed, so that whoever has seen the end finds it in the ledger.
+is committed, so that whoever has seen the end finds it in the ledger. The beginning of an event
+waits for its end: were it followed by an error frame, a client would read both as one, and neither.
 """
 
 from proxy.clock import Clock
@@ -14,11 +15,13 @@ from proxy.stamps import admitted_stamps, relayed_headers
 from proxy.wire import Exchange, Incoming
 from proxy.wire.headers import without
 
-_BORDERS = (b"\n\n", b"\r\n\r\n", b"\r\r")
 _EXTENSION_TOKENS = 1_024
 _COUNT_TOLERANCE = 1.25
 _COUNT_SLACK = 16
 _UNSTARTED_BYTES = 1_048_576
+_UNFINISHED_BYTES = 65_536
+_BORDERS = (b"\n\n", b"\n\r\n", b"\r\r")
+"""What an event ends with: LF or CRLF, with or without the other, or CR."""
 
 
 async def pump(
@@ -27,24 +30,35 @@ async def pump(
     """Relays the stream to its end. Raises UpstreamUnavailable where the provider breaks off."""
     meter = progress.meter
     assert meter is not None
-    pending = b""
-    async for chunk in incoming.chunks():
-        out = meter.feed(chunk)
-        if not exchange.started:
-            pending += out
-            if not _has_begun(meter, pending):
-                continue
-            progress.first_byte_at = clock.monotonic()
-            await _start(exchange, progress, incoming)
-            out, pending = pending, b""
-        if meter.ended:
-            await _settle(progress, meter, settler)
-        if out:
-            progress.at_border = out.endswith(_BORDERS)
-            await exchange.write(out)
-        if meter.output_tokens_counted > progress.allowance and progress.settled is None:
-            await _extend_or_cut(progress, meter, settler)
-    await _finish(exchange, progress, meter, settler)
+    held = b""
+    try:
+        async for chunk in incoming.chunks():
+            held += meter.feed(chunk)
+            if not exchange.started:
+                if not _has_begun(meter, held):
+                    continue
+                progress.first_byte_at = clock.monotonic()
+                await _start(exchange, progress, incoming)
+            held = await _forward(exchange, progress, held, settler)
+    except UpstreamUnavailable:
+        if not (exchange.started and (meter.ended or meter.failed)):
+            raise  # else the provider had come to its end, and only closed badly
+    await _finish(exchange, progress, held, settler)
+
+
+async def _forward(exchange: Exchange, progress: Progress, came: bytes, settler: Settler) -> bytes:
+    """Sends on what is whole, and returns the rest."""
+    meter = progress.meter
+    assert meter is not None
+    if meter.ended:
+        await _settle(progress, meter, settler)
+    size = _size_of_whole(came) if progress.at_border else len(came)
+    if size:
+        progress.at_border = size < len(came) or came.endswith(_BORDERS)
+        await exchange.write(came[:size])
+    if meter.output_tokens_counted > progress.allowance and progress.settled is None:
+        await _extend_or_cut(progress, meter, settler)
+    return came[size:]
 
 
 async def _start(exchange: Exchange, progress: Progress, incoming: Incoming) -> None:
@@ -56,9 +70,11 @@ async def _start(exchange: Exchange, progress: Progress, incoming: Incoming) -> 
     await exchange.start(incoming.status, headers)
 
 
-async def _finish(exchange: Exchange, progress: Progress, meter: Meter, settler: Settler) -> None:
+async def _finish(exchange: Exchange, progress: Progress, held: bytes, settler: Settler) -> None:
     """The provider has closed: cleanly only if it had come to its own end."""
-    rest = meter.close()
+    meter = progress.meter
+    assert meter is not None
+    rest = held + meter.close()
     if not exchange.started:
         what = "unreadable" if meter.malformed else "empty"
         raise UpstreamUnavailable(
@@ -97,6 +113,14 @@ def _has_begun(meter: Meter, pending: bytes) -> bool:
         return True
     whole = any(border in pending for border in _BORDERS)
     return (whole and not meter.malformed) or len(pending) > _UNSTARTED_BYTES
+
+
+def _size_of_whole(came: bytes) -> int:
+    """How much of it is whole events; all of it where an event is too long to be waited for."""
+    if came.endswith(_BORDERS) or len(came) > _UNFINISHED_BYTES:
+        return len(came)
+    ends = (came.rfind(border) + len(border) for border in _BORDERS if border in came)
+    return max(ends, default=0)
 
 
 async def _extend_or_cut(progress: Progress, meter: Meter, settler: Settler) -> None:

@@ -25,6 +25,7 @@ from proxy.core.usage import Usage
 from proxy.wire import Headers
 from tests.fakes_wire import (
     Answer,
+    End,
     RawClient,
     Received,
     ScriptedUpstream,
@@ -522,3 +523,102 @@ def posted(path: str, body: bytes | str, *headers: str) -> bytes:
     data = body if isinstance(body, bytes) else body.encode()
     lines = [f"POST {path} HTTP/1.1", "Host: h", *headers, f"Content-Length: {len(data)}", "", ""]
     return "\r\n".join(lines).encode() + data
+
+
+# --- how it ends ----------------------------------------------------------------------------------
+
+
+def data_of(body: bytes) -> list[Json]:
+    """The data of every event, as a strict reader takes it: each of them JSON."""
+    blocks = [block for block in body.split(b"\n\n") if block]
+    lines = [[x[6:] for x in b.split(b"\n") if x.startswith(b"data: ")] for b in blocks]
+    return [json.loads(b"\n".join(parts)) for parts in lines if parts and parts != [b"[DONE]"]]
+
+
+def streaming(dialect: DialectName) -> str:
+    """A request for a stream; on chat with usage, so that nothing has to be taken out."""
+    options: dict[str, Json] = {"stream_options": {"include_usage": True}}
+    return json.dumps(body_of(dialect, stream=True) | (options if dialect == "chat" else {}))
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_no_error_is_told_in_the_middle_of_an_event(
+    tmp_path: Path, dialect: DialectName
+) -> None:
+    """Half an event and the error frame would be read as one, which is neither."""
+    first, second = EVENTS[dialect][1:3]
+    for cut in range(1, len(second), 7):
+        begun = chunked_head("content-type: text/event-stream") + chunk(first)
+        script: list[Step] = [begun, chunk(second[:cut]), End.CLOSE]
+        async with (
+            ScriptedUpstream(script) as upstream,
+            sidecar(tmp_path, upstream=upstream.url) as on,
+            await RawClient.connect(on.app.port) as client,
+        ):
+            await client.send(posted(PATHS[dialect], streaming(dialect)))
+            got = await client.read_answer()
+
+            assert got.whole
+            assert got.body.startswith(first)
+            error = data_of(got.body)[-1]["error"]
+            assert isinstance(error, dict)
+            assert error["code"] == "upstream_truncated"
+
+
+@pytest.mark.parametrize("how", [End.CLOSE, End.RESET])
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_a_connection_lost_after_the_end_of_the_answer_is_no_matter(
+    tmp_path: Path, dialect: DialectName, how: End
+) -> None:
+    """The provider had said all; only its last chunk is missing."""
+    body = b"".join(EVENTS[dialect])
+    seen = asyncio.Event()
+    begun = chunked_head("content-type: text/event-stream") + chunk(body)
+    async with (
+        ScriptedUpstream([begun, seen, how]) as upstream,
+        sidecar(tmp_path, upstream=upstream.url) as on,
+        await RawClient.connect(on.app.port) as client,
+    ):
+        await client.send(posted(f"/s/s1{PATHS[dialect]}", streaming(dialect)))
+        await client.read_until(EVENTS[dialect][-1])
+        seen.set()
+
+        assert await client.read_until(b"0\r\n\r\n") == b"\r\n0\r\n\r\n"
+        booked = await settled(on, "s1")
+        assert booked is not None
+        assert booked.outcome == "answered"
+
+
+async def test_an_error_of_the_providers_own_is_the_last_word(tmp_path: Path) -> None:
+    """Also where the connection is lost after it: a second error would hide the first."""
+    body = EVENTS["chat"][1] + b'data: {"error":{"message":"overloaded","code":503}}\n\n'
+    begun = chunked_head("content-type: text/event-stream") + chunk(body)
+    async with (
+        ScriptedUpstream([begun, End.CLOSE]) as upstream,
+        sidecar(tmp_path, upstream=upstream.url) as on,
+        await RawClient.connect(on.app.port) as client,
+    ):
+        await client.send(posted(f"/s/s1{PATHS['chat']}", streaming("chat")))
+        got = await client.read_answer()
+
+        assert (got.body, got.whole) == (body, True)
+        booked = await settled(on, "s1")
+        assert booked is not None
+        assert booked.outcome == "truncated"
+
+
+async def test_an_event_too_long_to_be_waited_for_is_let_through(tmp_path: Path) -> None:
+    """An image in one line passes in parts; an error after it stands on lines of its own."""
+    half = b'data: {"image": "' + b"x" * 150_000
+    begun = chunked_head("content-type: text/event-stream") + chunk(EVENTS["chat"][1])
+    async with (
+        ScriptedUpstream([begun, chunk(half), End.CLOSE]) as upstream,
+        sidecar(tmp_path, upstream=upstream.url) as on,
+        await RawClient.connect(on.app.port) as client,
+    ):
+        await client.send(posted(PATHS["chat"], streaming("chat")))
+        got = await client.read_answer()
+
+        passed, _, frame = got.body.rpartition(b"\n\nevent: error\n")
+        assert passed == EVENTS["chat"][1] + half
+        assert b"upstream_truncated" in frame

@@ -231,7 +231,8 @@ async def test_the_upstreams_own_key_takes_the_place_of_the_callers(tmp_path: Pa
             sidecar(tmp_path, policy) as on,
             await RawClient.connect(on.app.port) as client,
         ):
-            for headers in (("Authorization: Bearer t",), ("x-api-key: t", "anthropic-version: 1")):
+            anthropic = ("x-api-key: t", "anthropic-version: 1")
+            for headers in (("Authorization: Bearer t", "x-goog-api-key: t"), anthropic):
                 await client.send(request("GET", "/v1/models", *headers))
                 await client.read_answer()
 
