@@ -200,6 +200,21 @@ async def test_both_credentials_of_anthropics_clients_pass(
         assert forwarded(on) == f"POST /v1/messages{query} HTTP/1.1"
 
 
+async def test_a_governed_body_in_chunks_arrives_with_its_length(tmp_path: Path) -> None:
+    """It was read whole; also from a client that asks before it sends."""
+    async with line(tmp_path, [answer(CHAT_ANSWER)]) as on:
+        framing = ("Transfer-Encoding: chunked", "Expect: 100-continue")
+        await on.client.send(request("POST", "/v1/chat/completions", *framing))
+        assert (await on.client.read_answer()).status == 100
+        await on.client.send(chunk(CHAT[:9]) + chunk(CHAT[9:]) + chunk(b""))
+        got = await on.client.read_answer()
+
+        assert (got.status, got.body) == (200, CHAT_ANSWER)
+        assert on.received.body == CHAT
+        assert on.received.header("content-length") == str(len(CHAT)).encode()
+        assert on.received.header("transfer-encoding") is None
+
+
 async def test_a_base_url_without_v1_is_taken_as_it_is(tmp_path: Path) -> None:
     """Azure's deployments, DeepSeek: what stands for /v1 is the policy's to say."""
     async with ScriptedUpstream([answer(b"[]")]) as upstream:
