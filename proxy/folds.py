@@ -7,7 +7,8 @@ dropped and the next reader folds the log anew.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from cachetools import LRUCache
@@ -18,18 +19,22 @@ from proxy.core.session import EMPTY, SessionKey, SessionState, fold
 from proxy.errors import HoldfastError
 from proxy.stores import Append, Balance, Charge, SessionHead, Store
 
-
 _TRIED_AT_ONCE = 8
 
 
 @dataclass(slots=True, eq=False)
 class Fold:
-    """A session's state with everything submitted so far. `pending`: appends not answered yet."""
+    """A session's state with everything submitted so far.
+
+    pending: appends not answered yet. stale: the log is not what was foreseen. refused: an append
+    was; the heads of those submitted after it told of what never happened.
+    """
 
     key: SessionKey
     state: SessionState
     pending: int = 0
     stale: bool = False
+    refused: bool = False
 
 
 class Folds:
@@ -108,13 +113,16 @@ class Folds:
         fold_.state = after
         fold_.pending += 1
         self._move(append.charges, 1)
-        write = asyncio.get_running_loop().create_task(  # kept by the shield and by `_writes`
-            self._write(fold_, replace(append, head=_head(after)), after.seq)
-        )
-        self._writes.add(write)
-        write.add_done_callback(self._writes.discard)
-        await asyncio.shield(write)
+        head = _head(after)
+        await asyncio.shield(self._spawn(self._write(fold_, replace(append, head=head), after.seq)))
         return after
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        """Tasks start in the order in which they are made, which is the order of the log."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._writes.add(task)
+        task.add_done_callback(self._writes.discard)
+        return task
 
     async def _write(self, fold_: Fold, append: Append, foreseen_seq: int) -> None:
         started = self._clock.monotonic()
@@ -126,10 +134,21 @@ class Folds:
                 fold_.stale = True
         except HoldfastError:
             fold_.stale = True
+            fold_.refused = fold_.refused or fold_.pending > 1
             self._move(append.charges, -1)
             raise
         finally:
             fold_.pending -= 1
+            if fold_.refused and not fold_.pending:
+                self._spawn(self._mend_head(fold_.key))
+
+    async def _mend_head(self, key: SessionKey) -> None:
+        """Tells listings of the session as its log has it. If the store is away they stay wrong
+        until the session's next call."""
+        with suppress(HoldfastError):
+            state = (await self.load(key)).state
+            if state.seq:
+                await self._store.append(Append(key, (), head=_head(state)))
 
     async def settled(self) -> None:
         """Waits until every append that was submitted has been answered."""
