@@ -41,6 +41,7 @@ class Item(msgspec.Struct, frozen=True):
     action: msgspec.Raw = _ABSENT
     operation: msgspec.Raw = _ABSENT
     output: msgspec.Raw = _ABSENT
+    tools: msgspec.Raw = _ABSENT
     approval_request_id: str | None = None
     approve: bool | None = None
 

@@ -1,6 +1,6 @@
 """Reads and rewrites request bodies of `/v1/responses`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -38,12 +38,13 @@ _FORCED_FORMATS = ("json_schema", "json_object")
 
 
 class _Named(msgspec.Struct, frozen=True):
-    """A tool, a tool choice or a format, by what tells it from others."""
+    """A tool, a tool choice or a format, by what tells it from others. tools: a namespace's."""
 
     type: str | None = None
     name: str | None = None
     server_label: str | None = None
     mode: str | None = None
+    tools: list["_Named"] | None = None
 
 
 class _Format(msgspec.Struct, frozen=True):
@@ -74,10 +75,9 @@ class _Said:
 def parse(body: bytes, bounds: Bounds) -> Request:
     """Raises MalformedRequest, whatever the body is."""
     members = bodies.read_members(body, bounds, _GOVERNED)
-    said = tuple(_conversation(members, bounds))
-    tools = tuple(
-        _tool_name(tool) for tool in read(members, "tools", _TOOLS, "a list of tools") or ()
-    )
+    sent = _sent(members, bounds)
+    said = tuple(_conversation(members, sent))
+    tools = tuple(_offered(members, sent))
     choice = read(members, "tool_choice", _CHOICE, "a string or an object")
     text = read(members, "text", _TEXT, "an object with a format")
     conversation = read(members, "conversation", _CONVERSATION, "an id or an object with one")
@@ -123,19 +123,42 @@ def _model(members: Members) -> str:
     return bodies.read_model(members)
 
 
-def _conversation(members: Members, bounds: Bounds) -> Iterator[_Said]:
+def _sent(members: Members, bounds: Bounds) -> str | list[Item]:
+    sent = read(members, "input", _INPUT, "a string or a list of items")
+    if sent is None or isinstance(sent, str):
+        return sent or []
+    if len(sent) > bounds.messages:
+        bodies.refuse(f"expected at most {bounds.messages} items", "input")
+    return [read_raw(raw, f"input[{i}]", ITEM, "an item") for i, raw in enumerate(sent)]
+
+
+def _conversation(members: Members, sent: str | list[Item]) -> Iterator[_Said]:
     instructions = read_text(members, "instructions")
     if instructions:
         yield _message("system", Content(instructions))
-    sent = read(members, "input", _INPUT, "a string or a list of items")
     if isinstance(sent, str):
         yield _message("user", Content(sent))
-    elif sent is not None:
-        if len(sent) > bounds.messages:
-            bodies.refuse(f"expected at most {bounds.messages} items", "input")
-        yield from _turns(
-            [read_raw(raw, f"input[{i}]", ITEM, "an item") for i, raw in enumerate(sent)]
-        )
+    else:
+        yield from _turns(sent)
+
+
+def _offered(members: Members, sent: str | list[Item]) -> Iterator[str]:
+    """The tools of the request, and those that Codex offers in an item of its input instead."""
+    tools = read(members, "tools", _TOOLS, "a list of tools")
+    yield from _names(tools or ())
+    for index, item in enumerate(() if isinstance(sent, str) else sent):
+        if item.type == "additional_tools" and bytes(item.tools) not in (b"", b"null"):
+            tools = read_raw(item.tools, f"input[{index}].tools", _TOOLS, "a list of tools")
+            yield from _names(tools)
+
+
+def _names(tools: Iterable[_Named]) -> Iterator[str]:
+    """Calls name a namespace's tool by its own name."""
+    for tool in tools:
+        if tool.type == "namespace":
+            yield from _names(tool.tools or ())
+        else:
+            yield tool.name or tool.server_label or tool.type or ""
 
 
 def _turns(items: Sequence[Item]) -> Iterator[_Said]:
@@ -211,10 +234,6 @@ def _message(
     )
     message = Message(role, content.text, digest, calls, result_id)
     return _Said(message, content.images, content.files, content.inline_bytes)
-
-
-def _tool_name(tool: _Named) -> str:
-    return tool.name or tool.server_label or tool.type or ""
 
 
 def _forces(choice: str | _Named | None) -> bool:

@@ -124,6 +124,22 @@ def test_a_conversation_may_be_a_plain_id() -> None:
     assert request.hints == {"conversation": "conv_1"}
 
 
+def test_tools_are_also_offered_in_namespaces_and_in_the_input() -> None:
+    """Codex 0.169 offers its own models everything so: unread, no limit on tools would bind it."""
+    nested = {"type": "namespace", "name": "files", "tools": [{"type": "function", "name": "ls"}]}
+    exec_tool = {"type": "custom", "name": "exec"}
+    offer = {"type": "additional_tools", "role": "developer", "tools": [exec_tool, nested]}
+
+    request = parse(input=[offer, {"role": "user", "content": "Hi"}], tools=[nested])
+
+    assert request.offered_tools == ("ls", "exec", "ls")
+    assert not request.tools_disabled
+    assert [message.role for message in request.messages] == ["user"]
+    assert parse(input=[{"type": "additional_tools"}]).tools_disabled
+    with pytest.raises(MalformedRequest, match=r"input\[0\].tools: expected a list of tools"):
+        parse(input=[{"type": "additional_tools", "tools": "all"}])
+
+
 @pytest.mark.parametrize(
     ("choice", "forces", "disabled"),
     [
