@@ -135,6 +135,8 @@ class Intake:
     ) -> Origin | Refusal:
         """The caller and the route's first target."""
         route = route_for(policy, model, endpoint)
+        if route is None and not model:  # a free endpoint: whichever provider is first
+            route = next((r for r in policy.routes if r.endpoint in ("*", endpoint)), None)
         if route is None:
             raise MalformedRequest(f"no route takes model {model!r}", param="model")
         target = route.to[0]
@@ -251,6 +253,8 @@ def decoded(raw: bytes, encoding: str | None, limit_bytes: int) -> bytes:
         body = inflate.decompress(raw, limit_bytes)
     except zlib.error as exc:
         raise MalformedRequest(f"the body is not valid {encoding}") from exc
-    if inflate.unconsumed_tail or not inflate.eof:
-        raise MalformedRequest("the decoded body is too large or cut short", status=413)
+    if inflate.unconsumed_tail:
+        raise MalformedRequest(f"the decoded body is over {limit_bytes} bytes", status=413)
+    if not inflate.eof or inflate.unused_data:
+        raise MalformedRequest(f"the body is not one whole {encoding} stream")
     return body

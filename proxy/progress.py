@@ -178,12 +178,13 @@ class Settler:
 
     def _counted(self, progress: Progress, meter: Meter, outcome: Outcome) -> Settlement:
         answer = meter.answer()
+        is_final = meter.finish_seen and meter.usage is not None
         return bill.counted(
             progress.call,
             progress.admitted.admit,
             outcome,
             meter.usage,
-            meter.output_tokens_counted,
+            0 if is_final else meter.output_tokens_counted,
             answer,
             self._links(progress.call, answer),
         )

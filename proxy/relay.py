@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from proxy.core.decision import Refusal
-from proxy.core.endpoints import Endpoint, classify
+from proxy.core.endpoints import Endpoint, classify, spoken_at
 from proxy.core.paths import PathParts, split_path
 from proxy.errors import HoldfastError, MalformedRequest
 from proxy.governed import Governed
@@ -43,7 +43,7 @@ class Relay:
     async def handle(self, exchange: Exchange) -> None:
         """Answers one request; every error becomes a reply in the client's dialect."""
         request_id = f"req_{self._new_id()}"
-        endpoint = Endpoint("free")
+        endpoint = Endpoint("free", spoken_at(exchange.head.target))
         try:
             parts = split_path(exchange.head.target)
             path = parts.rest.split("?", 1)[0]

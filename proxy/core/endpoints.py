@@ -52,6 +52,15 @@ def classify(method: str, path: str, *, upgrade: str | None = None) -> Endpoint:
     return Endpoint("ungoverned", dialect)
 
 
+def spoken_at(target: str) -> DialectName:
+    """The dialect to refuse a request in whose path could not be read."""
+    path = target.partition("?")[0]
+    for known, dialect in _GOVERNED.items():
+        if path.endswith(known.removeprefix("/v1")):
+            return dialect
+    return "chat"
+
+
 def _is_free_post(path: str) -> bool:
     if path.startswith("/v1/responses/") and path.endswith("/cancel"):
         return True

@@ -401,14 +401,7 @@ def check(recording: Recording, got: Exchanged, delivery: Delivery, report: Repo
 
 
 # XXX Each is a wrong that stands in another module; the test says when it is gone.
-KNOWN_DIFFERENCES = {
-    # Voyage's usage has total_tokens alone, which is read as no usage.
-    "voyage: TestVoyageAI.test_query.yaml#0",
-    "voyage: TestVoyageAI.test_query_voyage_4.yaml#0",
-    "voyage: TestVoyageAI.test_query_with_voyageai_input_type.yaml#0",
-    # Its last event has an error and the final figures, which are taken for figures so far.
-    "openrouter: test_openrouter_stream_error.yaml#0",
-}
+KNOWN_DIFFERENCES: set[str] = set()
 
 
 def differences(report: Report) -> set[str]:

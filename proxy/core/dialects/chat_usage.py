@@ -67,7 +67,9 @@ def read_usage(raw: msgspec.Raw) -> Usage | None:
     except (ValueError, RecursionError):
         return None
     if found.prompt_tokens is None and found.completion_tokens is None:
-        return None
+        if found.total_tokens is None:
+            return None
+        found = msgspec.structs.replace(found, prompt_tokens=found.total_tokens)  # Voyage's
     return _normalised(found)
 
 
