@@ -68,22 +68,11 @@ def canonical_arguments(arguments: str) -> str:
     return msgspec.json.encode(value, order="deterministic").decode()
 
 
-def canonical_json(raw: bytes) -> bytes:
-    """The same for raw JSON bytes."""
-    return canonical_arguments(raw.decode("utf-8", "replace")).encode()
-
-
-def depth_exceeds(raw: bytes, limit: int) -> bool:
-    """Whether JSON nests deeper than `limit`; what is not JSON may be either: its decoder will say.
-
-    Deeper than the interpreter's recursion limit (1000) counts as too deep for any `limit`.
-    """
-    return parts_nest_deeper((raw.lstrip(),), limit)
-
-
 def parts_nest_deeper(parts: Iterable[msgspec.Raw | bytes], limit: int, peel: int = 4) -> bool:
-    """The same for what has been taken apart already; true if any of it does.
+    """Whether any of these pieces of JSON nests deeper than `limit`; none begins with a space.
 
+    What is not JSON may be either: its decoder will say. Deeper than the interpreter's recursion
+    limit (1000) counts as too deep for any `limit`.
     Most of a body is text and small members, neither of which nests: so a large part is taken
     apart, up to `peel` times. At 58 KB this costs a quarter of a scan for brackets outside strings,
     which is left for what is large even then.

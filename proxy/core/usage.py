@@ -1,7 +1,6 @@
 """What a call used, in one normalised record for every dialect and provider."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,4 +57,3 @@ class Answer:
     tool_calls: tuple[ToolCall, ...] = ()
     response_id: str | None = None
     finish_reason: str | None = None
-    extra: Mapping[str, str] = field(default_factory=dict)

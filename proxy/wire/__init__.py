@@ -10,12 +10,12 @@ Headers = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The head of a request. `target` is the raw request target (path?query) as it was sent."""
+    """The head of a request. `target`: path and query as they were sent, without the scheme and
+    authority of an absolute form."""
 
     method: str
     target: str
     headers: Headers
-    peer: str = ""
 
     def get(self, name: str) -> str | None:
         """The first value of a header, by lower-case name."""

@@ -55,7 +55,6 @@ class HttpExchange:
     """An `Exchange` on aiohttp's parser and transport. Belongs to one handler."""
 
     def __init__(self, request: web.BaseRequest, link: Link, bounds: Bounds) -> None:
-        peer = request.transport and request.transport.get_extra_info("peername")
         target = request.raw_path
         if not target.isascii():
             target = target.encode("utf-8", "surrogateescape").decode("latin-1")
@@ -63,7 +62,6 @@ class HttpExchange:
             method=request.method,
             target=origin_form(target),
             headers=decoded(request.raw_headers),
-            peer=str(peer[0]) if peer else "",
         )
         self.started = False
         self.ended = False

@@ -1,4 +1,4 @@
-"""Pure functions on header lists: what may travel on, and replacing without disturbing the rest."""
+"""Pure functions on header lists: what may travel on, and what is left out."""
 
 from proxy.wire import Headers
 
@@ -38,25 +38,6 @@ def tokens(headers: Headers, name: str) -> frozenset[str]:
 def without(headers: Headers, *names: str) -> Headers:
     """All but the headers of these lower-case names."""
     return tuple(header for header in headers if header[0].lower() not in names)
-
-
-def replace(headers: Headers, name: str, value: str) -> Headers:
-    """One header of this lower-case name with this value.
-
-    It keeps the place and the spelling of the first one it replaces, and goes to the end if there
-    was none. All others keep their order and their bytes.
-    """
-    result: list[tuple[str, str]] = []
-    placed = False
-    for header in headers:
-        if header[0].lower() != name:
-            result.append(header)
-        elif not placed:
-            result.append((header[0], value))
-            placed = True
-    if not placed:
-        result.append((name, value))
-    return tuple(result)
 
 
 def forward_headers(

@@ -102,7 +102,6 @@ async def serve(
     port: int = 0,
     bounds: Bounds | None = None,
     refusal: Refusal = plain_refusal,
-    reuse_port: bool = False,
 ) -> Server:
     """Listens and calls `handler` for each request; port 0 takes a free one (`Server.port`).
 
@@ -113,7 +112,5 @@ async def serve(
     """
     listener = _Listener(handler, bounds or Bounds(), refusal)
     loop = asyncio.get_running_loop()
-    sockets = await loop.create_server(
-        listener, host, port, backlog=_BACKLOG, reuse_port=reuse_port or None
-    )
+    sockets = await loop.create_server(listener, host, port, backlog=_BACKLOG)
     return Server(sockets, listener)

@@ -59,7 +59,6 @@ class Unstreamed:
 
     answer: Answer
     usage: Usage | None
-    output_tokens_counted: int
     malformed: str | None = None
 
 

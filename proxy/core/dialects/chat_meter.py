@@ -164,10 +164,9 @@ def read_answer(body: bytes) -> Unstreamed:
             builder.take(choice, choice.message)
     except (ValueError, RecursionError) as error:
         return _unreadable(body, error)
-    usage = _usage_of(whole)
-    counted = max(builder.tokens, 0 if usage is None else usage.output_tokens)
     malformed = None if whole.choices else _error_of(whole) or "it has no choices"
-    return Unstreamed(builder.answer(str(whole.id or "") or None), usage, counted, malformed)
+    answer = builder.answer(str(whole.id or "") or None)
+    return Unstreamed(answer, _usage_of(whole), malformed)
 
 
 def read_embeddings(body: bytes) -> Unstreamed:
@@ -177,12 +176,12 @@ def read_embeddings(body: bytes) -> Unstreamed:
     except (ValueError, RecursionError) as error:
         return _unreadable(body, error)
     malformed = None if whole.data is not None else _error_of(whole) or "it has no data"
-    return Unstreamed(Answer(), _usage_of(whole), 0, malformed)
+    return Unstreamed(Answer(), _usage_of(whole), malformed)
 
 
 def _unreadable(body: bytes, error: Exception) -> Unstreamed:
     reason = f"it cannot be read: {error}" if body.strip() else "it is empty"
-    return Unstreamed(Answer(), None, 0, reason)
+    return Unstreamed(Answer(), None, reason)
 
 
 def _usage_of(envelope: _Envelope) -> Usage | None:

@@ -102,14 +102,10 @@ def read_answer(body: bytes) -> Unstreamed:
         whole = WHOLE.decode(body)
         raws = _BLOCKS.decode(whole.content)
     except (ValueError, RecursionError) as error:
-        return Unstreamed(Answer(), None, 0, _malformed(body, error))
+        return Unstreamed(Answer(), None, _malformed(body, error))
     text, calls = said(_readable(raws))
-    usage = read_figures(whole.usage).usage()
-    size = len(text.encode()) + sum(len(call.name) + len(call.arguments.encode()) for call in calls)
-    counted = max(-(-size // BYTES_PER_TOKEN), usage.output_tokens if usage else 0)
-    return Unstreamed(
-        Answer(text, calls, text_or_none(whole.id), text_or_none(whole.stop_reason)), usage, counted
-    )
+    answer = Answer(text, calls, text_or_none(whole.id), text_or_none(whole.stop_reason))
+    return Unstreamed(answer, read_figures(whole.usage).usage())
 
 
 def text_or_none(value: object) -> str | None:

@@ -76,7 +76,6 @@ _CHOICE = msgspec.json.Decoder(_Named)
 _CONFIG = msgspec.json.Decoder(_OutputConfig)
 _THINKER = msgspec.json.Decoder(_Thinker)
 _THINKING = msgspec.json.Decoder(_Thinking)
-_USER = msgspec.json.Decoder(dict[str, str | int | float | bool | None])
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +111,7 @@ def parse(body: bytes, bounds: Bounds) -> Request:
         tools_disabled=choice.type == "none" or not offered,
         forces_tool=choice.type in _FORCED_CHOICES,
         forces_format=_forces_format(members),
-        hints=_hints(members),
+        hints=bodies.read_hints(members),
         body_digest=bodies.body_digest(members),
     )
 
@@ -230,23 +229,6 @@ def _forces_format(members: Members) -> bool:
     config = read(members, "output_config", _CONFIG, "an object") or _OutputConfig()
     old = read(members, "output_format", _CHOICE, "an object")
     return config.format is not None or old is not None
-
-
-def _hints(members: Members) -> dict[str, str]:
-    """Claude Code puts a JSON object, and older versions `user_…_session_…`, into a string."""
-    hints = bodies.read_hints(members)
-    user = hints.get("metadata.user_id", "")
-    if user.startswith("{"):
-        try:
-            inner = _USER.decode(user)
-        except (ValueError, RecursionError):
-            inner = {}
-        for key, value in inner.items():
-            if isinstance(value, str) and value:
-                hints[f"metadata.user_id.{key}"] = value
-    elif user.startswith("user_") and "_session_" in user:
-        hints["metadata.user_id.session_id"] = user.rpartition("_session_")[2]
-    return hints
 
 
 def _text_bytes(members: Members) -> int:

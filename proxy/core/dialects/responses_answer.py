@@ -129,13 +129,12 @@ def read_answer(body: bytes) -> Unstreamed:
     try:
         response = RESPONSE.decode(body)
     except (ValueError, RecursionError) as error:
-        return Unstreamed(Answer(), None, 0, _malformed(body, error))
+        return Unstreamed(Answer(), None, _malformed(body, error))
     items = response.items()
     answer = answer_of(items or (), response)
-    usage = read_usage(response.usage)
-    counted = max(estimate_tokens(size_of(answer)), usage.output_tokens if usage else 0)
     missing = items is None and response.status not in ("failed", "cancelled")
-    return Unstreamed(answer, usage, counted, "it has no output" if missing else None)
+    malformed = "it has no output" if missing else None
+    return Unstreamed(answer, read_usage(response.usage), malformed)
 
 
 def failure_message(error: object) -> str | None:
@@ -149,10 +148,6 @@ def size_of(answer: Answer) -> int:
     calls = answer.tool_calls
     written = sum(len(call.name) + len(call.arguments.encode()) for call in calls)
     return len(answer.text.encode()) + written
-
-
-def estimate_tokens(size_bytes: int) -> int:
-    return -(-size_bytes // BYTES_PER_TOKEN)
 
 
 def _readable(raws: Iterable[msgspec.Raw]) -> Iterator[Item]:

@@ -243,24 +243,6 @@ def test_text_bytes_are_all_that_is_tokenised() -> None:
     assert parse(metadata={"user_id": "x"}).text_bytes == bare
 
 
-@pytest.mark.parametrize(
-    ("user_id", "session"),
-    [
-        ('{"device_id":"d","account_uuid":"","session_id":"s-1"}', "s-1"),
-        ("user_ab12_account_cd34_session_s-1", "s-1"),
-        ('{"session_id":3}', None),
-        ('{"session_id":', None),
-        ("someone_session_x", None),
-    ],
-)
-def test_the_session_inside_a_user_id_is_found(user_id: str, session: str | None) -> None:
-    """Claude Code has no other field for it."""
-    hints = parse(metadata={"user_id": user_id}).hints
-
-    assert hints.get("metadata.user_id.session_id") == session
-    assert hints["metadata.user_id"] == user_id
-
-
 def test_a_retry_has_the_digest_of_its_first_attempt() -> None:
     """Claude Code falls back to no stream."""
     assert parse(stream=True).body_digest == parse().body_digest
