@@ -137,8 +137,9 @@ def tightening_profiles(draft: Draft) -> None:
 
 
 def _warn_if_looser(draft: Draft, key: Path, current: float | None, value: object) -> None:
-    is_number = isinstance(value, int | float)
-    if current is not None and (not is_number or value > current):  # type: ignore[operator]
+    if current is None:
+        return
+    if not isinstance(value, int | float) or value > current:
         message = "no effect: what a client can choose only tightens a limit (allowed: match on "
         draft.reading.warn(key, message + "tenant, or trusted: true)")
 

@@ -37,7 +37,7 @@ class LimitFacts:
 class Refusal:
     """Everything the client is told when it is not served. `message` alone must suffice a human.
 
-    type: session_limit, budget_limit, session_state, invalid_request_error, upstream_error, …
+    type: session_limit, shared_budget, session_state, invalid_request_error, upstream_error, …
     code: one of SPEC section 5. retry_after_ms: only where waiting helps.
     """
 

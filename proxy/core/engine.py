@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from proxy.core.ask import Account, Ask
 from proxy.core.decision import Admit, Decision, DecisionName, LimitFacts, Refusal
 from proxy.core.limits import cost, tokens
-from proxy.core.limits.base import Breach
+from proxy.core.limits.base import Breach, maximum
 from proxy.core.limits.registry import GATES, shares
 from proxy.core.limits.rooms import Room
 from proxy.core.policy import Limits
@@ -62,10 +62,8 @@ def refuse_spent(rules: Rules, state: SessionState, ask: Ask, now: float) -> Ref
 
 def remaining_micro_usd(limits: Limits, state: SessionState) -> int | None:
     """What the session may still spend, holds taken off; None where it has no such limit."""
-    if limits.cost_micro_usd is None:
-        return None
-    most = limits.cost_micro_usd + state.extended.get(cost.COST, 0)
-    return max(0, most - state.cost_micro_usd - state.held_micro_usd)
+    most = maximum(limits.cost_micro_usd, state, cost.COST)
+    return None if most is None else max(0, most - state.cost_micro_usd - state.held_micro_usd)
 
 
 def fits_more(
@@ -158,11 +156,10 @@ def _checkpoint(session: str, state: SessionState) -> str:
 
 
 def _refuse(rules: Rules, state: SessionState, session: str, breach: Breach) -> Refusal:
-    shared = breach.limit.startswith("budgets.")
     facts = LimitFacts(
         session=session,
         limit=breach.limit,
-        scope=breach.limit.split(".")[1] if shared else "session",
+        scope=breach.scope,
         maximum=breach.maximum,
         used=breach.used,
         requested=breach.requested,
@@ -171,7 +168,7 @@ def _refuse(rules: Rules, state: SessionState, session: str, breach: Breach) -> 
     return Refusal(
         status=breach.status or rules.refusal_status,
         code=breach.code,
-        type="shared_budget" if shared else "session_limit",
+        type="session_limit" if breach.scope == "session" else "shared_budget",
         message=breach.message,
         facts=facts,
         retry_after_ms=breach.retry_after_ms,

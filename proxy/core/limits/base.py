@@ -12,7 +12,10 @@ Number = int | float
 
 @dataclass(frozen=True, slots=True)
 class Breach:
-    """A limit that this call would pass. Money is in USD here, as a client reads it."""
+    """A limit that this call would pass. Money is in USD here, as a client reads it.
+
+    scope: whose limit it is: the session's, or that of one of the policy's `budgets`.
+    """
 
     code: str
     limit: str
@@ -20,6 +23,7 @@ class Breach:
     used: Number
     requested: Number
     message: str
+    scope: str = "session"
     status: int | None = None
     retry_after_ms: int | None = None
 

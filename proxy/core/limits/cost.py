@@ -90,6 +90,7 @@ def _account_room(account: Account, ask: Ask) -> Room:
         return Breach(
             code="budget_exceeded",
             limit=f"budgets.{account.scope}.{account.window}",
+            scope=account.scope,
             maximum=usd(account.maximum_micro_usd),
             used=usd(used),
             requested=usd(requested),
