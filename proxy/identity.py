@@ -10,15 +10,14 @@ from typing import Protocol
 
 from proxy.clock import Clock
 from proxy.core.evidence import Found, evidence_links, find
-from proxy.core.identity import Identified, Named, PathParts, named_session, new_session_id
+from proxy.core.identity import Identified, Named, named_session, new_session_id
 from proxy.core.links import Track, has_history, history_of
+from proxy.core.paths import PathParts
 from proxy.core.request import Request
 from proxy.core.usage import Answer
-from proxy.tenant_index import Attempt, TenantIndex, adopt, begin, proven, remember
+from proxy.tenant_index import Attempt, TenantIndex, adopt, advance, proven, remember
 from proxy.wire import Head
 
-DEFAULT_CAPACITY = 250_000
-"""Links: some 50,000 steps of a process's most recent past."""
 _UNANSWERED_TENANTS = 64
 
 
@@ -93,7 +92,7 @@ class SessionIndex:
         index = self._tenants.get(tenant) or self._opened(tenant)
         track = index.track(who.session, who.thread)
         index.begin(request.body_digest, Attempt(track, track.tip, self._clock.monotonic()))
-        begin(index.links, track, request)
+        advance(index.links, track, request)
 
     def remember_failure(
         self, tenant: str, who: Identified, request: Request, *, client_gone: bool

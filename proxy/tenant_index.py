@@ -7,6 +7,7 @@ from proxy.core.evidence import Found, find, sole
 from proxy.core.links import (
     CROWD,
     IDS_KEPT,
+    SESSIONS_PER_LINK,
     Links,
     Track,
     answer_turn,
@@ -20,7 +21,6 @@ from proxy.core.usage import Answer
 RETRY_SECONDS = 120.0
 """How long after an attempt its client may still send it again; SDKs wait 60 s at most."""
 _SHARED_BY_MOST = 32
-_STORE_SHARED_BY_MOST = 8
 _ATTEMPTS_KEPT = 1024
 
 
@@ -75,7 +75,7 @@ class TenantIndex:
     def load(self, rows: Mapping[bytes, tuple[str, ...]]) -> None:
         """Takes in what a store knows: not where its sessions stand, nor all they were given."""
         for link, sessions in rows.items():
-            if len(sessions) >= _STORE_SHARED_BY_MOST:
+            if len(sessions) >= SESSIONS_PER_LINK:
                 self.tracks_by_link[link] = CROWD
                 continue
             for session in sessions:
@@ -122,7 +122,7 @@ def proven(index: TenantIndex, request: Request) -> Found | None:
     return find(index.links, request, index.lookup)
 
 
-def begin(links: Links, track: Track, request: Request) -> None:
+def advance(links: Links, track: Track, request: Request) -> None:
     """`track` goes on to `request`."""
     history = history_of(request)
     asked = links.asked(history.chain)

@@ -18,7 +18,8 @@ from typing import cast
 
 from proxy.core.dialects.base import Bounds
 from proxy.core.dialects.chat import CHAT
-from proxy.core.identity import Identified, split_path
+from proxy.core.identity import Identified
+from proxy.core.paths import split_path
 from proxy.core.request import Request
 from proxy.core.usage import Answer, ToolCall
 from proxy.identity import SessionIndex

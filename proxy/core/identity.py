@@ -10,19 +10,8 @@ from typing import Literal
 
 import msgspec
 
-from proxy.core.paths import PathParts, checked_id, is_session_id, split_path
+from proxy.core.paths import PathParts, checked_id, is_session_id
 from proxy.core.request import Request
-
-__all__ = [
-    "CLIENT_HINTS",
-    "ClientHint",
-    "Identified",
-    "Named",
-    "PathParts",
-    "named_session",
-    "new_session_id",
-    "split_path",
-]
 
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _CLAUDE_MARK = "_session_"

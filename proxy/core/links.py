@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 import msgspec
-import xxhash
 
-from proxy.core.canonical import canonical_arguments
+from proxy.core.canonical import canonical_arguments, digest
 from proxy.core.request import Message, Request
 from proxy.core.usage import Answer, ToolCall
 
@@ -22,6 +21,8 @@ TURNS_READ = 16
 """How many assistant turns back a history is searched; older ones were links of older requests."""
 IDS_KEPT = 4
 """Tool-call ids remembered of one answer: any one identifies."""
+SESSIONS_PER_LINK = 8
+"""That a store keeps; a link with so many may have been given to more."""
 
 _THINKING = re.compile(r"\s*<(think|thinking)>.*?</\1>", re.DOTALL)
 _RANDOM_RUN = re.compile(r"[A-Za-z0-9]{8,}")
@@ -92,7 +93,7 @@ class Links:
         return self._link(b"q", messages)
 
     def _link(self, kind: bytes, content: bytes) -> bytes:
-        return xxhash.xxh3_128_digest(self._salt + kind + content)
+        return digest(self._salt + kind + content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +153,7 @@ def _turn(start: int, end: int, text: str, calls: Sequence[ToolCall]) -> Turn:
     text = text.strip()
     named = [(call.name, canonical_arguments(call.arguments)) for call in calls]
     size = len(text) + sum([len(name) + len(arguments) for name, arguments in named])
-    said = xxhash.xxh3_128_digest(msgspec.json.encode((text, named)))
+    said = digest(msgspec.json.encode((text, named)))
     return Turn(start, end, said, size)
 
 

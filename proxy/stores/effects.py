@@ -11,13 +11,13 @@ from typing import Protocol
 import msgspec
 
 from proxy.core.events import StepReserved
+from proxy.core.links import SESSIONS_PER_LINK
 from proxy.core.session import SessionKey
 from proxy.errors import AccountExceeded, MalformedRequest, SeqConflict
 from proxy.stores import Append, Balance, Charge, SessionHead
 from proxy.stores.chain import GENESIS, Chain, ChainedPayload, prefix_of
 from proxy.stores.codec import encode_event
 
-SESSIONS_PER_LINK = 8
 _INT64 = 2**63
 
 

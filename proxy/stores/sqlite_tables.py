@@ -9,10 +9,11 @@ appends.
 import sqlite3
 from dataclasses import dataclass, field
 
+from proxy.core.links import SESSIONS_PER_LINK
 from proxy.core.session import SessionKey
 from proxy.stores import Append, Balance
 from proxy.stores.codec import decode_head, encode_head
-from proxy.stores.effects import NO_SESSION, SESSIONS_PER_LINK, Effects, Tip
+from proxy.stores.effects import NO_SESSION, Effects, Tip
 
 _REMEMBERED = 10_000
 

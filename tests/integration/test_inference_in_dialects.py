@@ -6,7 +6,8 @@ import pytest
 
 from proxy.core.dialects.base import Bounds
 from proxy.core.dialects.registry import DIALECTS
-from proxy.core.identity import Identified, split_path
+from proxy.core.identity import Identified
+from proxy.core.paths import split_path
 from proxy.core.request import DialectName
 from proxy.identity import SessionIndex
 from proxy.wire import Head

@@ -2,7 +2,8 @@
 
 import pytest
 
-from proxy.core.identity import Identified, PathParts
+from proxy.core.identity import Identified
+from proxy.core.paths import PathParts
 from proxy.core.request import Message, Request
 from proxy.core.usage import Answer, ToolCall
 from proxy.identity import SessionIndex

@@ -3,7 +3,7 @@
 from proxy.core.links import CROWD, Track, history_of
 from proxy.core.request import Request
 from proxy.core.usage import Answer, ToolCall
-from proxy.tenant_index import TenantIndex, adopt, begin, proven, remember
+from proxy.tenant_index import TenantIndex, adopt, advance, proven, remember
 from tests.fakes_identity import request_of, result, said, user
 
 LONG = "A long answer, with words enough that no other session says the same by chance, ever."
@@ -11,7 +11,7 @@ LONG = "A long answer, with words enough that no other session says the same by 
 
 def step(index: TenantIndex, track: Track, request: Request, answer: Answer) -> tuple[bytes, ...]:
     """One step as the shell remembers it."""
-    begin(index.links, track, request)
+    advance(index.links, track, request)
     if not track.last:
         adopt(index, track, request)
     return remember(index, track, request, answer)
@@ -65,9 +65,9 @@ def test_a_client_that_leaves_out_history_is_noted() -> None:
     for track in (whole, cuts):
         step(index, track, request_of(user("u1")), Answer(LONG))
     again = request_of(user("u1"), said(LONG), user("u2"))
-    begin(index.links, whole, again)
-    begin(index.links, whole, again)
-    begin(index.links, cuts, request_of(user("cut"), said(LONG), user("u2")))
+    advance(index.links, whole, again)
+    advance(index.links, whole, again)
+    advance(index.links, cuts, request_of(user("cut"), said(LONG), user("u2")))
 
     assert not whole.shortens
     assert cuts.shortens

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.identity import CLIENT_HINTS, PathParts, named_session, new_session_id
-from proxy.core.paths import is_session_id
+from proxy.core.identity import CLIENT_HINTS, named_session, new_session_id
+from proxy.core.paths import PathParts, is_session_id
 from proxy.core.request import Request
 from proxy.errors import MalformedRequest
 
