@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import pairwise
 
 import msgspec
 
@@ -26,6 +27,9 @@ SESSIONS_PER_LINK = 8
 
 _THINKING = re.compile(r"\s*<(think|thinking)>.*?</\1>", re.DOTALL)
 _RANDOM_RUN = re.compile(r"[A-Za-z0-9]{8,}")
+_PREFIX = re.compile(r"(call|toolu|tooluse|fc|chatcmpl-tool)[_-](?=[^_]*[A-Z0-9])")
+_SEPARATORS = re.compile(r"[^A-Za-z0-9]+")
+_SHORTEST_RUN = 8
 
 
 @dataclass(slots=True, eq=False)
@@ -160,11 +164,17 @@ def _turn(start: int, end: int, text: str, calls: Sequence[ToolCall]) -> Turn:
 def is_random_id(call_id: str, name: str = "") -> bool:
     """Whether an id was drawn, not counted: `call_1` and `get_user_0` recur in other sessions."""
     rest = call_id.replace(name, "_") if name else call_id
-    for run in _RANDOM_RUN.findall(rest):
-        digits = sum(map(str.isdigit, run))
-        mixed = not run.islower() and not run.isupper() and not run.istitle()
-        if (0 < digits < len(run) and len(run) - digits >= 2 and digits >= 2) or digits >= 12:
-            return True
-        if mixed and digits and len(run) >= 9:
-            return True
-    return False
+    known = _PREFIX.match(rest)
+    # Behind a prefix that providers use, the rest is one id, also where base64url drew a - or _.
+    runs = [_SEPARATORS.sub("", rest[known.end() :])] if known else []
+    return any(_is_drawn(run) for run in (*runs, *_RANDOM_RUN.findall(rest)))
+
+
+def _is_drawn(run: str) -> bool:
+    digits = sum(map(str.isdigit, run))
+    letters = len(run) - digits
+    if len(run) < _SHORTEST_RUN or (digits >= 2 and letters >= 2) or digits >= 12:
+        return len(run) >= _SHORTEST_RUN
+    mixed = not run.islower() and not run.isupper() and not run.istitle()
+    turns = sum(one.isupper() != two.isupper() for one, two in pairwise(run))
+    return mixed and ((digits > 0 and len(run) >= 9) or (len(run) >= 12 and turns >= 5))

@@ -143,12 +143,12 @@ async def test_three_parallel_runs_with_one_prompt_are_three_sessions(tmp_path: 
         assert sum(map(booked_micro_usd, sessions)) == billed_micro_usd(on.sim.journal)
 
 
-async def test_parallel_runs_are_never_merged(tmp_path: Path, aimock: str) -> None:
-    """Some of aimock's ids (`call_spqd-UV_qAeE1Nyp`) are too short between dashes to be trusted:
-    such a run may be taken for two, never two for one."""
+async def test_parallel_runs_are_told_apart_by_short_ids_too(tmp_path: Path, aimock: str) -> None:
+    """aimock's ids are 16 characters of base64url: `call_spqd-UV_qAeE1Nyp`. One in a hundred looks
+    counted, and then a run may be taken for two, never two for one."""
     async with stage(tmp_path, upstream=aimock) as on:
         sessions = await run_in_parallel(on, AIMOCK)
         steps = [int(str(s["steps"])) for s in sessions]
-        assert len(steps) >= 3
+        assert 3 <= len(steps) <= 4
         assert max(steps) <= 4
         assert sum(steps) == 12

@@ -21,6 +21,8 @@ CALL = ToolCall("call_L8pdnSKJiI9B8NUKgRL2VAtO", "look", '{"q": "a", "n": 1}')
         ("chatcmpl-tool-233a86ef8026456f97fb2cb1e1ffd091", "look"),
         ("function-call-17283940182736451928", "look"),
         ("D681PevKs", "look"),
+        ("call_spqd-UV_qAeE1Nyp", "look"),
+        ("call_qWzKpTbXrLmVcNdQ", "look"),
         ("VvvODy9mT", "look"),
         ("f8abf50a-c86c-436f-8054-365a3cf1a543", "look"),
     ],

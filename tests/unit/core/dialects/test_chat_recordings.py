@@ -58,7 +58,11 @@ def reported(answer: Json) -> Json | None:
     """The usage a chunk or an answer carries, read as naively as can be."""
     groq = answer.get("x_groq")
     usage = answer.get("usage") or (groq.get("usage") if isinstance(groq, dict) else None)
-    return usage if isinstance(usage, dict) and "prompt_tokens" in usage else None
+    if not isinstance(usage, dict):
+        return None
+    if set(usage) == {"total_tokens"}:  # Voyage's embeddings: all of it is input
+        return {**usage, "prompt_tokens": usage["total_tokens"]}
+    return usage if "prompt_tokens" in usage else None
 
 
 def chunks_of(body: str) -> list[tuple[str, Json]]:
