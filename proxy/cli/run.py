@@ -26,9 +26,7 @@ _MOST_SHOWN = 100
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--policy", type=Path, default=None, help="policy file (YAML)")
-    parser.add_argument(
-        "--store", default=None, help="keep the ledger (default: thrown away)"
-    )
+    parser.add_argument("--store", default=None, help="keep the ledger (default: thrown away)")
     parser.add_argument("cmd", nargs=argparse.REMAINDER, metavar="-- CMD…", help="what to run")
 
 
