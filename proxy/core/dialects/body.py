@@ -3,7 +3,7 @@
 What is refused here never reaches a provider, costs nothing, and names the parameter at fault.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import NoReturn, TypeVar
 
 import msgspec
@@ -128,6 +128,11 @@ def read_hints(members: Members) -> dict[str, str]:
             if value:
                 hints[f"{key}.{inner}"] = value
     return hints
+
+
+def prompt_bytes(members: Members, keys: Sequence[str]) -> int:
+    """Size of the members that a provider tokenises."""
+    return sum(len(memoryview(members[key])) for key in keys if key in members)
 
 
 def body_digest(members: Members) -> bytes:

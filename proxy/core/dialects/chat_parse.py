@@ -10,6 +10,7 @@ from proxy.core.dialects.base import Bounds
 from proxy.core.dialects.body import (
     Members,
     body_digest,
+    prompt_bytes,
     read,
     read_count,
     read_flag,
@@ -144,11 +145,6 @@ def wants_usage(members: Members) -> bool:
     """Whether the client asks for the usage chunk itself."""
     options = read(members, "stream_options", _STREAM_OPTIONS, "an object of flags")
     return options is not None and options.include_usage is True
-
-
-def prompt_bytes(members: Members, keys: Sequence[str]) -> int:
-    """Size of the members that a provider tokenises."""
-    return sum(len(memoryview(members[key])) for key in keys if key in members)
 
 
 def _read_messages(members: Members, bounds: Bounds) -> list[_Message]:

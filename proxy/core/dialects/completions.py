@@ -9,6 +9,7 @@ from proxy.core.decision import Refusal
 from proxy.core.dialects.base import Bounds, Meter, Unstreamed
 from proxy.core.dialects.body import (
     body_digest,
+    prompt_bytes,
     read_count,
     read_flag,
     read_hints,
@@ -18,7 +19,7 @@ from proxy.core.dialects.body import (
 )
 from proxy.core.dialects.chat import stream_of
 from proxy.core.dialects.chat_meter import ChatMeter, read_answer
-from proxy.core.dialects.chat_parse import MAX_CHOICES, prompt_bytes, read_bound, wants_usage
+from proxy.core.dialects.chat_parse import MAX_CHOICES, read_bound, wants_usage
 from proxy.core.dialects.chat_rewrite import rewrite
 from proxy.core.dialects.prompts import Prompt, read_prompts
 from proxy.core.dialects.render import error_frame, openai_error

@@ -1,22 +1,13 @@
 """Reads answers of `/v1/messages`: their usage, and what an unstreamed one says."""
 
-from collections.abc import Iterator
-from contextlib import suppress
-from decimal import ROUND_CEILING, Decimal
-
 import msgspec
 
 from proxy.core.dialects.base import Unstreamed
 from proxy.core.dialects.messages_blocks import Block, said
+from proxy.core.dialects.reported import micro_usd, readable, text_or_none, token_count
 from proxy.core.usage import Answer, Usage
 
-BYTES_PER_TOKEN = 4
-"""Of English text and JSON arguments. Recorded answers have 3.9 to 5.4 (median 4.4) where they
-are longer than twenty tokens; the provider's own figure replaces the estimate."""
-
 _ABSENT = msgspec.Raw()
-_MOST = 10**12
-_MICRO_USD = 1_000_000
 _TOLD_LENGTH = 1000
 
 
@@ -68,7 +59,7 @@ class Figures(msgspec.Struct, frozen=True):
             cache_write_1h_tokens=sum(one.cache_write_1h_tokens for one in each),
             output_tokens=sum(one.output_tokens for one in each),
             reasoning_tokens=_thinking_tokens(self),
-            billed_cost_micro_usd=_micro_usd(self.cost),
+            billed_cost_micro_usd=micro_usd(self.cost),
         )
 
 
@@ -103,13 +94,9 @@ def read_answer(body: bytes) -> Unstreamed:
         raws = _BLOCKS.decode(whole.content)
     except (ValueError, RecursionError) as error:
         return Unstreamed(Answer(), None, _malformed(body, error))
-    text, calls = said(_readable(raws))
+    text, calls = said(readable(raws, BLOCK))
     answer = Answer(text, calls, text_or_none(whole.id), text_or_none(whole.stop_reason))
     return Unstreamed(answer, read_figures(whole.usage).usage())
-
-
-def text_or_none(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
 
 
 def failure_message(error: object) -> str:
@@ -128,42 +115,23 @@ def _malformed(body: bytes, error: Exception) -> str:
     return "it has no content" if body.lstrip().startswith(b"{") else "it is not JSON"
 
 
-def _readable(raws: list[msgspec.Raw]) -> Iterator[Block]:
-    for raw in raws:
-        with suppress(ValueError, RecursionError):
-            yield BLOCK.decode(raw)
-
-
 def _disjoint(figures: Figures) -> Usage:
     split = figures.cache_creation or _CacheCreation()
-    long = _count(split.ephemeral_1h_input_tokens)
-    short = _count(split.ephemeral_5m_input_tokens)
+    long = token_count(split.ephemeral_1h_input_tokens)
+    short = token_count(split.ephemeral_5m_input_tokens)
     if figures.cache_creation_input_tokens is not None:
-        whole = _count(figures.cache_creation_input_tokens)
+        whole = token_count(figures.cache_creation_input_tokens)
         long = min(long, whole)
         short = whole - long
     return Usage(
-        input_tokens=_count(figures.input_tokens),
-        cache_read_tokens=_count(figures.cache_read_input_tokens),
+        input_tokens=token_count(figures.input_tokens),
+        cache_read_tokens=token_count(figures.cache_read_input_tokens),
         cache_write_tokens=short,
         cache_write_1h_tokens=long,
-        output_tokens=_count(figures.output_tokens),
+        output_tokens=token_count(figures.output_tokens),
     )
 
 
 def _thinking_tokens(figures: Figures) -> int:
     details = figures.output_tokens_details
-    return _count(details.thinking_tokens) if details is not None else 0
-
-
-def _count(tokens: int | float | None) -> int:
-    """Never negative, never beyond reason: a provider's mistake must not give a budget back."""
-    return min(max(0, int(tokens or 0)), _MOST)
-
-
-def _micro_usd(usd: object) -> int | None:
-    """Rounded up; None for what is no amount of money (no number, negative, beyond reason)."""
-    if not isinstance(usd, int | float):
-        return None
-    micro_usd = Decimal(str(usd)) * _MICRO_USD
-    return int(micro_usd.to_integral_value(ROUND_CEILING)) if 0 <= micro_usd <= _MOST else None
+    return token_count(details.thinking_tokens) if details is not None else 0

@@ -104,7 +104,8 @@ def parse(body: bytes, bounds: Bounds) -> Request:
         output_bound=read_count(members, "max_tokens", least=0),  # 0 only warms the cache
         choices=1,
         least_output=_least_output(members),
-        text_bytes=_text_bytes(members) - sum(one.hidden_bytes for one in said_so_far),
+        text_bytes=bodies.prompt_bytes(members, _TOKENISED)
+        - sum(one.hidden_bytes for one in said_so_far),
         image_count=sum(one.images for one in said_so_far),
         file_count=sum(one.files for one in said_so_far),
         offered_tools=offered,
@@ -229,7 +230,3 @@ def _forces_format(members: Members) -> bool:
     config = read(members, "output_config", _CONFIG, "an object") or _OutputConfig()
     old = read(members, "output_format", _CHOICE, "an object")
     return config.format is not None or old is not None
-
-
-def _text_bytes(members: Members) -> int:
-    return sum(memoryview(members[key]).nbytes for key in _TOKENISED if key in members)

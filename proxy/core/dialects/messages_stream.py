@@ -5,14 +5,13 @@ import msgspec
 from proxy.core.dialects.base import Bounds
 from proxy.core.dialects.messages_answer import (
     BLOCK,
-    BYTES_PER_TOKEN,
     WHOLE,
     Figures,
     failure_message,
     read_figures,
-    text_or_none,
 )
 from proxy.core.dialects.messages_blocks import Block
+from proxy.core.dialects.reported import BYTES_PER_TOKEN, text_or_none
 from proxy.core.sse import SseEvent, SseSplitter
 from proxy.core.usage import Answer, ToolCall, Usage
 

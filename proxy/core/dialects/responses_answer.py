@@ -1,23 +1,17 @@
 """Reads answers of `/v1/responses`: their usage, and what an unstreamed one says."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from decimal import ROUND_CEILING, Decimal
+from collections.abc import Iterable
+from decimal import Decimal
 
 import msgspec
 
 from proxy.core.dialects.base import Unstreamed
+from proxy.core.dialects.reported import micro_usd, readable, text_or_none, token_count
 from proxy.core.dialects.responses_items import ITEM, Item, said
 from proxy.core.usage import Answer, ToolCall, Usage
 
-BYTES_PER_TOKEN = 4
-"""Of English text and JSON arguments. Recorded answers have 3.9 to 5.4 (median 4.4) where they
-are longer than twenty tokens; the provider's own figure replaces the estimate."""
-
 _ABSENT = msgspec.Raw()
 _TICKS_PER_MICRO_USD = Decimal(10_000)
-_USD_PER_MICRO_USD = Decimal("0.000001")
-_MOST = 10**12
 _TOLD_LENGTH = 1000
 
 
@@ -59,7 +53,7 @@ class Response(msgspec.Struct, frozen=True):
     @property
     def finish_reason(self) -> str | None:
         """Why it ended: the reason that it is incomplete for, or its status."""
-        return _member(self.incomplete_details, "reason") or _text(self.status)
+        return _member(self.incomplete_details, "reason") or text_or_none(self.status)
 
     @property
     def failure(self) -> str | None:
@@ -67,12 +61,9 @@ class Response(msgspec.Struct, frozen=True):
         return failure_message(self.error)
 
     def items(self) -> list[Item] | None:
-        """Its output as far as it can be read; None if it has none.
-
-        A provider's new kind of item must not hide the others.
-        """
+        """Its output as far as it can be read; None if it has none."""
         try:
-            return list(_readable(_OUTPUT.decode(self.output)))
+            return list(readable(_OUTPUT.decode(self.output), ITEM))
         except (ValueError, RecursionError):
             return None
 
@@ -95,17 +86,17 @@ def read_usage(raw: msgspec.Raw) -> Usage | None:
         return None
     given = usage.input_tokens_details or _InputDetails()
     made = usage.output_tokens_details or _OutputDetails()
-    whole = _count(usage.input_tokens)
-    read = min(whole, _count(given.cached_tokens))
-    written = min(whole - read, _count(given.cache_write_tokens))
+    whole = token_count(usage.input_tokens)
+    read = min(whole, token_count(given.cached_tokens))
+    written = min(whole - read, token_count(given.cache_write_tokens))
     return Usage(
         input_tokens=whole - read - written,
         cache_read_tokens=read,
         cache_write_tokens=written,
-        output_tokens=_count(usage.output_tokens),
-        reasoning_tokens=_count(made.reasoning_tokens),
-        input_audio_tokens=_count(given.audio_tokens),
-        output_audio_tokens=_count(made.audio_tokens),
+        output_tokens=token_count(usage.output_tokens),
+        reasoning_tokens=token_count(made.reasoning_tokens),
+        input_audio_tokens=token_count(given.audio_tokens),
+        output_audio_tokens=token_count(made.audio_tokens),
         billed_cost_micro_usd=_billed(usage),
     )
 
@@ -121,7 +112,7 @@ def answer_of(items: Iterable[Item], response: Response) -> Answer:
             continue
         texts.append(text)
         calls += called
-    return Answer("".join(texts), tuple(calls), _text(response.id), response.finish_reason)
+    return Answer("".join(texts), tuple(calls), text_or_none(response.id), response.finish_reason)
 
 
 def read_answer(body: bytes) -> Unstreamed:
@@ -139,7 +130,7 @@ def read_answer(body: bytes) -> Unstreamed:
 
 def failure_message(error: object) -> str | None:
     """The human part of an error, which some providers send as a bare string."""
-    told = _text(error) or _member(error, "message") or _member(error, "code")
+    told = text_or_none(error) or _member(error, "message") or _member(error, "code")
     return told[:_TOLD_LENGTH] if told else None
 
 
@@ -150,18 +141,8 @@ def size_of(answer: Answer) -> int:
     return len(answer.text.encode()) + written
 
 
-def _readable(raws: Iterable[msgspec.Raw]) -> Iterator[Item]:
-    for raw in raws:
-        with suppress(ValueError, RecursionError):
-            yield ITEM.decode(raw)
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
 def _member(value: object, key: str) -> str | None:
-    return _text(value.get(key)) if isinstance(value, dict) else None
+    return text_or_none(value.get(key)) if isinstance(value, dict) else None
 
 
 def _malformed(body: bytes, error: Exception) -> str:
@@ -174,25 +155,12 @@ def _malformed(body: bytes, error: Exception) -> str:
     )
 
 
-def _count(tokens: int | float | None) -> int:
-    """Never negative, never beyond reason: a provider's mistake must not give a budget back."""
-    return min(max(0, int(tokens or 0)), _MOST)
-
-
 def _billed(usage: _Usage) -> int | None:
     """With a caller's own key OpenRouter's cost is its fee, beside what the provider bills."""
     if usage.cost_in_usd_ticks is not None:
-        return _micro_usd(usage.cost_in_usd_ticks, _TICKS_PER_MICRO_USD)
+        return micro_usd(usage.cost_in_usd_ticks, _TICKS_PER_MICRO_USD)
     cost = usage.cost.get("total_cost") if isinstance(usage.cost, dict) else usage.cost
-    billed = _micro_usd(cost)
+    billed = micro_usd(cost)
     if billed is None or not usage.is_byok or usage.cost_details is None:
         return billed
-    return billed + (_micro_usd(usage.cost_details.get("upstream_inference_cost")) or 0)
-
-
-def _micro_usd(amount: object, per_micro_usd: Decimal = _USD_PER_MICRO_USD) -> int | None:
-    """Rounded up; None for what is no amount of money (no number, negative, beyond reason)."""
-    if not isinstance(amount, int | float):
-        return None
-    micro_usd = Decimal(str(amount)) / per_micro_usd
-    return int(micro_usd.to_integral_value(ROUND_CEILING)) if 0 <= micro_usd <= _MOST else None
+    return billed + (micro_usd(usage.cost_details.get("upstream_inference_cost")) or 0)

@@ -91,7 +91,7 @@ def parse(body: bytes, bounds: Bounds) -> Request:
         messages=tuple(one.message for one in said),
         output_bound=read_count(members, "max_output_tokens"),
         choices=1,
-        text_bytes=_text_bytes(members) - sum(one.inline_bytes for one in said),
+        text_bytes=bodies.prompt_bytes(members, _TOKENISED) - sum(one.inline_bytes for one in said),
         image_count=sum(one.images for one in said),
         file_count=sum(one.files for one in said),
         offered_tools=tools,
@@ -240,7 +240,3 @@ def _forces(choice: str | _Named | None) -> bool:
     if isinstance(choice, _Named) and choice.type == "allowed_tools":
         return choice.mode == "required"
     return isinstance(choice, _Named) or choice == "required"
-
-
-def _text_bytes(members: Members) -> int:
-    return sum(memoryview(members[key]).nbytes for key in _TOKENISED if key in members)

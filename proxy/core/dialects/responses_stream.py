@@ -3,8 +3,8 @@
 import msgspec
 
 from proxy.core.dialects.base import Bounds
+from proxy.core.dialects.reported import BYTES_PER_TOKEN
 from proxy.core.dialects.responses_answer import (
-    BYTES_PER_TOKEN,
     RESPONSE,
     Response,
     answer_of,

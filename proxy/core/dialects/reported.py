@@ -1,0 +1,44 @@
+"""What providers report of an answer, which may be anything: read so that it does no harm."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from decimal import ROUND_CEILING, Decimal
+from typing import TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+BYTES_PER_TOKEN = 4
+"""Of English text and JSON arguments. Recorded answers have 3.9 to 5.4 (median 4.4) where they
+are longer than twenty tokens; the provider's own figure replaces the estimate."""
+
+_MOST = 10**12
+_USD_PER_MICRO_USD = Decimal("0.000001")
+
+
+def token_count(tokens: int | float | None) -> int:
+    """Never negative, never beyond reason: a provider's mistake must not give a budget back."""
+    return min(max(0, int(tokens or 0)), _MOST)
+
+
+def micro_usd(amount: object, per_micro_usd: Decimal = _USD_PER_MICRO_USD) -> int | None:
+    """An amount in USD, or in another unit of which `per_micro_usd` make a micro-USD, rounded up.
+
+    None for what is no amount of money (no number, negative, beyond reason).
+    """
+    if not isinstance(amount, int | float):
+        return None
+    exact = Decimal(str(amount)) / per_micro_usd
+    return int(exact.to_integral_value(ROUND_CEILING)) if 0 <= exact <= _MOST else None
+
+
+def text_or_none(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def readable(raws: Sequence[msgspec.Raw], decoder: msgspec.json.Decoder[T]) -> Iterator[T]:
+    """Those that can be read: a provider's new kind of thing must not hide the others."""
+    for raw in raws:
+        with suppress(ValueError, RecursionError):
+            yield decoder.decode(raw)
