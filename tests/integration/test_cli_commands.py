@@ -1,11 +1,13 @@
 """The command line as a whole: which commands there are, and what a wrong one is told."""
 
+import argparse
 import subprocess
 import sys
 
 import pytest
 
 from proxy import __version__
+from proxy.cli import schema
 from proxy.cli.main import COMMANDS, main
 
 
@@ -48,6 +50,17 @@ def test_a_wrong_command_line_is_2(
 ) -> None:
     assert exit_code(*arguments) == 2
     assert said in capsys.readouterr().err
+
+
+def test_an_interrupted_command_ends_as_shells_expect(monkeypatch: pytest.MonkeyPatch) -> None:
+    """130 is how a pipeline tells Ctrl-C from a failure."""
+
+    def interrupted(args: argparse.Namespace) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(schema, "run", interrupted)
+
+    assert main(["schema"]) == 130
 
 
 @pytest.mark.process
