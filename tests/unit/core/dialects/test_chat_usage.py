@@ -97,6 +97,7 @@ from proxy.core.usage import Usage
             ),
             Usage(0, output_tokens=10**9),
         ),
+        ('{"total_tokens":5}', Usage(5)),  # Voyage's embeddings
         ('{"prompt_tokens":1,"cost":"much"}', Usage(1)),
         ('{"prompt_tokens":1,"cost":1e99999}', Usage(1)),
         ('{"prompt_tokens":1,"cost":{"total_cost":null}}', Usage(1)),
@@ -107,9 +108,7 @@ def test_each_spelling_has_its_record(raw: str, usage: Usage) -> None:
     assert read_usage(msgspec.Raw(raw.encode())) == usage
 
 
-@pytest.mark.parametrize(
-    "raw", ["", "null", "{}", '{"total_tokens":5}', "5", '{"prompt_tokens":"5"}']
-)
+@pytest.mark.parametrize("raw", ["", "null", "{}", "5", '{"prompt_tokens":"5"}'])
 def test_what_says_nothing_is_none_and_not_zero(raw: str) -> None:
     """Taken for 0, a call without figures would be free."""
     assert read_usage(msgspec.Raw(raw.encode())) is None
