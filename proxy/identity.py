@@ -32,8 +32,8 @@ class LinkStore(Protocol):
 class SessionIndex:
     """Which session each request belongs to. One for the process, used from its event loop.
 
-    capacity: links in memory, over all tenants (some 140 bytes each, four to seven a step). Over it
-    the tenant with the most loses its oldest, so that none can push out another's.
+    capacity: links and tracks in memory, over all tenants (some 140 bytes each, four to seven a
+    step). Over it the tenant with the most loses its oldest, so that none can push out another's.
     shared: other processes write to the store too: what is not proven by an id is looked up there,
     since memory does not know whom else the same answer was given to.
     """
@@ -58,7 +58,7 @@ class SessionIndex:
 
     @property
     def size(self) -> int:
-        """Links in memory."""
+        """Links and tracks in memory."""
         return self._size
 
     @property
@@ -115,16 +115,18 @@ class SessionIndex:
         that its client names (it will again)."""
         index = self._tenants.get(tenant) or self._opened(tenant)
         attempt = index.end(request.body_digest, who.session)
-        track = index.keep(attempt.track if attempt else index.track(who.session, who.thread))
-        before = len(index.tracks_by_link)
+        track = index.track(who.session, who.thread, attempt.track if attempt else None)
+        before = index.size
         if not track.last:
             adopt(index, track, request)
         last = track.last
         lasting = remember(index, track, request, answer)
+        if lasting or track.midway:  # a link leads to it
+            index.keep(track)
         if attempt is not None and attempt.failed:
             track.tip, track.last = attempt.before, last
             index.begin(request.body_digest, attempt)
-        self._grown(tenant, len(index.tracks_by_link) - before)
+        self._grown(tenant, index, index.size - before)
         named = who.source in ("path", "header") or who.source.startswith("client:")
         return () if named else lasting
 
@@ -143,9 +145,9 @@ class SessionIndex:
         if not rows:
             return found
         index = self._tenants.get(tenant) or self._opened(tenant)
-        before = len(index.tracks_by_link)
+        before = index.size
         index.load(rows)
-        self._grown(tenant, len(index.tracks_by_link) - before)
+        self._grown(tenant, index, index.size - before)
         return proven(index, request)
 
     def _thread_within(self, tenant: str, session: str, request: Request | None) -> str:
@@ -164,7 +166,7 @@ class SessionIndex:
         return index.links.asked(history_of(request).chain).hex()[:8]
 
     def _opened(self, tenant: str) -> TenantIndex:
-        """A tenant that was never answered may be a made-up credential: only a few are kept."""
+        """A tenant that was given nothing may be a made-up credential: only a few are kept."""
         index = self._tenants[tenant] = TenantIndex(tenant)
         self._unanswered[tenant] = None
         if len(self._unanswered) > _UNANSWERED_TENANTS:
@@ -172,13 +174,14 @@ class SessionIndex:
             del self._unanswered[oldest], self._tenants[oldest]
         return index
 
-    def _grown(self, tenant: str, links: int) -> None:
-        self._unanswered.pop(tenant, None)
-        self._size += links
+    def _grown(self, tenant: str, index: TenantIndex, size: int) -> None:
+        if index.size:
+            self._unanswered.pop(tenant, None)
+        self._size += size
         while self._size > self._capacity:
-            largest = max(self._tenants, key=lambda name: len(self._tenants[name].tracks_by_link))
+            largest = max(self._tenants, key=lambda name: self._tenants[name].size)
             self._size -= self._tenants[largest].drop_oldest()
-            if not self._tenants[largest].tracks_by_link:
+            if not self._tenants[largest].size:
                 del self._tenants[largest]
 
 

@@ -44,12 +44,17 @@ class TenantIndex:
         self._tracks: dict[tuple[str, str], Track] = {}
         self._attempts: dict[bytes, list[Attempt]] = {}
 
+    @property
+    def size(self) -> int:
+        """Links and tracks: sessions that were all given the same share their links."""
+        return len(self.tracks_by_link) + len(self._tracks)
+
     def lookup(self, link: bytes) -> tuple[Track, ...]:
         return self.tracks_by_link.get(link, ())
 
-    def track(self, session: str, thread: str) -> Track:
-        """The known track, else a new one that is not kept before it is answered."""
-        return self._tracks.get((session, thread)) or Track(session, thread)
+    def track(self, session: str, thread: str, begun: Track | None = None) -> Track:
+        """The track that is kept, else the one begun or a new one: kept once a link leads to it."""
+        return self._tracks.get((session, thread)) or begun or Track(session, thread)
 
     def keep(self, track: Track) -> Track:
         """Keeps a track as the newest, or gives the one already kept in its place."""
@@ -105,13 +110,13 @@ class TenantIndex:
         return sole([a.track for a in recent if counted or a.client_gone])
 
     def drop_oldest(self) -> int:
-        """Forgets an eighth of the links and tracks; returns how many links."""
-        dropped = list(self.tracks_by_link)[: 1 + len(self.tracks_by_link) // 8]
-        for link in dropped:
+        """Forgets an eighth of the links and of the tracks; returns how many together."""
+        before = self.size
+        for link in list(self.tracks_by_link)[: -(-len(self.tracks_by_link) // 8)]:
             del self.tracks_by_link[link]
-        for key in list(self._tracks)[: len(self._tracks) // 8]:
+        for key in list(self._tracks)[: -(-len(self._tracks) // 8)]:
             del self._tracks[key]
-        return len(dropped)
+        return before - self.size
 
 
 def proven(index: TenantIndex, request: Request) -> Found | None:

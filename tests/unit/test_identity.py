@@ -339,3 +339,30 @@ async def test_credentials_that_are_never_answered_take_no_room() -> None:
 
     assert world.index.tenants <= 65
     assert (await world.ask(user("task"), said("Plan."), user("on"))).session == served.session
+
+
+async def test_an_answer_that_leaves_no_link_leaves_nothing() -> None:
+    """Each embeddings call without a session is one more; nothing would ever push them out."""
+    world = World()
+    for i in range(100):
+        request = request_of(dialect="embeddings")
+        who = await world.ask(request=request, tenant=f"made up {i}")
+        world.give_to(who, Answer(), request, tenant=f"made up {i}")
+        who = await world.ask(request=request)
+        world.give_to(who, Answer(), request)
+
+    assert world.index.size == sum(index.size for index in world.index._tenants.values()) == 0
+    assert world.index.tenants <= 64
+
+
+async def test_sessions_that_were_all_given_the_same_are_bounded_too() -> None:
+    """Their links are shared, so that counting links alone would not see them."""
+    world = World(capacity=100)
+    for i in range(300):
+        who = await world.ask(user("hi"), headers=(("x-holdfast-session", f"s{i}"),))
+        world.give(who, Answer("Yes."), user("hi"))
+
+    (index,) = world.index._tenants.values()
+    assert index.size == world.index.size <= 100
+    assert index.track("s299", who.thread).last
+    assert not index.track("s0", who.thread).last

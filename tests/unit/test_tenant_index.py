@@ -118,7 +118,7 @@ def test_the_oldest_links_are_forgotten_first() -> None:
 
     dropped = index.drop_oldest()
 
-    assert dropped == 11
+    assert dropped == 10
     assert index.lookup(bytes([0])) == ()
     assert index.lookup(bytes([79])) == (track,)
 
