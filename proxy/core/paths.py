@@ -6,13 +6,20 @@ repaired: a governed path must not reach a provider under a spelling that is not
 
 import re
 from dataclasses import dataclass, replace
-from urllib.parse import unquote
 
 from proxy.errors import MalformedRequest
 
 _ID = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
 _PLAIN = re.compile(r"[a-z0-9_/-]*")
-_UNSAFE = re.compile(r"[^!-~]|[\\#]")
+_UNSAFE = re.compile(
+    r"[^!-~]|[\\#;]"
+    # What is no escape, is not ASCII, or once unescaped (by whoever, and how often) parts a path.
+    r"|%(?![2-7][0-9a-f])|%2[35ef]|%3[bf]|%5c|%7f"
+    # Dots, with spaces around them for who strips those.
+    r"|^(\.|%20)+$",
+    re.IGNORECASE | re.ASCII,
+)
+_SLASH = re.compile("%2f", re.IGNORECASE)
 _UNIDENTIFIABLE = frozenset({".", "..", "v1"})
 _GOVERNED_HEADS = frozenset({"chat", "completions", "responses", "messages", "embeddings"})
 _HEADS = _GOVERNED_HEADS | {
@@ -104,21 +111,23 @@ def _normalised(segments: list[str]) -> str:
     head = named[1] if named[:1] == ["v1"] and len(named) > 1 else ""
     path = "/" + "/".join(named)
     if _PLAIN.fullmatch(path) is None:
-        _refuse_ambiguous(named, governed=head in _GOVERNED_HEADS)
+        _refuse_ambiguous(named, head)
     slash = "/" if segments[-1:] == [""] and named and head not in _GOVERNED_HEADS else ""
     return path + slash
 
 
-def _refuse_ambiguous(segments: list[str], *, governed: bool) -> None:
-    """Raises MalformedRequest for what a provider might read as another path than we did."""
+def _refuse_ambiguous(segments: list[str], head: str) -> None:
+    """Raises MalformedRequest for what a provider might read as another path than we did.
+
+    Escapes may stand in ids alone; that of a slash only in a model's name, which can hold one.
+    """
     for place, segment in enumerate(segments):
-        plain = unquote(segment)
         respelt = segment.lower() != segment and segment.lower() in _HEADS | {"v1"}
-        escaped = "%" in segment or ";" in segment
+        escaped = "%" in segment
+        parts = _SLASH.split(segment) if head == "models" else (segment,)
         if (
-            _UNSAFE.search(plain) is not None
-            or any(part in (".", "..") for part in plain.split("/"))
+            any(_UNSAFE.search(part) for part in parts)
             or (place < 2 and (respelt or escaped))
-            or (governed and escaped)
+            or (head in _GOVERNED_HEADS and escaped)
         ):
             raise MalformedRequest("the path can be read in two ways; send it unescaped and whole")

@@ -139,6 +139,8 @@ async def test_events_with_a_length_or_unasked_are_metered_the_same(
         "/v1/moderations/%2e%2e/chat/completions",
         "/v1/files/%5c..%5cchat/completions",
         "/v1/files/../chat/completions",
+        "/v1/files/..;/chat/completions",
+        "/v1/files/%252e%252e/chat/completions",
         "/V1/chat/completions",
         "/v1/CHAT/completions",
         "/v1/chat/Completions",
