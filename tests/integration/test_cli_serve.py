@@ -27,10 +27,13 @@ class Running:
     process: subprocess.Popen[str]
     ready: Mapping[str, object]
 
-    def get(self, path: str, *, admin: bool = False, token: str = "") -> tuple[int, str]:
+    def get(
+        self, path: str, *, admin: bool = False, token: str = "", body: bytes | None = None
+    ) -> tuple[int, str]:
+        """GET, or POST where there is a body: the status and what was said."""
         port = self.ready["admin_port" if admin else "port"]
-        headers = {"authorization": f"Bearer {token}"}
-        request = Request(f"http://127.0.0.1:{port}{path}", headers=headers)
+        headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
+        request = Request(f"http://127.0.0.1:{port}{path}", data=body, headers=headers)
         try:
             with urlopen(request, timeout=5) as answer:
                 return answer.status, answer.read().decode()
@@ -69,6 +72,27 @@ def test_it_serves_until_it_is_told_to_stop(tmp_path: Path, number: signal.Signa
         assert sidecar.get("/api/v1/sessions", admin=True)[0] == 401
         assert sidecar.stop(number) == 0
     assert (tmp_path / "holdfast.db").exists()
+
+
+@pytest.mark.process
+def test_a_credential_is_nowhere_to_be_found_afterwards(tmp_path: Path) -> None:
+    """Not in the log, not in the ledger, not in any file beside it."""
+    key = "sk-nobody-may-see-this"
+    with serving(
+        tmp_path, "--log-level", "debug", HOLDFAST_OPENAI_URL="http://127.0.0.1:1/v1"
+    ) as sidecar:
+        assert sidecar.process.stderr is not None
+        body = {"model": "gpt-5-mini", "messages": [{"role": "user", "content": "hi"}]}
+        status, _ = sidecar.get("/v1/chat/completions", token=key, body=json.dumps(body).encode())
+        assert status == 503
+        assert sidecar.stop(signal.SIGTERM) == 0
+        logged = sidecar.process.stderr.read()
+
+    assert '"reason": "upstream_unavailable"' in logged
+    assert key not in logged
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert files
+    assert not [path for path in files if key.encode() in path.read_bytes()]
 
 
 @pytest.mark.process
