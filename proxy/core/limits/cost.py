@@ -66,8 +66,9 @@ def _request_room(most: int, ask: Ask) -> Room:
 
 
 def _velocity_room(most: int, state: SessionState, ask: Ask, now: float) -> Room:
-    since = now - VELOCITY_SECONDS
-    used = state.held_micro_usd + sum(c for at, c in state.recent_costs if at > since)
+    # Farther ahead than a minute is no other host's clock, but ours before it was set back.
+    recent = [cost for at, cost in state.recent_costs if abs(at - now) < VELOCITY_SECONDS]
+    used = state.held_micro_usd + sum(recent)
 
     def breach(requested: int) -> Breach:
         return Breach(

@@ -206,6 +206,16 @@ def test_velocity_counts_the_last_minute_and_what_is_held() -> None:
     admitted(limits, holding(400))
 
 
+def test_a_clock_set_back_does_not_stop_a_session_until_it_has_caught_up() -> None:
+    """What was spent at a time that is yet to come was spent earlier; another host's clock, a
+    little ahead of ours, is believed."""
+    limits = replace(UNLIMITED, cost_micro_usd_per_minute=3000)
+
+    admitted(limits, replace(OPEN, recent_costs=((NOW + 3600, 2999),)))
+    told = refused(limits, replace(OPEN, recent_costs=((NOW + 2, 2999),)))
+    assert told.code == "velocity_exceeded"
+
+
 def test_tokens_are_a_room_too() -> None:
     state = replace(holding(0, tokens=1000), tokens=3000)
     refusal = refused(replace(UNLIMITED, tokens=4300), state)
