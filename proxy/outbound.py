@@ -9,7 +9,14 @@ from proxy.replies import dialect_of
 from proxy.wire import Headers, Outgoing, Timeouts
 from proxy.wire.headers import forward_headers
 
-_CREDENTIALS = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
+_CREDENTIALS = frozenset(
+    {
+        *("authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie"),
+        *("openai-organization", "openai-project"),  # whose they are must not be billed on our key
+        *("x-amz-security-token", "ocp-apim-subscription-key"),
+    }
+)
+"""What says who calls. `proxy-authorization` ends here in any case, as it does at every hop."""
 
 
 def outgoing(call: Call, output_bound: int | None) -> Outgoing:

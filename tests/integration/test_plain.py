@@ -246,8 +246,11 @@ async def test_the_upstreams_own_key_takes_the_place_of_the_callers(tmp_path: Pa
             sidecar(tmp_path, policy) as on,
             await RawClient.connect(on.app.port) as client,
         ):
+            names = ("Cookie", "OpenAI-Organization", "openai-project", "x-amz-security-token")
+            more = (*names, "ocp-apim-subscription-key", "x-goog-api-key", "proxy-authorization")
+            openai = ("Authorization: Bearer t", *(f"{name}: t" for name in more))
             anthropic = ("x-api-key: t", "anthropic-version: 1")
-            for headers in (("Authorization: Bearer t", "x-goog-api-key: t"), anthropic):
+            for headers in (openai, anthropic):
                 await client.send(request("GET", "/v1/models", *headers))
                 await client.read_answer()
 
