@@ -6,10 +6,12 @@ dropped and the next reader folds the log anew.
 """
 
 import asyncio
+import secrets
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import count
 
 from cachetools import LRUCache
 
@@ -26,12 +28,14 @@ _TRIED_AT_ONCE = 8
 class Fold:
     """A session's state with everything submitted so far.
 
-    pending: appends not answered yet. stale: the log is not what was foreseen. refused: an append
+    token: of the append submitted last, b"" where the state was read from the log. pending: appends
+    not answered yet. stale: the log is not what was foreseen. refused: an append
     was; the heads of those submitted after it told of what never happened.
     """
 
     key: SessionKey
     state: SessionState
+    token: bytes = b""
     pending: int = 0
     stale: bool = False
     refused: bool = False
@@ -54,6 +58,7 @@ class Folds:
         self._folds: OrderedDict[SessionKey, Fold] = OrderedDict()
         self._loading: dict[SessionKey, asyncio.Future[None]] = {}
         self._balances: LRUCache[str, Balance] = LRUCache(capacity)
+        self._tokens = _tokens(secrets.token_bytes(8))
         self._writes: set[asyncio.Task[None]] = set()
 
     async def load(self, key: SessionKey, *, fresh: bool = False, new: bool = False) -> Fold:
@@ -107,14 +112,21 @@ class Folds:
             held_micro_usd=balance.held_micro_usd,
         )
 
-    async def append(self, fold_: Fold, append: Append) -> SessionState:
-        """Submits; the fold has it from this moment on. Returns the state right after it."""
+    async def append(
+        self, fold_: Fold, append: Append, freed: tuple[Charge, ...] = ()
+    ) -> SessionState:
+        """Submits; the fold has it from this moment on. Returns the state right after it.
+
+        freed: what closing a hold gives back on shared accounts, as far as it is known here.
+        """
         after = fold(append.events, start=fold_.state)
         fold_.state = after
         fold_.pending += 1
-        self._move(append.charges, 1)
-        head = _head(after)
-        await asyncio.shield(self._spawn(self._write(fold_, replace(append, head=head), after.seq)))
+        moved = (*append.charges, *freed)
+        self._move(moved, 1)
+        after_token, fold_.token = fold_.token or None, next(self._tokens)
+        append = replace(append, after=after_token, token=fold_.token, head=_head(after))
+        await asyncio.shield(self._spawn(self._write(fold_, append, moved, after.seq)))
         return after
 
     def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
@@ -124,7 +136,9 @@ class Folds:
         task.add_done_callback(self._writes.discard)
         return task
 
-    async def _write(self, fold_: Fold, append: Append, foreseen_seq: int) -> None:
+    async def _write(
+        self, fold_: Fold, append: Append, moved: tuple[Charge, ...], foreseen_seq: int
+    ) -> None:
         started = self._clock.monotonic()
         try:
             appended = await self._store.append(append)
@@ -135,7 +149,7 @@ class Folds:
         except HoldfastError:
             fold_.stale = True
             fold_.refused = fold_.refused or fold_.pending > 1
-            self._move(append.charges, -1)
+            self._move(moved, -1)
             raise
         finally:
             fold_.pending -= 1
@@ -170,7 +184,7 @@ class Folds:
             for f in self._folds.values()
             if f.state.seq
             and f.state.updated_at < before
-            and not (f.state.finished or f.state.held or f.pending)
+            and not (f.state.finished or f.state.paused or f.state.held or f.pending)
         )
 
     def _evict(self) -> None:
@@ -184,6 +198,11 @@ class Folds:
                 self._folds.move_to_end(key)
             else:
                 del self._folds[key]
+
+
+def _tokens(process: bytes) -> Iterator[bytes]:
+    """Names for appends that no other process gives."""
+    return (process + number.to_bytes(8, "big") for number in count(1))
 
 
 def _head(state: SessionState) -> SessionHead:

@@ -9,28 +9,35 @@ kill) carry no expected seq: they happened.
 """
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from contextlib import suppress
+from itertools import count
 
 from proxy.clock import Clock
 from proxy.core import events as ev
 from proxy.core.ask import Account
 from proxy.core.decision import Admit, Refusal
 from proxy.core.engine import decide, fits_more
-from proxy.core.session import HeldCall, SessionKey, SessionState, fold, held_call
+from proxy.core.session import SessionKey, SessionState, fold, is_idle
 from proxy.core.windows import accounts_for
 from proxy.errors import AccountExceeded, HoldfastError, SeqConflict, StoreUnavailable
 from proxy.folds import Fold, Folds
-from proxy.reservation import Admitted, Reservation, Running, Settlement
+from proxy.reservation import (
+    Admitted,
+    Reservation,
+    Running,
+    Settlement,
+    holding,
+    opening,
+)
 from proxy.stores import Append, Charge, Store
 from proxy.tasks import Tasks
-
-log = logging.getLogger(__name__)
 
 Observer = Callable[[SessionKey, ev.AnyEvent, SessionState], None]
 
 _ATTEMPTS = 64
+_RETRY_SECONDS = 0.1
+_RETRY_MOST_SECONDS = 5.0
 _REFUSAL_REPEAT_SECONDS = 60.0
 
 
@@ -68,7 +75,8 @@ class Ledger:
             if fold_.stale:
                 continue
             # From here to the submit there is no await: the decision is made on what it changes.
-            opened, state = self._open(want, fold_.state, now)
+            opened = opening(want, fold_.state, now)
+            state = fold(opened, start=fold_.state)
             decision = decide(want.rules, state, want.ask, accounts, now)
             if isinstance(decision, Refusal):
                 if _by_shared(decision) and not fresh:
@@ -90,8 +98,11 @@ class Ledger:
             accounts = await self._folds.with_balances(running.accounts, fresh=fresh)
             if fold_.stale:
                 continue
+            held = fold_.state.held.get(call_id)
+            if held is None:
+                return None
             ask, now = running.want.ask, self._clock.now()
-            output = running.held.tokens - ask.input_tokens
+            output = held.tokens - ask.input_tokens
             cost = fits_more(
                 running.want.rules, fold_.state, ask, accounts, output, more_output, now
             )
@@ -105,36 +116,22 @@ class Ledger:
     async def _extend(
         self, fold_: Fold, call_id: str, cost: int, more_output: int, now: float
     ) -> bool:
-        running = self._active[call_id]
         event = ev.HoldExtended(
             at=now, call_id=call_id, hold_cost_micro_usd=cost, hold_tokens=more_output
         )
-        append = Append(
-            running.want.key,
-            (event,),
-            expected_seq=fold_.state.seq,
-            charges=tuple(
-                Charge(a.account, held_micro_usd=cost, maximum_micro_usd=a.maximum_micro_usd)
-                for a in running.accounts
-            ),
-        )
-        held = replace(
-            running.held,
-            cost_micro_usd=running.held.cost_micro_usd + cost,
-            tokens=running.held.tokens + more_output,
-        )
-        self._active[call_id] = replace(running, held=held)
+        charges = _holding(self._active[call_id].accounts, cost)
+        append = Append(fold_.key, (event,), expected_seq=fold_.state.seq, charges=charges)
         try:
             await self._append(fold_, append)
         except (SeqConflict, AccountExceeded):
-            self._active[call_id] = running
             return False
         return True
 
     async def settle(self, key: SessionKey, call_id: str, what: Settlement) -> SessionState:
-        """Books what the call came to and frees its hold. A repeat changes nothing."""
-        fold_ = await self._folds.load(key)
-        held = self._held(fold_, call_id)
+        """Books what the call came to and frees its hold. A repeat changes nothing.
+
+        Raises StoreUnavailable; then it is tried again until the store takes it.
+        """
         event = ev.StepSettled(
             at=self._clock.now(),
             call_id=call_id,
@@ -143,17 +140,46 @@ class Ledger:
             usage=what.usage,
             cost_micro_usd=what.cost_micro_usd,
             tokens=what.tokens,
-            overspend_micro_usd=max(0, what.cost_micro_usd - held.cost_micro_usd) if held else 0,
             tools=what.tools,
             response_id=what.response_id,
         )
-        return await self._close(fold_, key, call_id, event, what.cost_micro_usd, what.links)
+        return await self._close(
+            Append(
+                key,
+                (event,),
+                closes=(call_id,),
+                spent_micro_usd=what.cost_micro_usd,
+                links=what.links,
+            )
+        )
 
     async def release(self, key: SessionKey, call_id: str, reason: str) -> SessionState:
-        """Gives the hold back: nothing was sent. A repeat changes nothing."""
-        fold_ = await self._folds.load(key)
+        """Gives the hold back, as nothing was sent. Like `settle` otherwise."""
         event = ev.StepReleased(at=self._clock.now(), call_id=call_id, reason=reason)
-        return await self._close(fold_, key, call_id, event, 0, ())
+        return await self._close(Append(key, (event,), closes=(call_id,)))
+
+    async def expire(self, key: SessionKey, call_id: str) -> bool:
+        """Books the whole hold of a call nobody will settle; False if the log does not have it."""
+        fold_ = await self._folds.load(key, fresh=True)
+        held = fold_.state.held.get(call_id)
+        if held is None:
+            return False
+        booked = Settlement("expired", 0, held.cost_micro_usd, None, held.tokens)
+        await self.settle(key, call_id, booked)
+        return True
+
+    async def finish(self, key: SessionKey, idle_seconds: float) -> bool:
+        """Ends a session that is idle; False if it has been used meanwhile, here or elsewhere."""
+        fold_ = await self._folds.load(key)
+        state, now = fold_.state, self._clock.now()
+        if fold_.stale or state.finished or not is_idle(state, idle_seconds, now):
+            return False
+        append = Append(key, (ev.SessionFinished(at=now),), expected_seq=state.seq)
+        try:
+            await self._append(fold_, append)
+        except SeqConflict:
+            return False
+        return True
 
     async def record(self, key: SessionKey, event: ev.AnyEvent) -> SessionState:
         """Appends a fact about the session (pause, kill, extend …)."""
@@ -165,7 +191,7 @@ class Ledger:
         return (await self._folds.load(key)).state
 
     async def drained(self) -> None:
-        """Waits until everything submitted has been written."""
+        """Everything submitted has been written."""
         await self._folds.settled()
 
     def runs(self, call_id: str) -> bool:
@@ -181,24 +207,6 @@ class Ledger:
         """Sessions at hand that nobody has used for so long, and that are not finished yet."""
         return self._folds.idle(self._clock.now() - idle_seconds)
 
-    def _open(
-        self, want: Reservation, state: SessionState, now: float
-    ) -> tuple[tuple[ev.AnyEvent, ...], SessionState]:
-        """The events that begin a session or, after idling, its next generation."""
-        idle = state.seq > 0 and not state.held and now - state.updated_at > want.idle_seconds
-        if state.seq > 0 and not idle and not state.finished:
-            return (), state
-        begin = ev.SessionOpened(
-            at=now,
-            generation=state.generation + 1,
-            agent=want.agent,
-            parent=want.parent,
-            source=want.source,
-        )
-        end = (ev.SessionFinished(at=now),) if state.seq > 0 and not state.finished else ()
-        opened = (*end, begin)
-        return opened, fold(opened, start=state)
-
     async def _hold(
         self,
         want: Reservation,
@@ -208,41 +216,15 @@ class Ledger:
         accounts: tuple[Account, ...],
         now: float,
     ) -> Admitted:
-        state = fold(opened, start=fold_.state)
-        reserved = ev.StepReserved(
-            at=now,
-            call_id=want.call_id,
-            step=admit.step,
-            retry=admit.step <= state.steps,
-            owner=self._owner,
-            deadline=now + want.deadline_seconds,
-            dialect=want.ask.dialect,
-            model=want.ask.model,
-            upstream=want.upstream,
-            body_digest=want.ask.body_digest,
-            hold_cost_micro_usd=admit.hold_cost_micro_usd,
-            hold_tokens=admit.hold_input_tokens + admit.output_allowance,
-            accounts=tuple(a.account for a in accounts),
-        )
-        warned = tuple(
-            ev.LimitWarned(at=now, limit=w) for w in admit.warnings if w not in state.warned
-        )
-        charges = tuple(
-            Charge(
-                a.account,
-                held_micro_usd=admit.hold_cost_micro_usd,
-                maximum_micro_usd=a.maximum_micro_usd,
-            )
-            for a in accounts
-        )
+        reserved = holding(want, admit, fold(opened, start=fold_.state), accounts, self._owner, now)
         append = Append(
             want.key,
-            (*opened, reserved, *warned),
+            (*opened, *reserved),
             expected_seq=fold_.state.seq,
-            charges=charges,
+            charges=_holding(accounts, admit.hold_cost_micro_usd),
             links=want.links,
         )
-        self._active[want.call_id] = Running(held_call(state, reserved), want, accounts)
+        self._active[want.call_id] = Running(want, accounts)
         try:
             after = await self._append(fold_, append)
         except asyncio.CancelledError:
@@ -254,31 +236,36 @@ class Ledger:
             raise
         return Admitted(admit, after)
 
-    def _held(self, fold_: Fold, call_id: str) -> HeldCall | None:
-        """The call's hold. What this process runs is known without the log, which may be behind."""
-        running = self._active.get(call_id)
-        return running.held if running else fold_.state.held.get(call_id)
-
     async def _undo(self, key: SessionKey, call_id: str) -> None:
-        await self.release(key, call_id, "client_left")
+        with suppress(StoreUnavailable):  # tried again until it is taken
+            await self.release(key, call_id, "client_left")
 
-    async def _close(
-        self,
-        fold_: Fold,
-        key: SessionKey,
-        call_id: str,
-        event: ev.AnyEvent,
-        spent_micro_usd: int,
-        links: tuple[bytes, ...],
-    ) -> SessionState:
-        held = self._held(fold_, call_id)
-        self._active.pop(call_id, None)
-        charges: tuple[Charge, ...] = ()
+    async def _close(self, append: Append) -> SessionState:
+        try:
+            return await self._close_once(append)
+        except StoreUnavailable:
+            self._tasks.spawn(self._close_later(append), "close a call again")
+            raise
+
+    async def _close_later(self, append: Append) -> None:
+        """The store was away. A hold must not stay for ever, nor a bill be forgotten."""
+        for attempt in count():
+            await self._clock.sleep(min(_RETRY_SECONDS * 2**attempt, _RETRY_MOST_SECONDS))
+            with suppress(StoreUnavailable):
+                await self._close_once(append)
+                return
+
+    async def _close_once(self, append: Append) -> SessionState:
+        (call_id,) = append.closes
+        fold_ = await self._folds.load(append.key)
+        held = fold_.state.held.get(call_id)
+        freed: tuple[Charge, ...] = ()
         if held is not None:
-            freed = -held.cost_micro_usd
-            charges = tuple(Charge(a, freed, spent_micro_usd) for a in held.accounts)
-        append = Append(key, (event,), charges=charges, closes=(call_id,), links=links)
-        return await self._append(fold_, append)
+            cost, spent = held.cost_micro_usd, append.spent_micro_usd
+            freed = tuple(Charge(account, -cost, spent) for account in held.accounts)
+        state = await self._append(fold_, append, freed)
+        self._active.pop(call_id, None)
+        return state
 
     async def _refused(
         self, want: Reservation, fold_: Fold, refusal: Refusal, now: float
@@ -293,12 +280,18 @@ class Ledger:
             await self._append(fold_, Append(want.key, (event,)))
         return refusal
 
-    async def _append(self, fold_: Fold, append: Append) -> SessionState:
-        after = await self._folds.append(fold_, append)
+    async def _append(
+        self, fold_: Fold, append: Append, freed: tuple[Charge, ...] = ()
+    ) -> SessionState:
+        after = await self._folds.append(fold_, append, freed)
         for event in append.events:
             for observe in self._observers:
                 observe(append.key, event, after)
         return after
+
+
+def _holding(accounts: tuple[Account, ...], cost_micro_usd: int) -> tuple[Charge, ...]:
+    return tuple(Charge(a.account, cost_micro_usd, 0, a.maximum_micro_usd) for a in accounts)
 
 
 def _by_shared(refusal: Refusal) -> bool:

@@ -5,9 +5,16 @@ from dataclasses import dataclass
 from proxy.core.ask import Account, Ask
 from proxy.core.decision import Admit
 from proxy.core.engine import Rules
-from proxy.core.events import Outcome
+from proxy.core.events import (
+    AnyEvent,
+    LimitWarned,
+    Outcome,
+    SessionFinished,
+    SessionOpened,
+    StepReserved,
+)
 from proxy.core.policy import Budget
-from proxy.core.session import HeldCall, SessionKey, SessionState
+from proxy.core.session import SessionKey, SessionState, is_idle
 from proxy.core.usage import Usage
 
 
@@ -46,7 +53,6 @@ class Admitted:
 class Running:
     """A call of this process between its reservation and its settlement."""
 
-    held: HeldCall
     want: Reservation
     accounts: tuple[Account, ...]
 
@@ -63,3 +69,46 @@ class Settlement:
     tools: tuple[str, ...] = ()
     response_id: str | None = None
     links: tuple[bytes, ...] = ()
+
+
+def opening(want: Reservation, state: SessionState, now: float) -> tuple[AnyEvent, ...]:
+    """The events that begin a session or, after idling, its next generation."""
+    idle = is_idle(state, want.idle_seconds, now)
+    if state.seq > 0 and not idle and not state.finished:
+        return ()
+    begin = SessionOpened(
+        at=now,
+        generation=state.generation + 1,
+        agent=want.agent,
+        parent=want.parent,
+        source=want.source,
+    )
+    return (SessionFinished(at=now), begin) if idle and not state.finished else (begin,)
+
+
+def holding(
+    want: Reservation,
+    admit: Admit,
+    state: SessionState,
+    accounts: tuple[Account, ...],
+    owner: str,
+    now: float,
+) -> tuple[AnyEvent, ...]:
+    """The events of an admitted call: its hold, and what it is warned of for the first time."""
+    reserved = StepReserved(
+        at=now,
+        call_id=want.call_id,
+        step=admit.step,
+        retry=admit.step <= state.steps,
+        owner=owner,
+        deadline=now + want.deadline_seconds,
+        dialect=want.ask.dialect,
+        model=want.ask.model,
+        upstream=want.upstream,
+        body_digest=want.ask.body_digest,
+        hold_cost_micro_usd=admit.hold_cost_micro_usd,
+        hold_tokens=admit.hold_input_tokens + admit.output_allowance,
+        accounts=tuple(a.account for a in accounts),
+    )
+    warned = (LimitWarned(at=now, limit=w) for w in admit.warnings if w not in state.warned)
+    return (reserved, *warned)

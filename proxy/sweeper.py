@@ -4,10 +4,9 @@ import logging
 from collections.abc import Callable
 
 from proxy.clock import Clock
-from proxy.core import events as ev
-from proxy.errors import StoreUnavailable
+from proxy.core.session import SessionKey
+from proxy.errors import HoldfastError, StoreUnavailable
 from proxy.ledger import Ledger
-from proxy.reservation import Settlement
 from proxy.stores import OpenHold, Store
 
 log = logging.getLogger(__name__)
@@ -42,23 +41,28 @@ class Sweeper:
         """
         due = await self._store.open_holds(deadline_before=self._clock.now())
         lost = [hold for hold in due if not self._ledger.runs(hold.call_id)]
-        for hold in lost:
-            await self._book(hold)
-        idle = self._ledger.idle_sessions(self._idle_seconds())
-        for key in idle:
-            await self._ledger.record(key, ev.SessionFinished(at=self._clock.now()))
-        return len(lost) + len(idle)
+        idle_seconds = self._idle_seconds()
+        idle = self._ledger.idle_sessions(idle_seconds)
+        swept = [await self._book(hold) for hold in lost]
+        swept += [await self._finish(key, idle_seconds) for key in idle]
+        return sum(swept)
 
-    async def _book(self, hold: OpenHold) -> None:
+    async def _book(self, hold: OpenHold) -> bool:
         """Nobody knows what the call used: the whole hold is booked."""
-        held = (await self._ledger.state(hold.key)).held.get(hold.call_id)
-        booked = Settlement(
-            outcome="expired",
-            status=0,
-            cost_micro_usd=held.cost_micro_usd if held else 0,
-            usage=None,
-            tokens=held.tokens if held else 0,
-        )
-        await self._ledger.settle(hold.key, hold.call_id, booked)
         facts = {"session": hold.key.session, "owner": hold.owner, "call": hold.call_id}
-        log.warning("a call was never settled; its whole hold is booked", extra=facts)
+        try:
+            booked = await self._ledger.expire(hold.key, hold.call_id)
+        except HoldfastError as error:
+            log.warning("a lost call cannot be booked", extra={**facts, "reason": str(error)})
+            return False
+        if booked:
+            log.warning("a call was never settled; its whole hold is booked", extra=facts)
+        return booked
+
+    async def _finish(self, key: SessionKey, idle_seconds: int) -> bool:
+        try:
+            return await self._ledger.finish(key, idle_seconds)
+        except HoldfastError as error:
+            facts = {"session": key.session, "reason": str(error)}
+            log.warning("an idle session cannot be finished", extra=facts)
+            return False

@@ -74,7 +74,6 @@ class StepSettled(Event, frozen=True):
     usage: Usage | None = None
     cost_micro_usd: int = 0
     tokens: int = 0
-    overspend_micro_usd: int = 0
     tools: tuple[str, ...] = ()
     response_id: str | None = None
 

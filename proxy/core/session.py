@@ -45,6 +45,8 @@ class FailedCall:
 class SessionState:
     """What a fold of the log gives. `seq` is that of the last event applied (0: nothing yet).
 
+    killed, paused: by a human; either wakes a finished session, so that its id does not begin anew.
+    largest_tokens: of one settled call: what the provider's own memory of it may come to again.
     steps: admitted calls, less those released. tool_calls, per_tool: what answers asked for.
     recent_costs: (at, micro-USD) settled in the last minute, for velocity.
     failed: the newest attempts that failed: an SDK's retry of one is no new step.
@@ -61,6 +63,7 @@ class SessionState:
     steps: int = 0
     calls: int = 0
     tokens: int = 0
+    largest_tokens: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
     cost_micro_usd: int = 0
@@ -95,6 +98,12 @@ EMPTY = SessionState()
 VELOCITY_SECONDS = 60.0
 _REMEMBERED_FAILURES = 16
 _ATTEMPTS_PER_STEP = 8
+
+
+def is_idle(state: SessionState, idle_seconds: float, now: float) -> bool:
+    """Whether a session is over because nobody used it. One that was paused waits for its human."""
+    used = state.held or state.paused or now - state.updated_at <= idle_seconds
+    return state.seq > 0 and not used
 
 
 def failed_before(state: SessionState, body_digest: bytes) -> FailedCall | None:
@@ -144,11 +153,11 @@ def apply(  # noqa: C901 - the arms of a match over a closed union count as one
         case ev.LimitsExtended():
             after = _extended(state, event)
         case ev.SessionPaused():
-            after = replace(state, paused=True)
+            after = replace(state, paused=True, finished=False)
         case ev.SessionResumed():
             after = replace(state, paused=False)
         case ev.SessionKilled():
-            after = replace(state, killed=True)
+            after = replace(state, killed=True, finished=False)
         case ev.SessionFinished():
             after = replace(state, finished=True)
         case _:
@@ -250,6 +259,7 @@ def _settled(state: SessionState, event: ev.StepSettled) -> SessionState:
         freed,
         cost_micro_usd=freed.cost_micro_usd + event.cost_micro_usd,
         tokens=freed.tokens + event.tokens,
+        largest_tokens=max(freed.largest_tokens, event.tokens),
         input_tokens=freed.input_tokens + (usage.total_input_tokens if usage else 0),
         output_tokens=freed.output_tokens + (usage.output_tokens if usage else 0),
         tool_calls=freed.tool_calls + len(event.tools),

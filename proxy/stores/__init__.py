@@ -16,6 +16,7 @@ class Charge:
 
     Deltas in micro-USD (may be negative). `maximum_micro_usd`: refuse the whole append
     (`AccountExceeded`) if spent + held would be above it afterwards; None books without comparing.
+    What a closed hold frees is not charged: the store knows what it held, and on which accounts.
     """
 
     account: str
@@ -52,8 +53,11 @@ class Append:
     """Events for one session, all or nothing.
 
     expected_seq: the seq the decision was made on; None for facts, which always get through.
+    after: the token of the append that the decision was made on top of; None where the state was
+        read from the log. Two logs of one length are not one log. token: names this append.
     closes: call ids that the events settle or release. If none of them has an open hold any more,
         the append is a repeat: nothing is written, `Appended.repeated` says so (idempotent).
+    spent_micro_usd: what is booked on every account of the holds it closes.
     links: digests that identify this session later (tool-call ids, response ids, message chains).
     """
 
@@ -61,7 +65,10 @@ class Append:
     events: tuple[AnyEvent, ...]
     expected_seq: int | None = None
     charges: tuple[Charge, ...] = ()
+    after: bytes | None = None
+    token: bytes = b""
     closes: tuple[str, ...] = ()
+    spent_micro_usd: int = 0
     links: tuple[bytes, ...] = ()
     head: SessionHead | None = None
 

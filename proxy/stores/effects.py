@@ -4,13 +4,13 @@ Pure. A store answers what it has (`Tables`) and carries out what comes back (`E
 append raises and so leaves no trace.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from math import isfinite
 from typing import Protocol
 
 import msgspec
 
-from proxy.core.events import StepReserved
+from proxy.core.events import HoldExtended, StepReserved
 from proxy.core.links import SESSIONS_PER_LINK
 from proxy.core.session import SessionKey
 from proxy.errors import AccountExceeded, MalformedRequest, SeqConflict
@@ -27,9 +27,19 @@ class Tip(msgspec.Struct, frozen=True):
     seq: int = 0
     chain: bytes = GENESIS
     head: SessionHead | None = None
+    token: bytes = b""
 
 
 NO_SESSION = Tip()
+
+
+class Hold(msgspec.Struct, frozen=True):
+    """What an open call holds, and on which shared accounts: what closing it gives back."""
+
+    owner: str
+    deadline: float
+    cost_micro_usd: int
+    accounts: tuple[str, ...]
 
 
 class Tables(Protocol):
@@ -39,7 +49,7 @@ class Tables(Protocol):
 
     def balance(self, account: str) -> Balance: ...
 
-    def is_open(self, key: SessionKey, call_id: str) -> bool: ...
+    def hold(self, key: SessionKey, call_id: str) -> Hold | None: ...
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -52,14 +62,14 @@ class Prepared(msgspec.Struct, frozen=True):
 
 class Effects(msgspec.Struct, frozen=True):
     """What to write. (Structs here: made for each append, a dataclass costs five times as much.)
-    `opened` before `closed`; `head` is never None."""
+    `opened` (or extended) before `closed`; `head` is never None."""
 
     seq: int
     chain: bytes
     head: SessionHead
     rows: tuple[ChainedPayload, ...]
     balances: Mapping[str, Balance]
-    opened: tuple[StepReserved, ...]
+    opened: Mapping[str, Hold]
     closed: tuple[str, ...]
 
 
@@ -89,12 +99,14 @@ def effects_of(prepared: Prepared, tables: Tables, chain: Chain) -> Effects | No
     """
     append = prepared.append
     key = append.key
-    if append.closes and not any(tables.is_open(key, call) for call in append.closes):
+    closed = {call: hold for call in append.closes if (hold := tables.hold(key, call))}
+    if append.closes and not closed:
         return None
     tip = tables.tip(key)
-    if append.expected_seq is not None and append.expected_seq != tip.seq:
+    if append.expected_seq is not None and not _is_on(append, tip):
         raise SeqConflict(tip.seq)
-    balances = _charged(append.charges, tables)
+    opened = _opened(append, tables, tip)
+    balances = _charged((*append.charges, *_freed(closed.values(), append)), tables)
     rows = _chained(prepared, tip, chain)
     return Effects(
         seq=tip.seq + len(rows),
@@ -102,9 +114,38 @@ def effects_of(prepared: Prepared, tables: Tables, chain: Chain) -> Effects | No
         head=_head_after(tip.head, append),
         rows=rows,
         balances=balances,
-        opened=tuple(e for e in append.events if isinstance(e, StepReserved)),
+        opened=opened,
         closed=append.closes,
     )
+
+
+def _is_on(append: Append, tip: Tip) -> bool:
+    """Whether the log is still the one that was decided on: as long, with the same end."""
+    if append.after is not None and append.after != tip.token:
+        return False
+    return append.expected_seq == tip.seq
+
+
+def _opened(append: Append, tables: Tables, tip: Tip) -> dict[str, Hold]:
+    """The holds as they are after the append. Raises SeqConflict for more on one that is closed."""
+    opened: dict[str, Hold] = {}
+    for event in append.events:
+        if isinstance(event, StepReserved):
+            cost, accounts = event.hold_cost_micro_usd, event.accounts
+            opened[event.call_id] = Hold(event.owner, event.deadline, cost, accounts)
+        elif isinstance(event, HoldExtended):
+            hold = opened.get(event.call_id) or tables.hold(append.key, event.call_id)
+            if hold is None:
+                raise SeqConflict(tip.seq)
+            cost = hold.cost_micro_usd + event.hold_cost_micro_usd
+            opened[event.call_id] = msgspec.structs.replace(hold, cost_micro_usd=cost)
+    return opened
+
+
+def _freed(closed: Iterable[Hold], append: Append) -> Iterator[Charge]:
+    for hold in closed:
+        for account in hold.accounts:
+            yield Charge(account, -hold.cost_micro_usd, append.spent_micro_usd)
 
 
 def relinked(sessions: tuple[str, ...], session: str) -> tuple[str, ...]:

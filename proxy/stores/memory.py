@@ -9,13 +9,13 @@ import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from proxy.core.events import AnyEvent, StepReserved
+from proxy.core.events import AnyEvent
 from proxy.core.session import SessionKey
 from proxy.errors import StoreUnavailable
 from proxy.stores import Append, Appended, Balance, OpenHold, SessionRow, Stored
 from proxy.stores.chain import KEY_BYTES, Chain, ChainedPayload
 from proxy.stores.codec import decode_cursor, encode_cursor
-from proxy.stores.effects import NO_SESSION, Effects, Tip, effects_of, prepare, relinked
+from proxy.stores.effects import NO_SESSION, Effects, Hold, Tip, effects_of, prepare, relinked
 
 _EMPTY = Balance()
 
@@ -28,7 +28,7 @@ class _Session:
     tip: Tip = NO_SESSION
     events: list[AnyEvent] = field(default_factory=list)
     rows: list[ChainedPayload] = field(default_factory=list)
-    holds: dict[str, StepReserved] = field(default_factory=dict)
+    holds: dict[str, Hold] = field(default_factory=dict)
     links: set[bytes] = field(default_factory=set)
 
 
@@ -48,17 +48,17 @@ class _Tables:
     def balance(self, account: str) -> Balance:
         return self.accounts.get(account, _EMPTY)
 
-    def is_open(self, key: SessionKey, call_id: str) -> bool:
+    def hold(self, key: SessionKey, call_id: str) -> Hold | None:
         session = self.sessions.get(key)
-        return session is not None and call_id in session.holds
+        return session.holds.get(call_id) if session is not None else None
 
     def write(self, append: Append, effects: Effects) -> None:
         session = self.sessions.pop(append.key, None) or self._new()
         self.sessions[append.key] = session
-        session.tip = Tip(effects.seq, effects.chain, effects.head)
+        session.tip = Tip(effects.seq, effects.chain, effects.head, append.token)
         session.events.extend(append.events)
         session.rows.extend(effects.rows)
-        session.holds.update((event.call_id, event) for event in effects.opened)
+        session.holds.update(effects.opened)
         for call_id in effects.closed:
             session.holds.pop(call_id, None)
         self.accounts.update(effects.balances)

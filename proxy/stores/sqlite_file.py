@@ -21,7 +21,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # `id` keeps rows of one session together in every other table and off the text keys.
         """CREATE TABLE sessions (
             id INTEGER PRIMARY KEY, tenant TEXT NOT NULL, session TEXT NOT NULL,
-            seq INTEGER NOT NULL, chain BLOB NOT NULL, head TEXT NOT NULL,
+            seq INTEGER NOT NULL, chain BLOB NOT NULL, head TEXT NOT NULL, token BLOB NOT NULL,
             state TEXT NOT NULL, agent TEXT, updated_at REAL NOT NULL,
             UNIQUE (session, tenant))""",
         # Covers every filter of a listing, so that a rare state is found without reading all rows.
@@ -37,7 +37,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             ) WITHOUT ROWID""",
         """CREATE TABLE holds (
             session_id INTEGER NOT NULL, call_id TEXT NOT NULL,
-            owner TEXT NOT NULL, deadline REAL NOT NULL,
+            owner TEXT NOT NULL, deadline REAL NOT NULL, cost INTEGER NOT NULL,
+            accounts TEXT NOT NULL,
             PRIMARY KEY (session_id, call_id)) WITHOUT ROWID""",
         """CREATE TABLE links (
             tenant TEXT NOT NULL, digest BLOB NOT NULL, session_id INTEGER NOT NULL,

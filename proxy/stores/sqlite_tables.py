@@ -6,6 +6,7 @@ once. Rows are written together at the end of the batch: one per session and acc
 appends.
 """
 
+import json
 import sqlite3
 from dataclasses import dataclass, field
 
@@ -13,15 +14,16 @@ from proxy.core.links import SESSIONS_PER_LINK
 from proxy.core.session import SessionKey
 from proxy.stores import Append, Balance
 from proxy.stores.codec import decode_head, encode_head
-from proxy.stores.effects import NO_SESSION, Effects, Tip
+from proxy.stores.effects import NO_SESSION, Effects, Hold, Tip
 
 _REMEMBERED = 10_000
 
-_TIP = "SELECT id, seq, chain, head FROM sessions WHERE session = ? AND tenant = ?"
-_HOLD = """SELECT 1 FROM holds WHERE call_id = ?3 AND session_id =
+_TIP = "SELECT id, seq, chain, head, token FROM sessions WHERE session = ? AND tenant = ?"
+_HOLD = """SELECT owner, deadline, cost, accounts FROM holds WHERE call_id = ?3 AND session_id =
     (SELECT id FROM sessions WHERE session = ?1 AND tenant = ?2)"""
-_PUT_SESSION = """INSERT INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE
-    SET seq = excluded.seq, chain = excluded.chain, head = excluded.head,
+_PUT_SESSION = """INSERT INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (id) DO UPDATE
+    SET seq = excluded.seq, chain = excluded.chain, head = excluded.head, token = excluded.token,
         state = excluded.state, agent = excluded.agent, updated_at = excluded.updated_at"""
 _PUT_ACCOUNT = """INSERT INTO accounts VALUES (?, ?, ?) ON CONFLICT (account) DO UPDATE
     SET spent = excluded.spent, held = excluded.held"""
@@ -43,7 +45,7 @@ class _Pending:
     sessions: set[SessionKey] = field(default_factory=set)
     accounts: set[str] = field(default_factory=set)
     events: list[tuple[int, int, str, bytes]] = field(default_factory=list)
-    holds: dict[tuple[int, str], tuple[str, float] | None] = field(default_factory=dict)
+    holds: dict[tuple[int, str], Hold | None] = field(default_factory=dict)
     closed: list[tuple[SessionKey, str]] = field(default_factory=list)
     links: list[tuple[str, bytes, int]] = field(default_factory=list)
 
@@ -54,7 +56,7 @@ class SqliteTables:
     def __init__(self) -> None:
         self._tips: dict[SessionKey, tuple[int, Tip]] = {}
         self._balances: dict[str, Balance] = {}
-        self._open: dict[tuple[SessionKey, str], bool] = {}
+        self._open: dict[tuple[SessionKey, str], Hold | None] = {}
         self._next_id: int | None = None
         self._seen: tuple[sqlite3.Connection, int] | None = None
         self._pending = _Pending()
@@ -85,8 +87,8 @@ class SqliteTables:
         row = self._connection.execute(_TIP, (key.session, key.tenant)).fetchone()
         if row is None:
             return NO_SESSION
-        number, seq, chain, head = row
-        tip = Tip(seq, chain, decode_head(head))
+        number, seq, chain, head, token = row
+        tip = Tip(seq, chain, decode_head(head), token)
         self._tips[key] = (number, tip)
         return tip
 
@@ -98,32 +100,30 @@ class SqliteTables:
             balance = self._balances[account] = Balance(*row) if row is not None else Balance()
         return balance
 
-    def is_open(self, key: SessionKey, call_id: str) -> bool:
-        is_open = self._open.get((key, call_id))
-        if is_open is None:
-            found = self._connection.execute(_HOLD, (key.session, key.tenant, call_id)).fetchone()
-            is_open = self._open[key, call_id] = found is not None
-        return is_open
+    def hold(self, key: SessionKey, call_id: str) -> Hold | None:
+        if (key, call_id) not in self._open:
+            row = self._connection.execute(_HOLD, (key.session, key.tenant, call_id)).fetchone()
+            self._open[key, call_id] = _hold_of(row)
+        return self._open[key, call_id]
 
     def write(self, append: Append, effects: Effects) -> None:
         """Takes the effects into the view; `flush` writes them."""
         key, pending = append.key, self._pending
         known = self._tips.get(key)
         number = known[0] if known is not None else self._new_id()
-        self._tips[key] = (number, Tip(effects.seq, effects.chain, effects.head))
+        self._tips[key] = (number, Tip(effects.seq, effects.chain, effects.head, append.token))
         pending.sessions.add(key)
         self._balances.update(effects.balances)
         pending.accounts.update(effects.balances)
         pending.events.extend(
             (number, row.seq, row.payload.decode(), row.chain) for row in effects.rows
         )
-        for event in effects.opened:
-            pending.holds[number, event.call_id] = (event.owner, event.deadline)
-            self._open[key, event.call_id] = True
+        for call_id, hold in effects.opened.items():
+            pending.holds[number, call_id] = self._open[key, call_id] = hold
         for call_id in effects.closed:
             pending.holds[number, call_id] = None
             pending.closed.append((key, call_id))
-            self._open[key, call_id] = False  # the table does not know it until `flush`
+            self._open[key, call_id] = None  # the table does not know it until `flush`
         pending.links.extend((key.tenant, digest, number) for digest in append.links)
 
     def flush(self) -> None:
@@ -144,11 +144,11 @@ class SqliteTables:
         for call in pending.closed:
             self._open.pop(call, None)
 
-    def _write_holds(self, holds: dict[tuple[int, str], tuple[str, float] | None]) -> None:
-        opened = [(*name, *hold) for name, hold in holds.items() if hold is not None]
+    def _write_holds(self, holds: dict[tuple[int, str], Hold | None]) -> None:
+        opened = [(*name, *_hold_row(hold)) for name, hold in holds.items() if hold is not None]
         closed = [name for name, hold in holds.items() if hold is None]
         run = self._connection.executemany
-        run("INSERT OR REPLACE INTO holds VALUES (?, ?, ?, ?)", opened)
+        run("INSERT OR REPLACE INTO holds VALUES (?, ?, ?, ?, ?, ?)", opened)
         run("DELETE FROM holds WHERE session_id = ? AND call_id = ?", closed)
 
     def _write_link(self, link: tuple[str, bytes, int]) -> None:
@@ -160,8 +160,8 @@ class SqliteTables:
         number, tip = self._tips[key]
         head = tip.head
         assert head is not None  # `Effects.head` never is
-        columns = (head.state, head.agent, head.updated_at)
-        return (number, key.tenant, key.session, tip.seq, tip.chain, encode_head(head), *columns)
+        columns = (encode_head(head), tip.token, head.state, head.agent, head.updated_at)
+        return (number, key.tenant, key.session, tip.seq, tip.chain, *columns)
 
     def _account_row(self, account: str) -> tuple[str, int, int]:
         balance = self._balances[account]
@@ -173,3 +173,14 @@ class SqliteTables:
             self._next_id = (largest or 0) + 1
         self._next_id += 1
         return self._next_id - 1
+
+
+def _hold_row(hold: Hold) -> tuple[str, float, int, str]:
+    return hold.owner, hold.deadline, hold.cost_micro_usd, json.dumps(hold.accounts)
+
+
+def _hold_of(row: tuple[str, float, int, str] | None) -> Hold | None:
+    if row is None:
+        return None
+    owner, deadline, cost, accounts = row
+    return Hold(owner, deadline, cost, tuple(json.loads(accounts)))

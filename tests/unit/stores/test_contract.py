@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.core.events import HoldExtended, LimitWarned, SessionKilled
+from proxy.core.events import HoldExtended, LimitWarned, SessionKilled, StepReserved
 from proxy.core.session import SessionKey, fold
 from proxy.errors import AccountExceeded, MalformedRequest, SeqConflict, StoreUnavailable
 from proxy.stores import Append, Balance, Charge, SessionHead, Store
@@ -403,3 +403,56 @@ async def _one_turn() -> None:
     turn = asyncio.get_running_loop().create_future()
     asyncio.get_running_loop().call_soon(turn.set_result, None)
     await turn
+
+
+def holding(call_id: str, cost: int, *, expected_seq: int | None = None) -> Append:
+    event = StepReserved(
+        NOW,
+        call_id=call_id,
+        step=1,
+        owner="here",
+        deadline=NOW + 600,
+        hold_cost_micro_usd=cost,
+        accounts=("day", "week"),
+    )
+    charges = tuple(Charge(account, held_micro_usd=cost) for account in event.accounts)
+    return Append(KEY, (event,), expected_seq=expected_seq, charges=charges)
+
+
+async def test_closing_a_call_frees_all_that_it_held_and_books_what_it_cost(store: Store) -> None:
+    """The store knows the hold, extensions included; who closes it may not."""
+    await store.append(holding("c1", 100))
+    more = HoldExtended(NOW, call_id="c1", hold_cost_micro_usd=50)
+    grown = tuple(Charge(account, held_micro_usd=50) for account in ("day", "week"))
+    await store.append(Append(KEY, (more,), expected_seq=1, charges=grown))
+    done = replace(settled("c1"), spent_micro_usd=30)
+    await store.append(done)
+    repeat = await store.append(done)
+
+    assert repeat.repeated
+    balances = await store.balances(("day", "week"))
+    assert set(balances.values()) == {Balance(spent_micro_usd=30, held_micro_usd=0)}
+
+
+async def test_a_closed_hold_cannot_grow(store: Store) -> None:
+    """Nobody would free it again."""
+    await store.append(holding("c1", 100))
+    await store.append(settled("c1"))
+    more = HoldExtended(NOW, call_id="c1", hold_cost_micro_usd=50)
+    charges = (Charge("day", held_micro_usd=50),)
+
+    refused = await outcome(store, Append(KEY, (more,), expected_seq=2, charges=charges))
+    assert isinstance(refused, SeqConflict)
+    assert (await store.balances(("day",)))["day"].held_micro_usd == 0
+
+
+async def test_a_decision_stands_only_on_the_append_that_it_was_made_on(store: Store) -> None:
+    """Another append in that place makes a log of the same length, but not the same log."""
+    await store.append(replace(reserved("c1"), token=b"theirs"))
+
+    wrong = await outcome(store, replace(reserved("c2"), expected_seq=1, after=b"ours"))
+    assert isinstance(wrong, SeqConflict)
+    right = replace(reserved("c2"), expected_seq=1, after=b"theirs", token=b"ours")
+    assert (await store.append(right)).seq == 2
+    unsure = replace(reserved("c3"), expected_seq=2, after=None)
+    assert (await store.append(unsure)).seq == 3

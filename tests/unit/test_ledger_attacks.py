@@ -1,0 +1,309 @@
+"""Attacks on the ledger that once went through: other processes, stores that fail, cancellation."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from proxy.core import events as ev
+from proxy.core.decision import Refusal
+from proxy.core.policy import Budget
+from proxy.core.session import SessionKey, fold
+from proxy.errors import StoreUnavailable
+from proxy.ledger import Ledger
+from proxy.reservation import Admitted, Reservation
+from proxy.stores import Append, Appended, Balance, Stored
+from proxy.stores.memory import MemoryStore
+from tests.unit.test_ledger import ASK, KEY, Bench, SlowStore, used, wants
+from tests.unit.test_ledger import bench as bench
+
+BUDGETS = (Budget("global", "1d", 1000),)
+
+
+class Failing(MemoryStore):
+    """A store that is away while a test says so, or cannot read one session."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fails = False
+        self.unreadable: SessionKey | None = None
+
+    async def append(self, append: Append) -> Appended:
+        if self.fails:
+            raise StoreUnavailable("gone")
+        return await super().append(append)
+
+    async def read(self, key: SessionKey, after_seq: int = 0) -> Sequence[Stored]:
+        if key == self.unreadable:
+            raise StoreUnavailable("the ledger holds an event that cannot be read")
+        return await super().read(key, after_seq)
+
+
+class Direct(MemoryStore):
+    """Another process's way to the tables of a store that holds its own back."""
+
+    def __init__(self, store: SlowStore) -> None:
+        super().__init__()
+        self._tables, self._chain, self._open = store._tables, store._chain, True
+
+
+async def account(bench: Bench) -> Balance:
+    """The balance of the first shared account that was charged."""
+    charged = next(e for e in bench.seen if isinstance(e, ev.StepReserved) and e.accounts)
+    return (await bench.store.balances(charged.accounts))[charged.accounts[0]]
+
+
+async def settle_loop() -> None:
+    """Lets everything run that can run."""
+    loop = asyncio.get_running_loop()
+    for _ in range(20):
+        turned = loop.create_future()
+        loop.call_soon(turned.set_result, None)
+        await turned
+
+
+async def let_retries_through(bench: Bench) -> None:
+    """The store is back: what it did not take is tried again."""
+    while bench.tasks._tasks:
+        bench.clock.advance(5)
+        await asyncio.wait(bench.tasks._tasks, timeout=0.001)
+
+
+async def test_a_lost_hold_of_another_process_is_booked_though_the_session_was_at_hand(
+    bench: Bench,
+) -> None:
+    """The state at hand does not know the other's hold; the log does."""
+    await bench.ledger.reserve(wants("a", budgets=BUDGETS))
+    await bench.ledger.settle(KEY, "a", used(1))
+    other = bench.another("dead")
+    await other.reserve(wants("b", budgets=BUDGETS))
+    bench.clock.advance(700)
+
+    assert await bench.sweeper.sweep() == 1
+    state = fold(s.event for s in await bench.store.read(KEY))
+    balance = await account(bench)
+    assert await bench.store.open_holds() == []
+    assert (state.cost_micro_usd, state.held_micro_usd) == (101, 0)
+    assert (balance.spent_micro_usd, balance.held_micro_usd) == (101, 0)
+
+
+async def test_a_session_in_use_by_another_process_is_not_finished(bench: Bench) -> None:
+    """The budget of a run that goes on elsewhere must not begin anew."""
+    other = bench.another("other")
+    await bench.ledger.reserve(wants("a"))
+    await bench.ledger.settle(KEY, "a", used(1))
+    bench.clock.advance(3000)
+    await other.reserve(wants("b"))
+    await other.settle(KEY, "b", used(900))
+    bench.clock.advance(700)  # idle for 3700 s here, for 700 there
+
+    assert await bench.sweeper.sweep() == 0
+    outcome = await other.reserve(wants("d", minimum=90))
+    assert isinstance(outcome, Refusal)
+
+
+async def test_a_session_that_wakes_while_the_sweep_writes_is_not_finished() -> None:
+    store = SlowStore()
+    bench = Bench(store)
+    await store.open()
+    store.gate.set()
+    second = SessionKey("t", "s2")
+    for key, call in ((KEY, "a"), (second, "b")):
+        await bench.ledger.reserve(wants(call, key=key))
+        await bench.ledger.settle(key, call, used(1))
+    bench.clock.advance(3601)
+    store.gate.clear()
+    sweep = asyncio.ensure_future(bench.sweeper.sweep())
+    await settle_loop()
+    wakes = asyncio.ensure_future(bench.ledger.reserve(wants("c", key=second)))
+    await settle_loop()
+    store.gate.set()
+    await sweep
+    await wakes
+
+    state = await bench.ledger.settle(second, "c", used(900))
+    assert (state.generation, state.cost_micro_usd, state.finished) == (2, 900, False)
+    await store.close()
+
+
+async def test_one_unreadable_session_does_not_stop_the_sweep() -> None:
+    store = Failing()
+    bench = Bench(store)
+    await store.open()
+    dead = bench.another("dead")
+    bad = SessionKey("t", "bad")
+    await dead.reserve(wants("x", key=bad))
+    bench.clock.advance(1)
+    await dead.reserve(wants("y"))
+    store.unreadable = bad
+    bench.clock.advance(700)
+    await bench.sweeper.sweep()
+
+    assert [hold.call_id for hold in await store.open_holds()] == ["x"]
+
+
+async def test_a_settlement_that_the_store_did_not_take_is_booked_in_the_end() -> None:
+    """The provider billed 500 and the hold was 100: 500 must be booked, once."""
+    store = Failing()
+    bench = Bench(store)
+    await store.open()
+    await bench.ledger.reserve(wants("a", budgets=BUDGETS))
+    store.fails = True
+    with pytest.raises(StoreUnavailable):
+        await bench.ledger.settle(KEY, "a", used(500))
+    bench.clock.advance(5)
+    await settle_loop()
+    assert bench.ledger.runs("a")
+    store.fails = False
+    await let_retries_through(bench)
+
+    state = fold(s.event for s in await store.read(KEY))
+    assert (state.held_micro_usd, state.cost_micro_usd) == (0, 500)
+    assert not bench.ledger.runs("a")
+    assert (await account(bench)).spent_micro_usd == 500
+
+
+async def test_what_was_not_sent_is_not_booked_though_its_release_failed() -> None:
+    store = Failing()
+    bench = Bench(store)
+    await store.open()
+    await bench.ledger.reserve(wants("a"))
+    store.fails = True
+    with pytest.raises(StoreUnavailable):
+        await bench.ledger.release(KEY, "a", "unsent")
+    store.fails = False
+    bench.clock.advance(700)
+    await let_retries_through(bench)
+    await bench.sweeper.sweep()
+
+    assert fold(s.event for s in await store.read(KEY)).cost_micro_usd == 0
+    assert await store.open_holds() == []
+
+
+async def test_a_settlement_that_cannot_read_its_session_is_tried_again() -> None:
+    """A call that nobody settles, yet that this process claims to run, would hold for ever."""
+    store = Failing()
+    bench = Bench(store)
+    await store.open()
+    await bench.ledger.reserve(wants("a"))
+    store.fails = True
+    with pytest.raises(StoreUnavailable):  # the session's fold has to be read anew after this
+        await bench.ledger.record(KEY, ev.SessionPaused(at=bench.clock.now()))
+    store.unreadable = KEY
+    with pytest.raises(StoreUnavailable):
+        await bench.ledger.settle(KEY, "a", used(500))
+    store.fails, store.unreadable = False, None
+    await let_retries_through(bench)
+
+    assert bench.ledger.running == 0
+    assert await store.open_holds() == []
+
+
+async def test_a_pause_lasts_until_it_is_ended(bench: Bench) -> None:
+    await bench.ledger.reserve(wants("a"))
+    await bench.ledger.settle(KEY, "a", used(1))
+    await bench.ledger.record(KEY, ev.SessionPaused(at=bench.clock.now()))
+    bench.clock.advance(3601)
+
+    assert await bench.sweeper.sweep() == 0
+    assert isinstance(await bench.ledger.reserve(wants("b")), Refusal)
+
+
+@pytest.mark.parametrize("fact", [ev.SessionPaused, ev.SessionKilled])
+async def test_a_human_may_stop_a_finished_session(
+    bench: Bench, fact: type[ev.SessionPaused] | type[ev.SessionKilled]
+) -> None:
+    """Its next call must not begin a generation that knows nothing of it."""
+    await bench.ledger.reserve(wants("a"))
+    await bench.ledger.settle(KEY, "a", used(1))
+    bench.clock.advance(3601)
+    await bench.sweeper.sweep()
+    await bench.ledger.record(KEY, fact(at=bench.clock.now()))
+    bench.clock.advance(1)
+
+    assert isinstance(await bench.ledger.reserve(wants("b")), Refusal)
+
+
+async def test_a_hold_that_another_process_closed_is_not_extended(bench: Bench) -> None:
+    """Its wall clock ran ahead of ours: it booked our hold while our stream went on."""
+    await bench.ledger.reserve(wants("a", budgets=BUDGETS))
+    await bench.another("other").expire(KEY, "a")
+
+    assert await bench.ledger.extend("a", 200) is None
+    await bench.ledger.settle(KEY, "a", used(300))
+    assert (await account(bench)).held_micro_usd == 0
+
+
+@pytest.mark.parametrize("why", ["account", "seq"])
+async def test_a_call_cut_while_its_extension_is_refused_frees_only_what_it_held(why: str) -> None:
+    """The hold on a shared account must never go below nought: the budget would grow by it."""
+    store = SlowStore()
+    store.gate.set()
+    bench = Bench(store)
+    await store.open()
+    await bench.ledger.reserve(wants("a", cost=None, budgets=BUDGETS))
+    other = bench.another("other")
+    if why == "account":
+        large = replace(ASK, output_bound=790)
+        elsewhere = SessionKey("t", "s9")
+        await other.reserve(wants("z", key=elsewhere, cost=None, budgets=BUDGETS, ask=large))
+    else:
+        await other.record(KEY, ev.LimitWarned(at=bench.clock.now(), limit="x"))
+    store.gate.clear()
+    extending = asyncio.ensure_future(bench.ledger.extend("a", 500))
+    await settle_loop()
+    extending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await extending
+    settling = asyncio.ensure_future(bench.ledger.settle(KEY, "a", used(50)))
+    await settle_loop()
+    store.gate.set()
+    await settling
+
+    balance = await account(bench)
+    others = 800 if why == "account" else 0
+    assert (balance.spent_micro_usd, balance.held_micro_usd) == (50, others)
+
+
+async def test_an_extension_that_the_store_did_not_take_is_not_freed() -> None:
+    store = Failing()
+    bench = Bench(store)
+    await store.open()
+    await bench.ledger.reserve(wants("a", cost=None, budgets=BUDGETS))
+    store.fails = True
+    with pytest.raises(StoreUnavailable):
+        await bench.ledger.extend("a", 500)
+    store.fails = False
+    await bench.ledger.settle(KEY, "a", used(50))
+
+    balance = await account(bench)
+    assert (balance.spent_micro_usd, balance.held_micro_usd) == (50, 0)
+
+
+async def test_two_logs_of_one_length_are_not_one_log() -> None:
+    """A is queued, then B on top of it; another process's X takes A's place. B's seq fits the log
+    again, though it was decided on another one."""
+    store = SlowStore()
+    store.gate.set()
+    bench = Bench(store)
+    await store.open()
+    other = Ledger(Direct(store), bench.clock, "other", bench.tasks)
+    await bench.ledger.reserve(wants("0", cost=1000))
+    await bench.ledger.settle(KEY, "0", used(1))
+
+    def sized(call: str, bound: int) -> Reservation:
+        ask = replace(ASK, input_tokens=0, output_bound=bound)
+        return wants(call, cost=300, minimum=bound, ask=ask)
+
+    store.gate.clear()
+    first = asyncio.ensure_future(bench.ledger.reserve(sized("A", 10)))
+    await settle_loop()
+    second = asyncio.ensure_future(bench.ledger.reserve(sized("B", 200)))
+    await settle_loop()
+    assert isinstance(await other.reserve(sized("X", 200)), Admitted)
+    store.gate.set()
+    await asyncio.gather(first, second)
+
+    state = fold(s.event for s in await store.read(KEY))
+    assert state.cost_micro_usd + state.held_micro_usd <= 300
