@@ -35,8 +35,7 @@ from proxy.relay import Health, Relay
 from proxy.relay_plain import Plain
 from proxy.replies import refusal_of, refusal_reply
 from proxy.stores import Store
-from proxy.stores.chain import load_or_create_key
-from proxy.stores.urls import open_store, secret_beside
+from proxy.stores.urls import chain_key, open_store
 from proxy.sweeper import Sweeper
 from proxy.tasks import Tasks
 from proxy.wire import Headers
@@ -91,7 +90,7 @@ class App:
         self.watcher = PolicyWatcher(settings.policy_path, env, clock, self._policy_changed)
         self.policy = PolicyInForce(self.watcher)
         self.store_url = settings.store_url or self.policy.current.store_url
-        self._key = _key_for(self.store_url)
+        self._key = chain_key(self.store_url, env)
         self.store: Store = open_store(self.store_url, self._key)
         self.calls = Calls()
         self.live = Live()
@@ -196,6 +195,7 @@ class App:
             live=self.live,
             readiness=self.readiness,
             token=token,
+            hosts=_hosts(self._env),
         )
         return await Admin.start(site, self.settings.admin_host, self.settings.admin_port)
 
@@ -238,13 +238,10 @@ class App:
         await self.store.close()
 
 
-def _key_for(store_url: str) -> bytes:
-    """The secret that chains the log and names tenants; kept beside a store that has a place."""
-    path = secret_beside(store_url)
-    if path is None:
-        return secrets.token_bytes(32)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return load_or_create_key(path)
+def _hosts(env: Mapping[str, str]) -> frozenset[str]:
+    """The names of the admin port: `localhost`, and those of HOLDFAST_ADMIN_HOSTS."""
+    given = env.get("HOLDFAST_ADMIN_HOSTS", "").lower().split(",")
+    return frozenset({"localhost", *(name.strip() for name in given)}) - {""}
 
 
 def _new_id() -> str:

@@ -27,7 +27,7 @@ STATES = ("active", "warned", "paused", "awaiting_human", "killed", "finished")
 
 @dataclass(frozen=True, slots=True)
 class AdminSite:
-    """Handlers of the admin API. hosts: names under which the port may be reached."""
+    """Handlers of the admin API. hosts: lower-case names under which the port may be reached."""
 
     control: Control
     watcher: PolicyWatcher
@@ -192,6 +192,6 @@ class Admin:
 
 
 def _limit(text: str, most: int = _MOST_LISTED) -> int:
-    if not (text.isascii() and text.isdigit()) or int(text) > most:
+    if not (text.isascii() and text.isdigit() and len(text) < 20) or int(text) > most:
         raise MalformedRequest(f"{text[:32]!r}: expected a whole number up to {most}")
     return int(text)

@@ -197,6 +197,8 @@ async def test_none_of_our_headers_reaches_the_provider(tmp_path: Path) -> None:
         "/sessions?cursor=W251bGwsMV0",
         "/sessions?cursor=" + "A" * 3000,
         "/sessions?limit=0",
+        "/sessions?limit=" + "9" * 5000,
+        "/sessions?limit=" + "0" * 5000,
         "/sessions/s1/events?after=99999999999999999999",
     ],
 )

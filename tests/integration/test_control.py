@@ -226,6 +226,19 @@ async def test_the_admin_port_lets_only_the_tokens_bearer_in(tmp_path: Path) -> 
                 assert response.status == 200
 
 
+async def test_the_admin_port_answers_to_the_names_it_was_given(tmp_path: Path) -> None:
+    """A Service in front of it is called by its own name, with or without a port."""
+    env = {"HOLDFAST_ADMIN_HOSTS": "Holdfast.ops.svc, holdfast ,"}
+    async with sidecar(tmp_path, env=env) as on:
+        told = {}
+        for host in ("holdfast.ops.svc:9090", "HOLDFAST", "localhost", "127.0.0.1", "evil", ""):
+            headers = {"authorization": f"Bearer {TOKEN}", "host": host}
+            async with on.http.get(f"{on.admin_url}/api/v1/sessions", headers=headers) as response:
+                told[host] = response.status
+
+        assert list(told.values()) == [200, 200, 200, 200, 421, 421]
+
+
 async def test_secrets_are_nowhere_to_be_read(tmp_path: Path) -> None:
     """Not in the policy shown, not in the log's events, not in metrics."""
     policy = (
