@@ -16,15 +16,32 @@ def failed(status: int) -> Settlement:
     return Settlement("failed", status, 0, None, 0)
 
 
+NO_ANSWER = Answer()
+
+
 def nothing() -> Settlement:
     """Never sent: nothing is booked and the step is given back."""
     return Settlement("failed", 0, 0, None, 0)
 
 
-def whole_hold(admit: Admit, outcome: Outcome, status: int) -> Settlement:
+def whole_hold(
+    admit: Admit,
+    outcome: Outcome,
+    status: int,
+    answer: Answer = NO_ANSWER,
+    links: tuple[bytes, ...] = (),
+) -> Settlement:
     """Sent, and nothing is known of what it used: the worst case is booked."""
-    tokens = admit.hold_input_tokens + admit.output_allowance
-    return Settlement(outcome, status, admit.hold_cost_micro_usd, None, tokens)
+    return Settlement(
+        outcome=outcome,
+        status=status,
+        cost_micro_usd=admit.hold_cost_micro_usd,
+        usage=None,
+        tokens=admit.hold_input_tokens + admit.output_allowance,
+        tools=tuple(tool.name for tool in answer.tool_calls),
+        response_id=answer.response_id,
+        links=links,
+    )
 
 
 def complete(

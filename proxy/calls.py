@@ -61,6 +61,10 @@ class Calls:
             if not calls:
                 del self._live[key]
 
+    def keys(self, session: str, tenant: str | None) -> list[SessionKey]:
+        """Sessions of that id that have a call in flight."""
+        return [k for k in self._live if k.session == session and tenant in (None, k.tenant)]
+
     def cut_session(self, key: SessionKey, refusal: Refusal) -> int:
         """Cuts every call of a session; returns how many there were."""
         calls = tuple(self._live.get(key, ()))

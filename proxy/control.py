@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from proxy.calls import Calls
 from proxy.clock import Clock
 from proxy.core import events as ev
+from proxy.core.decision import Refusal
 from proxy.core.engine import Rules, refuse_closed
 from proxy.core.limits.registry import EXTENDABLE_COUNTS, EXTENDABLE_MONEY
 from proxy.core.policy import MICRO
-from proxy.core.session import SessionKey, SessionState
-from proxy.errors import HoldfastError, MalformedRequest
+from proxy.core.session import EMPTY, SessionKey, SessionState
+from proxy.errors import HoldfastError, MalformedRequest, StoreUnavailable
 from proxy.intake import PolicySource
 from proxy.ledger import Ledger
 from proxy.stores import SessionRow, Store, Stored
@@ -83,16 +84,28 @@ class Control:
     async def events(self, key: SessionKey, after_seq: int = 0) -> Sequence[Stored]:
         return await self.store.read(key, after_seq)
 
-    async def kill(self, key: SessionKey) -> SessionState:
-        """Cuts what is in flight first, then writes it down: a slow store delays no kill."""
-        state = await self.ledger.state(key)
-        status = self.policy.current.rejection.status
-        refusal = refuse_closed(
-            Rules(self.policy.current.limits, refusal_status=status),
-            replace(state, killed=True),
-            key.session,
-        )
+    async def kill(self, session: str, tenant: str | None) -> tuple[SessionKey, SessionState]:
+        """Cuts what is in flight first, then writes it down. With the store away, only the former:
+        StoreUnavailable says that later calls are not refused yet."""
+        try:
+            key = await self.find(session, tenant)
+            return key, await self._kill(key)
+        except StoreUnavailable:
+            live = self.calls.keys(session, tenant)
+            if len(live) == 1:
+                self.calls.cut_session(live[0], self._killed(live[0], EMPTY))
+            raise
+
+    def _killed(self, key: SessionKey, state: SessionState) -> Refusal:
+        policy = self.policy.current
+        rules = Rules(policy.limits, refusal_status=policy.rejection.status)
+        refusal = refuse_closed(rules, replace(state, killed=True), key.session)
         assert refusal is not None
+        return refusal
+
+    async def _kill(self, key: SessionKey) -> SessionState:
+        state = await self.ledger.state(key)
+        refusal = self._killed(key, state)
         self.calls.cut_session(key, refusal)
         if not state.killed:
             state = await self.ledger.record(key, ev.SessionKilled(at=self.clock.now()))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from proxy.calls import Calls, LiveCall
@@ -148,13 +149,8 @@ class Governed:
     async def _attempt(self, exchange: Exchange, progress: Progress) -> None:
         call = progress.call
         request = outgoing(call, progress.admitted.admit.output_bound)
-        progress.sent = True
         progress.forwarded_at = self._p.clock.monotonic()
-        try:
-            incoming = await self._p.upstreams.send(request, timeouts(call.policy))
-        except UpstreamUnavailable as error:
-            progress.sent = error.sent
-            raise
+        incoming = await self._p.upstreams.send(request, timeouts(call.policy), progress.leaves)
         progress.status = incoming.status
         try:
             if not 200 <= incoming.status < 300:
@@ -212,15 +208,21 @@ class Governed:
     async def _end(self, exchange: Exchange, progress: Progress, refusal: Refusal) -> None:
         """Tells the client that there is no (more) answer, after that has been booked."""
         call = progress.call
+        progress.live.closed = True  # nothing cuts the telling short
         refusal = in_session(refusal, call.key.session)
+        if refusal.type == "session_state":  # a kill knows the session, not who calls
+            refusal = replace(refusal, status=call.rules.refusal_status)
         progress.refusal = refusal
-        await self._p.settler.settle_broken(progress)
+        with suppress(StoreUnavailable):  # the ledger tries again
+            await self._p.settler.settle_broken(progress)
         if not exchange.started:
             stamps = admitted_stamps(call, progress.admitted, progress.state)
             dialect = call.request.dialect
             await send(exchange, refusal_reply(refusal, dialect, progress.request_id, stamps))
-        elif progress.meter is None or progress.meter.ended:
+        elif progress.meter is None:
             exchange.abort()
+        elif progress.end_forwarded:
+            await exchange.finish()
         else:
             frames = dialect_of(call.request.dialect).error_frames(
                 refusal,

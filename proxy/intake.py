@@ -35,6 +35,9 @@ from proxy.prices.book import PriceBook
 from proxy.replies import dialect_of
 from proxy.wire import Head
 
+_UNKNOWN_WINDOW = 200_000
+"""Context window of a model that is not known, in tokens."""
+
 
 class PolicySource(Protocol):
     """Where the policy in force is read, once a call."""
@@ -183,12 +186,18 @@ class Intake:
             tools=() if request.tools_disabled else request.offered_tools,
             body_digest=request.body_digest,
             least_output=request.least_output,
+            unseen_tokens=(window or _UNKNOWN_WINDOW) if _continues(request) else 0,
         )
 
 
 def dialect_bounds(policy: Policy) -> Bounds:
     """The policy's bounds as dialects take them."""
     return Bounds(policy.bounds.json_depth, policy.bounds.sse_line_bytes)
+
+
+def _continues(request: Request) -> bool:
+    """Whether the provider adds what it remembers, which is billed as input and not seen here."""
+    return request.previous_response_id is not None or request.conversation_id is not None
 
 
 def rules_for(policy: Policy, caller: Caller, hints: Mapping[str, str]) -> Rules:

@@ -24,7 +24,8 @@ class Progress:
     """A call under way.
 
     sent: bytes may have reached the provider. outcome: how it broke off, None while it has not.
-    at_border: what the client has got so far ends with a whole event. allowance: output tokens that
+    at_border: what the client has got so far ends with a whole event. end_forwarded: it has got the
+    provider's own end. allowance: output tokens that
     are held for it. settled: what was booked. Times are monotonic.
     """
 
@@ -37,6 +38,7 @@ class Progress:
     outcome: Outcome | None = None
     meter: Meter | None = None
     at_border: bool = True
+    end_forwarded: bool = False
     allowance: int = 0
     held_cost_micro_usd: int = 0
     settled: Settlement | None = None
@@ -49,6 +51,10 @@ class Progress:
         self.state = self.admitted.state
         self.allowance = self.admitted.admit.output_allowance
         self.held_cost_micro_usd = self.admitted.admit.hold_cost_micro_usd
+
+    def leaves(self) -> None:
+        """The first byte of the request is about to leave."""
+        self.sent = True
 
     def broke(self, outcome: Outcome) -> None:
         """The call ended before its answer did."""
@@ -105,7 +111,8 @@ class Settler:
         call = progress.call
         links = self._links(call, answer)
         if usage is None:
-            held = bill.whole_hold(progress.admitted.admit, "answered", progress.status)
+            admit = progress.admitted.admit
+            held = bill.whole_hold(admit, "answered", progress.status, answer, links)
             await self.settle(progress, held)
             return
         self._prices.observe(call.model, call.request, usage)

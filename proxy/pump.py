@@ -6,6 +6,10 @@ is committed, so that whoever has seen the end finds it in the ledger. The begin
 waits for its end: were it followed by an error frame, a client would read both as one, and neither.
 """
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
 from proxy.clock import Clock
 from proxy.core.decision import LimitFacts, Refusal
 from proxy.core.dialects.base import Meter
@@ -15,6 +19,8 @@ from proxy.stamps import admitted_stamps, relayed_headers
 from proxy.wire import Exchange, Incoming
 from proxy.wire.headers import without
 
+_TRAILING_SECONDS = 1.0
+_TRAILING_BYTES = 64
 _EXTENSION_TOKENS = 1_024
 _COUNT_TOLERANCE = 1.25
 _COUNT_SLACK = 16
@@ -31,8 +37,9 @@ async def pump(
     meter = progress.meter
     assert meter is not None
     held = b""
+    chunks = incoming.chunks()
     try:
-        async for chunk in incoming.chunks():
+        async for chunk in chunks:
             held += meter.feed(chunk)
             if not exchange.started:
                 if not _has_begun(meter, held):
@@ -40,6 +47,9 @@ async def pump(
                 progress.first_byte_at = clock.monotonic()
                 await _start(exchange, progress, incoming)
             held = await _forward(exchange, progress, held, settler)
+            if meter.ended:
+                held += await _trailing(chunks, meter)
+                break
     except UpstreamUnavailable:
         if not (exchange.started and (meter.ended or meter.failed)):
             raise  # else the provider had come to its end, and only closed badly
@@ -56,9 +66,23 @@ async def _forward(exchange: Exchange, progress: Progress, came: bytes, settler:
     if size:
         progress.at_border = size < len(came) or came.endswith(_BORDERS)
         await exchange.write(came[:size])
+    progress.end_forwarded = meter.ended and size == len(came)
     if meter.output_tokens_counted > progress.allowance and progress.settled is None:
         await _extend_or_cut(progress, meter, settler)
     return came[size:]
+
+
+async def _trailing(chunks: AsyncIterator[bytes], meter: Meter) -> bytes:
+    """What follows the provider's own end: a `[DONE]` at most. More is not the answer any more, and
+    a line that is kept open must not keep the client."""
+    rest = b""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_TRAILING_SECONDS):
+            async for chunk in chunks:
+                rest += chunk
+                if len(rest) > _TRAILING_BYTES:
+                    return b""
+    return meter.feed(rest) if rest else b""
 
 
 async def _start(exchange: Exchange, progress: Progress, incoming: Incoming) -> None:

@@ -105,8 +105,9 @@ class AdminSite:
         return json_response({"events": [event_json(s) for s in stored]})
 
     async def kill(self, request: web.Request) -> web.Response:
-        key = await self._key(request)
-        return self._session(key, await self.control.kill(key))
+        tenant = request.query.get("tenant")
+        key, state = await self.control.kill(request.match_info["session"], tenant)
+        return self._session(key, state)
 
     async def pause(self, request: web.Request) -> web.Response:
         key = await self._key(request)

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -28,6 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"holdfast {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     asked = next((a for a in arguments if not a.startswith("-")), None)
+    if asked == "serve":
+        _expect_signals()
     for name, summary in COMMANDS:
         command = commands.add_parser(name, help=summary, description=summary)
         if name == asked:
@@ -37,3 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(importlib.import_module(f"proxy.cli.{args.command}").run(args))
     except KeyboardInterrupt:
         return 130
+
+
+def _expect_signals() -> None:
+    """Importing a server takes most of its start: a stop meanwhile is no crash, nor is a reload."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -58,11 +58,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _serve(settings: Settings, env: Mapping[str, str]) -> None:
-    app = App(settings, env)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
+    app = App(settings, env)
     loop.add_signal_handler(signal.SIGHUP, lambda: app.watcher.reload_now())
     gc.freeze()  # what is imported by now stays for good; no collection need walk it again
     await run_until_stopped(app, stop)

@@ -12,7 +12,10 @@ class Ask:
 
     input_tokens: the estimate. output_bound: the client's, for one choice; None if it set none.
     output_maximum: what the model can produce for one choice (0: it generates nothing).
-    least_output: a bound is never lowered below it, whatever the policy's min_output_tokens.
+    unseen_tokens: most that the provider may add from its own memory (a response or conversation
+        that the call continues), 0 where it does not; the session's largest settled call replaces
+        it once there is one. least_output: a bound is never lowered below it, whatever the
+        policy's min_output_tokens.
     price: None counts tokens only. tools: names the model could ask for in its answer.
     """
 
@@ -27,6 +30,7 @@ class Ask:
     tools: tuple[str, ...] = ()
     body_digest: bytes = b""
     least_output: int = 0
+    unseen_tokens: int = 0
 
     @property
     def bound_per_choice(self) -> int:

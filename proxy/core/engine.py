@@ -1,7 +1,7 @@
 """`decide`: whether a call goes on, with what hold and what bound. Pure; a refusal is a value."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from proxy.core.ask import Account, Ask
 from proxy.core.decision import Admit, Decision, DecisionName, LimitFacts, Refusal
@@ -32,6 +32,9 @@ def decide(
     for gate in GATES:
         if (breach := gate.check(rules.limits, state, ask, now)) is not None:
             return _refuse(rules, state, ask.session, breach)
+    if ask.unseen_tokens:
+        unseen = state.largest_tokens or ask.unseen_tokens
+        ask = replace(ask, input_tokens=ask.input_tokens + unseen)
     return _fit(rules, state, ask, accounts, now)
 
 

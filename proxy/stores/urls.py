@@ -1,10 +1,12 @@
 """Store URLs: which store, and where its secrets are kept."""
 
-import os
+import secrets
+from collections.abc import Mapping
 from pathlib import Path
 
 from proxy.errors import StoreUnavailable
 from proxy.stores import Store
+from proxy.stores.chain import load_or_create_key
 from proxy.stores.memory import MemoryStore
 from proxy.stores.sqlite import SqliteStore, key_path
 
@@ -14,16 +16,25 @@ _SQLITE = "sqlite:///"
 _ALLOWED = "memory://, sqlite:///PATH (sqlite:////PATH where it is absolute)"
 
 
-def open_store(url: str, key: bytes | None = None) -> Store:
-    """The store a URL names, not opened yet. Raises ValueError, with what is allowed.
+def open_store(url: str, key: bytes) -> Store:
+    """The store a URL names, not opened yet. key: of the log's HMAC chain.
 
-    key: of the log's HMAC chain; None: from HOLDFAST_CHAIN_KEY, else from the file beside the
-    ledger (made when the store is opened), else random. Raises StoreUnavailable for a variable too
-    short.
+    Raises ValueError, with what is allowed.
     """
     path = _path_of(url)
-    secret = key or _key_from_environment()
-    return MemoryStore(secret) if path is None else SqliteStore(path, secret)
+    return MemoryStore(key) if path is None else SqliteStore(path, key)
+
+
+def chain_key(url: str, env: Mapping[str, str]) -> bytes:
+    """The secret of a ledger: HOLDFAST_CHAIN_KEY, else the file beside it (made if need be), else
+    random. Raises ValueError for a bad URL, StoreUnavailable for a key that cannot be used."""
+    path = secret_beside(url)
+    if (given := _key_from(env)) is not None:
+        return given
+    if path is None:
+        return secrets.token_bytes(_SHORTEST_KEY)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return load_or_create_key(path)
 
 
 def secret_beside(url: str) -> Path | None:
@@ -44,8 +55,8 @@ def _path_of(url: str) -> Path | None:
     return Path(name).expanduser()
 
 
-def _key_from_environment() -> bytes | None:
-    key = os.environ.get(KEY_VARIABLE, "").encode()
+def _key_from(env: Mapping[str, str]) -> bytes | None:
+    key = env.get(KEY_VARIABLE, "").encode()
     if not key:
         return None
     if len(key) < _SHORTEST_KEY:

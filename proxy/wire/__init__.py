@@ -98,8 +98,11 @@ class Incoming(Protocol):
 class Upstreams(Protocol):
     """The pool of connections to providers."""
 
-    async def send(self, request: Outgoing, timeouts: Timeouts) -> Incoming:
+    async def send(
+        self, request: Outgoing, timeouts: Timeouts, on_sent: Callable[[], None] | None = None
+    ) -> Incoming:
         """Sends and waits for the head. Raises UpstreamUnavailable, `sent` False only if nothing
-        can have reached the provider. A cancelled call leaves no connection behind."""
+        can have reached the provider; `on_sent` is called just before the first byte leaves. A
+        cancelled call leaves no connection behind."""
 
     async def close(self) -> None: ...

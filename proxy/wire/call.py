@@ -6,7 +6,7 @@ redirects, `.netrc`, default headers and its second attempt on a stale connectio
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 from aiohttp.connector import Connection
@@ -31,7 +31,13 @@ _NEED_NO_LENGTH: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "DELETE"}
 class Call:
     """An `Incoming`, once `send` has returned. Belongs to one task."""
 
-    def __init__(self, connection: Connection, authority: str, timeouts: Timeouts) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        authority: str,
+        timeouts: Timeouts,
+        on_sent: Callable[[], None] | None = None,
+    ) -> None:
         link = connection.protocol
         assert isinstance(link, UpstreamLink)
         self.status = 0
@@ -40,6 +46,7 @@ class Call:
         self._connection = connection
         self._authority = authority
         self._timeouts = timeouts
+        self._on_sent = on_sent
         self._loop = asyncio.get_running_loop()
         self._payload: StreamReader | None = None
         self._upload: asyncio.Task[None] | None = None
@@ -125,6 +132,8 @@ class Call:
         head = rendered(f"{request.method} {target} HTTP/1.1", (*own, *given, *framing))
         transport = self._link.transport
         assert transport is not None
+        if self._on_sent is not None:
+            self._on_sent()
         if isinstance(body, bytes):
             transport.write(head + body)
             return

@@ -2,7 +2,7 @@
 
 import functools
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -62,12 +62,14 @@ class UpstreamPool:
         self._origin_of = functools.lru_cache(maxsize=_ORIGINS_KEPT)(self._find_origin)
         self._tasks = Tasks()
 
-    async def send(self, request: Outgoing, timeouts: Timeouts) -> Call:
+    async def send(
+        self, request: Outgoing, timeouts: Timeouts, on_sent: Callable[[], None] | None = None
+    ) -> Call:
         """Sends and waits for the head. Cancelled or failed, it leaves no connection behind."""
         base, target = _split(request.url)
         origin = self._origin_of(base)
         connection = await self._connect(origin, timeouts)
-        call = Call(connection, origin.authority, timeouts)
+        call = Call(connection, origin.authority, timeouts, on_sent)
         try:
             prefixed = origin.target_prefix + target
             await call.send(request, prefixed, origin.own_headers, self._tasks)

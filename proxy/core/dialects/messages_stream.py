@@ -1,5 +1,7 @@
 """Meters streams of `/v1/messages`: blocks by index, usage that grows, `message_stop` last."""
 
+from dataclasses import replace
+
 import msgspec
 
 from proxy.core.dialects.base import Bounds
@@ -157,6 +159,10 @@ class MessagesMeter:
             self._stop_reason = event.delta.stop_reason
             self.finish_seen = True
         self._read_usage(event.usage)
+        if self.usage is not None and read_figures(event.usage).output_tokens is None:
+            # The figure of the beginning is no final one: what has passed is at least as much.
+            counted = max(self.usage.output_tokens, self.output_tokens_counted)
+            self.usage = replace(self.usage, output_tokens=counted)
 
     def _read_usage(self, raw: msgspec.Raw) -> None:
         self._figures = self._figures.updated(read_figures(raw))

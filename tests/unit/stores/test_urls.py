@@ -1,7 +1,5 @@
 """Store URLs: what they open, where the secrets are, and what is said of one that is wrong."""
 
-# ruff: noqa: ASYNC240 - a test has its loop for itself
-
 from pathlib import Path
 
 import pytest
@@ -10,24 +8,19 @@ from proxy.errors import StoreUnavailable
 from proxy.stores.chain import first_altered
 from proxy.stores.memory import MemoryStore
 from proxy.stores.sqlite import SqliteStore
-from proxy.stores.urls import open_store, secret_beside
+from proxy.stores.urls import chain_key, open_store, secret_beside
 from tests.fakes_stores import KEY, SECRET, opened
 
 
-@pytest.fixture(autouse=True)
-def _no_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("HOLDFAST_CHAIN_KEY", raising=False)
-
-
 async def test_a_url_opens_its_store(tmp_path: Path) -> None:
-    """Nothing is touched before `open`; then the key is beside the ledger."""
+    """The key lies beside the ledger, in a folder that is nobody else's."""
     url = f"sqlite:///{tmp_path}/a b/ledger.db"
-    store = open_store(url)
+    store = open_store(url, chain_key(url, {}))
     key = secret_beside(url)
 
     assert isinstance(store, SqliteStore)
     assert key == tmp_path / "a b" / "ledger.db.key"
-    assert list(tmp_path.iterdir()) == []
+    assert (tmp_path / "a b").stat().st_mode & 0o777 == 0o700
     await store.open()
     await store.append(opened())
     assert first_altered(key.read_bytes(), KEY, await store.read_chain(KEY)) is None
@@ -75,24 +68,25 @@ def test_three_slashes_are_relative_and_four_absolute(url: str, path: str) -> No
 def test_any_other_url_is_told_what_is_allowed(url: str) -> None:
     """The policy loader shows the text as it stands."""
     with pytest.raises(ValueError, match=r"allowed: memory://, sqlite:///PATH"):
-        open_store(url)
+        open_store(url, SECRET)
+    with pytest.raises(ValueError, match=r"allowed: memory://, sqlite:///PATH"):
+        chain_key(url, {})
 
 
-async def test_the_key_may_come_from_the_environment(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("url", ["memory://", "sqlite:///{}/ledger.db"])
+def test_the_key_may_come_from_the_environment(url: str, tmp_path: Path) -> None:
     """So that it need not lie beside what it seals."""
-    monkeypatch.setenv("HOLDFAST_CHAIN_KEY", "k" * 32)
-    store = open_store(f"sqlite:///{tmp_path}/ledger.db")
-    await store.open()
-    await store.close()
+    key = chain_key(url.format(tmp_path), {"HOLDFAST_CHAIN_KEY": "k" * 32})
 
-    assert [file.name for file in tmp_path.iterdir()] == ["ledger.db"]
+    assert key == b"k" * 32
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_a_short_key_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_ledger_without_a_place_has_another_key_each_time() -> None:
+    assert chain_key("memory://", {}) != chain_key("memory://", {})
+
+
+def test_a_short_key_is_refused() -> None:
     """It could be guessed, and the chain with it."""
-    monkeypatch.setenv("HOLDFAST_CHAIN_KEY", "secret")
-
     with pytest.raises(StoreUnavailable, match="openssl rand"):
-        open_store("memory://")
+        chain_key("memory://", {"HOLDFAST_CHAIN_KEY": "secret"})
