@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,6 +93,67 @@ def test_a_credential_is_nowhere_to_be_found_afterwards(tmp_path: Path) -> None:
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert files
     assert not [path for path in files if key.encode() in path.read_bytes()]
+
+
+@contextmanager
+def starting(folder: Path) -> Iterator[tuple[subprocess.Popen[str], Callable[[], None]]]:
+    """A sidecar that waits for its policy, and what lets it have it."""
+    policy = folder / "policy.yaml"
+    os.mkfifo(policy)
+    ports = ("--port", "0", "--admin-port", "0")
+    with subprocess.Popen(
+        [*SERVE, *ports, "--policy", str(policy)], cwd=folder, stderr=subprocess.PIPE, text=True
+    ) as process:
+        pipe = policy.open("w")  # returns once it is opened to be read as well
+        policy.unlink()
+        policy.write_text("version: 1\n")
+
+        def go_on() -> None:
+            pipe.write("version: 1\n")
+            pipe.close()
+
+        try:
+            yield process, go_on
+        finally:
+            process.kill()
+
+
+@pytest.mark.process
+def test_a_stop_while_it_starts_is_a_clean_one(tmp_path: Path) -> None:
+    """An orchestrator that changes its mind at once has not seen a crash."""
+    with starting(tmp_path) as (process, go_on):
+        process.send_signal(signal.SIGTERM)
+        go_on()
+
+        assert process.wait(timeout=8) == 0
+
+
+@pytest.mark.process
+def test_a_reload_while_it_starts_does_not_end_it(tmp_path: Path) -> None:
+    """Whoever writes the file signals the process, and may be quicker than it."""
+    with starting(tmp_path) as (process, go_on):
+        process.send_signal(signal.SIGHUP)
+        go_on()
+        assert process.stderr is not None
+
+        assert any(json.loads(line)["message"] == "ready" for line in process.stderr)
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGHUP, 7)])
+def test_signals_are_minded_before_the_command_is_even_imported(
+    number: signal.Signals, code: int
+) -> None:
+    """Most of the start is that import."""
+    program = (
+        "import os, sys; from proxy.cli import main\n"
+        f"signalled = lambda name: (os.kill(os.getpid(), {number:d}), sys.exit(7))\n"
+        "main.importlib.import_module = signalled\n"
+        "main.main(['serve'])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=False, timeout=8)
+
+    assert done.returncode == code
 
 
 @pytest.mark.process
