@@ -90,7 +90,7 @@ class PriceBook:
         self._policy: Policy | None = None
         self._known: dict[tuple[str, str], _Priced | _Unknown] = {}
         self._dearest: dict[tuple[str, str], _Priced] = {}
-        self._calibrations: dict[str, Calibration] = {}
+        self._calibrations: dict[tuple[str, str], Calibration] = {}
 
     def price_for(self, policy: Policy, upstream: Upstream, model: str) -> Price | None:
         """The price of a model at an upstream of this policy, now."""
@@ -121,19 +121,22 @@ class PriceBook:
             return published_max_output_tokens(model) or max_output_tokens(None)
         return max_output_tokens(price)
 
-    def calibration(self, model: str) -> Calibration | None:
-        """What settled calls have taught of this model's bytes per token."""
-        return self._calibrations.get(model)
+    def calibration(self, model: str, tenant: str = "") -> Calibration | None:
+        """What this tenant's settled calls have taught of this model's bytes per token."""
+        return self._calibrations.get((tenant, model))
 
-    def observe(self, model: str, request: Request, usage: Usage) -> None:
+    def observe(self, model: str, request: Request, usage: Usage, tenant: str = "") -> None:
         """Learns from a settled call; `usage` is the provider's own."""
-        before = self._calibrations.pop(model, None) or Calibration()
+        before = self._calibrations.get((tenant, model), Calibration())
         after = before.observe(
             request.text_bytes, request.image_count + request.file_count, usage.total_input_tokens
         )
+        if after is before:
+            return
+        self._calibrations.pop((tenant, model), None)  # it goes to the end: the newest
         if len(self._calibrations) >= _ENTRIES:
             del self._calibrations[next(iter(self._calibrations))]
-        self._calibrations[model] = after
+        self._calibrations[tenant, model] = after
 
     def _resolve(
         self, policy: Policy, upstream: Upstream, model: str, now: float

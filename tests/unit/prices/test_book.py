@@ -215,6 +215,24 @@ def test_settled_calls_calibrate_their_model_alone(book: PriceBook) -> None:
     assert book.calibration("gpt-5") is None
 
 
+def test_what_one_tenant_sends_teaches_nothing_about_anothers(book: PriceBook) -> None:
+    """Dense text, made for it, would have every other tenant hold three times as much."""
+    request = Request("chat", "m", False, (), None, 1, 10_000)
+    for _ in range(16):
+        book.observe("m", request, Usage(input_tokens=15_000), "hostile")
+
+    assert book.calibration("m", "hostile") is not None
+    assert book.calibration("m", "quiet") is None
+    assert book.calibration("m") is None
+
+
+def test_a_call_that_teaches_nothing_takes_no_room(book: PriceBook) -> None:
+    request = Request("chat", "m", False, (), None, 1, 100)
+    book.observe("m", request, Usage(input_tokens=50))
+
+    assert book.calibration("m") is None
+
+
 def test_calibrations_of_models_that_are_not_met_again_make_room(book: PriceBook) -> None:
     request = Request("chat", "m", False, (), None, 1, 10_000)
     for number in range(4100):
