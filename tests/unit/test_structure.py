@@ -20,6 +20,7 @@ CORE_MAY_IMPORT = {
 }
 """`datetime` is for the calendar: its clock is banned by ruff (TID251)."""
 ALLOWED: Mapping[str, str] = {
+    "proxy.metrics.__init__": "47 lines: one declaration a metric, no branch",
     "proxy.stores.sqlite_writer._results": "a thread's boundary: who waits must hear of anything",
     "proxy.stores.sqlite._result": "a thread's boundary: raised again where it is awaited",
 }
