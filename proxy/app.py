@@ -19,7 +19,6 @@ from proxy.config.load import Loaded
 from proxy.config.watch import PolicyWatcher
 from proxy.control import Control
 from proxy.core.decision import Refusal
-from proxy.core.policy import Policy
 from proxy.errors import HoldfastError, MalformedRequest
 from proxy.governed import Governed, Parts
 from proxy.identity import SessionIndex
@@ -28,10 +27,10 @@ from proxy.ledger import Ledger
 from proxy.logs import log_call
 from proxy.metrics import Metrics
 from proxy.prices.book import PriceBook
-from proxy.prices.table import PriceTable, load_table
+from proxy.prices.table import load_table
 from proxy.progress import Settler
 from proxy.records import CallRecord
-from proxy.relay import Health, Relay
+from proxy.relay import Relay
 from proxy.relay_plain import Plain
 from proxy.replies import refusal_of, refusal_reply
 from proxy.stores import Store
@@ -62,17 +61,6 @@ class Settings:
     drain_seconds: float = 30.0
 
 
-class PolicyInForce:
-    """The policy that new calls are held to."""
-
-    def __init__(self, watcher: PolicyWatcher) -> None:
-        self._watcher = watcher
-
-    @property
-    def current(self) -> Policy:
-        return self._watcher.loaded.policy
-
-
 class App:
     """One sidecar: the data port, the admin port, and everything behind them.
 
@@ -88,21 +76,17 @@ class App:
         self.clock = clock = clock or SystemClock()
         self.tasks = Tasks()
         self.watcher = PolicyWatcher(settings.policy_path, env, clock, self._policy_changed)
-        self.policy = PolicyInForce(self.watcher)
-        self.store_url = settings.store_url or self.policy.current.store_url
+        self.store_url = settings.store_url or self.watcher.current.store_url
         self._key = chain_key(self.store_url, env)
         self.store: Store = open_store(self.store_url, self._key)
         self.calls = Calls()
         self.live = Live()
-        self.metrics = Metrics(self._holds, lambda: self.calls.streams)
+        self.metrics = Metrics(lambda: self.ledger.running, lambda: self.calls.streams)
         self.metrics.count_reloads(self.watcher.outcomes)
         self._draining = False
         self._writable = False
         self.port = settings.port
         self.admin_port = settings.admin_port
-
-    def _holds(self) -> int:
-        return self.ledger.running
 
     def _policy_changed(self, loaded: Loaded) -> None:
         for warning in loaded.warnings:
@@ -114,7 +98,7 @@ class App:
         self._writable = True
         self.upstreams = UpstreamPool(self._env)
         relay = self._build()
-        policy = self.policy.current
+        policy = self.watcher.current
         bounds = Bounds(
             head_bytes=policy.bounds.header_bytes,
             header_bytes=policy.bounds.header_bytes // 2,
@@ -139,7 +123,7 @@ class App:
         )
 
     def _build(self) -> Relay:
-        clock, policy = self.clock, self.policy
+        clock, policy = self.clock, self.watcher
         self.ledger = Ledger(
             self.store,
             clock,
@@ -151,7 +135,7 @@ class App:
         )
         capacity = policy.current.bounds.sessions_in_memory * _LINKS_PER_SESSION
         index = SessionIndex(self.store, capacity, clock)
-        prices = PriceBook(self._price_table(), clock)
+        prices = PriceBook(load_table(), clock)
         tenant_key = hmac.digest(self._key, b"tenant", "sha256")
         intake = Intake(policy, index, prices, clock, tenant_key)
         settler = Settler(self.ledger, index, prices, self.tasks)
@@ -170,17 +154,9 @@ class App:
             )
         )
         plain = Plain(policy, intake, index, self.ledger, self.upstreams, clock)
-        idle = self._idle_seconds
-        self.sweeper = Sweeper(self.ledger, self.store, clock, idle)
+        self.sweeper = Sweeper(self.ledger, self.store, clock, lambda: policy.current.idle_seconds)
         self.control = Control(self.ledger, self.store, self.calls, clock, policy)
-        health = Health(self.readiness)
-        return Relay(governed, plain, health, _new_id, self._observe)
-
-    def _price_table(self) -> PriceTable:
-        return load_table()
-
-    def _idle_seconds(self) -> int:
-        return self.policy.current.idle_seconds
+        return Relay(governed, plain, self.readiness, _new_id, self._observe)
 
     def _observe(self, call: CallRecord) -> None:
         self.metrics.observe_call(call)

@@ -12,16 +12,11 @@ from proxy.reservation import Settlement
 
 
 def failed(status: int) -> Settlement:
-    """The provider answered with an error: nothing is billed."""
+    """The provider answered with an error, or was never asked (status 0): nothing is billed."""
     return Settlement("failed", status, 0, None, 0)
 
 
 NO_ANSWER = Answer()
-
-
-def nothing() -> Settlement:
-    """Never sent: nothing is booked and the step is given back."""
-    return Settlement("failed", 0, 0, None, 0)
 
 
 def whole_hold(

@@ -14,7 +14,7 @@ from proxy.errors import MalformedRequest, StoreUnavailable, UpstreamUnavailable
 from proxy.identity import SessionIndex
 from proxy.intake import Call, Intake, PolicySource, decoded, dialect_bounds
 from proxy.ledger import Ledger
-from proxy.outbound import outgoing, strips_usage, timeouts
+from proxy.outbound import asks_usage, outgoing, timeouts
 from proxy.progress import Progress, Settler
 from proxy.pump import pump
 from proxy.records import CallRecord
@@ -22,6 +22,7 @@ from proxy.replies import dialect_of, in_session, refusal_of, refusal_reply, sen
 from proxy.reservation import Admitted, Reservation
 from proxy.stamps import admitted_stamps, refusal_stamps, relayed_headers
 from proxy.wire import Exchange, Incoming, Upstreams
+from proxy.wire.headers import get
 
 _GRACE_SECONDS = 60.0
 """A hold outlives its call's deadline by this much, so that the call itself can settle it."""
@@ -176,7 +177,7 @@ class Governed:
         body = await incoming.read(limit)
         progress.first_byte_at = self._p.clock.monotonic()
         try:
-            plain = decoded(body, _header(incoming, "content-encoding"), limit)
+            plain = decoded(body, get(incoming.headers, "content-encoding"), limit)
         except MalformedRequest as exc:
             raise _malformed(f"its answer cannot be decoded: {exc.message}") from exc
         read = dialect_of(call.request.dialect).read_answer(plain)
@@ -194,10 +195,10 @@ class Governed:
 
     async def _stream(self, exchange: Exchange, progress: Progress, incoming: Incoming) -> None:
         call = progress.call
-        if _header(incoming, "content-encoding") not in (None, "", "identity"):
+        if get(incoming.headers, "content-encoding") not in (None, "", "identity"):
             raise _malformed("it compressed a stream that was not asked to be")
         progress.meter = dialect_of(call.request.dialect).meter(
-            strip_usage=strips_usage(call), bounds=dialect_bounds(call.policy)
+            strip_usage=asks_usage(call), bounds=dialect_bounds(call.policy)
         )
         self._p.calls.streams += 1
         try:
@@ -260,10 +261,6 @@ def _malformed(why: str) -> UpstreamUnavailable:
     )
 
 
-def _header(incoming: Incoming, name: str) -> str | None:
-    return next((v for k, v in incoming.headers if k.lower() == name), None)
-
-
 def _is_event_stream(incoming: Incoming) -> bool:
-    kind = _header(incoming, "content-type") or ""
+    kind = get(incoming.headers, "content-type") or ""
     return kind.split(";", 1)[0].strip().lower() == "text/event-stream"

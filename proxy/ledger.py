@@ -222,7 +222,6 @@ class Ledger:
             (*opened, *reserved),
             expected_seq=fold_.state.seq,
             charges=_holding(accounts, admit.hold_cost_micro_usd),
-            links=want.links,
         )
         self._active[want.call_id] = Running(want, accounts)
         try:

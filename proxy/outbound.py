@@ -22,10 +22,9 @@ _CREDENTIALS = frozenset(
 def outgoing(call: Call, output_bound: int | None) -> Outgoing:
     """The request as it is forwarded; its bytes are the client's unless something had to change."""
     request = call.request
-    asks_usage = request.stream and request.dialect in ("chat", "completions")
     changes = Changes(
         output_bound=output_bound,
-        ask_usage=asks_usage and not request.include_usage and call.upstream.include_usage,
+        ask_usage=request.stream and asks_usage(call),
         model=call.model if call.model != request.model else None,
     )
     body = dialect_of(request.dialect).rewrite(call.body, request, changes)
@@ -37,8 +36,8 @@ def outgoing(call: Call, output_bound: int | None) -> Outgoing:
     return Outgoing("POST", upstream_url(call.upstream, call.rest), headers, body)
 
 
-def strips_usage(call: Call) -> bool:
-    """Whether the usage that the stream carries was our question, not the client's."""
+def asks_usage(call: Call) -> bool:
+    """Whether the usage that a stream carries is our question, not the client's."""
     return (
         call.request.dialect in ("chat", "completions")
         and not call.request.include_usage

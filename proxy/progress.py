@@ -175,7 +175,7 @@ class Settler:
         progress.state = await self._ledger.settle(call.key, call.call_id, what)
 
     async def _release(self, progress: Progress) -> None:
-        progress.settled = bill.nothing()
+        progress.settled = bill.failed(0)
         reason = progress.outcome or "unsent"
         await asyncio.shield(self._tasks.spawn(self._give_back(progress, reason), "release"))
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from proxy.core.decision import DecisionName, Refusal
+from proxy.core.decision import Refusal
 from proxy.core.events import Outcome
 from proxy.core.request import DialectName
 from proxy.core.usage import Usage
@@ -12,13 +12,14 @@ from proxy.core.usage import Usage
 class CallRecord:
     """What came of a call. Times in seconds; None where there was none.
 
-    decision: the admitted one's name, or "reject". reason: a refusal's code, or "" .
+    decision: the admitted one's name, "reject", or for what never was a call whose fault it was:
+        "client" or "error". reason: a refusal's code, or "".
     overhead_seconds: from the whole request to its forwarding. first_byte_seconds: from then to the
     first byte of the answer's body.
     """
 
     dialect: DialectName
-    decision: DecisionName | str
+    decision: str
     status: int
     request_id: str
     reason: str = ""

@@ -1,7 +1,6 @@
 """The path of one request: what it is, whether it may go on, and who serves it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from proxy.core.decision import Refusal
 from proxy.core.endpoints import Endpoint, classify, spoken_at
@@ -16,13 +15,6 @@ from proxy.wire import Exchange
 _TEXT = ("content-type", "text/plain; charset=utf-8")
 
 
-@dataclass(frozen=True, slots=True)
-class Health:
-    """What /readyz says: whether calls are served, and why not."""
-
-    ready: Callable[[], tuple[bool, str]]
-
-
 class Relay:
     """Handles every request of the data port. Shared by all connections."""
 
@@ -30,13 +22,13 @@ class Relay:
         self,
         governed: Governed,
         plain: Plain,
-        health: Health,
+        readiness: Callable[[], tuple[bool, str]],
         new_id: Callable[[], str],
         observe: Callable[[CallRecord], None],
     ) -> None:
         self._governed = governed
         self._plain = plain
-        self._health = health
+        self._readiness = readiness
         self._new_id = new_id
         self._observe = observe
 
@@ -73,7 +65,7 @@ class Relay:
             case "health":
                 await send(exchange, Reply(200, (_TEXT,), b"ok\n"))
             case "ready":
-                ready, said = self._health.ready()
+                ready, said = self._readiness()
                 await send(exchange, Reply(200 if ready else 503, (_TEXT,), said.encode()))
 
     async def _fail(

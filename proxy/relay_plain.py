@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from proxy.clock import Clock
-from proxy.core.ask import Ask
 from proxy.core.decision import Refusal
 from proxy.core.endpoints import Endpoint
 from proxy.core.engine import refuse_spent
@@ -78,8 +77,7 @@ class Plain:
             return None
         state = await self.ledger.state(SessionKey(caller.tenant, found.session))
         rules = rules_for(self.policy.current, caller, {})
-        ask = Ask(found.session, "chat", "", 0, None, 0, 1, None)
-        return refuse_spent(rules, state, ask, self.clock.now())
+        return refuse_spent(rules, state, found.session, self.clock.now())
 
     async def _pass(self, exchange: Exchange, incoming: Incoming, request_id: str) -> None:
         await exchange.start(incoming.status, relayed_headers(incoming.headers, request_id, ()))

@@ -38,7 +38,6 @@ class Reservation:
     deadline_seconds: float
     idle_seconds: int
     new: bool = False
-    links: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

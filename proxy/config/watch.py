@@ -18,6 +18,7 @@ from typing import Final, Literal
 from proxy.clock import Clock
 from proxy.config.load import Loaded, load_policy, parse_policy, read_text
 from proxy.config.problems import Place, PolicyInvalid, Problem
+from proxy.core.policy import Policy
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,11 @@ class PolicyWatcher:
         self.loaded_at: float = clock.now()
         self.last_error: str | None = None
         self.outcomes: Counter[ReloadOutcome] = Counter()
+
+    @property
+    def current(self) -> Policy:
+        """The policy in force."""
+        return self.loaded.policy
 
     async def run(self) -> None:
         """Polls until cancelled."""

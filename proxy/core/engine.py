@@ -52,14 +52,17 @@ def refuse_closed(rules: Rules, state: SessionState, session: str) -> Refusal | 
     return Refusal(rules.refusal_status, code, "session_state", message, facts)
 
 
-def refuse_spent(rules: Rules, state: SessionState, ask: Ask, now: float) -> Refusal | None:
+def refuse_spent(rules: Rules, state: SessionState, session: str, now: float) -> Refusal | None:
     """Why an endpoint that costs nothing is refused too: closed, or a limit already used up."""
-    if (closed := refuse_closed(rules, state, ask.session)) is not None:
+    if (closed := refuse_closed(rules, state, session)) is not None:
         return closed
-    rooms = (*cost.rooms(rules.limits, state, ask, (), now), tokens.room(rules.limits, state, ask))
+    rooms = (
+        *cost.rooms(rules.limits, state, session, (), now),
+        tokens.room(rules.limits, state, session),
+    )
     for room in rooms:
         if room is not None and room.left <= 0:
-            return _refuse(rules, state, ask.session, room.breach(0))
+            return _refuse(rules, state, session, room.breach(0))
     return None
 
 
@@ -130,8 +133,8 @@ def _rooms(
     limits: Limits, state: SessionState, ask: Ask, accounts: tuple[Account, ...], now: float
 ) -> Iterator[Room]:
     if ask.price is not None:
-        yield from cost.rooms(limits, state, ask, accounts, now)
-    if (room := tokens.room(limits, state, ask)) is not None:
+        yield from cost.rooms(limits, state, ask.session, accounts, now)
+    if (room := tokens.room(limits, state, ask.session)) is not None:
         yield room
 
 

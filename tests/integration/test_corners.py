@@ -112,6 +112,7 @@ async def test_a_call_cut_while_it_connects_costs_nothing(tmp_path: Path, how: s
 async def test_a_provider_that_keeps_the_line_open_does_not_keep_the_client(
     tmp_path: Path,
 ) -> None:
+    script: list[bytes | asyncio.Event | End]
     script = [chunked_head(SSE), *map(chunk, CHAT), End.HOLD]
     async with (
         ScriptedUpstream(script) as up,

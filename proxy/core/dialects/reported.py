@@ -27,7 +27,7 @@ def micro_usd(amount: object, per_micro_usd: Decimal = _USD_PER_MICRO_USD) -> in
 
     None for what is no amount of money (no number, negative, beyond reason).
     """
-    if not isinstance(amount, int | float):
+    if not isinstance(amount, int | float) or isinstance(amount, bool):
         return None
     exact = Decimal(str(amount)) / per_micro_usd
     return int(exact.to_integral_value(ROUND_CEILING)) if 0 <= exact <= _MOST else None

@@ -3,7 +3,7 @@ limits.cost_usd_per_minute, and the windows that many sessions share (`budgets`)
 
 from collections.abc import Iterator
 
-from proxy.core.ask import Account, Ask
+from proxy.core.ask import Account
 from proxy.core.limits.base import Breach, how_to_extend, maximum, money, share_of, usd
 from proxy.core.limits.rooms import Room
 from proxy.core.policy import Limits
@@ -15,24 +15,24 @@ VELOCITY = "cost_usd_per_minute"
 
 
 def rooms(
-    limits: Limits, state: SessionState, ask: Ask, accounts: tuple[Account, ...], now: float
+    limits: Limits, state: SessionState, session: str, accounts: tuple[Account, ...], now: float
 ) -> Iterator[Room]:
     """Every room for money that this call has to fit into."""
     if (most := maximum(limits.cost_micro_usd, state, COST)) is not None:
-        yield _session_room(most, state, ask)
+        yield _session_room(most, state, session)
     if (most := maximum(limits.request_cost_micro_usd, state, REQUEST_COST)) is not None:
-        yield _request_room(most, ask)
+        yield _request_room(most, session)
     if (most := maximum(limits.cost_micro_usd_per_minute, state, VELOCITY)) is not None:
-        yield _velocity_room(most, state, ask, now)
+        yield _velocity_room(most, state, session, now)
     for account in accounts:
-        yield _account_room(account, ask)
+        yield _account_room(account, session)
 
 
 def share(limits: Limits, state: SessionState) -> float:
     return share_of(state.cost_micro_usd, maximum(limits.cost_micro_usd, state, COST))
 
 
-def _session_room(most: int, state: SessionState, ask: Ask) -> Room:
+def _session_room(most: int, state: SessionState, session: str) -> Room:
     spent, held = state.cost_micro_usd, state.held_micro_usd
 
     def breach(requested: int) -> Breach:
@@ -43,14 +43,14 @@ def _session_room(most: int, state: SessionState, ask: Ask) -> Room:
             maximum=usd(most),
             used=usd(spent + held),
             requested=usd(requested),
-            message=f"Session {ask.session} has spent {money(spent)} of {money(most)}{in_flight}; "
-            f"this call can cost {money(requested)}. " + how_to_extend(ask.session, COST, "1"),
+            message=f"Session {session} has spent {money(spent)} of {money(most)}{in_flight}; "
+            f"this call can cost {money(requested)}. " + how_to_extend(session, COST, "1"),
         )
 
     return Room(left=most - spent - held, unit="micro_usd", breach=breach)
 
 
-def _request_room(most: int, ask: Ask) -> Room:
+def _request_room(most: int, session: str) -> Room:
     def breach(requested: int) -> Breach:
         return Breach(
             code="request_cost_exceeded",
@@ -58,14 +58,14 @@ def _request_room(most: int, ask: Ask) -> Room:
             maximum=usd(most),
             used=0.0,
             requested=usd(requested),
-            message=f"This call of session {ask.session} can cost {money(requested)}, and one call "
+            message=f"This call of session {session} can cost {money(requested)}, and one call "
             f"may cost {money(most)}. Send less, or raise limits.{REQUEST_COST}.",
         )
 
     return Room(left=most, unit="micro_usd", breach=breach, per_call=True)
 
 
-def _velocity_room(most: int, state: SessionState, ask: Ask, now: float) -> Room:
+def _velocity_room(most: int, state: SessionState, session: str, now: float) -> Room:
     # Farther ahead than a minute is no other host's clock, but ours before it was set back.
     recent = [cost for at, cost in state.recent_costs if abs(at - now) < VELOCITY_SECONDS]
     used = state.held_micro_usd + sum(recent)
@@ -77,14 +77,14 @@ def _velocity_room(most: int, state: SessionState, ask: Ask, now: float) -> Room
             maximum=usd(most),
             used=usd(used),
             requested=usd(requested),
-            message=f"Session {ask.session} has spent or holds {money(used)} within a minute, of "
+            message=f"Session {session} has spent or holds {money(used)} within a minute, of "
             f"{money(most)}; this call can cost {money(requested)}. It may go on in a minute.",
         )
 
     return Room(left=most - used, unit="micro_usd", breach=breach)
 
 
-def _account_room(account: Account, ask: Ask) -> Room:
+def _account_room(account: Account, session: str) -> Room:
     used = account.spent_micro_usd + account.held_micro_usd
 
     def breach(requested: int) -> Breach:
@@ -97,7 +97,7 @@ def _account_room(account: Account, ask: Ask) -> Room:
             requested=usd(requested),
             message=f"The {account.scope} budget of {money(account.maximum_micro_usd)} per "
             f"{account.window} has {money(used)} spent or held; this call of session "
-            f"{ask.session} can cost {money(requested)}. It opens again with the next window, or "
+            f"{session} can cost {money(requested)}. It opens again with the next window, or "
             "raise it under budgets in the policy.",
         )
 

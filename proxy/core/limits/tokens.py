@@ -1,6 +1,5 @@
 """limits.tokens: input and output tokens of one session; a room, like money (see rooms.py)."""
 
-from proxy.core.ask import Ask
 from proxy.core.limits.base import Breach, how_to_extend, maximum, share_of
 from proxy.core.limits.rooms import Room
 from proxy.core.policy import Limits
@@ -9,7 +8,7 @@ from proxy.core.session import SessionState
 NAME = "tokens"
 
 
-def room(limits: Limits, state: SessionState, ask: Ask) -> Room | None:
+def room(limits: Limits, state: SessionState, session: str) -> Room | None:
     """How many tokens the session has left, this call's input not yet taken off."""
     most = maximum(limits.tokens, state, NAME)
     if most is None:
@@ -23,8 +22,8 @@ def room(limits: Limits, state: SessionState, ask: Ask) -> Room | None:
             maximum=most,
             used=used,
             requested=requested,
-            message=f"Session {ask.session} has used {used} of {most} tokens, and this call needs "
-            f"{requested}. " + how_to_extend(ask.session, NAME, "100000"),
+            message=f"Session {session} has used {used} of {most} tokens, and this call needs "
+            f"{requested}. " + how_to_extend(session, NAME, "100000"),
         )
 
     return Room(left=most - used, unit="tokens", breach=breach)

@@ -268,13 +268,12 @@ def test_a_session_that_nears_a_limit_is_warned() -> None:
 
 def test_free_endpoints_are_closed_to_a_spent_session() -> None:
     rules = Rules(replace(UNLIMITED, cost_micro_usd=1000))
-    ask = replace(ASK, input_tokens=0)
 
-    assert refuse_spent(rules, replace(OPEN, cost_micro_usd=999), ask, NOW) is None
-    spent = refuse_spent(rules, replace(OPEN, cost_micro_usd=1000), ask, NOW)
+    assert refuse_spent(rules, replace(OPEN, cost_micro_usd=999), "s1", NOW) is None
+    spent = refuse_spent(rules, replace(OPEN, cost_micro_usd=1000), "s1", NOW)
     assert spent is not None
     assert spent.code == "budget_exceeded"
-    killed = refuse_spent(rules, replace(OPEN, killed=True), ask, NOW)
+    killed = refuse_spent(rules, replace(OPEN, killed=True), "s1", NOW)
     assert killed is not None
     assert killed.code == "session_killed"
 

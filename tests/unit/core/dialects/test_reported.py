@@ -18,7 +18,15 @@ def test_a_count_is_held_within_reason(told: float | None, tokens: int) -> None:
 
 @pytest.mark.parametrize(
     ("told", "cost_micro_usd"),
-    [(0, 0), (0.0000011, 2), (1.5, 1_500_000), (-0.1, None), (10**9, None), ("1", None)],
+    [
+        (0, 0),
+        (0.0000011, 2),
+        (1.5, 1_500_000),
+        (-0.1, None),
+        (10**9, None),
+        ("1", None),
+        (True, None),
+    ],
 )
 def test_money_is_rounded_up_and_nonsense_is_none(told: object, cost_micro_usd: int | None) -> None:
     """None is not nought: a call without a bill is priced by its tokens."""
