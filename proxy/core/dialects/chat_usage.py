@@ -99,15 +99,17 @@ def _normalised(found: _ChatUsage) -> Usage:
 
 def _billed(found: _ChatUsage) -> int | None:
     """With a key of the caller's own (BYOK), OpenRouter's cost is only its fee."""
-    cost = _cost(found.cost)
-    if cost is None:
+    cost, beside = _cost(found.cost), Decimal(0)
+    if found.is_byok and found.cost_details is not None:
+        beside = found.cost_details.upstream_inference_cost or beside
+    if cost is None or not (_is_money(cost) and _is_money(beside)):
         return None
-    details = found.cost_details
-    if found.is_byok and details is not None and details.upstream_inference_cost is not None:
-        cost += details.upstream_inference_cost
-    if not Decimal(0) <= cost <= _MAX_COST_USD:
-        return None
-    return int((cost * 1_000_000).to_integral_value(ROUND_CEILING))
+    return int(((cost + beside) * 1_000_000).to_integral_value(ROUND_CEILING))
+
+
+def _is_money(amount: Decimal) -> bool:
+    """Read from text it may be NaN, which does not even compare, or overflow a sum."""
+    return amount.is_finite() and 0 <= amount <= _MAX_COST_USD
 
 
 def _cost(raw: msgspec.Raw) -> Decimal | None:

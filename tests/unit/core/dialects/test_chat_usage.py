@@ -100,6 +100,12 @@ from proxy.core.usage import Usage
         ('{"total_tokens":5}', Usage(5)),  # Voyage's embeddings
         ('{"prompt_tokens":1,"cost":"much"}', Usage(1)),
         ('{"prompt_tokens":1,"cost":1e99999}', Usage(1)),
+        ('{"prompt_tokens":1,"cost":"NaN"}', Usage(1)),
+        (
+            '{"prompt_tokens":1,"cost":1,"is_byok":true,'
+            '"cost_details":{"upstream_inference_cost":"sNaN"}}',
+            Usage(1),
+        ),
         ('{"prompt_tokens":1,"cost":{"total_cost":null}}', Usage(1)),
     ],
 )

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import astuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.dialects.base import Bounds
@@ -79,7 +79,7 @@ def believable(usage: Usage | None) -> bool:
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-@settings(law, max_examples=3000)
+@law
 @given(usage=odd_usages)
 def test_nothing_that_a_provider_reports_breaks_a_whole_answer(
     name: DialectName, usage: bytes
@@ -92,7 +92,7 @@ def test_nothing_that_a_provider_reports_breaks_a_whole_answer(
 
 
 @pytest.mark.parametrize("name", EVENTS)
-@settings(law, max_examples=3000)
+@law
 @given(usage=odd_usages)
 def test_nothing_that_a_provider_reports_breaks_a_stream(name: DialectName, usage: bytes) -> None:
     meter = DIALECTS[name].meter(strip_usage=False, bounds=Bounds())
