@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import aiohttp
@@ -33,7 +32,7 @@ async def streaming(on: Sidecar, dialect: DialectName) -> aiohttp.ClientResponse
 
 @every_dialect
 async def test_kill_cuts_a_running_stream_with_an_error_frame(
-    tmp_path: Path, dialect: DialectName, record_property: Callable[[str, object], None]
+    tmp_path: Path, dialect: DialectName
 ) -> None:
     """Within 100 ms; a stream that just stops would be taken for a finished answer."""
     loop = asyncio.get_running_loop()
@@ -42,7 +41,7 @@ async def test_kill_cuts_a_running_stream_with_an_error_frame(
         began = loop.time()
         killing = asyncio.ensure_future(on.admin("POST", "/sessions/s1/kill"))
         rest = await stream.content.read()
-        record_property("kill_to_cut_ms", round((loop.time() - began) * 1000, 1))
+        print(f"{dialect}: cut {(loop.time() - began) * 1000:.1f} ms after the command")
 
         told = json.loads(frames(rest)[-1][1])["error"]
         assert frames(rest)[-1][0] == "error"
