@@ -102,8 +102,10 @@ from proxy.core.usage import Usage
         ('{"prompt_tokens":1,"cost":1e99999}', Usage(1)),
         ('{"prompt_tokens":1,"cost":"NaN"}', Usage(1)),
         (
-            '{"prompt_tokens":1,"cost":1,"is_byok":true,'
-            '"cost_details":{"upstream_inference_cost":"sNaN"}}',
+            (
+                '{"prompt_tokens":1,"cost":1,"is_byok":true,'
+                '"cost_details":{"upstream_inference_cost":"sNaN"}}'
+            ),
             Usage(1),
         ),
         ('{"prompt_tokens":1,"cost":{"total_cost":null}}', Usage(1)),
