@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from proxy.admin.live import Live
-from proxy.admin.server import Admin, AdminSite
+from proxy.admin.server import Admin, AdminSite, listen
 from proxy.admin.token import admin_token
 from proxy.calls import Calls
 from proxy.clock import Clock, SystemClock
@@ -163,7 +163,8 @@ class App:
         log_call(call)
 
     async def _serve_admin(self) -> Admin:
-        token = admin_token(self._env, self.store_url, self.settings.admin_port)
+        listening = listen(self.settings.admin_host, self.settings.admin_port)
+        token = admin_token(self._env, self.store_url, listening.getsockname()[1])
         site = AdminSite(
             control=self.control,
             watcher=self.watcher,
@@ -173,7 +174,7 @@ class App:
             token=token,
             hosts=_hosts(self._env),
         )
-        return await Admin.start(site, self.settings.admin_host, self.settings.admin_port)
+        return await Admin.start(site, listening)
 
     def readiness(self) -> tuple[bool, str]:
         """Whether a call may be sent here now, and what an operator should know either way."""

@@ -22,7 +22,7 @@ from proxy.wire.headers import without
 _TRAILING_SECONDS = 1.0
 _TRAILING_BYTES = 64
 _EXTENSION_TOKENS = 1_024
-_COUNT_TOLERANCE = 1.25
+_COUNT_TOLERANCE = 2.0
 _COUNT_SLACK = 16
 _UNSTARTED_BYTES = 1_048_576
 _UNFINISHED_BYTES = 65_536
@@ -150,13 +150,15 @@ def _size_of_whole(came: bytes) -> int:
 async def _extend_or_cut(progress: Progress, meter: Meter, settler: Settler) -> None:
     """More output than is held: hold more, or cut the stream here.
 
-    The count is an estimate. Where the provider was given a bound, it keeps it by its own exact
-    count, so the estimate has to be well past the hold before the stream is cut.
+    The count is an estimate (plain English runs a third above the true one). Where the provider was
+    given a bound, it keeps it by its own exact count, and an answer that keeps it must not be cut:
+    the estimate has to be well past the hold before the stream is taken for one that does not.
     """
     counted = meter.output_tokens_counted
-    more = max(_EXTENSION_TOKENS, counted - progress.allowance)
-    if await settler.extend(progress, more):
-        return
+    missing = counted - progress.allowance
+    for more in (max(_EXTENSION_TOKENS, missing), missing):
+        if await settler.extend(progress, more):
+            return
     bounded = progress.call.request.output_bound is not None
     bounded = bounded or progress.admitted.admit.output_bound is not None
     limit = progress.allowance * (_COUNT_TOLERANCE if bounded else 1) + _COUNT_SLACK
@@ -167,8 +169,8 @@ async def _extend_or_cut(progress: Progress, meter: Meter, settler: Settler) -> 
 def _spent(progress: Progress, counted: int) -> Refusal:
     session = progress.call.key.session
     message = (
-        f"Session {session} has nothing left to spend: this answer was cut after about {counted} "
-        f"tokens. To go on: holdfast sessions extend {session} --cost-usd 1."
+        f"Session {session} has too little left: this answer was cut after about {counted} tokens. "
+        f"To go on: holdfast sessions extend {session} --cost-usd 1."
     )
     facts = LimitFacts(
         session=session, limit="cost_usd", checkpoint=f"{session}@{progress.admitted.admit.step}"

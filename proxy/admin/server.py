@@ -1,6 +1,7 @@
 """The admin port's routes and its server."""
 
 import asyncio
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -179,17 +180,26 @@ class Admin:
     _runner: web.AppRunner
 
     @classmethod
-    async def start(cls, site: AdminSite, host: str, port: int) -> "Admin":
-        """Listens; port 0 takes a free one. Raises OSError."""
+    async def start(cls, site: AdminSite, listening: socket.socket) -> "Admin":
+        """Serves on a socket from `listen`."""
         runner = web.AppRunner(
             site.application(), access_log=None, handler_cancellation=True, shutdown_timeout=0.1
         )
         await runner.setup()
-        await web.TCPSite(runner, host, port).start()
-        return cls(runner.addresses[0][1], runner)
+        await web.SockSite(runner, listening).start()
+        return cls(listening.getsockname()[1], runner)
 
     async def close(self) -> None:
         await self._runner.cleanup()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket, whose port is known before who may use it; 0 takes a free one.
+
+    Raises OSError.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family)
 
 
 def _limit(text: str, most: int = _MOST_LISTED) -> int:

@@ -287,3 +287,18 @@ async def test_an_error_after_half_an_event_stands_on_lines_of_its_own(
 
         assert not answer.body[:2500].endswith(b"\n\n")
         assert error_of(answer, dialect)["code"] == "upstream_truncated"
+
+
+@every_dialect
+async def test_an_answer_that_keeps_its_bound_is_never_cut(
+    tmp_path: Path, dialect: DialectName
+) -> None:
+    """The bound was lowered to the last micro-USD, and we count more tokens than the provider."""
+    policy = "limits: {cost_usd: 0.001}\naccounting: {min_output_tokens: 10}"
+    script = Script((Turn(text="answer" + " letter" * 2000),))
+    async with sidecar(tmp_path, policy, script=script) as on:
+        answer = await on.call(dialect, stream=True, bound=2000)
+
+        assert answer.headers["x-holdfast-decision"] == "clamp"
+        assert b"event: error" not in answer.body
+        assert (await settled(on)).outcome == "answered"
