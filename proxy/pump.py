@@ -22,7 +22,7 @@ from proxy.wire.headers import without
 _TRAILING_SECONDS = 1.0
 _TRAILING_BYTES = 64
 _EXTENSION_TOKENS = 1_024
-_COUNT_TOLERANCE = 2.0
+_COUNT_TOLERANCE = 3.0
 _COUNT_SLACK = 16
 _UNSTARTED_BYTES = 1_048_576
 _UNFINISHED_BYTES = 65_536
@@ -150,20 +150,24 @@ def _size_of_whole(came: bytes) -> int:
 async def _extend_or_cut(progress: Progress, meter: Meter, settler: Settler) -> None:
     """More output than is held: hold more, or cut the stream here.
 
-    The count is an estimate (plain English runs a third above the true one). Where the provider was
-    given a bound, it keeps it by its own exact count, and an answer that keeps it must not be cut:
-    the estimate has to be well past the hold before the stream is taken for one that does not.
+    The count is an estimate: a common English word is one token of up to a dozen bytes. A provider
+    that was given a bound keeps it by its own exact count, and an answer that keeps it must not be
+    cut: what has passed for certain is past the hold, or far too much for the bound was counted.
     """
     counted = meter.output_tokens_counted
     missing = counted - progress.allowance
     for more in (max(_EXTENSION_TOKENS, missing), missing):
         if await settler.extend(progress, more):
             return
-    bounded = progress.call.request.output_bound is not None
-    bounded = bounded or progress.admitted.admit.output_bound is not None
-    limit = progress.allowance * (_COUNT_TOLERANCE if bounded else 1) + _COUNT_SLACK
-    if counted > limit:
+    if meter.output_tokens_least > progress.allowance or not _may_keep_its_bound(progress, counted):
         progress.live.cut(_spent(progress, counted))
+
+
+def _may_keep_its_bound(progress: Progress, counted: int) -> bool:
+    admit = progress.admitted.admit
+    if progress.call.request.output_bound is None and admit.output_bound is None:
+        return False
+    return counted <= admit.output_allowance * _COUNT_TOLERANCE + _COUNT_SLACK
 
 
 def _spent(progress: Progress, counted: int) -> Refusal:

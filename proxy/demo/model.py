@@ -23,7 +23,6 @@ _REPORT_TEXT = "".join(
 REPORT_TOKENS = len(split(_REPORT_TEXT))
 _REPORT = Turn(
     text=_REPORT_TEXT,
-    chunk_tokens=8,
     chunk_gap_seconds=0.001,
     faults=parse_faults("ignore_bound"),
 )

@@ -302,3 +302,20 @@ async def test_an_answer_that_keeps_its_bound_is_never_cut(
         assert answer.headers["x-holdfast-decision"] == "clamp"
         assert b"event: error" not in answer.body
         assert (await settled(on)).outcome == "answered"
+
+
+@every_dialect
+async def test_a_provider_that_ignores_its_bound_is_cut_within_the_budget(
+    tmp_path: Path, dialect: DialectName
+) -> None:
+    """At most a chunk goes past it."""
+    policy = "limits: {cost_usd: 0.001}\naccounting: {min_output_tokens: 10}"
+    script = Script((Turn(text_tokens=4000, chunk_gap_seconds=0.001),))
+    async with sidecar(tmp_path, policy, script=script) as on:
+        on.sim.fail("ignore_bound")
+        answer = await on.call(dialect, stream=True, bound=100)
+
+        assert error_of(answer, dialect)["code"] == "budget_exceeded"
+        await on.sim.wait_for(lambda sim: sim.journal[0].client_disconnected_at is not None)
+        entry = on.sim.journal[0]
+        assert 400 < entry.input_tokens + 2 * entry.output_tokens < 1010

@@ -27,6 +27,8 @@ class Meter(Protocol):
     failed: message of an error event inside the stream, None if none.
     malformed: lines that could not be read so far (one is tolerated; the stream goes on).
     usage: the provider's own figures so far (the last ones win), None if it has sent none.
+    output_tokens_least: tokens that have passed for certain: one for each piece of content, or the
+        provider's own figure so far.
     output_tokens_counted: estimate from what has passed (text, reasoning and arguments), never less
         than the provider's own figure so far.
     """
@@ -37,6 +39,7 @@ class Meter(Protocol):
     failed: str | None
     malformed: int
     usage: Usage | None
+    output_tokens_least: int
     output_tokens_counted: int
 
     def feed(self, chunk: bytes) -> bytes:

@@ -49,11 +49,19 @@ class _Choice:
 class AnswerBuilder:
     """What has come so far of one answer.
 
-    committed: something has come that a client would show or act on. Of several choices, the answer
-    is the first.
+    committed: something has come that a client would show or act on. pieces: how often content
+    came, each a token at the least. Of several choices, the answer is the first.
     """
 
-    __slots__ = ("_ascii_bytes", "_audio_bytes", "_choices", "_open", "_other_bytes", "committed")
+    __slots__ = (
+        "_ascii_bytes",
+        "_audio_bytes",
+        "_choices",
+        "_open",
+        "_other_bytes",
+        "committed",
+        "pieces",
+    )
 
     def __init__(self) -> None:
         self._choices: dict[int, _Choice] = {}
@@ -62,6 +70,7 @@ class AnswerBuilder:
         self._other_bytes = 0
         self._audio_bytes = 0
         self.committed = False
+        self.pieces = 0
 
     @property
     def finished(self) -> bool:
@@ -94,10 +103,12 @@ class AnswerBuilder:
         if so_far is None:
             so_far = self._choices[index] = _Choice()
             self._open += 1
+        size = self._ascii_bytes + self._other_bytes
         if said is not None:
             self._take_said(so_far, said)
         if choice.text:
             self._add_text(so_far, choice.text)
+        self.pieces += self._ascii_bytes + self._other_bytes > size
         if choice.finish_reason is not None:
             self._open -= so_far.finish_reason is None
             so_far.finish_reason = choice.finish_reason

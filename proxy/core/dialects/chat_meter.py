@@ -70,6 +70,7 @@ class ChatMeter:
         self.failed: str | None = None
         self.malformed = 0
         self.usage: Usage | None = None
+        self.output_tokens_least = 0
         self.output_tokens_counted = 0
         self._strip_usage = strip_usage
         self._splitter = SseSplitter(bounds.sse_line_bytes)
@@ -107,7 +108,8 @@ class ChatMeter:
         self.committed = builder.committed
         self.finish_seen = builder.finished
         said = 0 if self.usage is None else self.usage.output_tokens
-        self.output_tokens_counted = max(builder.tokens, said)
+        self.output_tokens_least = least = max(builder.pieces, said)
+        self.output_tokens_counted = max(builder.tokens, least)
 
     def _pass(self, event: SseEvent) -> bytes:
         """What of an event is forwarded where the client did not ask for usage."""

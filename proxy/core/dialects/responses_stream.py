@@ -68,6 +68,7 @@ class ResponsesMeter:
         self.failed: str | None = None
         self.malformed = 0
         self.usage: Usage | None = None
+        self.output_tokens_least = 0
         self.output_tokens_counted = 0
         self._splitter = SseSplitter(bounds.sse_line_bytes)
         self._response = Response()
@@ -174,10 +175,9 @@ class ResponsesMeter:
     def _count(self, size_bytes: int) -> None:
         """A delta is at least one token; the provider's own figure counts if it is more."""
         self._size_bytes += size_bytes
-        counted = max(self._deltas, -(-self._size_bytes // BYTES_PER_TOKEN))
-        if self.usage is not None and self.usage.output_tokens > counted:
-            counted = self.usage.output_tokens
-        self.output_tokens_counted = counted
+        said = self.usage.output_tokens if self.usage is not None else 0
+        self.output_tokens_least = least = max(self._deltas, said)
+        self.output_tokens_counted = max(least, -(-self._size_bytes // BYTES_PER_TOKEN))
 
 
 def _index(output_index: object) -> int:
