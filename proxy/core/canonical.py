@@ -22,6 +22,7 @@ _RAW_LIST = msgspec.json.Decoder(list[msgspec.Raw])
 _RAW_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _RAW_OBJECTS = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 _EXACT_FLOAT = 2**53
+_ARGUMENTS_CHARACTERS = 262_144
 _QUOTE = ord('"')
 _BRACE = ord("{")
 # Brackets as signed steps of depth (\x01 is +1, \xff is -1); of all else only quotes stay.
@@ -60,7 +61,10 @@ def digest(content: bytes) -> bytes:
 
 
 def canonical_arguments(arguments: str) -> str:
-    """JSON with keys sorted and no spaces, numbers by value (1.0 is 1); not JSON: stripped."""
+    """JSON with keys sorted and no spaces, numbers by value (1.0 is 1); not JSON, or longer than
+    any model writes: stripped."""
+    if len(arguments) > _ARGUMENTS_CHARACTERS:
+        return arguments.strip()
     try:
         value = _ARGUMENTS.decode(arguments)
     except (ValueError, RecursionError):

@@ -7,14 +7,26 @@ from proxy.core.decision import Refusal
 from proxy.core.request import Changes, DialectName, Request
 from proxy.core.usage import Answer, Usage
 
+PARSE_ON_THREAD_BYTES = 256 * 1024
+"""A larger body holds up every other call while it is parsed (up to 1 s of many small steps, each
+of which lets other threads in after 150 ms at most), so `parse` and `rewrite` belong on a thread;
+both may run there. Smaller ones take no longer than 100 ms, and 1 ms as agents send them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What a hostile body or stream is held to."""
+    """What a hostile body or stream is held to.
+
+    members: at the top level. values: commas and opening brackets, those in text as well, for no
+    more objects are made of a body; agents' bodies have 25,000 a megabyte.
+    """
 
     json_depth: int = 128
     sse_line_bytes: int = 8 * 1024 * 1024
     messages: int = 100_000
+    members: int = 1_000
+    values: int = 500_000
+    tools: int = 10_000
 
 
 class Meter(Protocol):

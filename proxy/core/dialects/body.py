@@ -4,13 +4,13 @@ What is refused here never reaches a provider, costs nothing, and names the para
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import NoReturn, TypeVar
+from itertools import islice
+from typing import NoReturn, TypeVar, cast
 
 import msgspec
 
 from proxy.core.canonical import digest, parts_nest_deeper
 from proxy.core.dialects.base import Bounds
-from proxy.core.splice import duplicate_keys
 from proxy.errors import MalformedRequest
 
 Members = Mapping[str, msgspec.Raw]
@@ -32,7 +32,22 @@ _HINTS = (
 )
 _HINT_OBJECTS = ("metadata", "client_metadata")
 _HINT_BYTES = 4096
+_HINT_OBJECT_BYTES = 65_536
+_HINTS_PER_OBJECT = 64
+_SMALL = ("model", "stream_options", "thinking", "previous_response_id", "conversation")
+_SMALL_BYTES = 4096
+_MODEL_CHARACTERS = 256
 _PER_ATTEMPT = frozenset({"stream", "stream_options"})
+_MARKS = (b",", b"{", b"[")
+
+
+class _Key(str):
+    """A key of a class of its own is shown to msgspec's hook as it is met."""
+
+    __slots__ = ()
+
+
+_MET = cast(type[dict[str, msgspec.Raw]], dict[_Key, msgspec.Raw])
 
 
 def refuse(message: str, param: str | None = None) -> NoReturn:
@@ -46,18 +61,41 @@ def read_members(body: bytes, bounds: Bounds, governed: Collection[str]) -> Memb
     governed: keys that a decision is made on; given twice, we and the provider could read different
     ones, so that is refused.
     """
+    _refuse_many_values(body, bounds.values)
     try:
         if not body.isascii():
             body.decode()
-        decoded = _MEMBERS.decode(body)
-        twice = duplicate_keys(body, governed, decoded)
+        decoded, keys = _decoded(body, bounds.members)
     except (ValueError, RecursionError) as error:
         raise MalformedRequest(_unreadable(body, error)) from error
     if parts_nest_deeper(decoded.values(), bounds.json_depth - 1):
         refuse(f"the body nests deeper than {bounds.json_depth} levels")
-    if twice:
+    if len(keys) > len(decoded) and (twice := [key for key in governed if keys.count(key) > 1]):
         refuse("is given twice", twice[0])
+    for key in _SMALL:
+        if key in decoded and len(memoryview(decoded[key])) > _SMALL_BYTES:
+            refuse(f"expected at most {_SMALL_BYTES} bytes", key)
     return decoded
+
+
+def _refuse_many_values(body: bytes, most: int) -> None:
+    """Every mark is a byte: most bodies need not be counted."""
+    if len(body) > most and sum(map(body.count, _MARKS)) > most:
+        refuse(f"the body has more than {most} values")
+
+
+def _decoded(body: bytes, most: int) -> tuple[Members, list[str]]:
+    """The members, and every key as it was met: msgspec keeps only the last of those given twice,
+    and would take a minute for a million before it said how many there are."""
+    keys: list[str] = []
+
+    def meet(_: type, key: object) -> _Key:
+        keys.append(str(key))
+        if len(keys) > most:
+            refuse(f"the body has more than {most} members")
+        return _Key(key)
+
+    return msgspec.json.Decoder(_MET, dec_hook=meet).decode(body), keys
 
 
 def _unreadable(body: bytes, error: Exception) -> str:
@@ -109,21 +147,31 @@ def read_count(members: Members, key: str, *, least: int = 1, most: int = MAX_CO
     return value
 
 
-def read_model(members: Members) -> str:
-    model = read_text(members, "model")
-    if not model:
+def read_model(members: Members, *, needed: bool = True) -> str:
+    """ "" where it is not needed and absent."""
+    model = read_text(members, "model") or ""
+    if needed and not model:
         refuse("expected the name of a model", "model")
+    if len(model) > _MODEL_CHARACTERS:
+        refuse(f"expected at most {_MODEL_CHARACTERS} characters", "model")
     return model
+
+
+def bounded_tools(names: Collection[str], bounds: Bounds) -> tuple[str, ...]:
+    """The names of offered tools. Raises MalformedRequest for too many."""
+    if len(names) > bounds.tools:
+        refuse(f"expected at most {bounds.tools}", "tools")
+    return tuple(names)
 
 
 def read_hints(members: Members) -> dict[str, str]:
     """Fields that may name the session or carry its budget, flattened one level; never refused.
 
-    Values that are no text or number, and long ones, are left out.
+    Values that are no text or number, long ones, and those after the first 64 are left out.
     """
     hints = {key: value for key in _HINTS if (value := _scalar(members.get(key)))}
     for key in _HINT_OBJECTS:
-        for inner, raw in _object(members.get(key)).items():
+        for inner, raw in islice(_object(members.get(key)).items(), _HINTS_PER_OBJECT):
             value = _scalar(raw)
             if value:
                 hints[f"{key}.{inner}"] = value
@@ -145,7 +193,7 @@ def body_digest(members: Members) -> bytes:
 
 
 def _object(raw: msgspec.Raw | None) -> Members:
-    if raw is None:
+    if raw is None or len(memoryview(raw)) > _HINT_OBJECT_BYTES:
         return {}
     try:
         return _MEMBERS.decode(raw)
@@ -154,7 +202,7 @@ def _object(raw: msgspec.Raw | None) -> Members:
 
 
 def _scalar(raw: msgspec.Raw | None) -> str:
-    if raw is None or memoryview(raw).nbytes > _HINT_BYTES:
+    if raw is None or len(memoryview(raw)) > _HINT_BYTES:
         return ""
     try:
         value = _SCALAR.decode(raw)

@@ -10,6 +10,7 @@ from proxy.core.dialects.base import Bounds
 from proxy.core.dialects.body import (
     Members,
     body_digest,
+    bounded_tools,
     prompt_bytes,
     read,
     read_count,
@@ -112,7 +113,7 @@ def parse(body: bytes, bounds: Bounds) -> Request:
     attached = [part for content in contents for part in content.attachments]
     images = sum(content.images for content in contents)
     stream = read_flag(members, "stream")
-    offered = _offered_tools(members)
+    offered = bounded_tools(_offered_tools(members), bounds)
     disabled, forced = _tool_choice(members)
     form = read(members, "response_format", _FORMAT, "an object with a type")
     return Request(
@@ -221,11 +222,11 @@ def _tool_calls(struct: _Message) -> tuple[ToolCall, ...]:
     return tuple(calls)
 
 
-def _offered_tools(members: Members) -> tuple[str, ...]:
+def _offered_tools(members: Members) -> list[str]:
     tools = read(members, "tools", _TOOLS, "a list of tools") or []
     functions = read(members, "functions", _FUNCTIONS, "a list of functions") or []
     names = [(tool.function or tool.custom or _Named(tool.type)).name for tool in tools]
-    return tuple(names + [function.name for function in functions])
+    return names + [function.name for function in functions]
 
 
 def _tool_choice(members: Members) -> tuple[bool, bool]:

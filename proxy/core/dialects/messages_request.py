@@ -94,7 +94,8 @@ def parse(body: bytes, bounds: Bounds) -> Request:
     said_so_far = tuple(_conversation(members, bounds))
     tools = read(members, "tools", _TOOLS, "a list of tools") or []
     servers = read(members, "mcp_servers", _TOOLS, "a list of servers") or []
-    offered = tuple(one.name or one.mcp_server_name or one.type or "" for one in (*tools, *servers))
+    names = [one.name or one.mcp_server_name or one.type or "" for one in (*tools, *servers)]
+    offered = bodies.bounded_tools(names, bounds)
     choice = read(members, "tool_choice", _CHOICE, "an object") or _Named()
     return Request(
         dialect="messages",

@@ -77,7 +77,7 @@ def parse(body: bytes, bounds: Bounds) -> Request:
     members = bodies.read_members(body, bounds, _GOVERNED)
     sent = _sent(members, bounds)
     said = tuple(_conversation(members, sent))
-    tools = tuple(_offered(members, sent))
+    tools = bodies.bounded_tools(list(_offered(members, sent)), bounds)
     choice = read(members, "tool_choice", _CHOICE, "a string or an object")
     text = read(members, "text", _TEXT, "an object with a format")
     conversation = read(members, "conversation", _CONVERSATION, "an id or an object with one")
@@ -86,7 +86,8 @@ def parse(body: bytes, bounds: Bounds) -> Request:
         hints["conversation"] = conversation = conversation.id
     return Request(
         dialect="responses",
-        model=_model(members),
+        # A stored prompt may bring its own model; then its name is not known here.
+        model=bodies.read_model(members, needed="prompt" not in members),
         stream=read_flag(members, "stream"),
         messages=tuple(one.message for one in said),
         output_bound=read_count(members, "max_output_tokens"),
@@ -114,13 +115,6 @@ def rewrite(body: bytes, changes: Changes) -> bytes:
     if changes.output_bound is not None:
         new["max_output_tokens"] = b"%d" % changes.output_bound
     return splice(body, new) if new else body
-
-
-def _model(members: Members) -> str:
-    """A stored prompt may bring its own model; then its name is not known here."""
-    if "prompt" in members:
-        return read_text(members, "model") or ""
-    return bodies.read_model(members)
 
 
 def _sent(members: Members, bounds: Bounds) -> str | list[Item]:

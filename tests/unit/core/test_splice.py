@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.splice import duplicate_keys, members, splice
+from proxy.core.splice import members, splice
 from tests.unit.core.dialects.metering import law
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=6) | st.sampled_from(
@@ -84,7 +84,6 @@ def test_the_scan_finds_every_member_and_every_repetition(body: tuple[list[str],
     names, raw = body
 
     assert [member.key for member in members(raw)] == names
-    assert set(duplicate_keys(raw, set(names))) == {key for key in names if names.count(key) > 1}
 
 
 def test_nothing_to_change_gives_the_same_object() -> None:
@@ -129,7 +128,6 @@ def test_values_that_the_last_one_hides_are_skipped_whole(body: bytes) -> None:
         "b": 2,
         "c": 1,
     }
-    assert duplicate_keys(body, ["a", "b"]) == ("a",)
 
 
 @pytest.mark.parametrize("body", [b"[]", b"5", b"{", b""])

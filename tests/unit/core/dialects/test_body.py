@@ -1,5 +1,7 @@
 """The front part of every parse: hostile bytes in, a refusal by name out."""
 
+from time import process_time
+
 import msgspec
 import pytest
 
@@ -7,6 +9,7 @@ from proxy.core.dialects.base import Bounds
 from proxy.core.dialects.body import (
     MAX_COUNT,
     body_digest,
+    bounded_tools,
     read_count,
     read_flag,
     read_hints,
@@ -48,6 +51,55 @@ def test_a_governed_key_given_twice_is_refused() -> None:
 
     assert caught.value.param == "a"
     assert members('{"b":1,"b":"é"}'.encode()).keys() == {"b"}
+
+
+def test_a_body_of_too_many_members_is_refused_at_once() -> None:
+    """Three million keys held up every other call for half a minute."""
+    body = b'{"a":1' + b"".join(b',"k%d":1' % at for at in range(1_000)) + b"}"
+    many = b"{" + b'"k":1,' * 400_000 + b'"a":1}'
+
+    with pytest.raises(MalformedRequest, match="the body has more than 1000 members"):
+        members(body)
+    assert len(members(body.replace(b',"k999":1', b""))) == 1000
+    begun = process_time()
+    with pytest.raises(MalformedRequest, match="members"):
+        members(many)
+    assert process_time() - begun < 0.1  # of a processor's time; it takes a hundredth of this
+
+
+def test_a_body_of_too_many_values_is_refused() -> None:
+    """Each becomes an object: what no model's context holds must not fill memory."""
+    flood = b'{"a":[' + b"{}," * 300_000 + b"{}]}"
+
+    with pytest.raises(MalformedRequest, match="the body has more than 500000 values"):
+        members(flood)
+    assert members(b'{"a":"' + b"x" * 600_000 + b'"}').keys() == {"a"}
+
+
+@pytest.mark.parametrize("key", ["model", "stream_options", "thinking", "previous_response_id"])
+def test_what_is_small_by_nature_is_held_to_it(key: str) -> None:
+    """It is kept, logged, matched and rewritten, all of which takes as long as it is large."""
+    with pytest.raises(MalformedRequest) as caught:
+        members(b'{"%b":"%b"}' % (key.encode(), b"x" * 4096))
+
+    assert caught.value.param == key
+
+
+def test_the_name_of_a_model_has_an_end() -> None:
+    """It is kept with every step, and in every line of the log."""
+    assert read_model(members(b'{"model":"%b"}' % (b"m" * 256))) == "m" * 256
+    with pytest.raises(MalformedRequest, match="model: expected at most 256 characters") as caught:
+        read_model(members(b'{"model":"%b"}' % (b"m" * 257)))
+
+    assert caught.value.param == "model"
+    assert read_model(members(b"{}"), needed=False) == ""
+
+
+def test_tools_are_bounded() -> None:
+    """Each is held against every glob of the policy."""
+    assert bounded_tools(["t"] * 3, Bounds(tools=3)) == ("t", "t", "t")
+    with pytest.raises(MalformedRequest, match="tools: expected at most 3"):
+        bounded_tools(["t"] * 4, Bounds(tools=3))
 
 
 @pytest.mark.parametrize(
@@ -96,6 +148,17 @@ def test_hints_are_flattened_and_never_refused() -> None:
         "metadata.holdfast_budget_usd": "0.5",
         "metadata.holdfast_steps": "3",
     }
+
+
+def test_of_many_hints_the_first_are_kept() -> None:
+    """Metadata is the provider's to judge; two million keys of it held up every other call."""
+    few = ",".join(f'"k{at}":"v"' for at in range(100))
+    huge = ",".join(f'"k{at}":"v"' for at in range(10_000))
+
+    assert list(read_hints(members(f'{{"metadata":{{{few}}}}}'.encode()))) == [
+        f"metadata.k{at}" for at in range(64)
+    ]
+    assert read_hints(members(f'{{"client_metadata":{{{huge}}}}}'.encode())) == {}
 
 
 def test_the_digest_of_a_body_ignores_streaming_alone() -> None:
