@@ -106,11 +106,11 @@ def _newest_ids(messages: Sequence[Message], most: int) -> Iterator[str]:
         else:
             ids = [call.call_id for call in message.tool_calls if call.call_id]
         for call_id in ids:
+            if len(seen) >= most:
+                return
             if call_id not in seen:
                 seen.add(call_id)
                 yield call_id
-        if len(seen) >= most:
-            return
 
 
 def _by_call_id(links: Links, messages: Sequence[Message], lookup: Lookup) -> Found | None:

@@ -24,8 +24,12 @@ IDS_KEPT = 4
 """Tool-call ids remembered of one answer: any one identifies."""
 SESSIONS_PER_LINK = 8
 """That a store keeps; a link with so many may have been given to more."""
+_CHARACTERS_READ = 2**19
+"""Of one turn, and of the turns of a history until no older one is read. No answer is longer:
+128,000 tokens, the most that models produce, are as many characters."""
+_ID_CHARACTERS = 4096
 
-_THINKING = re.compile(r"\s*<(think|thinking)>.*?</\1>", re.DOTALL)
+_THINKING = re.compile(r"\s*<(think|thinking)>")
 _RANDOM_RUN = re.compile(r"[A-Za-z0-9]{8,}")
 _PREFIX = re.compile(r"(call|toolu|tooluse|fc|chatcmpl-tool)[_-](?=[^_]*[A-Z0-9])")
 _SEPARATORS = re.compile(r"[^A-Za-z0-9]+")
@@ -78,10 +82,10 @@ class Links:
         self._salt = blake2b(tenant.encode("utf-8", "replace"), digest_size=16).digest()
 
     def call_id(self, call_id: str) -> bytes:
-        return self._link(b"i", call_id.encode("utf-8", "replace"))
+        return self._link(b"i", call_id[:_ID_CHARACTERS].encode("utf-8", "replace"))
 
     def response(self, response_id: str) -> bytes:
-        return self._link(b"r", response_id.encode("utf-8", "replace"))
+        return self._link(b"r", response_id[:_ID_CHARACTERS].encode("utf-8", "replace"))
 
     def said(self, said: bytes) -> bytes:
         return self._link(b"s", said)
@@ -130,19 +134,20 @@ def has_history(request: Request) -> bool:
 def turns_of(history: History) -> Iterator[Turn]:
     """The newest answers in a history, newest first."""
     messages = history.messages
-    end = len(messages)
+    end, read = len(messages), 0
     for _ in range(TURNS_READ):
         while end and messages[end - 1].role != "assistant":
             end -= 1
-        if not end:
+        if not end or read > _CHARACTERS_READ:
             return
         start = end - 1
         while history.answers_in_items and start and messages[start - 1].role == "assistant":
             start -= 1
         run = messages[start:end]
         text = run[0].text if end - start == 1 else "".join([message.text for message in run])
-        yield _turn(start, end, text, [call for message in run for call in message.tool_calls])
-        end = start
+        turn = _turn(start, end, text, [call for message in run for call in message.tool_calls])
+        yield turn
+        end, read = start, read + turn.size
 
 
 def answer_turn(answer: Answer, end: int) -> Turn:
@@ -152,13 +157,25 @@ def answer_turn(answer: Answer, end: int) -> Turn:
 
 def _turn(start: int, end: int, text: str, calls: Sequence[ToolCall]) -> Turn:
     """Ids are left out, and thinking: some clients replace the one and strip the other."""
-    if thinking := _THINKING.match(text):
-        text = text[thinking.end() :]
-    text = text.strip()
-    named = [(call.name, canonical_arguments(call.arguments)) for call in calls]
-    size = len(text) + sum([len(name) + len(arguments) for name, arguments in named])
+    text = _without_thinking(text[:_CHARACTERS_READ]).strip()
+    named: list[tuple[str, str]] = []
+    size = len(text)
+    for call in calls:
+        if size > _CHARACTERS_READ:
+            break
+        arguments = canonical_arguments(call.arguments[:_CHARACTERS_READ])
+        named.append((call.name[:_ID_CHARACTERS], arguments))
+        size += len(named[-1][0]) + len(arguments)
     said = digest(msgspec.json.encode((text, named)))
     return Turn(start, end, said, size)
+
+
+def _without_thinking(text: str) -> str:
+    thinking = _THINKING.match(text)
+    if thinking is None:
+        return text
+    _, found, rest = text[thinking.end() :].partition(f"</{thinking[1]}>")
+    return rest if found else text
 
 
 def is_random_id(call_id: str, name: str = "") -> bool:

@@ -55,6 +55,22 @@ def test_an_id_that_one_session_was_given_identifies_it() -> None:
     )
 
 
+def test_of_many_ids_in_one_message_the_first_are_looked_up() -> None:
+    """100,000 calls in one message are no more than a few look-ups."""
+    given = Given()
+    looked_up: list[bytes] = []
+
+    def lookup(link: bytes) -> tuple[Track, ...]:
+        looked_up.append(link)
+        return given.lookup(link)
+
+    calls = [ToolCall(f"c{at}", "f", "{}") for at in range(1000)]
+    find(given.links, request_of(user("u"), said("", *calls), result("c1", "x")), lookup)
+
+    assert len(looked_up) < 200
+    assert given.links.call_id("c0") in looked_up
+
+
 def test_an_id_given_to_two_sessions_proves_nothing() -> None:
     """Recorded runs hold many, even of drawn ids: caches and replays repeat them."""
     given = Given()

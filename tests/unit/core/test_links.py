@@ -136,3 +136,52 @@ def test_turns_cover_every_answer_once_newest_first(roles: list[str]) -> None:
     starts = [turn.start for turn in turns_of(history_of(request))]
 
     assert starts == [i for i, role in enumerate(roles) if role == "assistant"][::-1]
+
+
+LONGER = "x" * 600_000
+MANY = tuple(ToolCall(f"c{at}", f"f{at}", "{}") for at in range(400_000 // 2))
+
+
+def test_no_more_is_read_of_a_turn_than_a_model_can_answer() -> None:
+    """60 MB in the place of an answer held up every other call for eight seconds."""
+    ends = [answer_turn(Answer(LONGER + end), 1) for end in ("a", "b")]
+    calls = [answer_turn(Answer("", (*MANY, ToolCall("c", "f", end))), 1) for end in ("1", "2")]
+    arguments = [
+        answer_turn(Answer("", (ToolCall("c", "f" + LONGER, LONGER + end),)), 1)
+        for end in ("1", "2")
+    ]
+
+    assert ends[0] == ends[1] != answer_turn(Answer("y" + LONGER), 1)
+    assert calls[0] == calls[1] != answer_turn(Answer("", MANY[1:]), 1)
+    assert arguments[0] == arguments[1]
+    assert max(turn.size for turn in (*ends, *calls, *arguments)) < 2 * len(LONGER)
+
+
+def test_long_answers_are_searched_less_far_back() -> None:
+    """Sixteen turns of a few hundred thousand characters each, on every step, are too many."""
+    turns = turns_of(history_of(request_of(*[said(LONGER[:300_000]) for _ in range(9)])))
+
+    assert [turn.start for turn in turns] == [8, 7]
+
+
+def test_an_id_is_read_as_far_as_any_provider_writes_one() -> None:
+    """Some keep a signature in it; nobody 60 MB."""
+    links, long = Links("a"), "x" * 4096
+
+    assert links.call_id(long + "1") == links.call_id(long + "2") != links.call_id(long[1:] + "1")
+    assert links.response(long + "1") == links.response(long + "2")
+
+
+@pytest.mark.parametrize(
+    ("text", "rest"),
+    [
+        ("<think>a</think> b", "b"),
+        (" \n<thinking>a</think>c</thinking>b", "b"),
+        ("<think>a", "<think>a"),
+        ("b <think>a</think>", "b <think>a</think>"),
+        ("<think></think>x<think>b</think>", "x<think>b</think>"),
+    ],
+)
+def test_thinking_is_what_stands_before_an_answer(text: str, rest: str) -> None:
+    """Some clients strip it, some send it back."""
+    assert answer_turn(Answer(text), 1) == answer_turn(Answer(rest), 1)
