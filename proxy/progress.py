@@ -18,6 +18,10 @@ from proxy.records import CallRecord
 from proxy.reservation import Admitted, Settlement
 from proxy.tasks import Tasks
 
+_COUNT_TOLERANCE = 3.0
+_COUNT_SLACK = 16
+"""How far the estimate may be above a bound that is kept: a common word is a token of 12 bytes."""
+
 
 @dataclass(slots=True, eq=False)
 class Progress:
@@ -59,6 +63,27 @@ class Progress:
     def broke(self, outcome: Outcome) -> None:
         """The call ended before its answer did."""
         self.outcome = outcome
+
+    @property
+    def may_keep_its_bound(self) -> bool:
+        """Whether the provider was given a bound that what was counted leaves possible."""
+        admit = self.admitted.admit
+        bounds = (self.call.request.output_bound, admit.output_bound)
+        if self.meter is None or bounds == (None, None):
+            return False
+        most = admit.output_allowance * _COUNT_TOLERANCE + _COUNT_SLACK
+        return self.meter.output_tokens_counted <= most
+
+    @property
+    def output_tokens_passed(self) -> int:
+        """What to book of a stream without a final figure: the estimate, but of one that may keep
+        its bound not more than is held, unless more has passed for certain."""
+        if self.meter is None:
+            return 0
+        counted = self.meter.output_tokens_counted
+        if not self.may_keep_its_bound:
+            return counted
+        return max(self.meter.output_tokens_least, min(counted, self.allowance))
 
     def record(self, now: float) -> CallRecord:
         """What is told to metrics and the log."""
@@ -191,7 +216,7 @@ class Settler:
             progress.admitted.admit,
             outcome,
             meter.usage,
-            0 if is_final else meter.output_tokens_counted,
+            0 if is_final else progress.output_tokens_passed,
             answer,
             self._links(progress.call, answer),
         )

@@ -22,8 +22,6 @@ from proxy.wire.headers import without
 _TRAILING_SECONDS = 1.0
 _TRAILING_BYTES = 64
 _EXTENSION_TOKENS = 1_024
-_COUNT_TOLERANCE = 3.0
-_COUNT_SLACK = 16
 _UNSTARTED_BYTES = 1_048_576
 _UNFINISHED_BYTES = 65_536
 _BORDERS = (b"\n\n", b"\n\r\n", b"\r\r")
@@ -159,15 +157,8 @@ async def _extend_or_cut(progress: Progress, meter: Meter, settler: Settler) -> 
     for more in (max(_EXTENSION_TOKENS, missing), missing):
         if await settler.extend(progress, more):
             return
-    if meter.output_tokens_least > progress.allowance or not _may_keep_its_bound(progress, counted):
+    if meter.output_tokens_least > progress.allowance or not progress.may_keep_its_bound:
         progress.live.cut(_spent(progress, counted))
-
-
-def _may_keep_its_bound(progress: Progress, counted: int) -> bool:
-    admit = progress.admitted.admit
-    if progress.call.request.output_bound is None and admit.output_bound is None:
-        return False
-    return counted <= admit.output_allowance * _COUNT_TOLERANCE + _COUNT_SLACK
 
 
 def _spent(progress: Progress, counted: int) -> Refusal:

@@ -39,13 +39,15 @@ def error_frame(refusal: Refusal, request_id: str | None = None) -> bytes:
 
 
 def _facts(facts: LimitFacts) -> dict[str, object]:
-    return {
+    """What is known; an error that no limit is behind names none."""
+    told = {
         "session": facts.session,
         "limit": facts.limit,
-        "scope": facts.scope,
+        "scope": facts.scope if facts.limit else None,
         "max": facts.maximum,
         "used": facts.used,
         "requested": facts.requested,
         "resumable": facts.resumable,
         "checkpoint": facts.checkpoint,
     }
+    return {name: value for name, value in told.items() if value is not None}
