@@ -27,6 +27,7 @@ SESSIONS_PER_LINK = 8
 _CHARACTERS_READ = 2**19
 """Of one turn, and of the turns of a history until no older one is read. No answer is longer:
 128,000 tokens, the most that models produce, are as many characters."""
+_CALLS_READ = 256
 _ID_CHARACTERS = 4096
 
 _THINKING = re.compile(r"\s*<(think|thinking)>")
@@ -160,7 +161,7 @@ def _turn(start: int, end: int, text: str, calls: Sequence[ToolCall]) -> Turn:
     text = _without_thinking(text[:_CHARACTERS_READ]).strip()
     named: list[tuple[str, str]] = []
     size = len(text)
-    for call in calls:
+    for call in calls[:_CALLS_READ]:
         if size > _CHARACTERS_READ:
             break
         arguments = canonical_arguments(call.arguments[:_CHARACTERS_READ])

@@ -139,7 +139,7 @@ def test_turns_cover_every_answer_once_newest_first(roles: list[str]) -> None:
 
 
 LONGER = "x" * 600_000
-MANY = tuple(ToolCall(f"c{at}", f"f{at}", "{}") for at in range(400_000 // 2))
+MANY = tuple(ToolCall(f"c{at}", f"f{at}", "{}") for at in range(300))
 
 
 def test_no_more_is_read_of_a_turn_than_a_model_can_answer() -> None:
@@ -147,7 +147,9 @@ def test_no_more_is_read_of_a_turn_than_a_model_can_answer() -> None:
     ends = [answer_turn(Answer(LONGER + end), 1) for end in ("a", "b")]
     calls = [answer_turn(Answer("", (*MANY, ToolCall("c", "f", end))), 1) for end in ("1", "2")]
     arguments = [
-        answer_turn(Answer("", (ToolCall("c", "f" + LONGER, LONGER + end),)), 1)
+        answer_turn(
+            Answer("", (ToolCall("c", "f" + LONGER, LONGER + end), ToolCall("c", end, end))), 1
+        )
         for end in ("1", "2")
     ]
 
@@ -160,8 +162,10 @@ def test_no_more_is_read_of_a_turn_than_a_model_can_answer() -> None:
 def test_long_answers_are_searched_less_far_back() -> None:
     """Sixteen turns of a few hundred thousand characters each, on every step, are too many."""
     turns = turns_of(history_of(request_of(*[said(LONGER[:300_000]) for _ in range(9)])))
+    short = turns_of(history_of(request_of(*[said("x") for _ in range(20)])))
 
     assert [turn.start for turn in turns] == [8, 7]
+    assert [turn.start for turn in short] == list(range(19, 3, -1))
 
 
 def test_an_id_is_read_as_far_as_any_provider_writes_one() -> None:
