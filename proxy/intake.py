@@ -1,5 +1,6 @@
 """From a request's bytes to a `Call`: parsed, routed, attributed to a session, sized."""
 
+import asyncio
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ from typing import Protocol
 from proxy.clock import Clock
 from proxy.core.ask import Ask
 from proxy.core.decision import Refusal
-from proxy.core.dialects.base import Bounds
+from proxy.core.dialects.base import PARSE_ON_THREAD_BYTES, Bounds
 from proxy.core.engine import Rules
 from proxy.core.estimate import estimate_input_tokens
 from proxy.core.identity import Identified
@@ -101,7 +102,7 @@ class Intake:
         received = self._clock.monotonic()
         policy = self._policy.current
         body = decoded(raw, head.get("content-encoding"), policy.bounds.body_bytes)
-        request = dialect_of(dialect).parse(body, dialect_bounds(policy))
+        request = await _parsed(dialect, body, dialect_bounds(policy))
         if request.background and policy.ungoverned == "reject":
             return ungoverned(policy, "background: true")
         origin = self.origin(head, parts, policy, request.model, dialect)
@@ -127,7 +128,7 @@ class Intake:
             upstream=origin.upstream,
             model=model,
             price=price,
-            ask=self._ask(identified.session, request, model, price),
+            ask=self._ask(caller.tenant, identified.session, request, model, price),
             caller=caller,
             received=received,
             rest=parts.rest,
@@ -170,10 +171,12 @@ class Intake:
         )
         return Refusal(policy.rejection.status, "unpriced_model", "session_limit", message)
 
-    def _ask(self, session: str, request: Request, model: str, price: Price | None) -> Ask:
+    def _ask(
+        self, tenant: str, session: str, request: Request, model: str, price: Price | None
+    ) -> Ask:
         generates = request.dialect != "embeddings"
         window = price.context_window if price else None
-        calibration = self._prices.calibration(model)
+        calibration = self._prices.calibration(model, tenant)
         return Ask(
             session=session,
             dialect=request.dialect,
@@ -193,6 +196,14 @@ class Intake:
 def dialect_bounds(policy: Policy) -> Bounds:
     """The policy's bounds as dialects take them."""
     return Bounds(policy.bounds.json_depth, policy.bounds.sse_line_bytes)
+
+
+async def _parsed(dialect: DialectName, body: bytes, bounds: Bounds) -> Request:
+    """A large body is read on a thread: streams and kills must not wait for it."""
+    parse = dialect_of(dialect).parse
+    if len(body) < PARSE_ON_THREAD_BYTES:
+        return parse(body, bounds)
+    return await asyncio.to_thread(parse, body, bounds)
 
 
 def _continues(request: Request) -> bool:

@@ -140,7 +140,7 @@ class Settler:
             held = bill.whole_hold(admit, "answered", progress.status, answer, links)
             await self.settle(progress, held)
             return
-        self._prices.observe(call.model, call.request, usage)
+        self._prices.observe(call.model, call.request, usage, call.key.tenant)
         await self.settle(progress, bill.complete(call, usage, answer, progress.status, links))
 
     async def settle_stream(self, progress: Progress, meter: Meter) -> None:

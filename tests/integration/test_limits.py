@@ -8,7 +8,7 @@ import pytest
 from proxy.admin.shapes import Json
 from proxy.core.request import DialectName
 from proxy.simulator import Script, ToolCall, Turn
-from tests.integration.kit import DIALECTS, Answer, Sidecar, sidecar
+from tests.integration.kit import DIALECTS, PATHS, Answer, Sidecar, body_of, sidecar
 
 every_dialect = pytest.mark.parametrize("dialect", DIALECTS)
 streamed_or_not = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
@@ -193,3 +193,16 @@ async def test_codex_and_aider_are_refused_with_400(tmp_path: Path) -> None:
         aider = await on.call("chat", headers={"x-holdfast-agent": "aider"})
         assert (codex.status, aider.status) == (400, 400)
         assert codex.error["code"] == "step_limit_exceeded"
+
+
+@every_dialect
+async def test_a_large_body_is_read_beside_the_loop_and_served(
+    tmp_path: Path, dialect: DialectName
+) -> None:
+    """400 KB is a long session's context; reading it must not hold up anybody's stream."""
+    body = body_of(dialect, text="word " * 100_000)
+    async with sidecar(tmp_path, "limits: {tokens: null}") as on:
+        answer = await on.send(f"/s/s1{PATHS[dialect]}", body)
+
+        assert answer.status == 200
+        assert on.sim.journal[0].json == body
