@@ -8,9 +8,10 @@ from proxy.core.request import Changes, DialectName, Request
 from proxy.core.usage import Answer, Usage
 
 PARSE_ON_THREAD_BYTES = 256 * 1024
-"""A larger body holds up every other call while it is parsed (up to 1 s of many small steps, each
-of which lets other threads in after 150 ms at most), so `parse` and `rewrite` belong on a thread;
-both may run there. Smaller ones take no longer than 100 ms, and 1 ms as agents send them."""
+"""A larger body holds up every other call while it is parsed, for a second or so in all, so `parse`
+and `rewrite` belong on a thread; both may run there. They let other threads in at every step: after
+150 ms at most for 64 MB, 300 where it is made of escapes. Smaller bodies take no longer than 100 ms
+and, as agents send them, 1 ms."""
 
 
 @dataclass(frozen=True, slots=True)
