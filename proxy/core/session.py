@@ -249,7 +249,8 @@ def _settled(state: SessionState, event: ev.StepSettled) -> SessionState:
     per_tool = dict(freed.per_tool)
     for tool in event.tools:
         per_tool[tool] = per_tool.get(tool, 0) + 1
-    recent = tuple(p for p in freed.recent_costs if p[0] > event.at - VELOCITY_SECONDS)
+    # Either way: a clock that was set back leaves costs from the future, which would count again.
+    recent = tuple(p for p in freed.recent_costs if abs(p[0] - event.at) < VELOCITY_SECONDS)
     failed = freed.failed
     if event.outcome in ("failed", "client_left", "truncated"):
         again = FailedCall(call.body_digest, call.step, call.attempts)

@@ -210,3 +210,11 @@ def test_settlement_counts_tools_tokens_and_velocity() -> None:
     assert state.cost_micro_usd == 12
     assert state.recent_costs == ((161.0, 7),)
     assert state.input_tokens == 15
+
+
+def test_costs_from_the_future_are_forgotten() -> None:
+    """The clock was set back: when it catches up they must not count as recent again."""
+    before = ev.StepSettled(at=5000.0, call_id="a", cost_micro_usd=5)
+    after = ev.StepSettled(at=100.0, call_id="b", cost_micro_usd=7)
+
+    assert fold([reserved("a", 1), before, reserved("b", 2), after]).recent_costs == ((100.0, 7),)
