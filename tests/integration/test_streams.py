@@ -307,17 +307,20 @@ async def test_an_answer_that_keeps_its_bound_is_never_cut(
 
 
 @every_dialect
+@pytest.mark.parametrize("bound", [100, 1000], ids=["kept by the client", "lowered by us"])
 async def test_a_provider_that_ignores_its_bound_is_cut_within_the_budget(
-    tmp_path: Path, dialect: DialectName
+    tmp_path: Path, dialect: DialectName, bound: int
 ) -> None:
-    """At most a chunk goes past it."""
+    """At most a chunk goes past it, by the provider's bill and by our own book."""
     policy = "limits: {cost_usd: 0.001}\naccounting: {min_output_tokens: 10}"
-    script = Script((Turn(text_tokens=4000, chunk_gap_seconds=0.001),))
+    text = "answer" + " letter" * 4000  # counted too high by three quarters
+    script = Script((Turn(text=text, chunk_gap_seconds=0.001),))
     async with sidecar(tmp_path, policy, script=script) as on:
         on.sim.fail("ignore_bound")
-        answer = await on.call(dialect, stream=True, bound=100)
+        answer = await on.call(dialect, stream=True, bound=bound)
 
         assert error_of(answer, dialect)["code"] == "budget_exceeded"
         await on.sim.wait_for(lambda sim: sim.journal[0].client_disconnected_at is not None)
         entry = on.sim.journal[0]
-        assert 400 < entry.input_tokens + 2 * entry.output_tokens < 1010
+        assert 300 < entry.input_tokens + 2 * entry.output_tokens < 1010
+        assert (await settled(on)).cost_micro_usd < 1010

@@ -174,25 +174,6 @@ async def test_what_another_process_frees_is_seen_before_refusing(bench: Bench) 
     assert isinstance(outcome, Admitted)
 
 
-async def test_a_listing_tells_nothing_of_what_the_store_refused(bench: Bench) -> None:
-    """What is submitted behind a refused reservation has seen it in the cached state."""
-    other = bench.another("other")
-    budgets = (Budget("global", "1d", 100),)
-    await bench.ledger.reserve(wants("a", budgets=budgets, minimum=90))
-    blind = SessionKey("t", "blind")
-    # The other process knows the shared account as it was before: its reservation is refused.
-    refused = asyncio.ensure_future(other.reserve(wants("b", key=blind, budgets=budgets)))
-    await other.reserve(wants("c", key=blind, cost=None))
-    await other.settle(blind, "c", used(5))
-    await refused
-    await other.drained()
-
-    rows, _ = await bench.store.list_sessions()
-    head = next(row.head for row in rows if row.key == blind)
-    state = fold(s.event for s in await bench.store.read(blind))
-    assert (head.held_micro_usd, head.steps) == (state.held_micro_usd, state.steps) == (0, 1)
-
-
 async def test_a_hold_grows_only_while_there_is_room(bench: Bench) -> None:
     await bench.ledger.reserve(wants("a", cost=300))
 

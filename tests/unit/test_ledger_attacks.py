@@ -307,3 +307,42 @@ async def test_two_logs_of_one_length_are_not_one_log() -> None:
 
     state = fold(s.event for s in await store.read(KEY))
     assert state.cost_micro_usd + state.held_micro_usd <= 300
+
+
+async def test_a_listing_tells_nothing_of_what_the_store_refused() -> None:
+    """A fact was submitted behind a reservation that the store then refused, whose hold it saw."""
+    store = SlowStore()
+    store.gate.set()
+    bench = Bench(store)
+    await store.open()
+    other = Ledger(Direct(store), bench.clock, "other", bench.tasks)
+
+    def sized(call: str, bound: int) -> Reservation:
+        ask = replace(ASK, input_tokens=0, output_bound=bound)
+        return wants(call, cost=300, minimum=bound, ask=ask)
+
+    await bench.ledger.reserve(sized("0", 1))
+    assert isinstance(await bench.ledger.reserve(sized("too much", 300)), Refusal)
+    store.gate.clear()
+    refused = asyncio.ensure_future(bench.ledger.reserve(sized("A", 200)))
+    await settle_loop()
+    warned = ev.LimitWarned(at=bench.clock.now(), limit="steps")
+    behind = asyncio.ensure_future(bench.ledger.record(KEY, warned))
+    await settle_loop()
+    assert isinstance(await other.reserve(sized("X", 250)), Admitted)
+    store.gate.set()
+    assert isinstance(await refused, Refusal)
+    await behind
+    await bench.ledger.drained()
+
+    rows, _ = await store.list_sessions()
+    assert (rows[0].head.held_micro_usd, rows[0].head.steps) == (251, 2)
+
+
+async def test_a_hold_that_is_gone_is_not_booked(bench: Bench) -> None:
+    """Two processes sweep one store: the second finds it done."""
+    await bench.ledger.reserve(wants("a"))
+
+    assert await bench.ledger.expire(KEY, "a")
+    assert not await bench.ledger.expire(KEY, "a")
+    assert (await bench.ledger.state(KEY)).cost_micro_usd == 100
