@@ -125,6 +125,24 @@ async def test_a_provider_that_keeps_the_line_open_does_not_keep_the_client(
         assert got.body.endswith(b"data: [DONE]\n\n")
 
 
+async def test_a_kill_after_the_providers_end_takes_nothing_from_the_client(
+    tmp_path: Path,
+) -> None:
+    """It has the whole answer; only the line was still open."""
+    script: list[bytes | asyncio.Event | End]
+    script = [chunked_head(SSE), *map(chunk, CHAT), End.HOLD]
+    async with ScriptedUpstream(script) as up, sidecar(tmp_path, upstream=up.url) as on:
+        call = asyncio.ensure_future(on.call(stream=True))
+        while not on.app.ledger.running:
+            await asyncio.wait([call], timeout=0.01)
+        await idle(on)
+        await on.admin("POST", "/sessions/s1/kill")
+        got = await call
+
+        assert not got.cut
+        assert got.body.endswith(b"data: [DONE]\n\n")
+
+
 async def test_a_figure_of_the_beginning_is_not_taken_for_the_end(tmp_path: Path) -> None:
     """Else an answer of 800 words is booked as one token."""
     script = [chunked_head(SSE), *map(chunk, UNSAID), chunk(b"")]
