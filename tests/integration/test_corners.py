@@ -133,7 +133,7 @@ async def test_a_kill_after_the_providers_end_takes_nothing_from_the_client(
     script = [chunked_head(SSE), *map(chunk, CHAT), End.HOLD]
     async with ScriptedUpstream(script) as up, sidecar(tmp_path, upstream=up.url) as on:
         call = asyncio.ensure_future(on.call(stream=True))
-        while not on.app.ledger.running:
+        while not (call.done() or await on.app.store.find_tenants("s1")):
             await asyncio.wait([call], timeout=0.01)
         await idle(on)
         await on.admin("POST", "/sessions/s1/kill")
