@@ -94,7 +94,7 @@ async def test_a_call_cut_while_it_connects_costs_nothing(tmp_path: Path, how: s
     with deaf_server() as url:
         async with sidecar(tmp_path, policy, upstream=url) as on:
             call = asyncio.ensure_future(on.call())
-            while not on.app.ledger.running:
+            while not (call.done() or on.app.ledger.running):
                 await asyncio.wait([call], timeout=0.01)
             await on.app.ledger.drained()
             await asyncio.wait([call], timeout=0.05)
