@@ -1,5 +1,6 @@
 """The fold: what a log of events says of its session."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -133,9 +134,10 @@ def test_a_released_retry_does_not_give_its_step_back() -> None:
     assert fold(log).steps == 1
 
 
-def test_the_retry_of_a_failed_call_is_recognised_by_its_body() -> None:
-    """SDKs send the same bytes again; that is one step of the agent."""
-    state = fold([reserved("a", 1), ev.StepSettled(at=2.0, call_id="a", outcome="failed")])
+@pytest.mark.parametrize("outcome", ["failed", "client_left", "truncated"])
+def test_the_retry_of_a_failed_call_is_recognised_by_its_body(outcome: ev.Outcome) -> None:
+    """SDKs send the same bytes again, also after their own time-out; that is one step."""
+    state = fold([reserved("a", 1), ev.StepSettled(at=2.0, call_id="a", outcome=outcome)])
 
     again = failed_before(state, b"body")
     assert again is not None
