@@ -76,8 +76,9 @@ class Progress:
 
     @property
     def output_tokens_passed(self) -> int:
-        """What to book of a stream without a final figure: the estimate, but of one that may keep
-        its bound not more than is held, unless more has passed for certain."""
+        """What a stream has come to: the estimate, but of one that may keep its bound not more than
+        is held, unless more has passed for certain. It keeps it by its own exact count, and must
+        neither be cut for ours nor be booked past its hold."""
         if self.meter is None:
             return 0
         counted = self.meter.output_tokens_counted

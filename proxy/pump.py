@@ -65,8 +65,8 @@ async def _forward(exchange: Exchange, progress: Progress, came: bytes, settler:
         progress.at_border = size < len(came) or came.endswith(_BORDERS)
         await exchange.write(came[:size])
     progress.end_forwarded = meter.ended and size == len(came)
-    if meter.output_tokens_counted > progress.allowance and progress.settled is None:
-        await _extend_or_cut(progress, meter, settler)
+    if progress.settled is None and progress.output_tokens_passed > progress.allowance:
+        await _extend_or_cut(progress, settler)
     return came[size:]
 
 
@@ -145,20 +145,14 @@ def _size_of_whole(came: bytes) -> int:
     return max(ends, default=0)
 
 
-async def _extend_or_cut(progress: Progress, meter: Meter, settler: Settler) -> None:
-    """More output than is held: hold more, or cut the stream here.
-
-    The count is an estimate: a common English word is one token of up to a dozen bytes. A provider
-    that was given a bound keeps it by its own exact count, and an answer that keeps it must not be
-    cut: what has passed for certain is past the hold, or far too much for the bound was counted.
-    """
-    counted = meter.output_tokens_counted
-    missing = counted - progress.allowance
-    for more in (max(_EXTENSION_TOKENS, missing), missing):
-        if await settler.extend(progress, more):
-            return
-    if meter.output_tokens_least > progress.allowance or not progress.may_keep_its_bound:
-        progress.live.cut(_spent(progress, counted))
+async def _extend_or_cut(progress: Progress, settler: Settler) -> None:
+    """More output than is held: hold more, or cut the stream here."""
+    passed = progress.output_tokens_passed
+    missing = passed - progress.allowance
+    if missing < _EXTENSION_TOKENS and await settler.extend(progress, _EXTENSION_TOKENS):
+        return
+    if not await settler.extend(progress, missing):
+        progress.live.cut(_spent(progress, passed))
 
 
 def _spent(progress: Progress, counted: int) -> Refusal:
