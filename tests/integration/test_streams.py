@@ -324,3 +324,18 @@ async def test_a_provider_that_ignores_its_bound_is_cut_within_the_budget(
         entry = on.sim.journal[0]
         assert 300 < entry.input_tokens + 2 * entry.output_tokens < 1010
         assert (await settled(on)).cost_micro_usd < 1010
+
+
+@every_dialect
+async def test_a_stream_cut_short_is_booked_by_what_passed(
+    tmp_path: Path, dialect: DialectName
+) -> None:
+    """Anthropic says one output token at the beginning, and no more until the end."""
+    async with sidecar(tmp_path, script=LONG) as on:
+        on.sim.fail("cut_events=60;how=close")
+        await on.call(dialect, stream=True, bound=1000)
+
+        booked = await settled(on)
+        assert booked.usage is not None
+        assert booked.usage.output_tokens >= 40
+        assert booked.cost_micro_usd >= 2 * booked.usage.output_tokens
