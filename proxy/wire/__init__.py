@@ -4,25 +4,30 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
 Headers = tuple[tuple[str, str], ...]
 """Raw names and values in the order they came; values are never changed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(msgspec.Struct, frozen=True):
     """The head of a request. `target`: path and query as they were sent, without the scheme and
-    authority of an absolute form."""
+    authority of an absolute form. `fields`: the first value of each header by lower-case name, made
+    of `headers` where the server has not made it on the way."""
 
     method: str
     target: str
     headers: Headers
+    fields: dict[str, str] = {}
+
+    def __post_init__(self) -> None:
+        if len(self.fields) == 0 < len(self.headers):
+            for name, value in self.headers:
+                self.fields.setdefault(name.lower(), value)
 
     def get(self, name: str) -> str | None:
         """The first value of a header, by lower-case name."""
-        for key, value in self.headers:
-            if key.lower() == name:
-                return value
-        return None
+        return self.fields.get(name)
 
 
 class Exchange(Protocol):
@@ -47,6 +52,13 @@ class Exchange(Protocol):
 
     async def write(self, chunk: bytes) -> None:
         """Sends at once; waits only while the client does not read."""
+
+    def send(self, chunk: bytes) -> bool:
+        """`write` without the wait: True if more may follow at once, False while the client does
+        not read (or has left): then call `drained` before the next. Legal from any callback."""
+
+    async def drained(self) -> None:
+        """Waits until the client reads again; the time is bounded as in `write`."""
 
     async def finish(self) -> None:
         """Ends the answer cleanly."""
@@ -87,6 +99,14 @@ class Incoming(Protocol):
     def chunks(self) -> AsyncIterator[bytes]:
         """The body as it arrives (still content-encoded, transfer-decoded). Raises
         UpstreamUnavailable (kind reset, timeout, truncated) when it breaks off."""
+
+    async def pass_on(self, take: Callable[[bytes], bool]) -> bool:
+        """Hands each piece of the body to `take` as it arrives, in the callback that read it.
+
+        Returns True once `take` has said False: it has something to wait for, and a later
+        `pass_on` gives it the rest. Returns False at the end of the body. Raises like `chunks`, and
+        what `take` raises; nothing is read from the provider while nobody takes.
+        """
 
     async def read(self, limit_bytes: int) -> bytes:
         """The whole body; raises UpstreamUnavailable like `chunks`, and when over the limit."""

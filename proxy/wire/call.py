@@ -87,6 +87,13 @@ class Call:
         while chunk := await self._next_chunk():
             yield chunk
 
+    async def pass_on(self, take: Callable[[bytes], bool]) -> bool:
+        """Hands the body to `take` piece by piece, until it says False or the body ends."""
+        while chunk := await self._next_chunk():
+            if not take(chunk):
+                return True
+        return False
+
     async def read(self, limit_bytes: int) -> bytes:
         """The whole body, or UpstreamUnavailable (kind malformed) when it is larger."""
         chunks = []

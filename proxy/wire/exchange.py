@@ -118,10 +118,15 @@ class HttpExchange:
 
     async def write(self, chunk: bytes) -> None:
         """Sends at once; waits only while the client does not read."""
+        if not self.send(chunk):
+            await self.drained()
+
+    def send(self, chunk: bytes) -> bool:
+        """`write` without the wait."""
         if not self.started or self.ended:
             raise RuntimeError("write before start or after the end")
         if not chunk or self._framing is Framing.EMPTY:
-            return
+            return True
         if self._framing is Framing.CHUNKED:
             chunk = b"%x\r\n%b\r\n" % (len(chunk), chunk)
         elif self._framing is Framing.LENGTH:
@@ -129,7 +134,7 @@ class HttpExchange:
             if self._left_to_write < 0:
                 self.abort()
                 raise RuntimeError("more bytes than the content-length promised")
-        await self._send(chunk)
+        return self._put(chunk)
 
     async def finish(self) -> None:
         """Ends the answer; one that is shorter than its content-length ends in a cut."""
@@ -193,12 +198,21 @@ class HttpExchange:
         return rendered(status_line(status), headers)
 
     async def _send(self, data: bytes) -> None:
+        if not self._put(data):
+            await self.drained()
+
+    def _put(self, data: bytes) -> bool:
+        transport = self._request.transport
+        if transport is None or transport.is_closing():
+            return False
+        transport.write(data)
+        return not self._request.protocol.writing_paused
+
+    async def drained(self) -> None:
+        """Waits until the client reads again."""
         transport = self._request.transport
         if transport is None or transport.is_closing():
             await self._client_is_gone()
-            return
-        transport.write(data)
-        if not self._request.protocol.writing_paused:
             return
         try:
             async with asyncio.timeout(self._bounds.write_seconds):
