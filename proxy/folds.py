@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 
 from cachetools import LRUCache
+from msgspec import structs
 
 from proxy.clock import Clock
 from proxy.core.ask import Account
@@ -125,7 +126,7 @@ class Folds:
         moved = (*append.charges, *freed)
         self._move(moved, 1)
         after_token, fold_.token = fold_.token or None, next(self._tokens)
-        append = replace(append, after=after_token, token=fold_.token, head=_head(after))
+        append = structs.replace(append, after=after_token, token=fold_.token, head=_head(after))
         await asyncio.shield(self._spawn(self._write(fold_, append, moved, after.seq)))
         return after
 

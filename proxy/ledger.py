@@ -30,7 +30,7 @@ from proxy.reservation import (
     holding,
     opening,
 )
-from proxy.stores import Append, Charge, Store
+from proxy.stores import Append, Charge, Maximum, Store
 from proxy.tasks import Tasks
 
 Observer = Callable[[SessionKey, ev.AnyEvent, SessionState], None]
@@ -290,7 +290,9 @@ class Ledger:
 
 
 def _holding(accounts: tuple[Account, ...], cost_micro_usd: int) -> tuple[Charge, ...]:
-    return tuple(Charge(a.account, cost_micro_usd, 0, a.maximum_micro_usd) for a in accounts)
+    return tuple(
+        Charge(a.account, cost_micro_usd, maximum=Maximum(a.maximum_micro_usd)) for a in accounts
+    )
 
 
 def _by_shared(refusal: Refusal) -> bool:

@@ -36,7 +36,8 @@ class SessionOpened(Event, frozen=True):
 
 
 class StepReserved(Event, frozen=True):
-    """A call was admitted: its worst case is held on the session and on `accounts`.
+    """A call was admitted: what it may come to is held on the session, on `accounts` (budgets of
+    a window) and on `trees` (the sessions above it, which also count it).
 
     step: the step's number; the same again when an SDK retries a call whose attempt failed.
     retry: this attempt repeats an earlier one (it counts no new step).
@@ -55,6 +56,7 @@ class StepReserved(Event, frozen=True):
     hold_cost_micro_usd: int = 0
     hold_tokens: int = 0
     accounts: tuple[str, ...] = ()
+    trees: tuple[str, ...] = ()
 
 
 class HoldExtended(Event, frozen=True):

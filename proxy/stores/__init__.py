@@ -10,27 +10,67 @@ from proxy.core.events import AnyEvent
 from proxy.core.session import SessionKey
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
+class Counts(msgspec.Struct, frozen=True):
+    """What is counted on the account of a tree of sessions beside money; as a movement, deltas.
+
+    steps: as in SessionState. calls: in flight.
+    """
+
+    tokens: int = 0
+    held_tokens: int = 0
+    steps: int = 0
+    tool_calls: int = 0
+    calls: int = 0
+
+
+NO_COUNTS = Counts()
+
+
+class Maximum(msgspec.Struct, frozen=True):
+    """What an account may come to; None does not compare. tokens, with those held. calls: at once.
+
+    `AccountExceeded` refuses the whole append where something that the charge adds to is above it
+    afterwards.
+    """
+
+    micro_usd: int | None = None
+    tokens: int | None = None
+    steps: int | None = None
+    calls: int | None = None
+
+
+UNBOUNDED = Maximum()
+
+
+class Charge(msgspec.Struct, frozen=True):
     """A movement on one shared account, applied in the same transaction as the events beside it.
 
-    Deltas in micro-USD (may be negative). `maximum_micro_usd`: refuse the whole append
-    (`AccountExceeded`) if spent + held would be above it afterwards; None books without comparing.
-    What a closed hold frees is not charged: the store knows what it held, and on which accounts.
+    Deltas in micro-USD (may be negative). What a closed hold frees is not charged: the store knows
+    what it held, and on which accounts.
     """
 
     account: str
     held_micro_usd: int = 0
     spent_micro_usd: int = 0
-    maximum_micro_usd: int | None = None
+    counts: Counts = NO_COUNTS
+    maximum: Maximum = UNBOUNDED
 
 
-@dataclass(frozen=True, slots=True)
-class Balance:
-    """Micro-USD on one account."""
+class Balance(msgspec.Struct, frozen=True):
+    """What is on one account: money, and of a tree also its counts."""
 
     spent_micro_usd: int = 0
     held_micro_usd: int = 0
+    counts: Counts = NO_COUNTS
+
+
+class Guard(msgspec.Struct, frozen=True):
+    """Another session that a decision was made on (a parent): as long as it was, with the same
+    end. See `Append.expected_seq` and `after`."""
+
+    key: SessionKey
+    seq: int
+    after: bytes | None = None
 
 
 class SessionHead(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -48,8 +88,7 @@ class SessionHead(msgspec.Struct, frozen=True, omit_defaults=True):
     updated_at: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Append:
+class Append(msgspec.Struct, frozen=True):
     """Events for one session, all or nothing.
 
     expected_seq: the seq the decision was made on; None for facts, which always get through.
@@ -57,7 +96,9 @@ class Append:
         read from the log. Two logs of one length are not one log. token: names this append.
     closes: call ids that the events settle or release. If none of them has an open hold any more,
         the append is a repeat: nothing is written, `Appended.repeated` says so (idempotent).
-    spent_micro_usd: what is booked on every account of the holds it closes.
+    spent_micro_usd, counts: what is booked on every account of the holds it closes; of the counts
+        only on trees, and there `calls` and what was held go down by themselves.
+    guards: other sessions that the decision was made on; SeqConflict if one has changed.
     links: digests that identify this session later (tool-call ids, response ids, message chains).
     """
 
@@ -69,12 +110,13 @@ class Append:
     token: bytes = b""
     closes: tuple[str, ...] = ()
     spent_micro_usd: int = 0
+    counts: Counts = NO_COUNTS
+    guards: tuple[Guard, ...] = ()
     links: tuple[bytes, ...] = ()
     head: SessionHead | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Appended:
+class Appended(msgspec.Struct, frozen=True):
     """The seq of the last event written, and the chain's HMAC at it."""
 
     seq: int

@@ -14,7 +14,15 @@ from proxy.core.events import HoldExtended, StepReserved
 from proxy.core.links import SESSIONS_PER_LINK
 from proxy.core.session import SessionKey
 from proxy.errors import AccountExceeded, MalformedRequest, SeqConflict
-from proxy.stores import Append, Balance, Charge, SessionHead
+from proxy.stores import (
+    NO_COUNTS,
+    Append,
+    Balance,
+    Charge,
+    Counts,
+    Maximum,
+    SessionHead,
+)
 from proxy.stores.chain import GENESIS, Chain, ChainedPayload, prefix_of
 from proxy.stores.codec import encode_event
 
@@ -34,12 +42,16 @@ NO_SESSION = Tip()
 
 
 class Hold(msgspec.Struct, frozen=True):
-    """What an open call holds, and on which shared accounts: what closing it gives back."""
+    """What an open call holds, and on which shared accounts: what closing it gives back.
+
+    trees: those of the accounts that also count."""
 
     owner: str
     deadline: float
     cost_micro_usd: int
     accounts: tuple[str, ...]
+    tokens: int = 0
+    trees: tuple[str, ...] = ()
 
 
 class Tables(Protocol):
@@ -103,8 +115,11 @@ def effects_of(prepared: Prepared, tables: Tables, chain: Chain) -> Effects | No
     if append.closes and not closed:
         return None
     tip = tables.tip(key)
-    if append.expected_seq is not None and not _is_on(append, tip):
+    if append.expected_seq is not None and not _is_on(append.expected_seq, append.after, tip):
         raise SeqConflict(tip.seq)
+    for guard in append.guards:
+        if not _is_on(guard.seq, guard.after, tables.tip(guard.key)):
+            raise SeqConflict(tip.seq)
     opened = _opened(append, tables, tip)
     balances = _charged((*append.charges, *_freed(closed.values(), append)), tables)
     rows = _chained(prepared, tip, chain)
@@ -119,11 +134,9 @@ def effects_of(prepared: Prepared, tables: Tables, chain: Chain) -> Effects | No
     )
 
 
-def _is_on(append: Append, tip: Tip) -> bool:
+def _is_on(expected_seq: int, after: bytes | None, tip: Tip) -> bool:
     """Whether the log is still the one that was decided on: as long, with the same end."""
-    if append.after is not None and append.after != tip.token:
-        return False
-    return append.expected_seq == tip.seq
+    return expected_seq == tip.seq and after in (None, tip.token)
 
 
 def _opened(append: Append, tables: Tables, tip: Tip) -> dict[str, Hold]:
@@ -131,14 +144,23 @@ def _opened(append: Append, tables: Tables, tip: Tip) -> dict[str, Hold]:
     opened: dict[str, Hold] = {}
     for event in append.events:
         if isinstance(event, StepReserved):
-            cost, accounts = event.hold_cost_micro_usd, event.accounts
-            opened[event.call_id] = Hold(event.owner, event.deadline, cost, accounts)
+            opened[event.call_id] = Hold(
+                event.owner,
+                event.deadline,
+                event.hold_cost_micro_usd,
+                event.accounts,
+                event.hold_tokens,
+                event.trees,
+            )
         elif isinstance(event, HoldExtended):
             hold = opened.get(event.call_id) or tables.hold(append.key, event.call_id)
             if hold is None:
                 raise SeqConflict(tip.seq)
-            cost = hold.cost_micro_usd + event.hold_cost_micro_usd
-            opened[event.call_id] = msgspec.structs.replace(hold, cost_micro_usd=cost)
+            opened[event.call_id] = msgspec.structs.replace(
+                hold,
+                cost_micro_usd=hold.cost_micro_usd + event.hold_cost_micro_usd,
+                tokens=hold.tokens + event.hold_tokens,
+            )
     return opened
 
 
@@ -146,6 +168,23 @@ def _freed(closed: Iterable[Hold], append: Append) -> Iterator[Charge]:
     for hold in closed:
         for account in hold.accounts:
             yield Charge(account, -hold.cost_micro_usd, append.spent_micro_usd)
+        for tree in hold.trees:
+            freed = Counts(held_tokens=-hold.tokens, calls=-1)
+            counts = counted(append.counts, freed)
+            yield Charge(tree, -hold.cost_micro_usd, append.spent_micro_usd, counts)
+
+
+def counted(before: Counts, movement: Counts) -> Counts:
+    """The counts after a movement."""
+    if movement is NO_COUNTS:
+        return before
+    return Counts(
+        before.tokens + movement.tokens,
+        before.held_tokens + movement.held_tokens,
+        before.steps + movement.steps,
+        before.tool_calls + movement.tool_calls,
+        before.calls + movement.calls,
+    )
 
 
 def relinked(sessions: tuple[str, ...], session: str) -> tuple[str, ...]:
@@ -167,14 +206,24 @@ def _charged(charges: tuple[Charge, ...], tables: Tables) -> dict[str, Balance]:
         after[charge.account] = Balance(
             before.spent_micro_usd + charge.spent_micro_usd,
             before.held_micro_usd + charge.held_micro_usd,
+            counted(before.counts, charge.counts),
         )
     for charge in charges:
         balance = after[charge.account]
-        used = balance.spent_micro_usd + balance.held_micro_usd
-        maximum = charge.maximum_micro_usd
-        if (maximum is not None and used > maximum) or not _storable(balance):
+        if _is_above(balance, charge.maximum) or not _storable(balance):
             raise AccountExceeded(charge.account)
     return after
+
+
+def _is_above(balance: Balance, most: Maximum) -> bool:
+    counts = balance.counts
+    pairs = (
+        (balance.spent_micro_usd + balance.held_micro_usd, most.micro_usd),
+        (counts.tokens + counts.held_tokens, most.tokens),
+        (counts.steps, most.steps),
+        (counts.calls, most.calls),
+    )
+    return any(maximum is not None and used > maximum for used, maximum in pairs)
 
 
 def _storable(balance: Balance) -> bool:

@@ -47,6 +47,14 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX links_by_session ON links (session_id)",
         "CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
     ),
+    (
+        *(
+            f"ALTER TABLE accounts ADD COLUMN {name} INTEGER NOT NULL DEFAULT 0"
+            for name in ("tokens", "held_tokens", "steps", "tool_calls", "calls")
+        ),
+        "ALTER TABLE holds ADD COLUMN tokens INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE holds ADD COLUMN trees TEXT NOT NULL DEFAULT '[]'",
+    ),
 )
 """MIGRATIONS[n] takes a file from version n to n + 1; `PRAGMA user_version` says where it is."""
 

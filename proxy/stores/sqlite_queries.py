@@ -8,6 +8,7 @@ from proxy.core.session import SessionKey
 from proxy.stores import Balance, OpenHold, SessionRow, Stored
 from proxy.stores.chain import ChainedPayload
 from proxy.stores.codec import decode_cursor, decode_event, decode_head, encode_cursor
+from proxy.stores.sqlite_tables import BALANCE, balance_of
 
 # CAST: bytes as they are, also where someone has put what is not UTF-8.
 _LOG = """SELECT seq, CAST(payload AS BLOB), chain FROM events WHERE seq > ?3 AND session_id =
@@ -48,9 +49,7 @@ def read(connection: sqlite3.Connection, key: SessionKey, after_seq: int) -> Seq
 
 
 def balances(connection: sqlite3.Connection, accounts: Iterable[str]) -> Mapping[str, Balance]:
-    sql = "SELECT spent, held FROM accounts WHERE account = ?"
-    rows = ((a, connection.execute(sql, (a,)).fetchone()) for a in accounts)
-    return {account: Balance(*row) if row is not None else Balance() for account, row in rows}
+    return {a: balance_of(connection.execute(BALANCE, (a,)).fetchone()) for a in accounts}
 
 
 def open_holds(connection: sqlite3.Connection, deadline_before: float | None) -> Sequence[OpenHold]:

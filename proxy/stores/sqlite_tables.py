@@ -10,23 +10,32 @@ import json
 import sqlite3
 from dataclasses import dataclass, field
 
+import msgspec
+
 from proxy.core.links import SESSIONS_PER_LINK
 from proxy.core.session import SessionKey
-from proxy.stores import Append, Balance
+from proxy.stores import Append, Balance, Counts
 from proxy.stores.codec import decode_head, encode_head
 from proxy.stores.effects import NO_SESSION, Effects, Hold, Tip
 
 _REMEMBERED = 10_000
 
+BALANCE = """SELECT spent, held, tokens, held_tokens, steps, tool_calls, calls
+    FROM accounts WHERE account = ?"""
+
 _TIP = "SELECT id, seq, chain, head, token FROM sessions WHERE session = ? AND tenant = ?"
-_HOLD = """SELECT owner, deadline, cost, accounts FROM holds WHERE call_id = ?3 AND session_id =
+_HOLD = """SELECT owner, deadline, cost, accounts, tokens, trees FROM holds
+    WHERE call_id = ?3 AND session_id =
     (SELECT id FROM sessions WHERE session = ?1 AND tenant = ?2)"""
 _PUT_SESSION = """INSERT INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (id) DO UPDATE
     SET seq = excluded.seq, chain = excluded.chain, head = excluded.head, token = excluded.token,
         state = excluded.state, agent = excluded.agent, updated_at = excluded.updated_at"""
-_PUT_ACCOUNT = """INSERT INTO accounts VALUES (?, ?, ?) ON CONFLICT (account) DO UPDATE
-    SET spent = excluded.spent, held = excluded.held"""
+_PUT_ACCOUNT = """INSERT INTO accounts VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (account) DO UPDATE
+    SET spent = excluded.spent, held = excluded.held, tokens = excluded.tokens,
+        held_tokens = excluded.held_tokens, steps = excluded.steps,
+        tool_calls = excluded.tool_calls, calls = excluded.calls"""
 # The newest link of a digest is left as it is: resent history links the same session again and
 # again.
 _PUT_LINK = """INSERT INTO links VALUES (?1, ?2, ?3,
@@ -95,9 +104,8 @@ class SqliteTables:
     def balance(self, account: str) -> Balance:
         balance = self._balances.get(account)
         if balance is None:
-            sql = "SELECT spent, held FROM accounts WHERE account = ?"
-            row = self._connection.execute(sql, (account,)).fetchone()
-            balance = self._balances[account] = Balance(*row) if row is not None else Balance()
+            row = self._connection.execute(BALANCE, (account,)).fetchone()
+            balance = self._balances[account] = balance_of(row)
         return balance
 
     def hold(self, key: SessionKey, call_id: str) -> Hold | None:
@@ -148,7 +156,7 @@ class SqliteTables:
         opened = [(*name, *_hold_row(hold)) for name, hold in holds.items() if hold is not None]
         closed = [name for name, hold in holds.items() if hold is None]
         run = self._connection.executemany
-        run("INSERT OR REPLACE INTO holds VALUES (?, ?, ?, ?, ?, ?)", opened)
+        run("INSERT OR REPLACE INTO holds VALUES (?, ?, ?, ?, ?, ?, ?, ?)", opened)
         run("DELETE FROM holds WHERE session_id = ? AND call_id = ?", closed)
 
     def _write_link(self, link: tuple[str, bytes, int]) -> None:
@@ -163,9 +171,10 @@ class SqliteTables:
         columns = (encode_head(head), tip.token, head.state, head.agent, head.updated_at)
         return (number, key.tenant, key.session, tip.seq, tip.chain, *columns)
 
-    def _account_row(self, account: str) -> tuple[str, int, int]:
+    def _account_row(self, account: str) -> tuple[str | int, ...]:
         balance = self._balances[account]
-        return account, balance.spent_micro_usd, balance.held_micro_usd
+        counts = msgspec.structs.astuple(balance.counts)
+        return (account, balance.spent_micro_usd, balance.held_micro_usd, *counts)
 
     def _new_id(self) -> int:
         if self._next_id is None:
@@ -175,12 +184,23 @@ class SqliteTables:
         return self._next_id - 1
 
 
-def _hold_row(hold: Hold) -> tuple[str, float, int, str]:
-    return hold.owner, hold.deadline, hold.cost_micro_usd, json.dumps(hold.accounts)
+def balance_of(row: tuple[int, ...] | None) -> Balance:
+    """What a row of BALANCE says; nothing is on an account that was never charged."""
+    if row is None:
+        return Balance()
+    spent, held, *counts = row
+    return Balance(spent, held, Counts(*counts))
 
 
-def _hold_of(row: tuple[str, float, int, str] | None) -> Hold | None:
+def _hold_row(hold: Hold) -> tuple[str, float, int, str, int, str]:
+    accounts, trees = json.dumps(hold.accounts), json.dumps(hold.trees)
+    return hold.owner, hold.deadline, hold.cost_micro_usd, accounts, hold.tokens, trees
+
+
+def _hold_of(row: tuple[str, float, int, str, int, str] | None) -> Hold | None:
     if row is None:
         return None
-    owner, deadline, cost, accounts = row
-    return Hold(owner, deadline, cost, tuple(json.loads(accounts)))
+    owner, deadline, cost, accounts, tokens, trees = row
+    return Hold(
+        owner, deadline, cost, tuple(json.loads(accounts)), tokens, tuple(json.loads(trees))
+    )

@@ -10,7 +10,7 @@ from pathlib import Path
 from proxy.core.events import StepReserved, StepSettled
 from proxy.core.session import SessionKey
 from proxy.errors import AccountExceeded, SeqConflict
-from proxy.stores import Append, Charge
+from proxy.stores import Append, Charge, Maximum
 from proxy.stores.sqlite import SqliteStore
 
 ACCOUNT = "global"
@@ -24,7 +24,7 @@ async def _step(store: SqliteStore, name: str, worker: int, step: int, maximum: 
     """One step on the worker's own session; False when the money is spent."""
     key = SessionKey("tenant", f"{name}-{worker}")
     call = f"{worker}-{step}"
-    hold = Charge(ACCOUNT, HOLD_MICRO_USD, 0, maximum)
+    hold = Charge(ACCOUNT, HOLD_MICRO_USD, maximum=Maximum(maximum))
     free = Charge(ACCOUNT, -HOLD_MICRO_USD, COST_MICRO_USD)
     at = 1_800_000_000.0 + step
     try:

@@ -2,15 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from proxy.core.events import HoldExtended, LimitWarned, SessionKilled, StepReserved
 from proxy.core.session import SessionKey, fold
 from proxy.errors import AccountExceeded, MalformedRequest, SeqConflict, StoreUnavailable
-from proxy.stores import Append, Balance, Charge, SessionHead, Store
+from proxy.stores import Append, Balance, Charge, Maximum, SessionHead, Store
 from proxy.stores.chain import GENESIS
 from tests.fakes_stores import (
     KEY,
@@ -23,6 +23,11 @@ from tests.fakes_stores import (
     reserved,
     settled,
 )
+
+
+def within(account: str, held: int, maximum: int, spent: int = 0) -> Charge:
+    """A charge that must not bring the account above the maximum."""
+    return Charge(account, held, spent, maximum=Maximum(maximum))
 
 
 @pytest.fixture(params=STORES)
@@ -108,19 +113,23 @@ async def test_appends_are_applied_in_the_order_of_their_calls(store: Store) -> 
 
 async def test_a_charge_may_reach_its_maximum_but_not_pass_it(store: Store) -> None:
     """To the micro-dollar."""
-    await store.append(reserved("c1", charges=[Charge("a", 60, 0, 100)]))
+    await store.append(reserved("c1", charges=[within("a", 60, 100)]))
 
-    assert await outcome(store, reserved("c2", charges=[Charge("a", 41, 0, 100)])) == (
+    assert await outcome(store, reserved("c2", charges=[within("a", 41, 100)])) == (
         AccountExceeded("a")
     )
-    await store.append(reserved("c2", charges=[Charge("a", 30, 10, 100)]))
+    await store.append(reserved("c2", charges=[within("a", 30, 100, spent=10)]))
     assert await store.balances(["a", "b"]) == {"a": Balance(10, 90), "b": Balance()}
 
 
 async def test_an_append_is_all_or_nothing(store: Store) -> None:
     """One account refuses: the others, the log, the holds and the links know nothing of it."""
     append = replace(
-        reserved("c1", charges=[Charge("a", 10, 0, 100), Charge("b", 10, 0, 9)]), links=(b"x",)
+        reserved(
+            "c1",
+            charges=[within("a", 10, 100), within("b", 10, 9)],
+        ),
+        links=(b"x",),
     )
 
     assert await outcome(store, append) == AccountExceeded("b")
@@ -133,7 +142,7 @@ async def test_an_append_is_all_or_nothing(store: Store) -> None:
 
 async def test_a_fact_is_booked_above_any_maximum(store: Store) -> None:
     """What a provider billed is spent, whether we like it or not."""
-    await store.append(reserved("c1", charges=[Charge("a", 100, 0, 100)]))
+    await store.append(reserved("c1", charges=[within("a", 100, 100)]))
     await store.append(settled("c1", charges=[Charge("a", -100, 250)]))
 
     assert await store.balances(["a"]) == {"a": Balance(250, 0)}
@@ -141,14 +150,18 @@ async def test_a_fact_is_booked_above_any_maximum(store: Store) -> None:
 
 async def test_the_charges_of_one_append_count_together(store: Store) -> None:
     """Letting go of one hold makes room for another in the same append, in either order."""
-    await store.append(reserved("c1", charges=[Charge("a", 100, 0, 100)]))
-    swap = [Charge("a", 80, 0, 100), Charge("a", -100)]
+    await store.append(reserved("c1", charges=[within("a", 100, 100)]))
+    swap = [within("a", 80, 100), Charge("a", -100)]
     result = await store.append(replace(reserved("c2", charges=swap), closes=("c1",)))
 
     assert result.seq == 2
     assert await store.balances(["a"]) == {"a": Balance(0, 80)}
     assert await outcome(
-        store, reserved("c3", charges=[Charge("a", 15, 0, 100), Charge("a", 15, 0, 100)])
+        store,
+        reserved(
+            "c3",
+            charges=[within("a", 15, 100), within("a", 15, 100)],
+        ),
     ) == AccountExceeded("a")
 
 

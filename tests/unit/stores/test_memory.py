@@ -1,6 +1,6 @@
 """What the memory store adds to the contract: a bound."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from proxy.core.session import SessionKey
 from proxy.stores import Balance, Charge

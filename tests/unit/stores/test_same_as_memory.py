@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from proxy.core.events import AnyEvent, LimitWarned, StepReserved, StepSettled
 from proxy.core.session import SessionKey
-from proxy.stores import Append, Charge, SessionHead, Store
+from proxy.stores import NO_COUNTS, Append, Charge, Counts, Guard, Maximum, SessionHead, Store
 from proxy.stores.chain import first_altered
 from proxy.stores.memory import MemoryStore
 from proxy.stores.sqlite import SqliteStore
@@ -23,7 +23,16 @@ ACCOUNTS = ("global", "tenant")
 DIGESTS = (b"x", b"y")
 TIMES = st.integers(0, 20).map(float)
 
-reservations = st.builds(StepReserved, TIMES, call_id=st.sampled_from(CALLS), deadline=TIMES)
+reservations = st.builds(
+    StepReserved,
+    TIMES,
+    call_id=st.sampled_from(CALLS),
+    deadline=TIMES,
+    hold_cost_micro_usd=st.integers(0, 60),
+    hold_tokens=st.integers(0, 60),
+    accounts=st.sampled_from([(), ("global",)]),
+    trees=st.sampled_from([(), ("tenant",), ("global", "tenant")]),
+)
 settlements = st.builds(StepSettled, TIMES, call_id=st.sampled_from(CALLS))
 warnings = st.builds(LimitWarned, TIMES, limit=st.text(max_size=3))
 events: st.SearchStrategy[tuple[AnyEvent, ...]] = st.lists(
@@ -34,8 +43,10 @@ charges = st.builds(
     st.sampled_from(ACCOUNTS),
     st.integers(-60, 60),
     st.integers(0, 60),
-    st.none() | st.just(100),
+    st.builds(Counts, *[st.integers(-5, 60)] * 5) | st.just(NO_COUNTS),
+    st.builds(Maximum, *[st.none() | st.just(100)] * 4),
 )
+guards = st.builds(Guard, st.sampled_from(KEYS), st.integers(0, 2))
 heads = st.builds(
     SessionHead,
     state=st.sampled_from(["active", "killed"]),
@@ -48,6 +59,8 @@ appends = st.builds(
     events,
     expected_seq=st.none() | st.integers(0, 4),
     charges=st.lists(charges, max_size=3).map(tuple),
+    guards=st.lists(guards, max_size=1).map(tuple),
+    counts=st.builds(Counts, *[st.integers(-5, 60)] * 5) | st.just(NO_COUNTS),
     closes=st.just(()) | st.lists(st.sampled_from(CALLS), max_size=2).map(tuple),
     links=st.lists(st.sampled_from(DIGESTS), max_size=2).map(tuple),
     head=st.none() | heads,

@@ -8,15 +8,15 @@ import sqlite3
 import stat
 from collections.abc import AsyncIterator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from proxy.core.events import LimitWarned
 from proxy.core.session import SessionKey
 from proxy.errors import SeqConflict, StoreUnavailable
-from proxy.stores import Append, Balance, Charge
+from proxy.stores import Append, Balance, Charge, Maximum
 from proxy.stores.chain import first_altered
 from proxy.stores.sqlite import SqliteStore
 from tests.fakes_stores import (
@@ -136,7 +136,7 @@ async def test_two_stores_on_one_file_see_each_other(path: Path, store: SqliteSt
     await other.open()
     for n in range(3):
         first, second = (store, other) if n % 2 else (other, store)
-        await first.append(reserved(f"c{n}", charges=[Charge("a", 10, 0, 30)]))
+        await first.append(reserved(f"c{n}", charges=[Charge("a", 10, maximum=Maximum(30))]))
         assert await outcome(second, reserved("x", expected_seq=2 * n)) == SeqConflict(2 * n + 1)
         assert not (await second.append(settled(f"c{n}"))).repeated
         assert (await first.append(settled(f"c{n}"))).repeated
