@@ -102,8 +102,10 @@ async def serve(
     port: int = 0,
     bounds: Bounds | None = None,
     refusal: Refusal = plain_refusal,
+    reuse_port: bool = False,
 ) -> Server:
     """Listens and calls `handler` for each request; port 0 takes a free one (`Server.port`).
+    reuse_port: other processes may listen there too, and the kernel deals out the connections.
 
     What is not HTTP, or could be read in two ways, never reaches the handler: `refusal` says what
     the client is told (400, 405, 408, 417, 431, 505). An error that the handler lets out is a 500
@@ -112,5 +114,7 @@ async def serve(
     """
     listener = _Listener(handler, bounds or Bounds(), refusal)
     loop = asyncio.get_running_loop()
-    sockets = await loop.create_server(listener, host, port, backlog=_BACKLOG)
+    sockets = await loop.create_server(
+        listener, host, port, backlog=_BACKLOG, reuse_port=reuse_port
+    )
     return Server(sockets, listener)
