@@ -1,6 +1,6 @@
 """What a store is: it appends, reads, keeps balances and purges; nothing else."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -164,10 +164,11 @@ class Store(Protocol):
 
     async def close(self) -> None: ...
 
-    async def append(self, append: Append) -> Appended:
-        """Raises SeqConflict, AccountExceeded, StoreUnavailable; then nothing was written.
+    def append(self, append: Append) -> Awaitable[Appended]:
+        """Submits when it is called, not when it is awaited. Raises SeqConflict, AccountExceeded,
+        StoreUnavailable; then nothing was written.
 
-        Cancelling the waiter does not cancel the write."""
+        A cancelled waiter is woken when the write has been answered."""
 
     async def read(self, key: SessionKey, after_seq: int = 0) -> Sequence[Stored]:
         """The log's tail; empty for an unknown session."""

@@ -5,17 +5,19 @@ session that went begins again with nothing spent, so budgets of tenants and win
 are what bounds a client that opens sessions without end.
 """
 
+import asyncio
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from proxy.core.events import AnyEvent
 from proxy.core.session import SessionKey
-from proxy.errors import StoreUnavailable
+from proxy.errors import HoldfastError, StoreUnavailable
 from proxy.stores import Append, Appended, Balance, OpenHold, SessionRow, Stored
 from proxy.stores.chain import KEY_BYTES, Chain, ChainedPayload
 from proxy.stores.codec import decode_cursor, encode_cursor
 from proxy.stores.effects import NO_SESSION, Effects, Hold, Tip, effects_of, prepare, relinked
+from proxy.stores.written import Written
 
 _EMPTY = Balance()
 
@@ -101,7 +103,15 @@ class MemoryStore:
     async def close(self) -> None:
         self._open = False
 
-    async def append(self, append: Append) -> Appended:
+    def append(self, append: Append) -> "asyncio.Future[Appended]":
+        written: Written[Appended] = Written(loop=asyncio.get_running_loop())
+        try:
+            written.set_result(self._append(append))
+        except HoldfastError as error:
+            written.set_exception(error)
+        return written
+
+    def _append(self, append: Append) -> Appended:
         tables = self._opened()
         effects = effects_of(prepare(append), tables, self._chain)
         if effects is None:

@@ -33,6 +33,7 @@ from proxy.stores.sqlite_writer import (
     Work,
     WriteJob,
 )
+from proxy.stores.written import Written
 
 BUSY_SECONDS = 5.0
 MOST_PER_BATCH = 1024
@@ -81,10 +82,9 @@ class SqliteStore:
         if threads is not None:
             await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, threads.stop))
 
-    async def append(self, append: Append) -> Appended:
-        done = await self._opened().write(prepare(append))
-        assert isinstance(done, Appended)
-        return done
+    def append(self, append: Append) -> "asyncio.Future[Appended]":
+        done = self._opened().write(prepare(append))
+        return cast("asyncio.Future[Appended]", done)  # what an append is answered with
 
     async def read(self, key: SessionKey, after_seq: int = 0) -> Sequence[Stored]:
         return await self._read(partial(queries.read, key=key, after_seq=after_seq))
@@ -174,7 +174,7 @@ class _Threads:
         self._reading.start()
 
     def write(self, work: Work) -> "asyncio.Future[Done]":
-        future: asyncio.Future[Done] = self._loop.create_future()
+        future: Written[Done] = Written(loop=self._loop)
         self._writing.put(WriteJob(work, future))
         return future
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from proxy.core.events import HoldExtended, LimitWarned, SessionKilled, StepReserved
 from proxy.core.session import SessionKey, fold
 from proxy.errors import AccountExceeded, MalformedRequest, SeqConflict, StoreUnavailable
-from proxy.stores import Append, Balance, Charge, Maximum, SessionHead, Store
+from proxy.stores import Append, Appended, Balance, Charge, Maximum, SessionHead, Store
 from proxy.stores.chain import GENESIS
 from tests.fakes_stores import (
     KEY,
@@ -389,9 +389,13 @@ async def test_a_purged_session_may_begin_again(store: Store) -> None:
 async def test_a_cancelled_waiter_does_not_cancel_the_write(store: Store) -> None:
     """The client leaves while the reservation is written: the hold exists and must be settled. Who
     waits beside it hears of its own."""
+
+    async def appended(append: Append) -> Appended:
+        return await store.append(append)
+
     async with asyncio.TaskGroup() as tasks:
-        waiter = tasks.create_task(store.append(reserved("c1")))
-        beside = tasks.create_task(store.append(opened(OTHER)))
+        waiter = tasks.create_task(appended(reserved("c1")))
+        beside = tasks.create_task(appended(opened(OTHER)))
         await _one_turn()
         waiter.cancel()
 
