@@ -2,30 +2,36 @@
 
 Theory of operation. An event ends with a blank line: two line ends in a row, each LF, CRLF or CR.
 So every border begins with LF LF, LF CR or CR CR, and takes the LF that may follow a final CR: a CR
-that is the last byte so far waits until the next byte, or `close`, decides. Streams without a CR
-(nearly all) are cut by `bytes.find` alone.
+that is the last byte so far waits until the next byte, or `close`, decides.
+
+Nearly all events are one `data:` line after at most one `event:` line, with one kind of line end.
+These are cut and read in one go, line by line; only others are searched for a blank line and then
+taken apart.
 
 The format: https://html.spec.whatwg.org/multipage/server-sent-events.html (read 2026-11-22).
 """
 
 import re
-from typing import NamedTuple
+
+import msgspec
 
 _BOM = b"\xef\xbb\xbf"
-_CR = 13
+_LF, _CR = 10, 13
 _BLANK_LINE = re.compile(rb"\n\n|\n\r\n?|\r\r\n?")
+_OPEN_BLANK_LINES = (b"\n\r", b"\r\r")
+"""An LF may follow, and would belong to them."""
 
 
-class SseEvent(NamedTuple):
+class SseEvent(msgspec.Struct, frozen=True, gc=False):
     """One event, comments included. The `raw` of all events joined is the stream.
 
-    name: of its `event:` line, "" without one. data: its `data:` lines joined with LF, b"" without
+    name: of its `event:` line, b"" without one. data: its `data:` lines joined with LF, b"" without
     any (a comment, a keep-alive). oversize: the first piece of an event beyond the bound; neither
     it nor the pieces after it have data.
     """
 
     raw: bytes
-    name: str
+    name: bytes
     data: bytes
     oversize: bool = False
 
@@ -35,82 +41,92 @@ class SseSplitter:
 
     An event of more than `limit_bytes` comes in pieces of that many bytes, so that never more than
     `limit_bytes` and one chunk are held.
+
+    at_border: all that was fed is whole events. in_pieces: the event given out last goes on.
     """
 
-    __slots__ = ("_at_start", "_held", "_limit_bytes", "_oversize")
+    __slots__ = ("_at_start", "_held", "_limit_bytes", "at_border", "in_pieces")
 
     def __init__(self, limit_bytes: int) -> None:
+        self.at_border = True
+        self.in_pieces = False
         self._limit_bytes = limit_bytes
-        self._held = bytearray()  # while oversize, its first byte has already been given out
-        self._oversize = False
+        self._held = bytearray()  # while in pieces, its first byte has already been given out
         self._at_start = True
 
     @property
     def held_bytes(self) -> int:
         """How much of an unfinished event waits."""
-        return len(self._held) - self._oversize
+        return len(self._held) - self.in_pieces
 
     def feed(self, chunk: bytes) -> list[SseEvent]:
         """The events that `chunk` completes."""
-        if chunk[:6] == b"data: " and chunk.find(b"\n") == len(chunk) - 2 and self._is_event(chunk):
-            return [SseEvent(chunk, "", chunk[6:-2])]
-        buffer: bytes | bytearray = chunk
-        scan = start = 0
-        if self._held:
-            scan = max(0, len(self._held) - 2)
-            self._held += chunk
-            buffer = self._held
-        has_cr = buffer.find(b"\r", scan) >= 0
         events: list[SseEvent] = []
-        while (end := _border(buffer, scan, has_cr)) > 0:
-            self._complete(bytes(buffer[start + self._oversize : end]), events)
-            start = scan = end
-        if len(buffer) - start > self._limit_bytes:
-            start = self._give_out(bytes(buffer[start:]), start, events)
-        if buffer is chunk:
-            self._held += chunk[start:]
-        else:
-            del self._held[:start]
+        if self._held:
+            chunk = self._resume(chunk, events)
+        start = 0
+        while start < len(chunk):
+            if len(chunk) <= self._limit_bytes:
+                start = _read_usual(chunk, start, events)
+                if start:
+                    self._at_start = False
+                if start == len(chunk):
+                    break
+            end = _border(chunk, start)
+            if end < 0:
+                self._held += chunk[start:]
+                self._give_out(events)
+                break
+            self._complete(chunk[start:end], events)
+            start = end
+        self.at_border = not self._held or self._held.endswith(_OPEN_BLANK_LINES)
         return events
-
-    def _is_event(self, line: bytes) -> bool:
-        """Most chunks are one event of one line; `line` has one LF before its last byte."""
-        whole = line[-1:] == b"\n" and b"\r" not in line and len(line) <= self._limit_bytes
-        if whole and not self._held:
-            self._at_start = False
-            return True
-        return False
 
     def close(self) -> SseEvent | None:
         """What is left when the stream ends, read as if its blank line had come, or None."""
-        raw = bytes(self._held[self._oversize :])
+        raw = bytes(self._held[self.in_pieces :])
         self._held.clear()
         if not raw:
             return None
-        return SseEvent(raw, "", b"") if self._oversize else self._event(raw)
+        return SseEvent(raw, b"", b"") if self.in_pieces else self._event(raw)
+
+    def _resume(self, chunk: bytes, events: list[SseEvent]) -> bytes:
+        """What waits and `chunk` in one as soon as there is a whole event in it; until then b""."""
+        scan = max(0, len(self._held) - 2)
+        self._held += chunk
+        end = _border(self._held, scan)
+        if end < 0:
+            self._give_out(events)
+            return b""
+        joined = bytes(self._held)
+        self._held.clear()
+        if self.in_pieces:
+            self._pieces(joined[1:end], events)
+            self.in_pieces = False
+            return joined[end:]
+        return joined
 
     def _complete(self, raw: bytes, events: list[SseEvent]) -> None:
-        if self._oversize or len(raw) > self._limit_bytes:
+        if len(raw) > self._limit_bytes:
             self._pieces(raw, events)
-            self._oversize = False
+            self.in_pieces = False
         else:
             events.append(self._event(raw))
+
+    def _give_out(self, events: list[SseEvent]) -> None:
+        """Whole pieces of an unfinished event; at least one byte stays, and the one before it."""
+        skip = int(self.in_pieces)
+        size = (len(self._held) - skip - 1) // self._limit_bytes * self._limit_bytes
+        if size > 0:
+            self._pieces(bytes(self._held[skip : skip + size]), events)
+            del self._held[: skip + size - 1]
 
     def _pieces(self, raw: bytes, events: list[SseEvent]) -> None:
         for at in range(0, len(raw), self._limit_bytes):
             piece = raw[at : at + self._limit_bytes]
-            events.append(SseEvent(piece, "", b"", oversize=not self._oversize))
-            self._oversize = True
+            events.append(SseEvent(piece, b"", b"", oversize=not self.in_pieces))
+            self.in_pieces = True
             self._at_start = False
-
-    def _give_out(self, rest: bytes, start: int, events: list[SseEvent]) -> int:
-        """Whole pieces of an unfinished event; at least one byte stays, and the one before it."""
-        skip = int(self._oversize)
-        size = (len(rest) - skip - 1) // self._limit_bytes * self._limit_bytes
-        if size <= 0:
-            return start
-        self._pieces(rest[skip : skip + size], events)
-        return start + skip + size - 1
 
     def _event(self, raw: bytes) -> SseEvent:
         if self._at_start:
@@ -119,9 +135,35 @@ class SseSplitter:
         return SseEvent(raw, *_fields(raw))
 
 
-def _border(buffer: bytes | bytearray, scan: int, has_cr: bool) -> int:
+def _read_usual(buffer: bytes, at: int, events: list[SseEvent]) -> int:
+    """Reads the events of the usual form from `at`, and returns where the first other begins."""
+    line_end = b"\r\n" if _CR in buffer else b"\n"
+    blank_line, width = line_end + line_end, len(line_end)
+    find, size = buffer.find, len(buffer)
+    while at < size:
+        name, line = b"", at
+        if buffer[at : at + 7] == b"event: ":
+            line = find(line_end, at) + width
+            name = buffer[at + 7 : line - width]
+        stop = find(line_end, line)
+        end = stop + 2 * width
+        if (
+            buffer[stop:end] != blank_line
+            or buffer[line : line + 6] != b"data: "
+            or stop < at  # no line end, in this line or the one before it
+        ):
+            break
+        data = buffer[line + 6 : stop]
+        if width > 1 and (_LF in data or _CR in data or _LF in name or _CR in name):
+            break
+        events.append(SseEvent(buffer[at:end], name, data))
+        at = end
+    return at
+
+
+def _border(buffer: bytes | bytearray, scan: int) -> int:
     """Where the event that is unfinished at `scan` ends; negative while that is not known."""
-    if not has_cr:
+    if buffer.find(b"\r", scan) < 0:
         at = buffer.find(b"\n\n", scan)
         return at + 2 if at >= 0 else -1
     match = _BLANK_LINE.search(buffer, scan)
@@ -130,15 +172,15 @@ def _border(buffer: bytes | bytearray, scan: int, has_cr: bool) -> int:
     return match.end()
 
 
-def _fields(raw: bytes) -> tuple[str, bytes]:
-    name = ""
+def _fields(raw: bytes) -> tuple[bytes, bytes]:
+    name = b""
     data: list[bytes] = []
     for line in raw.splitlines():
         field, _, value = line.partition(b":")
         if field == b"data":
             data.append(value.removeprefix(b" "))
         elif field == b"event":
-            name = value.removeprefix(b" ").decode("utf-8", "replace")
+            name = value.removeprefix(b" ")
     return name, b"\n".join(data)
 
 

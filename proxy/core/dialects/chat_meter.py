@@ -129,7 +129,7 @@ class ChatMeter:
             self.ended = True
             return None
         chunk = self._decode(data)
-        if event.name == "error" and self.failed is None:
+        if event.name == b"error" and self.failed is None:
             self.failed = _error_message(msgspec.Raw(data))
         return chunk
 

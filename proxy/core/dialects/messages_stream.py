@@ -106,7 +106,7 @@ class MessagesMeter:
         except (ValueError, RecursionError):
             self.malformed += 1
             return
-        kind = event.type or sse.name
+        kind = event.type or sse.name.decode("utf-8", "replace")
         if kind == "content_block_delta" and event.delta is not None:
             self._read_delta(event.index, event.delta)
         elif kind == "error" or (not kind and event.error is not None):

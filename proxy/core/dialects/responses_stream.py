@@ -108,7 +108,7 @@ class ResponsesMeter:
         except (ValueError, RecursionError):
             self.malformed += 1
             return
-        kind = event.type or sse.name
+        kind = event.type or sse.name.decode("utf-8", "replace")
         if isinstance(event.delta, str):
             self._read_delta(kind, event.delta, event.output_index)
         elif kind.startswith("response.output_item."):

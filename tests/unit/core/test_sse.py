@@ -9,12 +9,22 @@ from hypothesis import strategies as st
 from proxy.core.sse import SseEvent, SseSplitter, encode_frame, with_data
 from tests.unit.core.dialects.metering import law
 
-streams = st.lists(
-    st.sampled_from([b"data: a", b"data:", b"event: e", b": c", b"\n", b"\r", b"\r\n", b"x"]),
-    max_size=20,
-).map(b"".join)
+BOM = b"\xef\xbb\xbf"
+LINES = (b"data: a", b"data:", b"event: e", b": c", b"\n", b"\r", b"\r\n", b"x", BOM)
+EVENTS = (
+    *(b"data: a\n\n", b"event: e\ndata: a\n\n", b"event: e\r\ndata: a\r\n\r\n"),
+    *(b"data:a\n\n", b"event:ef\ndata: a\n\n", b": c\n\n", BOM + b"data: a\n\n"),
+    *(b"data: a\rdata: b\r\n\r\n", b"data: a\ndata: b\r\n\r\n"),
+    *(b"event: e\rid: 1\r\ndata: a\r\n\r\n", b"event: e\nid: 1\r\ndata: a\r\n\r\n"),
+)
+TAILS = (b"", b"event: e", b"event: e\n", b"data: a", b"data: a\n", b"\n", b"\r")
+streams = st.lists(st.sampled_from(LINES), max_size=20).map(b"".join) | st.builds(
+    lambda events, tail: b"".join(events) + tail,
+    st.lists(st.sampled_from(EVENTS), max_size=4),
+    st.sampled_from(TAILS),
+)
 cuts = st.lists(st.integers(0, 60), max_size=8)
-limits = st.sampled_from([1, 2, 3, 7, 1000])
+limits = st.sampled_from([1, 2, 3, 7, 20, 1000])
 
 
 def split(stream: bytes, at: list[int], limit: int = 1000) -> list[SseEvent]:
@@ -29,18 +39,18 @@ def split(stream: bytes, at: list[int], limit: int = 1000) -> list[SseEvent]:
     return events if last is None else [*events, last]
 
 
-def read_by_line(stream: bytes) -> list[tuple[str, bytes]]:
+def read_by_line(stream: bytes) -> list[tuple[bytes, bytes]]:
     """The events with data as the specification words it, for what is complete."""
-    events: list[tuple[str, bytes]] = []
-    name, data = "", list[bytes]()
-    for line in re.split(rb"\r\n|\n|\r", stream)[:-1]:
+    events: list[tuple[bytes, bytes]] = []
+    name, data = b"", list[bytes]()
+    for line in re.split(rb"\r\n|\n|\r", stream.removeprefix(BOM))[:-1]:
         if line == b"":
             events += [(name, b"\n".join(data))] if b"".join(data) else []
-            name, data = "", []
+            name, data = b"", []
         elif line.startswith(b"data:"):
             data.append(line[5:].removeprefix(b" "))
         elif line.startswith(b"event:"):
-            name = line[6:].removeprefix(b" ").decode()
+            name = line[6:].removeprefix(b" ")
     return events
 
 
@@ -75,13 +85,35 @@ def test_events_are_those_of_the_specification(stream: bytes) -> None:
     ]
 
 
+@law
+@given(streams, cuts, limits)
+def test_a_border_is_told_where_an_error_could_follow(
+    stream: bytes, at: list[int], limit: int
+) -> None:
+    """What is put between two chunks there is an event of its own, and takes none apart."""
+    splitter = SseSplitter(limit)
+    start = 0
+    for stop in [*sorted(at), len(stream)]:
+        splitter.feed(stream[start:stop])
+        start = max(start, stop)
+        so_far = stream[:start]
+
+        assert splitter.at_border == (not so_far or ends_with_an_event(so_far))
+
+
+def ends_with_an_event(stream: bytes) -> bool:
+    """By a second way to find them: the shortest stretches up to a blank line."""
+    events = re.findall(rb"(?s).*?(?:\n\n|\n\r\n?|\r\r\n?)", stream)
+    return b"".join(events) == stream
+
+
 def test_lines_names_comments_and_marks_are_read() -> None:
     """All that the format has, in one event after a byte order mark."""
     stream = b"\xef\xbb\xbf: hello\r\nevent: e\r\nid: 7\r\ndata:one\r\ndata: two\r\ndata\r\n\r\n"
 
     (event,) = split(stream, [5])
 
-    assert (event.name, event.data) == ("e", b"one\ntwo\n")
+    assert (event.name, event.data) == (b"e", b"one\ntwo\n")
 
 
 def test_a_final_cr_waits_for_the_lf_that_may_follow() -> None:
@@ -89,8 +121,18 @@ def test_a_final_cr_waits_for_the_lf_that_may_follow() -> None:
     splitter = SseSplitter(100)
 
     assert splitter.feed(b"data: a\r\n\r") == []
-    assert splitter.feed(b"\ndata") == [SseEvent(b"data: a\r\n\r\n", "", b"a")]
+    assert splitter.feed(b"\ndata") == [SseEvent(b"data: a\r\n\r\n", b"", b"a")]
     assert splitter.held_bytes == 4
+
+
+def test_a_begun_event_waits_for_its_end() -> None:
+    """Wherever the chunk ends: what follows the first line of it is not known yet."""
+    for begun in (b"e", b"event: e", b"event: e\n", b"data: b", b"data: b\n", b"\n"):
+        splitter = SseSplitter(100)
+
+        assert splitter.feed(b"data: a\n\n" + begun) == [SseEvent(b"data: a\n\n", b"", b"a")]
+        assert splitter.held_bytes == len(begun)
+        assert not splitter.at_border
 
 
 def test_the_rest_is_read_at_the_end() -> None:
@@ -98,7 +140,7 @@ def test_the_rest_is_read_at_the_end() -> None:
     splitter = SseSplitter(100)
     splitter.feed(b"data: a\n\ndata: b\n")
 
-    assert splitter.close() == SseEvent(b"data: b\n", "", b"b")
+    assert splitter.close() == SseEvent(b"data: b\n", b"", b"b")
     assert splitter.close() is None
 
 
@@ -122,7 +164,7 @@ def test_an_encoded_frame_reads_back(data: bytes) -> None:
     """Line ends in the data take a line each."""
     (event,) = split(encode_frame(data, "e"), [])
 
-    assert (event.name, event.data) == ("e", data)
+    assert (event.name, event.data) == (b"e", data)
     assert encode_frame(b"{}") == b"data: {}\n\n"
 
 

@@ -15,7 +15,7 @@ REQUEST = MESSAGES.parse(b'{"model": "m", "max_tokens": 9, "messages": []}', Bou
 
 
 def events(stream: bytes) -> list[tuple[str, Json]]:
-    return [(one.name, json.loads(one.data)) for one in SseSplitter(10**6).feed(stream)]
+    return [(one.name.decode(), json.loads(one.data)) for one in SseSplitter(10**6).feed(stream)]
 
 
 def test_a_refusal_is_an_anthropic_error() -> None:

@@ -21,7 +21,7 @@ REQUEST = RESPONSES.parse(b'{"model": "m", "input": "Hi", "max_output_tokens": 9
 
 
 def events(stream: bytes) -> list[tuple[str, Json]]:
-    return [(one.name, json.loads(one.data)) for one in SseSplitter(10**6).feed(stream)]
+    return [(one.name.decode(), json.loads(one.data)) for one in SseSplitter(10**6).feed(stream)]
 
 
 def test_a_refusal_is_an_openai_error() -> None:
