@@ -64,13 +64,13 @@ class SseSplitter:
         events: list[SseEvent] = []
         if self._held:
             chunk = self._resume(chunk, events)
-        start = 0
-        while start < len(chunk):
-            if len(chunk) <= self._limit_bytes:
+        start, size = 0, len(chunk)
+        while start < size:
+            if size <= self._limit_bytes:
                 start = _read_usual(chunk, start, events)
                 if start:
                     self._at_start = False
-                if start == len(chunk):
+                if start == size:
                     break
             end = _border(chunk, start)
             if end < 0:
@@ -137,16 +137,18 @@ class SseSplitter:
 
 def _read_usual(buffer: bytes, at: int, events: list[SseEvent]) -> int:
     """Reads the events of the usual form from `at`, and returns where the first other begins."""
-    line_end = b"\r\n" if _CR in buffer else b"\n"
-    blank_line, width = line_end + line_end, len(line_end)
-    find, size = buffer.find, len(buffer)
+    if _CR in buffer:
+        line_end, blank_line, width = b"\r\n", b"\r\n\r\n", 2
+    else:
+        line_end, blank_line, width = b"\n", b"\n\n", 1
+    size = len(buffer)
     while at < size:
         name, line = b"", at
         if buffer[at : at + 7] == b"event: ":
-            line = find(line_end, at) + width
+            line = buffer.find(line_end, at) + width
             name = buffer[at + 7 : line - width]
-        stop = find(line_end, line)
-        end = stop + 2 * width
+        stop = buffer.find(line_end, line)
+        end = stop + width + width
         if (
             buffer[stop:end] != blank_line
             or buffer[line : line + 6] != b"data: "
@@ -154,7 +156,7 @@ def _read_usual(buffer: bytes, at: int, events: list[SseEvent]) -> int:
         ):
             break
         data = buffer[line + 6 : stop]
-        if width > 1 and (_LF in data or _CR in data or _LF in name or _CR in name):
+        if width == 2 and (_LF in data or _CR in data or _LF in name or _CR in name):
             break
         events.append(SseEvent(buffer[at:end], name, data))
         at = end

@@ -33,6 +33,10 @@ class Bounds:
 class Meter(Protocol):
     """Reads a streamed answer as it passes. Cut at any byte, it has metered the same.
 
+    All that it tells is up to date after every `feed`, and free to read.
+
+    at_border: what `feed` has returned so far ends with a whole event (or is nothing yet): a frame
+        of our own can follow.
     committed: the first content event has been seen (no invisible fallback is possible after it).
     ended: the provider's own terminal event has been seen.
     finish_seen: a finish reason has been seen: the stream may end cleanly at EOF even without the
@@ -46,6 +50,7 @@ class Meter(Protocol):
         than the provider's own figure so far.
     """
 
+    at_border: bool
     committed: bool
     ended: bool
     finish_seen: bool

@@ -7,7 +7,7 @@ import msgspec
 from proxy.core.decision import Refusal
 from proxy.core.dialects import chat_parse
 from proxy.core.dialects.base import Bounds, Meter, Unstreamed
-from proxy.core.dialects.chat_meter import ChatMeter, read_answer
+from proxy.core.dialects.chat_meter import meter_of, read_answer
 from proxy.core.dialects.chat_rewrite import rewrite
 from proxy.core.dialects.render import error_frame, openai_error
 from proxy.core.request import Changes, DialectName, Request
@@ -28,7 +28,7 @@ class ChatDialect:
         return rewrite(body, request, changes, chat_parse.BOUND_KEYS)
 
     def meter(self, *, strip_usage: bool, bounds: Bounds) -> Meter:
-        return ChatMeter(strip_usage=strip_usage, bounds=bounds)
+        return meter_of(strip_usage=strip_usage, bounds=bounds)
 
     def read_answer(self, body: bytes) -> Unstreamed:
         return read_answer(body)

@@ -3,11 +3,9 @@
 import msgspec
 
 from proxy.core.dialects.chat_parts import Call, Choice, Said, read_parts
+from proxy.core.dialects.output_count import OutputCount
 from proxy.core.usage import Answer, ToolCall
 
-_BYTES_PER_ASCII_TOKEN = 4
-_BYTES_PER_OTHER_TOKEN = 2  # a CJK character is 3 bytes and up to 1.3 tokens
-_BYTES_PER_AUDIO_TOKEN = 1024  # base64; of 24 kHz, 16 bit PCM a token takes some 3 KB
 _LEGACY_INDEX = -1  # of `function_call`, which has no index and no id
 
 
@@ -47,44 +45,20 @@ class _Choice:
 
 
 class AnswerBuilder:
-    """What has come so far of one answer.
+    """What has come so far of one answer, counted in `count`.
 
-    committed: something has come that a client would show or act on. pieces: how often content
-    came, each a token at the least. Of several choices, the answer is the first.
+    committed: something has come that a client would show or act on. finished: each choice that
+    has been seen has its finish reason. Of several choices, the answer is the first.
     """
 
-    __slots__ = (
-        "_ascii_bytes",
-        "_audio_bytes",
-        "_choices",
-        "_open",
-        "_other_bytes",
-        "committed",
-        "pieces",
-    )
+    __slots__ = ("_choices", "_open", "committed", "count", "finished")
 
-    def __init__(self) -> None:
+    def __init__(self, count: OutputCount) -> None:
+        self.committed = False
+        self.finished = False
+        self.count = count
         self._choices: dict[int, _Choice] = {}
         self._open = 0
-        self._ascii_bytes = 0
-        self._other_bytes = 0
-        self._audio_bytes = 0
-        self.committed = False
-        self.pieces = 0
-
-    @property
-    def finished(self) -> bool:
-        """Whether each choice that has been seen has its finish reason."""
-        return bool(self._choices) and not self._open
-
-    @property
-    def tokens(self) -> int:
-        """Estimated from the bytes that came; other scripts take more tokens a byte than ASCII."""
-        return (
-            -(-self._ascii_bytes // _BYTES_PER_ASCII_TOKEN)
-            - (-self._other_bytes // _BYTES_PER_OTHER_TOKEN)
-            - (-self._audio_bytes // _BYTES_PER_AUDIO_TOKEN)
-        )
 
     def answer(self, response_id: str | None) -> Answer:
         if not self._choices:
@@ -98,54 +72,56 @@ class AnswerBuilder:
 
         Raises msgspec.DecodeError for content parts that are none.
         """
-        index = choice.index or 0
-        so_far = self._choices.get(index)
+        so_far = self._choices.get(choice.index or 0)
         if so_far is None:
-            so_far = self._choices[index] = _Choice()
-            self._open += 1
-        size = self._ascii_bytes + self._other_bytes
+            so_far = self._begin(choice.index or 0)
         if said is not None:
             self._take_said(so_far, said)
         if choice.text:
             self._add_text(so_far, choice.text)
-        self.pieces += self._ascii_bytes + self._other_bytes > size
         if choice.finish_reason is not None:
             self._open -= so_far.finish_reason is None
+            self.finished = not self._open
             so_far.finish_reason = choice.finish_reason
 
+    def _begin(self, index: int) -> _Choice:
+        begun = self._choices[index] = _Choice()
+        self._open += 1
+        self.finished = False
+        return begun
+
     def _take_said(self, so_far: _Choice, said: Said) -> None:
-        if said.content:
-            self._add_content(so_far, said.content)
+        content = said.content
+        if content:
+            if isinstance(content, str):
+                self._add_text(so_far, content)
+            else:
+                self._add_parts(so_far, content)
         if reasoning := said.reasoning_content or said.reasoning:
-            self._count(reasoning)
+            self._add(reasoning)
         if said.tool_calls:
             for call in said.tool_calls:
                 self._add_call(so_far, call)
-        self._take_rare(so_far, said)
+        if said.refusal or said.reasoning_details or said.function_call or said.audio:
+            self._take_rare(so_far, said)
 
     def _take_rare(self, so_far: _Choice, said: Said) -> None:
         if said.refusal:
             self._add_text(so_far, said.refusal)
-        if said.reasoning_details:  # encrypted, or the same as `reasoning`
-            self.committed = True
         if said.function_call is not None:
             self._add_call(so_far, Call(index=_LEGACY_INDEX, function=said.function_call))
+        if said.reasoning_details:  # encrypted, or the same as `reasoning`
+            self.committed = True
         if said.audio:
-            self._add_audio(said.audio)
+            self.committed = True
+            self.count.add_audio(sum(len(memoryview(part)) for part in said.audio.values()))
 
-    def _add_content(self, so_far: _Choice, content: str | list[msgspec.Raw]) -> None:
-        if isinstance(content, str):
-            self._add_text(so_far, content)
-            return
-        for part, raw in read_parts(content):
+    def _add_parts(self, so_far: _Choice, parts: list[msgspec.Raw]) -> None:
+        for part, raw in read_parts(parts):
             if part.thinking:
-                self._count(bytes(raw).decode())
+                self._add(bytes(raw).decode())
             elif part.said:
                 self._add_text(so_far, part.said)
-
-    def _add_text(self, so_far: _Choice, text: str) -> None:
-        so_far.text.append(text)
-        self._count(text)
 
     def _add_call(self, so_far: _Choice, delta: Call) -> None:
         name, arguments = delta.called
@@ -153,19 +129,14 @@ class AnswerBuilder:
         call.call_id = call.call_id or delta.id or ""
         if not call.name:
             call.name = name
-            self._count(name)
+            self._add(name)
         call.arguments.append(arguments)
-        self._count(arguments)
+        self._add(arguments)
 
-    def _add_audio(self, audio: dict[str, msgspec.Raw]) -> None:
-        self.committed = True
-        self._audio_bytes += sum(len(memoryview(part)) for part in audio.values())
+    def _add_text(self, so_far: _Choice, text: str) -> None:
+        so_far.text.append(text)
+        self._add(text)
 
-    def _count(self, text: str) -> None:
+    def _add(self, text: str) -> None:
         self.committed = True
-        if text.isascii():
-            self._ascii_bytes += len(text)
-        else:
-            ascii_bytes = len(text.encode("ascii", "ignore"))
-            self._ascii_bytes += ascii_bytes
-            self._other_bytes += len(text.encode()) - ascii_bytes
+        self.count.add(text)

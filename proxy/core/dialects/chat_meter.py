@@ -10,28 +10,29 @@ from contextlib import suppress
 
 import msgspec
 
-from proxy.core.dialects.base import Bounds, Unstreamed
+from proxy.core.dialects.base import Bounds, Meter, Unstreamed
 from proxy.core.dialects.chat_answer import AnswerBuilder
 from proxy.core.dialects.chat_parts import Choice
 from proxy.core.dialects.chat_usage import read_usage
+from proxy.core.dialects.output_count import OutputCount
+from proxy.core.dialects.stream_meter import StreamMeter
 from proxy.core.splice import splice
-from proxy.core.sse import SseEvent, SseSplitter, with_data
+from proxy.core.sse import SseEvent, with_data
 from proxy.core.usage import Answer, Usage
 
 _ABSENT = msgspec.Raw(b"")
 _DONE = b"[DONE]"
-_NULL = b"null"
-_USAGE_KEY = b'"usage"'
+_NULL = msgspec.Raw(b"null")
 _USAGE_NULL = b',"usage":null'
 _ERROR_LENGTH = 1000
 
 
-class _Groq(msgspec.Struct):
+class _Groq(msgspec.Struct, gc=False):
     usage: msgspec.Raw = _ABSENT
     error: msgspec.Raw = _ABSENT
 
 
-class _Envelope(msgspec.Struct):
+class _Envelope(msgspec.Struct, gc=False):
     """What is around an answer: read even where the answer is not as it should be."""
 
     usage: msgspec.Raw = _ABSENT
@@ -39,18 +40,18 @@ class _Envelope(msgspec.Struct):
     x_groq: _Groq | None = None
 
 
-class _Chunk(_Envelope):
+class _Chunk(_Envelope, gc=False):
     """A chunk of a stream or a whole answer."""
 
     id: str | int | None = None
     choices: list[Choice] | None = None
 
 
-class _Embeddings(_Envelope):
+class _Embeddings(_Envelope, gc=False):
     data: list[msgspec.Raw] | None = None
 
 
-class _Error(msgspec.Struct):
+class _Error(msgspec.Struct, gc=False):
     message: str | None = None
 
 
@@ -60,95 +61,46 @@ _EMBEDDINGS = msgspec.json.Decoder(_Embeddings)
 _ERROR = msgspec.json.Decoder(_Error)
 
 
-class ChatMeter:
+class ChatMeter(StreamMeter):
     """A `Meter` of one stream; see the protocol in `base`."""
 
-    def __init__(self, *, strip_usage: bool, bounds: Bounds) -> None:
-        self.committed = False
-        self.ended = False
-        self.finish_seen = False
-        self.failed: str | None = None
-        self.malformed = 0
-        self.usage: Usage | None = None
-        self.output_tokens_least = 0
-        self.output_tokens_counted = 0
-        self._strip_usage = strip_usage
-        self._splitter = SseSplitter(bounds.sse_line_bytes)
-        self._builder = AnswerBuilder()
+    def __init__(self, bounds: Bounds) -> None:
+        super().__init__(bounds)
+        self._builder = AnswerBuilder(self._count)
         self._response_id: str | None = None
-
-    def feed(self, chunk: bytes) -> bytes:
-        events = self._splitter.feed(chunk)
-        if not self._strip_usage:
-            for event in events:
-                self._read(event)
-            self._sum_up()
-            return chunk
-        passed = b"".join([self._pass(event) for event in events])
-        self._sum_up()
-        return passed
-
-    def close(self) -> bytes:
-        rest = self._splitter.close()
-        if rest is None:
-            return b""
-        malformed = self.malformed
-        passed = self._pass(rest) if self._strip_usage else b""
-        if not self._strip_usage:
-            self._read(rest)
-        self.malformed = malformed  # a line that was cut is not a malformed one
-        self._sum_up()
-        return passed
 
     def answer(self) -> Answer:
         return self._builder.answer(self._response_id)
 
-    def _sum_up(self) -> None:
+    def _read(self, event: SseEvent) -> _Chunk | None:
         builder = self._builder
+        chunk: _Chunk | None = None
+        try:
+            read = _CHUNK.decode(event.data)
+            for choice in read.choices or ():
+                builder.take(choice, choice.delta)
+            chunk = read
+        except (ValueError, RecursionError):
+            self._read_odd(event.data)
+        else:
+            if self._response_id is None and chunk.id:
+                self._response_id = str(chunk.id)
+            usage = chunk.usage  # null in every chunk of OpenAI's
+            told = usage is not _ABSENT and usage != _NULL
+            if told or chunk.error is not _ABSENT or chunk.x_groq is not None:
+                self._take_envelope(chunk)
         self.committed = builder.committed
         self.finish_seen = builder.finished
-        said = 0 if self.usage is None else self.usage.output_tokens
-        self.output_tokens_least = least = max(builder.pieces, said)
-        self.output_tokens_counted = max(builder.tokens, least)
+        if event.name == b"error" and self.failed is None and event.data != _DONE:
+            self.failed = _error_message(msgspec.Raw(event.data))
+        return chunk
 
-    def _pass(self, event: SseEvent) -> bytes:
-        """What of an event is forwarded where the client did not ask for usage."""
-        chunk = self._read(event)
-        if chunk is None or chunk.usage is _ABSENT:
-            return event.raw
-        if bytes(chunk.usage) == _NULL:
-            return _without_usage(event)
-        return b"" if chunk.choices == [] and chunk.error is _ABSENT else event.raw
-
-    def _read(self, event: SseEvent) -> _Chunk | None:
-        data = event.data
-        if not data:
-            self.malformed += event.oversize
-            return None
+    def _read_odd(self, data: bytes) -> None:
+        """Of what is no chunk, usage and error are read where they can be."""
         if data == _DONE:
             self.ended = True
-            return None
-        chunk = self._decode(data)
-        if event.name == b"error" and self.failed is None:
-            self.failed = _error_message(msgspec.Raw(data))
-        return chunk
-
-    def _decode(self, data: bytes) -> _Chunk | None:
-        try:
-            chunk = _CHUNK.decode(data)
-            for choice in chunk.choices or ():
-                self._builder.take(choice, choice.delta)
-        except (ValueError, RecursionError):
-            self.malformed += 1
-            self._salvage(data)
-            return None
-        if self._response_id is None and chunk.id:
-            self._response_id = str(chunk.id)
-        if chunk.usage is not _ABSENT or chunk.error is not _ABSENT or chunk.x_groq is not None:
-            self._take_envelope(chunk)
-        return chunk
-
-    def _salvage(self, data: bytes) -> None:
+            return
+        self.malformed += 1
         with suppress(ValueError, RecursionError):
             self._take_envelope(_ENVELOPE.decode(data))
 
@@ -157,9 +109,48 @@ class ChatMeter:
         self.failed = self.failed or _error_of(envelope)
 
 
+class StrippingMeter(ChatMeter):
+    """Also takes out what is only sent because we asked for usage."""
+
+    def feed(self, chunk: bytes) -> bytes:
+        splitter = self._splitter
+        passed = b"".join([self._pass(event) for event in splitter.feed(chunk)])
+        self.at_border = not splitter.in_pieces
+        self._sum_up()
+        return chunk if passed == chunk else passed
+
+    def close(self) -> bytes:
+        rest = self._splitter.close()
+        if rest is None:
+            return b""
+        malformed = self.malformed
+        passed = self._pass(rest)
+        self.malformed = malformed  # a line that was cut is not a malformed one
+        self._sum_up()
+        return passed
+
+    def _pass(self, event: SseEvent) -> bytes:
+        """Meters an event, and returns what of it is forwarded."""
+        if not event.data:
+            if event.oversize:
+                self._pass_over(event.raw)
+            return event.raw
+        chunk = self._read(event)
+        if chunk is None or chunk.usage is _ABSENT:
+            return event.raw
+        if chunk.usage == _NULL:
+            return _without_usage(event)
+        return b"" if chunk.choices == [] and chunk.error is _ABSENT else event.raw
+
+
+def meter_of(*, strip_usage: bool, bounds: Bounds) -> Meter:
+    """A fresh meter for one stream of the chat family."""
+    return StrippingMeter(bounds) if strip_usage else ChatMeter(bounds)
+
+
 def read_answer(body: bytes) -> Unstreamed:
     """Meters an unstreamed answer of chat or legacy completions."""
-    builder = AnswerBuilder()
+    builder = AnswerBuilder(OutputCount())
     try:
         whole = _CHUNK.decode(body)
         for choice in whole.choices or ():
@@ -208,9 +199,12 @@ def _error_message(raw: msgspec.Raw) -> str | None:
 
 
 def _without_usage(event: SseEvent) -> bytes:
-    """An event that is known to have a null `usage` at top level, without it."""
-    raw = event.raw
-    at = raw.find(_USAGE_KEY) - 1
-    if raw.startswith(_USAGE_NULL, at) and raw.find(_USAGE_KEY, at + 2) < 0:
-        return raw[:at] + raw[at + len(_USAGE_NULL) :]
+    """An event that is known to have a null `usage` at top level, without it.
+
+    A key in these bytes is a key of some object, for inside of a text its quotes would have
+    backslashes; and where only one bracket closes after it, that object is the outermost.
+    """
+    head, found, tail = event.raw.rpartition(_USAGE_NULL)
+    if found and tail.count(b"}") == 1:
+        return head + tail
     return with_data(event, splice(event.data, {"usage": None}))

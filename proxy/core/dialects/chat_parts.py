@@ -8,19 +8,19 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 
-class Function(msgspec.Struct):
+class Function(msgspec.Struct, gc=False):
     name: str | None = None
     arguments: str | dict[str, msgspec.Raw] | None = None  # an object at some local servers
 
 
-class Custom(msgspec.Struct):
+class Custom(msgspec.Struct, gc=False):
     """A custom tool: its input is text, not JSON."""
 
     name: str | None = None
     input: str | None = None
 
 
-class Call(msgspec.Struct):
+class Call(msgspec.Struct, gc=False):
     """A tool call of a message, or a part of one in a delta."""
 
     index: int | None = None
@@ -38,7 +38,7 @@ class Call(msgspec.Struct):
         return "", ""
 
 
-class Part(msgspec.Struct):
+class Part(msgspec.Struct, gc=False):
     """A content part. `thinking` is Mistral's: parts inside a part."""
 
     type: str = ""
@@ -51,7 +51,7 @@ class Part(msgspec.Struct):
         return self.text or self.refusal or ""
 
 
-class Said(msgspec.Struct):
+class Said(msgspec.Struct, gc=False):
     """A `message` of an answer, or a `delta`."""
 
     content: str | list[msgspec.Raw] | None = None
@@ -64,7 +64,7 @@ class Said(msgspec.Struct):
     audio: dict[str, msgspec.Raw] | None = None
 
 
-class Choice(msgspec.Struct):
+class Choice(msgspec.Struct, gc=False):
     index: int | None = None
     delta: Said | None = None
     message: Said | None = None

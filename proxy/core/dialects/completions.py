@@ -18,7 +18,7 @@ from proxy.core.dialects.body import (
     refuse,
 )
 from proxy.core.dialects.chat import stream_of
-from proxy.core.dialects.chat_meter import ChatMeter, read_answer
+from proxy.core.dialects.chat_meter import meter_of, read_answer
 from proxy.core.dialects.chat_parse import MAX_CHOICES, read_bound, wants_usage
 from proxy.core.dialects.chat_rewrite import rewrite
 from proxy.core.dialects.prompts import Prompt, read_prompts
@@ -63,7 +63,7 @@ class CompletionsDialect:
         return rewrite(body, request, changes, _BOUND_KEYS)
 
     def meter(self, *, strip_usage: bool, bounds: Bounds) -> Meter:
-        return ChatMeter(strip_usage=strip_usage, bounds=bounds)
+        return meter_of(strip_usage=strip_usage, bounds=bounds)
 
     def read_answer(self, body: bytes) -> Unstreamed:
         return read_answer(body)

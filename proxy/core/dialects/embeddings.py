@@ -11,7 +11,7 @@ from proxy.core.dialects.body import (
     read_model,
     refuse,
 )
-from proxy.core.dialects.chat_meter import ChatMeter, read_embeddings
+from proxy.core.dialects.chat_meter import meter_of, read_embeddings
 from proxy.core.dialects.prompts import read_prompts
 from proxy.core.dialects.render import error_frame, openai_error
 from proxy.core.request import Changes, DialectName, Request
@@ -48,7 +48,7 @@ class EmbeddingsDialect:
         return splice(body, {"model": msgspec.json.encode(changes.model)})
 
     def meter(self, *, strip_usage: bool, bounds: Bounds) -> Meter:
-        return ChatMeter(strip_usage=strip_usage, bounds=bounds)
+        return meter_of(strip_usage=strip_usage, bounds=bounds)
 
     def read_answer(self, body: bytes) -> Unstreamed:
         return read_embeddings(body)

@@ -13,9 +13,10 @@ from proxy.core.dialects.messages_answer import (
     read_figures,
 )
 from proxy.core.dialects.messages_blocks import Block
-from proxy.core.dialects.reported import BYTES_PER_TOKEN, text_or_none
-from proxy.core.sse import SseEvent, SseSplitter
-from proxy.core.usage import Answer, ToolCall, Usage
+from proxy.core.dialects.reported import text_or_none
+from proxy.core.dialects.stream_meter import StreamMeter
+from proxy.core.sse import SseEvent
+from proxy.core.usage import Answer, ToolCall
 
 _ABSENT = msgspec.Raw()
 _QUIET_BLOCKS = frozenset({"text", "thinking"})
@@ -50,41 +51,15 @@ class _Begun(msgspec.Struct):
 _EVENT = msgspec.json.Decoder(_Event)
 
 
-class MessagesMeter:
+class MessagesMeter(StreamMeter):
     """Implements `Meter`. After an `error` event the provider sends nothing: it ends the stream."""
 
     def __init__(self, bounds: Bounds) -> None:
-        self.committed = False
-        self.ended = False
-        self.finish_seen = False
-        self.failed: str | None = None
-        self.malformed = 0
-        self.usage: Usage | None = None
-        self.output_tokens_least = 0
-        self.output_tokens_counted = 0
-        self._splitter = SseSplitter(bounds.sse_line_bytes)
+        super().__init__(bounds)
         self._response_id: str | None = None
         self._stop_reason: str | None = None
         self._figures = Figures()
         self._blocks: dict[int, _Begun] = {}
-        self._deltas = 0
-        self._size_bytes = 0
-
-    def feed(self, chunk: bytes) -> bytes:
-        for event in self._splitter.feed(chunk):
-            if event.data:
-                self._read(event)
-            else:
-                self.malformed += event.oversize
-        return chunk
-
-    def close(self) -> bytes:
-        event = self._splitter.close()
-        if event is not None and event.data:
-            malformed = self.malformed
-            self._read(event)
-            self.malformed = malformed  # an event that was cut is not a malformed one
-        return b""
 
     def answer(self) -> Answer:
         texts: list[str] = []
@@ -99,12 +74,10 @@ class MessagesMeter:
         return Answer("".join(texts), tuple(calls), self._response_id, self._stop_reason)
 
     def _read(self, sse: SseEvent) -> None:
-        if sse.data == b"[DONE]":  # which some imitators send here too
-            return
         try:
             event = _EVENT.decode(sse.data)
         except (ValueError, RecursionError):
-            self.malformed += 1
+            self.malformed += sse.data != b"[DONE]"  # which some imitators send here too
             return
         kind = event.type or sse.name.decode("utf-8", "replace")
         if kind == "content_block_delta" and event.delta is not None:
@@ -134,8 +107,7 @@ class MessagesMeter:
             return  # signatures and citations: nothing that was generated token by token
         if isinstance(spoken, str):
             self._at(index).written.append(spoken)
-        self._deltas += 1
-        self._count(len(made) if made.isascii() else len(made.encode()))
+        self._count.add(made)
 
     def _read_block(self, event: _Event) -> None:
         try:
@@ -144,7 +116,8 @@ class MessagesMeter:
             block = Block("unreadable")
         self._at(event.index).block = block
         self.committed |= block.type not in _QUIET_BLOCKS or bool(block.text)
-        self._count(len(block.text or "") + len(block.name or ""))
+        self._count.add(block.text or "")
+        self._count.add(block.name or "")
 
     def _read_message(self, raw: msgspec.Raw) -> None:
         try:
@@ -153,22 +126,22 @@ class MessagesMeter:
             self.malformed += 1
             return
         self._response_id = text_or_none(whole.id)
-        self._read_usage(whole.usage)
+        self._take_figures(read_figures(whole.usage))
 
     def _read_end(self, event: _Event) -> None:
         if event.delta is not None and isinstance(event.delta.stop_reason, str):
             self._stop_reason = event.delta.stop_reason
             self.finish_seen = True
-        self._read_usage(event.usage)
-        if self.usage is not None and read_figures(event.usage).output_tokens is None:
+        told = read_figures(event.usage)
+        self._take_figures(told)
+        if self.usage is not None and told.output_tokens is None:
             # The figure of the beginning is no final one: what has passed is at least as much.
-            counted = max(self.usage.output_tokens, self.output_tokens_counted)
-            self.usage = replace(self.usage, output_tokens=counted)
+            self._sum_up()
+            self.usage = replace(self.usage, output_tokens=self.output_tokens_counted)
 
-    def _read_usage(self, raw: msgspec.Raw) -> None:
-        self._figures = self._figures.updated(read_figures(raw))
+    def _take_figures(self, told: Figures) -> None:
+        self._figures = self._figures.updated(told)
         self.usage = self._figures.usage()
-        self._count(0)
 
     def _at(self, index: object) -> _Begun:
         at = index if isinstance(index, int) else 0
@@ -176,10 +149,3 @@ class MessagesMeter:
         if begun is None:
             begun = self._blocks[at] = _Begun()
         return begun
-
-    def _count(self, size_bytes: int) -> None:
-        """A delta is at least one token; the provider's own figure counts if it is more."""
-        self._size_bytes += size_bytes
-        said = self.usage.output_tokens if self.usage is not None else 0
-        self.output_tokens_least = least = max(self._deltas, said)
-        self.output_tokens_counted = max(least, -(-self._size_bytes // BYTES_PER_TOKEN))

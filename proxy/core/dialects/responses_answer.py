@@ -134,13 +134,6 @@ def failure_message(error: object) -> str | None:
     return told[:_TOLD_LENGTH] if told else None
 
 
-def size_of(answer: Answer) -> int:
-    """Bytes of what was generated, as far as it can be seen."""
-    calls = answer.tool_calls
-    written = sum(len(call.name) + len(call.arguments.encode()) for call in calls)
-    return len(answer.text.encode()) + written
-
-
 def _member(value: object, key: str) -> str | None:
     return text_or_none(value.get(key)) if isinstance(value, dict) else None
 

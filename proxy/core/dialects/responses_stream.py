@@ -3,18 +3,17 @@
 import msgspec
 
 from proxy.core.dialects.base import Bounds
-from proxy.core.dialects.reported import BYTES_PER_TOKEN
 from proxy.core.dialects.responses_answer import (
     RESPONSE,
     Response,
     answer_of,
     failure_message,
     read_usage,
-    size_of,
 )
 from proxy.core.dialects.responses_items import ITEM, Item
-from proxy.core.sse import SseEvent, SseSplitter
-from proxy.core.usage import Answer, Usage
+from proxy.core.dialects.stream_meter import StreamMeter
+from proxy.core.sse import SseEvent
+from proxy.core.usage import Answer
 
 _ABSENT = msgspec.Raw()
 _TEXT_DELTAS = frozenset({"response.output_text.delta", "response.refusal.delta"})
@@ -57,41 +56,15 @@ _EVENT = msgspec.json.Decoder(_Event)
 _UNTOLD = "the provider reported an error"
 
 
-class ResponsesMeter:
+class ResponsesMeter(StreamMeter):
     """Implements `Meter`. `failed` and `ended` are set by `response.failed` and by `error`, after
     which the provider sends nothing of use; a stream that ends without either was truncated."""
 
     def __init__(self, bounds: Bounds) -> None:
-        self.committed = False
-        self.ended = False
-        self.finish_seen = False
-        self.failed: str | None = None
-        self.malformed = 0
-        self.usage: Usage | None = None
-        self.output_tokens_least = 0
-        self.output_tokens_counted = 0
-        self._splitter = SseSplitter(bounds.sse_line_bytes)
+        super().__init__(bounds)
         self._response = Response()
         self._begun: dict[int, _Begun] = {}
         self._done: dict[int, Item] = {}
-        self._deltas = 0
-        self._size_bytes = 0
-
-    def feed(self, chunk: bytes) -> bytes:
-        for event in self._splitter.feed(chunk):
-            if event.data:
-                self._read(event)
-            elif event.oversize:
-                self._read_oversize(event.raw)
-        return chunk
-
-    def close(self) -> bytes:
-        event = self._splitter.close()
-        if event is not None and event.data:
-            malformed = self.malformed
-            self._read(event)
-            self.malformed = malformed  # an event that was cut is not a malformed one
-        return b""
 
     def answer(self) -> Answer:
         items = self._response.items()
@@ -101,12 +74,10 @@ class ResponsesMeter:
         return answer_of(items, self._response)
 
     def _read(self, sse: SseEvent) -> None:
-        if sse.data == b"[DONE]":
-            return
         try:
             event = _EVENT.decode(sse.data)
         except (ValueError, RecursionError):
-            self.malformed += 1
+            self.malformed += sse.data != b"[DONE]"
             return
         kind = event.type or sse.name.decode("utf-8", "replace")
         if isinstance(event.delta, str):
@@ -127,8 +98,7 @@ class ResponsesMeter:
         self.committed = True
         if kind in _TEXT_DELTAS or kind in _WRITTEN_DELTAS:
             self._at(output_index).texts.append(delta)
-        self._deltas += 1
-        self._count(len(delta) if delta.isascii() else len(delta.encode()))
+        self._count.add(delta)
 
     def _read_item(self, kind: str, event: _Event) -> None:
         try:
@@ -140,7 +110,7 @@ class ResponsesMeter:
         if kind.endswith(".done"):
             self._done[_index(event.output_index)] = item
             if not begun.texts:
-                self._count(size_of(answer_of((item,), self._response)))
+                self._count_whole(answer_of((item,), self._response))
         else:
             begun.item = item
 
@@ -152,13 +122,12 @@ class ResponsesMeter:
         except (ValueError, RecursionError):
             self.malformed += 1
         self.usage = read_usage(self._response.usage) or self.usage
-        self._count(0)
         if state in _ENDS:
             self.ended = self.finish_seen = True
         if state == "failed":
             self.failed = self._response.failure or _UNTOLD
 
-    def _read_oversize(self, head: bytes) -> None:
+    def _pass_over(self, head: bytes) -> None:
         """An event beyond the bound is passed on unread, but must not look like a missing end."""
         if any(end in head[:256] for end in (b"response.completed", b"response.incomplete")):
             self.ended = self.finish_seen = True
@@ -172,12 +141,11 @@ class ResponsesMeter:
             begun = self._begun[at] = _Begun()
         return begun
 
-    def _count(self, size_bytes: int) -> None:
-        """A delta is at least one token; the provider's own figure counts if it is more."""
-        self._size_bytes += size_bytes
-        said = self.usage.output_tokens if self.usage is not None else 0
-        self.output_tokens_least = least = max(self._deltas, said)
-        self.output_tokens_counted = max(least, -(-self._size_bytes // BYTES_PER_TOKEN))
+    def _count_whole(self, answer: Answer) -> None:
+        self._count.add(answer.text)
+        for call in answer.tool_calls:
+            self._count.add(call.name)
+            self._count.add(call.arguments)
 
 
 def _index(output_index: object) -> int:

@@ -59,6 +59,7 @@ def seen(meter: Meter) -> tuple[object, ...]:
         meter.failed,
         meter.malformed,
         meter.usage,
+        meter.output_tokens_least,
         meter.output_tokens_counted,
         meter.answer(),
     )

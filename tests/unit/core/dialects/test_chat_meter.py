@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.canonical import answer_digest, message_digest
-from proxy.core.dialects.base import Bounds
-from proxy.core.dialects.chat_meter import ChatMeter, read_answer, read_embeddings
+from proxy.core.dialects.base import Bounds, Meter
+from proxy.core.dialects.chat_meter import meter_of, read_answer, read_embeddings
 from proxy.core.usage import Answer, ToolCall, Usage
 from tests.unit.core.dialects.metering import Json, json_values, law, pieces, seen, texts
 
@@ -32,12 +32,12 @@ def stream(*chunks: Json, end: bytes = DONE) -> bytes:
     return b"".join(frame + b"\n\n" for frame in frames) + end
 
 
-def metered(raw: bytes, cuts: list[int] | None = None, *, strip: bool = False) -> ChatMeter:
+def metered(raw: bytes, cuts: list[int] | None = None, *, strip: bool = False) -> Meter:
     return run(raw, cuts or [], strip=strip)[0]
 
 
-def run(raw: bytes, cuts: list[int], *, strip: bool) -> tuple[ChatMeter, bytes]:
-    meter = ChatMeter(strip_usage=strip, bounds=Bounds(sse_line_bytes=4096))
+def run(raw: bytes, cuts: list[int], *, strip: bool) -> tuple[Meter, bytes]:
+    meter = meter_of(strip_usage=strip, bounds=Bounds(sse_line_bytes=4096))
     passed = [meter.feed(piece) for piece in pieces(raw, cuts)]
     return meter, b"".join([*passed, meter.close()])
 
@@ -321,7 +321,7 @@ def test_a_cut_stream_has_metered_what_came(raw: bytes, at: int) -> None:
 @given(streams(choices=2), cut_places)
 def test_without_stripping_chunks_pass_as_the_objects_they_are(raw: bytes, cuts: list[int]) -> None:
     """Nothing is copied on the way."""
-    meter = ChatMeter(strip_usage=False, bounds=Bounds())
+    meter = meter_of(strip_usage=False, bounds=Bounds())
 
     for piece in pieces(raw, cuts):
         assert meter.feed(piece) is piece

@@ -168,7 +168,7 @@ def test_an_answer_cut_in_the_middle_is_what_has_come() -> None:
         ToolCall("c", "patch", "*** Begin"),
         ToolCall("s", "local_shell", '{"command": ["ls"]}'),
     )
-    assert meter.output_tokens_counted == 8  # 31 bytes seen, in 5 deltas
+    assert meter.output_tokens_counted == 9  # 29 bytes and one letter of 2, worth 4
 
 
 def test_items_that_come_whole_are_counted_too() -> None:

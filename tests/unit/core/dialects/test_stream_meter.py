@@ -1,0 +1,118 @@
+"""What holds for the streams of every dialect."""
+
+import json
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.core.dialects.base import Bounds, Meter
+from proxy.core.dialects.registry import DIALECTS
+from proxy.core.request import DialectName
+from tests.unit.core.dialects.metering import law, pieces
+
+_EVENTS: Mapping[DialectName, bytes] = {
+    "chat": b'data: {"choices":[{"index":0,"delta":{"content":%b}}]}\n\n',
+    "responses": b'data: {"type":"response.output_text.delta","output_index":0,"delta":%b}\n\n',
+    "messages": (
+        b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,'
+        b'"delta":{"type":"text_delta","text":%b}}\n\n'
+    ),
+}
+streams = st.lists(st.sampled_from(["a", "日本", "", '"usage":null']), max_size=4)
+cuts = st.lists(st.integers(0, 400), max_size=6)
+line_ends = st.sampled_from([b"\n", b"\r\n"])
+
+
+def event(dialect: DialectName, text: str) -> bytes:
+    return _EVENTS[dialect] % json.dumps(text, ensure_ascii=False).encode()
+
+
+def metering(dialect: DialectName, *, strip: bool = True, line_bytes: int = 1_000) -> Meter:
+    return DIALECTS[dialect].meter(strip_usage=strip, bounds=Bounds(sse_line_bytes=line_bytes))
+
+
+@pytest.mark.parametrize("text", ["a budget for agents", "治理代理的预算", "Prüfung größer"])
+def test_a_text_counts_the_same_in_every_dialect(text: str) -> None:
+    """A call must not cost more for the endpoint that it was made on."""
+    counts = set()
+    for dialect in _EVENTS:
+        meter = metering(dialect)
+        meter.feed(event(dialect, text))
+        counts.add((meter.output_tokens_least, meter.output_tokens_counted))
+
+    assert len(counts) == 1
+    assert counts.pop()[0] == 1
+
+
+@pytest.mark.parametrize("dialect", _EVENTS)
+def test_an_empty_delta_has_not_passed(dialect: DialectName) -> None:
+    """Anthropic's arguments begin with one: what passed for certain decides about a cut."""
+    meter = metering(dialect)
+    meter.feed(event(dialect, "") * 3)
+
+    assert (meter.output_tokens_least, meter.output_tokens_counted) == (0, 0)
+
+
+@law
+@given(st.sampled_from(sorted(_EVENTS)), st.booleans(), streams, cuts, line_ends)
+def test_a_border_is_told_where_an_event_has_ended(
+    dialect: DialectName, strip: bool, texts: list[str], at: list[int], line_end: bytes
+) -> None:
+    """Only there can an error of ours follow."""
+    stream = b"".join(event(dialect, text) for text in texts).replace(b"\n", line_end)
+    meter = metering(dialect, strip=strip)
+    passed = b""
+    for piece in pieces(stream, at):
+        passed += meter.feed(piece)
+
+        events = stream[: len(passed)].count(line_end * 2)
+        whole = b"".join(event(dialect, text) for text in texts[:events])
+        assert meter.at_border == (passed == whole.replace(b"\n", line_end))
+    assert passed == stream
+
+
+@pytest.mark.parametrize("strip", [False, True])
+@pytest.mark.parametrize("dialect", _EVENTS)
+def test_whole_events_pass_as_the_object_they_came_in(dialect: DialectName, strip: bool) -> None:
+    """Nothing is copied where nothing has to be changed."""
+    meter = metering(dialect, strip=strip)
+    for chunk in (event(dialect, "a"), event(dialect, "a") * 20, b": comment\n\n"):
+        assert meter.feed(chunk) is chunk
+        assert meter.at_border
+
+
+@pytest.mark.parametrize("strip", [False, True])
+@pytest.mark.parametrize("dialect", _EVENTS)
+def test_in_an_event_beyond_the_bound_there_is_no_border(dialect: DialectName, strip: bool) -> None:
+    """It passes in parts; an error in the middle of it would be lost in it."""
+    meter = metering(dialect, strip=strip, line_bytes=100)
+    borders = []
+    for part in (b"data: " + b"x" * 250, b"x" * 250, b"\n\n"):
+        meter.feed(part)
+        borders.append(meter.at_border)
+
+    assert borders == [False, False, True]
+    assert meter.malformed == 1
+
+
+@pytest.mark.parametrize("dialect", _EVENTS)
+def test_an_event_that_was_cut_off_is_not_malformed(dialect: DialectName) -> None:
+    """The provider is blamed for what it sent, not for where the connection broke."""
+    meter = metering(dialect)
+    meter.feed(event(dialect, "a") + event(dialect, "b")[:-9])
+    meter.close()
+
+    assert (meter.malformed, meter.output_tokens_least) == (0, 1)
+
+
+@pytest.mark.parametrize("dialect", _EVENTS)
+def test_the_last_event_counts_without_its_blank_line(dialect: DialectName) -> None:
+    """Some servers close right after it."""
+    meter = metering(dialect)
+    meter.feed(event(dialect, "a")[:-2])
+    assert meter.output_tokens_least == 0
+    meter.close()
+
+    assert meter.output_tokens_least == 1
