@@ -1,4 +1,4 @@
-.PHONY: install demo check test agents lock
+.PHONY: install demo check test agents bench lock
 
 install: ## .venv with everything that development needs
 	scripts/install --dev
@@ -15,6 +15,9 @@ test: ## all that CI runs: `check`, and real client SDKs
 agents: install ## Codex CLI and Claude Code through the sidecar (installs 640 MB)
 	tests/clients/setup.sh
 	HOLDFAST_REQUIRE_CLIENTS=1 .venv/bin/pytest tests/clients -m agents
+
+bench: ## Holdfast and its peers under the same load (installs 1.3 GB into bench/.peers)
+	scripts/bench
 
 PIP_COMPILE = pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe --no-header \
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options

@@ -1,0 +1,1 @@
+"""Measurements: `python -m bench` compares with other proxies. Never imported by the product."""
