@@ -37,6 +37,7 @@ from proxy.stores import Store
 from proxy.stores.urls import chain_key, open_store
 from proxy.sweeper import Sweeper
 from proxy.tasks import Tasks
+from proxy.usual import UsualOutput
 from proxy.wire import Headers
 from proxy.wire.bounds import Bounds
 from proxy.wire.client import UpstreamPool
@@ -135,10 +136,10 @@ class App:
         )
         capacity = policy.current.bounds.sessions_in_memory * _LINKS_PER_SESSION
         index = SessionIndex(self.store, capacity, clock)
-        prices = PriceBook(load_table(), clock)
+        prices, usual = PriceBook(load_table(), clock), UsualOutput()
         tenant_key = hmac.digest(self._key, b"tenant", "sha256")
-        intake = Intake(policy, index, prices, clock, tenant_key)
-        settler = Settler(self.ledger, index, prices, self.tasks)
+        intake = Intake(policy, index, prices, usual, clock, tenant_key)
+        settler = Settler(self.ledger, index, prices, usual)
         governed = Governed(
             Parts(
                 policy=policy,

@@ -5,28 +5,38 @@ tells a cut from a client that has gone by that reason.
 """
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 
 from proxy.core.decision import Refusal
 from proxy.core.session import SessionKey
+from proxy.wire.timing import Deadlines
 
 
-@dataclass(slots=True, eq=False)
 class LiveCall:
-    """One call in flight. `refusal` says why it was cut, None while it was not."""
+    """One call in flight. `refusal` says why it was cut, None while it was not. due: when it is cut
+    with `late`, on the loop's clock."""
 
-    key: SessionKey
-    task: asyncio.Task[object]
-    refusal: Refusal | None = None
-    closed: bool = False
+    __slots__ = ("closed", "due", "key", "late", "refusal", "task")
+
+    def __init__(
+        self, key: SessionKey, task: asyncio.Task[object], due: float, late: Refusal
+    ) -> None:
+        self.key = key
+        self.task = task
+        self.due = due
+        self.late = late
+        self.refusal: Refusal | None = None
+        self.closed = False
 
     def cut(self, refusal: Refusal) -> None:
         """Ends the call now. The first reason holds; a call that has ended is left alone."""
         if self.refusal is None and not self.closed:
             self.refusal = refusal
             self.task.cancel()
+
+    def expired(self, now: float) -> None:
+        """The deadline has passed."""
+        self.due = float("inf")
+        self.cut(self.late)
 
     def was_cut(self) -> bool:
         """In a handler of CancelledError: whether it was a cut, which is then no cancellation."""
@@ -41,25 +51,35 @@ class Calls:
 
     def __init__(self) -> None:
         self._live: dict[SessionKey, set[LiveCall]] = {}
+        self._deadlines: Deadlines | None = None
         self.streams = 0
 
-    @contextmanager
-    def open(self, key: SessionKey, deadline_seconds: float, late: Refusal) -> Iterator[LiveCall]:
-        """Registers the current task's call; it is cut with `late` at its deadline."""
+    def open(self, key: SessionKey, deadline_seconds: float, late: Refusal) -> LiveCall:
+        """Registers the current task's call; it is cut with `late` at its deadline. The caller
+        gives it back to `close`, whatever happens."""
         task = asyncio.current_task()
         assert task is not None
-        live = LiveCall(key, task)
-        self._live.setdefault(key, set()).add(live)
-        timer = asyncio.get_running_loop().call_later(deadline_seconds, live.cut, late)
-        try:
-            yield live
-        finally:
-            timer.cancel()
-            live.closed = True
-            calls = self._live[key]
-            calls.discard(live)
-            if not calls:
-                del self._live[key]
+        loop = task.get_loop()
+        if self._deadlines is None:
+            self._deadlines = Deadlines(loop)
+        live = LiveCall(key, task, loop.time() + deadline_seconds, late)
+        self._deadlines.add(live)
+        calls = self._live.get(key)
+        if calls is None:
+            self._live[key] = {live}
+        else:
+            calls.add(live)
+        return live
+
+    def close(self, live: LiveCall) -> None:
+        """The call has ended."""
+        live.closed = True
+        assert self._deadlines is not None
+        self._deadlines.discard(live)
+        calls = self._live[live.key]
+        calls.discard(live)
+        if not calls:
+            del self._live[live.key]
 
     def keys(self, session: str, tenant: str | None) -> list[SessionKey]:
         """Sessions of that id that have a call in flight."""

@@ -1,7 +1,9 @@
 """What a human or a machine beside the agent may do to a session: list, kill, pause, extend …"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from proxy.calls import Calls
 from proxy.clock import Clock

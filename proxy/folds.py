@@ -8,19 +8,20 @@ dropped and the next reader folds the log anew.
 import asyncio
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import count
 
-from cachetools import LRUCache
-from msgspec import structs
+from msgspec.structs import replace
 
 from proxy.clock import Clock
 from proxy.core.ask import Account
 from proxy.core.session import EMPTY, SessionKey, SessionState, fold
 from proxy.errors import HoldfastError
-from proxy.stores import Append, Balance, Charge, SessionHead, Store
+from proxy.stores import Append, Appended, Balance, Charge, SessionHead, Store
+from proxy.stores.written import outlasting
+from proxy.tasks import Tasks
 
 _TRIED_AT_ONCE = 8
 
@@ -49,26 +50,35 @@ class Folds:
         self,
         store: Store,
         clock: Clock,
+        tasks: Tasks,
         capacity: int,
         on_write: Callable[[float], None] | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
+        self._tasks = tasks
         self._on_write = on_write
         self._capacity = capacity
         self._folds: OrderedDict[SessionKey, Fold] = OrderedDict()
         self._loading: dict[SessionKey, asyncio.Future[None]] = {}
-        self._balances: LRUCache[str, Balance] = LRUCache(capacity)
+        self._balances: dict[str, Balance] = {}  # the one moved last is at the end
         self._tokens = _tokens(secrets.token_bytes(8))
-        self._writes: set[asyncio.Task[None]] = set()
+        self._pending = 0
+        self._all_answered = asyncio.Event()
 
-    async def load(self, key: SessionKey, *, fresh: bool = False, new: bool = False) -> Fold:
-        """The session's fold, read from the store if not at hand; many callers read it once.
+    def at_hand(self, key: SessionKey, *, new: bool = False) -> Fold | None:
+        """The session's fold if it need not be read. new: the id was made for this call, so there
+        is nothing to read."""
+        known = self._folds.get(key)
+        if known is None:
+            return self._keep(Fold(key, EMPTY)) if new else None
+        if known.stale:
+            return None
+        self._folds.move_to_end(key)
+        return known
 
-        new: the id was made for this call, so there is nothing to read.
-        """
-        if new and key not in self._folds:
-            return self._keep(Fold(key, EMPTY))
+    async def load(self, key: SessionKey, *, fresh: bool = False) -> Fold:
+        """The session's fold, read from the store if not at hand; many callers read it once."""
         while True:
             known = self._folds.get(key)
             if known is not None and not known.stale and not (fresh and known.pending == 0):
@@ -96,66 +106,88 @@ class Folds:
         self._evict()
         return fold_
 
-    async def with_balances(
-        self, accounts: tuple[Account, ...], *, fresh: bool
-    ) -> tuple[Account, ...]:
-        """The accounts with what is on them; from the store where `fresh` or not at hand."""
-        wanted = [a.account for a in accounts if fresh or a.account not in self._balances]
-        if wanted:
-            self._balances.update(await self._store.balances(wanted))
-        return tuple(self._filled(a) for a in accounts)
+    def filled(self, accounts: tuple[Account, ...]) -> tuple[Account, ...] | None:
+        """The accounts with what is on them; None where that has to be read."""
+        filled = []
+        for account in accounts:
+            balance = self._balances.get(account.account)
+            if balance is None:
+                return None
+            spent, held = balance.spent_micro_usd, balance.held_micro_usd
+            filled.append(
+                Account(
+                    account.account,
+                    account.scope,
+                    account.window,
+                    account.maximum_micro_usd,
+                    spent,
+                    held,
+                )
+            )
+        return tuple(filled)
 
-    def _filled(self, account: Account) -> Account:
-        balance = self._balances.get(account.account, Balance())
-        return replace(
-            account,
-            spent_micro_usd=balance.spent_micro_usd,
-            held_micro_usd=balance.held_micro_usd,
-        )
+    async def read_balances(self, accounts: tuple[Account, ...]) -> None:
+        """Takes what is on them from the store."""
+        if accounts:
+            read = await self._store.balances([a.account for a in accounts])
+            self._balances.update(read)
+            while len(self._balances) > self._capacity:
+                del self._balances[next(iter(self._balances))]
 
-    async def append(
-        self, fold_: Fold, append: Append, freed: tuple[Charge, ...] = ()
-    ) -> SessionState:
-        """Submits; the fold has it from this moment on. Returns the state right after it.
+    def submit(
+        self, fold_: Fold, append: Append, after: SessionState, freed: tuple[Charge, ...] = ()
+    ) -> "asyncio.Future[Appended]":
+        """Submits what leads to `after`; the fold has it from this moment on. The answer has to be
+        waited for with `answered`.
 
         freed: what closing a hold gives back on shared accounts, as far as it is known here.
         """
-        after = fold(append.events, start=fold_.state)
         fold_.state = after
         fold_.pending += 1
-        moved = (*append.charges, *freed)
-        self._move(moved, 1)
+        self._pending += 1
+        self._move(append.charges, 1)
+        self._move(freed, 1)
         after_token, fold_.token = fold_.token or None, next(self._tokens)
-        append = structs.replace(append, after=after_token, token=fold_.token, head=_head(after))
-        await asyncio.shield(self._spawn(self._write(fold_, append, moved, after.seq)))
-        return after
+        append = replace(append, after=after_token, token=fold_.token, head=_head(after))
+        return outlasting(self._store.append, append)
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        """Tasks start in the order in which they are made, which is the order of the log."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._writes.add(task)
-        task.add_done_callback(self._writes.discard)
-        return task
-
-    async def _write(
-        self, fold_: Fold, append: Append, moved: tuple[Charge, ...], foreseen_seq: int
+    async def answered(
+        self,
+        fold_: Fold,
+        written: "asyncio.Future[Appended]",
+        moved: tuple[Charge, ...],
+        foreseen_seq: int,
     ) -> None:
+        """Waits for the store's answer. Raises what it refused with; a cancellation comes after."""
         started = self._clock.monotonic()
         try:
-            appended = await self._store.append(append)
+            await written
+        finally:
+            self._take(fold_, written, moved, foreseen_seq)
             if self._on_write is not None:
                 self._on_write(self._clock.monotonic() - started)
+
+    def _take(
+        self,
+        fold_: Fold,
+        written: "asyncio.Future[Appended]",
+        moved: tuple[Charge, ...],
+        foreseen_seq: int,
+    ) -> None:
+        fold_.pending -= 1
+        self._pending -= 1
+        if not self._pending:
+            self._all_answered.set()
+        if written.done() and written.exception() is None:
+            appended = written.result()
             if appended.repeated or appended.seq != foreseen_seq:
                 fold_.stale = True
-        except HoldfastError:
+        else:
             fold_.stale = True
-            fold_.refused = fold_.refused or fold_.pending > 1
+            fold_.refused = fold_.refused or fold_.pending > 0
             self._move(moved, -1)
-            raise
-        finally:
-            fold_.pending -= 1
-            if fold_.refused and not fold_.pending:
-                self._spawn(self._mend_head(fold_.key))
+        if fold_.refused and not fold_.pending:
+            self._tasks.spawn(self._mend_head(fold_.key), "mend a listing")
 
     async def _mend_head(self, key: SessionKey) -> None:
         """Tells listings of the session as its log has it. If the store is away they stay wrong
@@ -167,16 +199,19 @@ class Folds:
 
     async def settled(self) -> None:
         """Waits until every append that was submitted has been answered."""
-        while self._writes:
-            await asyncio.gather(*self._writes, return_exceptions=True)
+        while self._pending:
+            self._all_answered.clear()
+            await self._all_answered.wait()
 
     def _move(self, charges: tuple[Charge, ...], sign: int) -> None:
+        """What is not at hand is read anew before it is compared with anything."""
         for charge in charges:
-            old = self._balances.get(charge.account, Balance())
-            self._balances[charge.account] = Balance(
-                spent_micro_usd=old.spent_micro_usd + sign * charge.spent_micro_usd,
-                held_micro_usd=old.held_micro_usd + sign * charge.held_micro_usd,
-            )
+            old = self._balances.pop(charge.account, None)
+            if old is not None:
+                self._balances[charge.account] = Balance(
+                    old.spent_micro_usd + sign * charge.spent_micro_usd,
+                    old.held_micro_usd + sign * charge.held_micro_usd,
+                )
 
     def idle(self, before: float) -> tuple[SessionKey, ...]:
         """Sessions at hand, last used before then, with nothing under way and not finished."""

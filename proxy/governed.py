@@ -16,7 +16,7 @@ from proxy.intake import Call, Intake, PolicySource, decoded, dialect_bounds
 from proxy.ledger import Ledger
 from proxy.outbound import asks_usage, outgoing, timeouts
 from proxy.progress import Progress, Settler
-from proxy.pump import pump
+from proxy.pump import Pump, spent
 from proxy.records import CallRecord
 from proxy.replies import dialect_of, in_session, refusal_of, refusal_reply, send
 from proxy.reservation import Admitted, Reservation
@@ -60,9 +60,11 @@ class Governed:
             await send(exchange, refusal_reply(call, dialect, request_id))
             self._p.observe(CallRecord.refused(dialect, "reject", call, request_id))
             return
-        deadline = call.policy.deadline_seconds
-        with self._p.calls.open(call.key, deadline, _late(call)) as live:
+        live = self._p.calls.open(call.key, call.policy.deadline_seconds, _late(call))
+        try:
             await self._carry(exchange, call, live, request_id)
+        finally:
+            self._p.calls.close(live)
 
     async def _carry(self, exchange: Exchange, call: Call, live: LiveCall, request_id: str) -> None:
         try:
@@ -76,6 +78,8 @@ class Governed:
             await self._refuse(exchange, call, admitted, request_id)
             return
         progress = Progress(call, admitted, live, request_id)
+        if call.request.stream:
+            self._p.ledger.calls.may_cut(call.call_id, lambda: live.cut(spent(progress)))
         try:
             await self._run(exchange, progress)
         finally:
@@ -96,6 +100,7 @@ class Governed:
                 deadline_seconds=call.policy.deadline_seconds + _GRACE_SECONDS,
                 idle_seconds=call.policy.idle_seconds,
                 new=call.identified.is_new,
+                wait_seconds=call.policy.accounting.wait_seconds,
             )
         )
         if isinstance(outcome, Admitted):
@@ -202,7 +207,8 @@ class Governed:
         )
         self._p.calls.streams += 1
         try:
-            await pump(exchange, progress, incoming, self._p.settler, self._p.clock)
+            pump = Pump(exchange, progress, progress.meter, incoming)
+            await pump.run(self._p.settler, self._p.clock)
         finally:
             self._p.calls.streams -= 1
 

@@ -34,6 +34,7 @@ from proxy.errors import MalformedRequest
 from proxy.identity import SessionIndex
 from proxy.prices.book import PriceBook
 from proxy.replies import dialect_of
+from proxy.usual import UsualOutput
 from proxy.wire import Head
 
 _UNKNOWN_WINDOW = 200_000
@@ -87,11 +88,18 @@ class Intake:
     """Builds calls. Raises MalformedRequest; a Refusal is returned where policy says no."""
 
     def __init__(
-        self, policy: PolicySource, index: SessionIndex, prices: PriceBook, clock: Clock, key: bytes
+        self,
+        policy: PolicySource,
+        index: SessionIndex,
+        prices: PriceBook,
+        usual: UsualOutput,
+        clock: Clock,
+        key: bytes,
     ) -> None:
         self._policy = policy
         self._index = index
         self._prices = prices
+        self._usual = usual
         self._clock = clock
         self._key = key
 
@@ -128,7 +136,7 @@ class Intake:
             upstream=origin.upstream,
             model=model,
             price=price,
-            ask=self._ask(caller.tenant, identified.session, request, model, price),
+            ask=self._ask(policy, caller, identified.session, request, model, price),
             caller=caller,
             received=received,
             rest=parts.rest,
@@ -172,9 +180,16 @@ class Intake:
         return Refusal(policy.rejection.status, "unpriced_model", "session_limit", message)
 
     def _ask(
-        self, tenant: str, session: str, request: Request, model: str, price: Price | None
+        self,
+        policy: Policy,
+        caller: Caller,
+        session: str,
+        request: Request,
+        model: str,
+        price: Price | None,
     ) -> Ask:
         generates = request.dialect != "embeddings"
+        tenant, learned = caller.tenant, policy.accounting.holds == "learned"
         window = price.context_window if price else None
         calibration = self._prices.calibration(model, tenant)
         return Ask(
@@ -190,6 +205,9 @@ class Intake:
             body_digest=request.body_digest,
             least_output=request.least_output,
             unseen_tokens=(window or _UNKNOWN_WINDOW) if _continues(request) else 0,
+            usual_output=self._usual.tokens(tenant, model, caller.agent)
+            if request.stream and learned
+            else None,
         )
 
 

@@ -10,34 +10,35 @@ kill) carry no expected seq: they happened.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from itertools import count
 
+from proxy.account_names import AccountNames
 from proxy.clock import Clock
+from proxy.closings import Closings
 from proxy.core import events as ev
 from proxy.core.ask import Account
-from proxy.core.decision import Admit, Refusal
+from proxy.core.decision import Admit, Blocked, Granted, Refusal, Wanted
 from proxy.core.engine import decide, fits_more
-from proxy.core.session import SessionKey, SessionState, fold, is_idle
-from proxy.core.windows import accounts_for
+from proxy.core.limits.rooms import SESSION
+from proxy.core.session import SessionKey, SessionState, apply, fold, is_idle
 from proxy.errors import AccountExceeded, HoldfastError, SeqConflict, StoreUnavailable
 from proxy.folds import Fold, Folds
+from proxy.lines import Lines
 from proxy.reservation import (
     Admitted,
     Reservation,
-    Running,
-    Settlement,
     holding,
+    most_output,
     opening,
+    place_of,
+    places_of,
 )
+from proxy.running import Running, RunningCalls
 from proxy.stores import Append, Charge, Maximum, Store
 from proxy.tasks import Tasks
 
 Observer = Callable[[SessionKey, ev.AnyEvent, SessionState], None]
 
 _ATTEMPTS = 64
-_RETRY_SECONDS = 0.1
-_RETRY_MOST_SECONDS = 5.0
 _REFUSAL_REPEAT_SECONDS = 60.0
 
 
@@ -55,23 +56,53 @@ class Ledger:
         observers: Sequence[Observer] = (),
         on_write: Callable[[float], None] | None = None,
     ) -> None:
-        self._store = store
         self._clock = clock
         self._owner = owner
         self._tasks = tasks
-        self._folds = Folds(store, clock, sessions_in_memory, on_write)
+        self._folds = Folds(store, clock, tasks, sessions_in_memory, on_write)
         self._observers = tuple(observers)
-        self._active: dict[str, Running] = {}
+        self.calls = RunningCalls()
+        self._names = AccountNames()
+        self.lines = Lines()
+        self._closings = closings = Closings(self._folds, self._append, clock, tasks)
+        self.settle = closings.settle
+        self.release = closings.release
+        self.expire = closings.expire
 
     async def reserve(self, want: Reservation) -> Admitted | Refusal:
-        """Decides and holds, atomically. Raises StoreUnavailable; then nothing is held."""
+        """Decides and holds, atomically. Raises StoreUnavailable; then nothing is held.
+
+        What is missing only because calls in flight hold it is waited for, in line.
+        """
+        waits = self.lines.is_taken(want.key) and want.wait_seconds > 0
+        waiter = self.lines.join(want.key) if waits else None
+        until = self._clock.monotonic() + want.wait_seconds
         fresh = False
+        try:
+            while True:
+                left = until - self._clock.monotonic()
+                if waiter is not None:
+                    fresh = not await self.lines.turn(waiter, max(left, 0.0))
+                outcome = await self._reserve(want, fresh=fresh)
+                if not isinstance(outcome, Refusal):
+                    return outcome
+                if outcome.held_at is None or left <= 0:
+                    return await self._refused(want, outcome)
+                place = place_of(want.key, outcome.held_at)
+                if waiter is None or waiter.place != place:
+                    waiter = self.lines.move(waiter, place)
+        finally:
+            if waiter is not None:
+                self.lines.leave(waiter)
+
+    async def _reserve(self, want: Reservation, *, fresh: bool) -> Admitted | Refusal:
         for _ in range(_ATTEMPTS):
-            fold_ = await self._folds.load(want.key, new=want.new)
+            fold_ = None if fresh else self._folds.at_hand(want.key, new=want.new)
+            if fold_ is None:
+                fold_ = await self._folds.load(want.key, fresh=fresh)
             now = self._clock.now()
-            accounts = await self._folds.with_balances(
-                accounts_for(want.budgets, want.key, want.agent, now), fresh=fresh
-            )
+            named = self._names.accounts(want.budgets, want.key.tenant, want.agent, now)
+            accounts = await self._filled(named, fresh=fresh)
             if fold_.stale:
                 continue
             # From here to the submit there is no await: the decision is made on what it changes.
@@ -79,93 +110,61 @@ class Ledger:
             state = fold(opened, start=fold_.state)
             decision = decide(want.rules, state, want.ask, accounts, now)
             if isinstance(decision, Refusal):
-                if _by_shared(decision) and not fresh:
-                    fresh = True  # another process may have freed what this one still sees held
-                    continue
-                return await self._refused(want, fold_, decision, now)
+                if fresh or not _by_shared(decision):
+                    return decision
+                fresh = True  # another process may have freed what this one still sees held
+                continue
             try:
-                return await self._hold(want, fold_, opened, decision, accounts, now)
+                return await self._hold(want, fold_, opened, state, decision, accounts, now)
             except (SeqConflict, AccountExceeded):
                 fresh = True
         raise StoreUnavailable("the session is written to by too many at once; try again")
 
-    async def extend(self, call_id: str, more_output: int) -> int | None:
-        """Holds more for a running call: its micro-USD, or None where a room is too small."""
+    async def _filled(self, accounts: tuple[Account, ...], *, fresh: bool) -> tuple[Account, ...]:
+        filled = None if fresh else self._folds.filled(accounts)
+        while filled is None:
+            await self._folds.read_balances(accounts)
+            filled = self._folds.filled(accounts)
+        return filled
+
+    async def extend(self, call_id: str, wanted: Wanted) -> Granted | Blocked:
+        """Holds more output tokens for a running call, as many of `wanted` as there is room for.
+        Blocked where not even the least fits, or the call is not open any more."""
         fresh = False
         for _ in range(_ATTEMPTS):
-            running = self._active[call_id]
+            running = self.calls.get(call_id)
+            if running is None:
+                return Blocked(None)
             fold_ = await self._folds.load(running.want.key)
-            accounts = await self._folds.with_balances(running.accounts, fresh=fresh)
+            accounts = await self._filled(running.accounts, fresh=fresh)
             if fold_.stale:
                 continue
             held = fold_.state.held.get(call_id)
             if held is None:
-                return None
+                return Blocked(None)
             ask, now = running.want.ask, self._clock.now()
-            output = held.tokens - ask.input_tokens
-            cost = fits_more(
-                running.want.rules, fold_.state, ask, accounts, output, more_output, now
-            )
-            if cost is None and (fresh or not accounts):
-                return None
-            if cost is not None and await self._extend(fold_, call_id, cost, more_output, now):
-                return cost
+            output = held.tokens - running.input_tokens
+            more = fits_more(running.want.rules, fold_.state, ask, accounts, output, wanted, now)
+            if isinstance(more, Blocked) and (fresh or more.place in (None, SESSION)):
+                return more
+            if isinstance(more, Granted) and await self._extend(fold_, running, more, now):
+                return more
             fresh = True
-        return None
+        return Blocked(None)
 
-    async def _extend(
-        self, fold_: Fold, call_id: str, cost: int, more_output: int, now: float
-    ) -> bool:
+    async def _extend(self, fold_: Fold, running: Running, more: Granted, now: float) -> bool:
         event = ev.HoldExtended(
-            at=now, call_id=call_id, hold_cost_micro_usd=cost, hold_tokens=more_output
+            at=now,
+            call_id=running.want.call_id,
+            hold_cost_micro_usd=more.cost_micro_usd,
+            hold_tokens=more.output_tokens,
         )
-        charges = _holding(self._active[call_id].accounts, cost)
+        charges = _holding(running.accounts, more.cost_micro_usd)
         append = Append(fold_.key, (event,), expected_seq=fold_.state.seq, charges=charges)
         try:
-            await self._append(fold_, append)
+            await self._append(fold_, append, apply(fold_.state, event))
         except (SeqConflict, AccountExceeded):
             return False
-        return True
-
-    async def settle(self, key: SessionKey, call_id: str, what: Settlement) -> SessionState:
-        """Books what the call came to and frees its hold. A repeat changes nothing.
-
-        Raises StoreUnavailable; then it is tried again until the store takes it.
-        """
-        event = ev.StepSettled(
-            at=self._clock.now(),
-            call_id=call_id,
-            outcome=what.outcome,
-            status=what.status,
-            usage=what.usage,
-            cost_micro_usd=what.cost_micro_usd,
-            tokens=what.tokens,
-            tools=what.tools,
-            response_id=what.response_id,
-        )
-        return await self._close(
-            Append(
-                key,
-                (event,),
-                closes=(call_id,),
-                spent_micro_usd=what.cost_micro_usd,
-                links=what.links,
-            )
-        )
-
-    async def release(self, key: SessionKey, call_id: str, reason: str) -> SessionState:
-        """Gives the hold back, as nothing was sent. Like `settle` otherwise."""
-        event = ev.StepReleased(at=self._clock.now(), call_id=call_id, reason=reason)
-        return await self._close(Append(key, (event,), closes=(call_id,)))
-
-    async def expire(self, key: SessionKey, call_id: str) -> bool:
-        """Books the whole hold of a call nobody will settle; False if the log does not have it."""
-        fold_ = await self._folds.load(key, fresh=True)
-        held = fold_.state.held.get(call_id)
-        if held is None:
-            return False
-        booked = Settlement("expired", 0, held.cost_micro_usd, None, held.tokens)
-        await self.settle(key, call_id, booked)
         return True
 
     async def finish(self, key: SessionKey, idle_seconds: float) -> bool:
@@ -174,9 +173,10 @@ class Ledger:
         state, now = fold_.state, self._clock.now()
         if fold_.stale or state.finished or not is_idle(state, idle_seconds, now):
             return False
-        append = Append(key, (ev.SessionFinished(at=now),), expected_seq=state.seq)
+        event = ev.SessionFinished(at=now)
         try:
-            await self._append(fold_, append)
+            append = Append(key, (event,), expected_seq=state.seq)
+            await self._append(fold_, append, apply(state, event))
         except SeqConflict:
             return False
         return True
@@ -184,7 +184,9 @@ class Ledger:
     async def record(self, key: SessionKey, event: ev.AnyEvent) -> SessionState:
         """Appends a fact about the session (pause, kill, extend …)."""
         fold_ = await self._folds.load(key)
-        return await self._append(fold_, Append(key, (event,)))
+        state = await self._append(fold_, Append(key, (event,)), apply(fold_.state, event))
+        self.lines.freed(key)  # a limit may have been extended
+        return state
 
     async def state(self, key: SessionKey) -> SessionState:
         """The folded state; its seq is 0 for a session nobody has seen."""
@@ -196,12 +198,12 @@ class Ledger:
 
     def runs(self, call_id: str) -> bool:
         """Whether this process still carries the call out, and so will settle it."""
-        return call_id in self._active
+        return call_id in self.calls
 
     @property
     def running(self) -> int:
         """Calls of this process that hold something now."""
-        return len(self._active)
+        return len(self.calls)
 
     def idle_sessions(self, idle_seconds: int) -> tuple[SessionKey, ...]:
         """Sessions at hand that nobody has used for so long, and that are not finished yet."""
@@ -212,86 +214,74 @@ class Ledger:
         want: Reservation,
         fold_: Fold,
         opened: tuple[ev.AnyEvent, ...],
+        state: SessionState,
         admit: Admit,
         accounts: tuple[Account, ...],
         now: float,
     ) -> Admitted:
-        reserved = holding(want, admit, fold(opened, start=fold_.state), accounts, self._owner, now)
+        reserved = holding(want, admit, state, accounts, self._owner, now)
         append = Append(
             want.key,
             (*opened, *reserved),
             expected_seq=fold_.state.seq,
             charges=_holding(accounts, admit.hold_cost_micro_usd),
         )
-        self._active[want.call_id] = Running(want, accounts)
+        self.calls[want.call_id] = Running(
+            want, accounts, admit.hold_input_tokens, places_of(want.key, accounts)
+        )
         try:
-            after = await self._append(fold_, append)
+            after = await self._append(fold_, append, fold(reserved, start=state))
         except asyncio.CancelledError:
-            # The client left while we waited: the write goes on, so the hold has to be undone.
-            self._tasks.spawn(self._undo(want.key, want.call_id), "undo a reservation")
+            # The client left while the store answered: the hold has to be undone.
+            self._tasks.spawn(self._closings.undo(want.key, want.call_id), "undo a reservation")
             raise
         except HoldfastError:
-            self._active.pop(want.call_id, None)
+            self.calls.pop(want.call_id, None)
             raise
-        return Admitted(admit, after)
+        return Admitted(admit, after, most_output(want.ask, admit))
 
-    async def _undo(self, key: SessionKey, call_id: str) -> None:
-        with suppress(StoreUnavailable):  # tried again until it is taken
-            await self.release(key, call_id, "client_left")
-
-    async def _close(self, append: Append) -> SessionState:
-        try:
-            return await self._close_once(append)
-        except StoreUnavailable:
-            self._tasks.spawn(self._close_later(append), "close a call again")
-            raise
-
-    async def _close_later(self, append: Append) -> None:
-        """The store was away. A hold must not stay for ever, nor a bill be forgotten."""
-        for attempt in count():
-            await self._clock.sleep(min(_RETRY_SECONDS * 2**attempt, _RETRY_MOST_SECONDS))
-            with suppress(StoreUnavailable):
-                await self._close_once(append)
-                return
-
-    async def _close_once(self, append: Append) -> SessionState:
-        (call_id,) = append.closes
-        fold_ = await self._folds.load(append.key)
-        held = fold_.state.held.get(call_id)
-        freed: tuple[Charge, ...] = ()
-        if held is not None:
-            cost, spent = held.cost_micro_usd, append.spent_micro_usd
-            freed = tuple(Charge(account, -cost, spent) for account in held.accounts)
-        state = await self._append(fold_, append, freed)
-        self._active.pop(call_id, None)
-        return state
-
-    async def _refused(
-        self, want: Reservation, fold_: Fold, refusal: Refusal, now: float
-    ) -> Refusal:
+    async def _refused(self, want: Reservation, refusal: Refusal) -> Refusal:
         """Writes a refusal down, but the same one only once a minute: a client that hammers on a
         closed door must not fill the disk."""
+        fold_, now = await self._folds.load(want.key), self._clock.now()
         state = fold_.state
         again = now - state.refused_at < _REFUSAL_REPEAT_SECONDS
         if state.seq > 0 and not (again and state.refused_code == refusal.code):
             limit = refusal.facts.limit if refusal.facts else None
             event = ev.CallRefused(at=now, code=refusal.code, limit=limit)
-            await self._append(fold_, Append(want.key, (event,)))
+            await self._append(fold_, Append(want.key, (event,)), apply(state, event))
         return refusal
 
     async def _append(
-        self, fold_: Fold, append: Append, freed: tuple[Charge, ...] = ()
+        self,
+        fold_: Fold,
+        append: Append,
+        after: SessionState,
+        freed: tuple[Charge, ...] = (),
     ) -> SessionState:
-        after = await self._folds.append(fold_, append, freed)
+        """Submits at once. Cancelled, it is woken when the store has answered."""
+        written = self._folds.submit(fold_, append, after, freed)
+        try:
+            moved = (*append.charges, *freed)
+            await self._folds.answered(fold_, written, moved, after.seq)
+        finally:
+            if written.done() and written.exception() is None:
+                self._happened(append, after)
+        return after
+
+    def _happened(self, append: Append, after: SessionState) -> None:
+        for call_id in append.closes:
+            running = self.calls.pop(call_id, None)
+            for place in running.places if running is not None else ():
+                self.lines.freed(place)
         for event in append.events:
             for observe in self._observers:
                 observe(append.key, event, after)
-        return after
 
 
 def _holding(accounts: tuple[Account, ...], cost_micro_usd: int) -> tuple[Charge, ...]:
     return tuple(
-        Charge(a.account, cost_micro_usd, maximum=Maximum(a.maximum_micro_usd)) for a in accounts
+        [Charge(a.account, cost_micro_usd, maximum=Maximum(a.maximum_micro_usd)) for a in accounts]
     )
 
 

@@ -18,6 +18,8 @@ _CREDENTIALS = frozenset(
 )
 """What says who calls. `proxy-authorization` ends here in any case, as it does at every hop."""
 
+_NET_SECONDS = 5.0
+
 
 def outgoing(call: Call, output_bound: int | None) -> Outgoing:
     """The request as it is forwarded; its bytes are the client's unless something had to change."""
@@ -74,6 +76,8 @@ def upstream_headers(headers: Headers, upstream: Upstream, *, governed: bool) ->
 
 
 def timeouts(policy: Policy) -> Timeouts:
-    """The policy's time-outs for one attempt."""
+    """The policy's time-outs for one attempt. In all it ends with its call's deadline, which is
+    kept elsewhere and says more: the wire's own is the net below it."""
     t = policy.timeouts
-    return Timeouts(connect=t.connect, head=t.head, idle=t.idle, total=policy.deadline_seconds)
+    total = policy.deadline_seconds + _NET_SECONDS
+    return Timeouts(connect=t.connect, head=t.head, idle=t.idle, total=total)

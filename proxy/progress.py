@@ -1,11 +1,10 @@
 """How far a call has come, and its settlement: exactly once, whatever cancels it."""
 
-import asyncio
 from dataclasses import dataclass, field
 
 from proxy import bill
 from proxy.calls import LiveCall
-from proxy.core.decision import Refusal
+from proxy.core.decision import Granted, Refusal, Wanted
 from proxy.core.dialects.base import Meter
 from proxy.core.events import Outcome
 from proxy.core.session import SessionState
@@ -15,12 +14,13 @@ from proxy.intake import Call
 from proxy.ledger import Ledger
 from proxy.prices.book import PriceBook
 from proxy.records import CallRecord
-from proxy.reservation import Admitted, Settlement
-from proxy.tasks import Tasks
+from proxy.reservation import Admitted, Settlement, place_of
+from proxy.usual import UsualOutput
 
 _COUNT_TOLERANCE = 3.0
 _COUNT_SLACK = 16
 """How far the estimate may be above a bound that is kept: a common word is a token of 12 bytes."""
+_ROOM_SECONDS = 1.0
 
 
 @dataclass(slots=True, eq=False)
@@ -29,8 +29,8 @@ class Progress:
 
     sent: bytes may have reached the provider. outcome: how it broke off, None while it has not.
     at_border: what the client has got so far ends with a whole event. end_forwarded: it has got the
-    provider's own end. allowance: output tokens that
-    are held for it. settled: what was booked. Times are monotonic.
+    provider's own end. allowance: output tokens that are held for it. most: that its bound lets
+    it produce. settled: what was booked. Times are monotonic.
     """
 
     call: Call
@@ -44,6 +44,7 @@ class Progress:
     at_border: bool = True
     end_forwarded: bool = False
     allowance: int = 0
+    most: int = 0
     held_cost_micro_usd: int = 0
     settled: Settlement | None = None
     refusal: Refusal | None = None
@@ -53,6 +54,7 @@ class Progress:
 
     def __post_init__(self) -> None:
         self.state = self.admitted.state
+        self.most = self.admitted.most
         self.allowance = self.admitted.admit.output_allowance
         self.held_cost_micro_usd = self.admitted.admit.hold_cost_micro_usd
 
@@ -71,20 +73,20 @@ class Progress:
         bounds = (self.call.request.output_bound, admit.output_bound)
         if self.meter is None or bounds == (None, None):
             return False
-        most = admit.output_allowance * _COUNT_TOLERANCE + _COUNT_SLACK
+        most = self.most * _COUNT_TOLERANCE + _COUNT_SLACK
         return self.meter.output_tokens_counted <= most
 
     @property
     def output_tokens_passed(self) -> int:
         """What a stream has come to: the estimate, but of one that may keep its bound not more than
-        is held, unless more has passed for certain. It keeps it by its own exact count, and must
-        neither be cut for ours nor be booked past its hold."""
+        that, unless more has passed for certain. It keeps it by its own exact count, and must
+        neither be cut for ours nor be booked past it."""
         if self.meter is None:
             return 0
         counted = self.meter.output_tokens_counted
         if not self.may_keep_its_bound:
             return counted
-        return max(self.meter.output_tokens_least, min(counted, self.allowance))
+        return max(self.meter.output_tokens_least, min(counted, self.most))
 
     def record(self, now: float) -> CallRecord:
         """What is told to metrics and the log."""
@@ -125,12 +127,12 @@ class Settler:
     """Books calls. Writes finish even when the call's own task is cancelled meanwhile."""
 
     def __init__(
-        self, ledger: Ledger, index: SessionIndex, prices: PriceBook, tasks: Tasks
+        self, ledger: Ledger, index: SessionIndex, prices: PriceBook, usual: UsualOutput
     ) -> None:
         self._ledger = ledger
         self._index = index
         self._prices = prices
-        self._tasks = tasks
+        self._usual = usual
 
     async def settle_answer(self, progress: Progress, usage: Usage | None, answer: Answer) -> None:
         """Books a whole answer: by the provider's figures, else the whole hold."""
@@ -141,7 +143,10 @@ class Settler:
             held = bill.whole_hold(admit, "answered", progress.status, answer, links)
             await self.settle(progress, held)
             return
-        self._prices.observe(call.model, call.request, usage, call.key.tenant)
+        tenant, model = call.key.tenant, call.model
+        self._prices.observe(model, call.request, usage, tenant)
+        output = -(-usage.output_tokens // call.ask.choices)
+        self._usual.observe(tenant, model, call.caller.agent, output)
         await self.settle(progress, bill.complete(call, usage, answer, progress.status, links))
 
     async def settle_stream(self, progress: Progress, meter: Meter) -> None:
@@ -185,29 +190,45 @@ class Settler:
         if progress.settled is not None:
             return
         progress.settled = what
-        await asyncio.shield(self._tasks.spawn(self._write(progress, what), "settle"))
-
-    async def extend(self, progress: Progress, output_tokens: int) -> bool:
-        """Tries to hold `output_tokens` more for a stream; False where nothing is left."""
-        cost = await self._ledger.extend(progress.call.call_id, output_tokens)
-        if cost is None:
-            return False
-        progress.allowance += output_tokens
-        progress.held_cost_micro_usd += cost
-        return True
-
-    async def _write(self, progress: Progress, what: Settlement) -> None:
         call = progress.call
         progress.state = await self._ledger.settle(call.key, call.call_id, what)
 
     async def _release(self, progress: Progress) -> None:
         progress.settled = bill.failed(0)
-        reason = progress.outcome or "unsent"
-        await asyncio.shield(self._tasks.spawn(self._give_back(progress, reason), "release"))
-
-    async def _give_back(self, progress: Progress, reason: str) -> None:
         call = progress.call
+        reason = progress.outcome or "unsent"
         progress.state = await self._ledger.release(call.key, call.call_id, reason)
+
+    async def extend(self, progress: Progress, wanted: Wanted) -> bool:
+        """Holds more output tokens for a stream, as `wanted`; False where there is no room.
+
+        Where others hold what is missing, the newest of them that may be cut is cut, this one if it
+        is the newest: most answers end whole.
+        """
+        call_id, lines = progress.call.call_id, self._ledger.lines
+        waiter = None
+        try:
+            while True:
+                more = await self._ledger.extend(call_id, wanted)
+                if isinstance(more, Granted):
+                    progress.allowance += more.output_tokens
+                    progress.held_cost_micro_usd += more.cost_micro_usd
+                    return True
+                if more.place is None or not self._make_room(call_id, more.place):
+                    return False
+                place = place_of(progress.call.key, more.place)
+                waiter = waiter or lines.join(place, urgent=True)
+                await lines.turn(waiter, _ROOM_SECONDS)
+        finally:
+            if waiter is not None:
+                lines.leave(waiter)
+
+    def _make_room(self, call_id: str, place: str) -> bool:
+        newest = self._ledger.calls.newest_at(call_id, place)
+        if newest.cut is None or newest.want.call_id == call_id:
+            return False
+        newest.cut()
+        return True
 
     def _counted(self, progress: Progress, meter: Meter, outcome: Outcome) -> Settlement:
         answer = meter.answer()

@@ -7,11 +7,10 @@ waits for its end: were it followed by an error frame, a client would read both 
 """
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import suppress
 
 from proxy.clock import Clock
-from proxy.core.decision import LimitFacts, Refusal
+from proxy.core.decision import LimitFacts, Refusal, Wanted
 from proxy.core.dialects.base import Meter
 from proxy.errors import UpstreamUnavailable
 from proxy.progress import Progress, Settler
@@ -28,59 +27,140 @@ _BORDERS = (b"\n\n", b"\n\r\n", b"\r\r")
 """What an event ends with: LF or CRLF, with or without the other, or CR."""
 
 
-async def pump(
-    exchange: Exchange, progress: Progress, incoming: Incoming, settler: Settler, clock: Clock
-) -> None:
-    """Relays the stream to its end. Raises UpstreamUnavailable where the provider breaks off."""
-    meter = progress.meter
-    assert meter is not None
-    held = b""
-    chunks = incoming.chunks()
-    try:
-        async for chunk in chunks:
-            held += meter.feed(chunk)
-            if not exchange.started:
-                if not _has_begun(meter, held):
-                    continue
-                progress.first_byte_at = clock.monotonic()
-                await _start(exchange, progress, incoming)
-            held = await _forward(exchange, progress, held, settler)
-            if meter.ended:
-                held += await _trailing(chunks, meter)
-                break
-    except UpstreamUnavailable:
-        if not (exchange.started and (meter.ended or meter.failed)):
-            raise  # else the provider had come to its end, and only closed badly
-    await _finish(exchange, progress, held, settler)
+class Pump:
+    """One stream. `take` runs in the callback that read a piece, and says whether the next may be
+    taken at once; what has to wait for something is done between two `pass_on`."""
 
+    def __init__(
+        self, exchange: Exchange, progress: Progress, meter: Meter, incoming: Incoming
+    ) -> None:
+        self._exchange = exchange
+        self._progress = progress
+        self._meter = meter
+        self._incoming = incoming
+        self._held = b""
+        self._counted = 0
+        self._largest = 0
 
-async def _forward(exchange: Exchange, progress: Progress, came: bytes, settler: Settler) -> bytes:
-    """Sends on what is whole, and returns the rest."""
-    meter = progress.meter
-    assert meter is not None
-    if meter.ended:
-        await _settle(progress, meter, settler)
-    size = _size_of_whole(came) if progress.at_border else len(came)
-    if size:
-        progress.at_border = size < len(came) or came.endswith(_BORDERS)
-        await exchange.write(came[:size])
-    progress.end_forwarded = meter.ended and size == len(came)
-    if progress.settled is None and progress.output_tokens_passed > progress.allowance:
-        await _extend_or_cut(progress, settler)
-    return came[size:]
+    async def run(self, settler: Settler, clock: Clock) -> None:
+        """Relays the stream to its end. Raises UpstreamUnavailable where the provider breaks
+        off."""
+        exchange, meter = self._exchange, self._meter
+        try:
+            while await self._incoming.pass_on(self._take):
+                if not exchange.started:
+                    self._progress.first_byte_at = clock.monotonic()
+                    await _start(exchange, self._progress, self._incoming)
+                await self._catch_up(settler)
+                if meter.ended:
+                    await self._trailing()
+                    break
+        except UpstreamUnavailable:
+            if not (exchange.started and (meter.ended or meter.failed)):
+                raise  # else the provider had come to its end, and only closed badly
+        await self._finish(settler)
 
+    def _take(self, chunk: bytes) -> bool:
+        meter, progress = self._meter, self._progress
+        came = meter.feed(chunk)
+        if meter.ended or not self._exchange.started:
+            self._held += came
+            return not (meter.ended or _has_begun(meter, self._held))
+        counted = meter.output_tokens_counted
+        if counted - self._counted > self._largest:
+            self._largest = counted - self._counted
+        self._counted = counted
+        if self._held or not came.endswith(_BORDERS):
+            came = self._whole(came)
+        else:
+            progress.at_border = True
+        return (not came or self._exchange.send(came)) and not self._needs_more()
 
-async def _trailing(chunks: AsyncIterator[bytes], meter: Meter) -> bytes:
-    """What follows the provider's own end: a `[DONE]` at most. More is not the answer any more, and
-    a line that is kept open must not keep the client."""
-    rest = b""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_TRAILING_SECONDS):
-            async for chunk in chunks:
-                rest += chunk
-                if len(rest) > _TRAILING_BYTES:
-                    return b""
-    return meter.feed(rest) if rest else b""
+    def _needs_more(self) -> bool:
+        """Whether one more piece like the largest could be more than is held. A stream for which
+        all is held that its bound allows is left to keep it."""
+        progress = self._progress
+        if self._counted + self._largest <= progress.allowance or progress.settled is not None:
+            return False
+        if progress.allowance < progress.most:
+            return True
+        return progress.output_tokens_passed > progress.allowance
+
+    def _whole(self, came: bytes) -> bytes:
+        """What can be sent on, for it ends with an event or is too long to be waited for; the rest
+        is held."""
+        progress = self._progress
+        came = self._held + came
+        size = _size_of_whole(came) if progress.at_border else len(came)
+        if size:
+            progress.at_border = size < len(came) or came.endswith(_BORDERS)
+        self._held = came[size:]
+        return came[:size]
+
+    async def _catch_up(self, settler: Settler) -> None:
+        """What `take` could not do by itself."""
+        progress, meter = self._progress, self._meter
+        if meter.ended:
+            await _settle(progress, meter, settler)
+        if came := self._whole(b""):
+            self._exchange.send(came)
+        progress.end_forwarded = meter.ended and not self._held
+        await self._exchange.drained()
+        if self._needs_more():
+            await self._extend_or_cut(settler)
+
+    async def _extend_or_cut(self, settler: Settler) -> None:
+        """More output than is held may come: hold more, or cut the stream here."""
+        progress = self._progress
+        least = max(1, self._counted + self._largest - progress.allowance)
+        if progress.allowance < progress.most:
+            left = progress.most - progress.allowance
+            wanted = Wanted(min(least, left), min(max(least, _EXTENSION_TOKENS), left))
+        else:  # it does not keep its bound
+            least = max(1, progress.output_tokens_passed - progress.allowance)
+            wanted = Wanted(least, max(least, _EXTENSION_TOKENS))
+        if not await settler.extend(progress, wanted):
+            progress.live.cut(spent(progress))
+
+    async def _trailing(self) -> None:
+        """What follows the provider's own end: a `[DONE]` at most. More is not the answer any more,
+        and a line that is kept open must not keep the client."""
+        rest = b""
+
+        def take(chunk: bytes) -> bool:
+            nonlocal rest
+            rest += chunk
+            return len(rest) <= _TRAILING_BYTES
+
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_TRAILING_SECONDS):
+                await self._incoming.pass_on(take)
+        if rest and len(rest) <= _TRAILING_BYTES:
+            self._held += self._meter.feed(rest)
+
+    async def _finish(self, settler: Settler) -> None:
+        """The provider has closed: cleanly only if it had come to its own end."""
+        exchange, meter = self._exchange, self._meter
+        rest = self._held + meter.close()
+        if not exchange.started:
+            what = "unreadable" if meter.malformed else "empty"
+            raise UpstreamUnavailable(
+                f"The provider answered with an {what} stream.",
+                kind="malformed",
+                code="upstream_malformed",
+                status=502,
+            )
+        if not (meter.ended or meter.finish_seen or meter.failed):
+            raise UpstreamUnavailable(
+                "The provider broke off in the middle of its answer.",
+                kind="truncated",
+                code="upstream_truncated",
+                status=502,
+            )
+        await _settle(self._progress, meter, settler)
+        if rest:
+            await exchange.write(rest)
+        await exchange.finish()
 
 
 async def _start(exchange: Exchange, progress: Progress, incoming: Incoming) -> None:
@@ -92,32 +172,6 @@ async def _start(exchange: Exchange, progress: Progress, incoming: Incoming) -> 
     await exchange.start(incoming.status, headers)
 
 
-async def _finish(exchange: Exchange, progress: Progress, held: bytes, settler: Settler) -> None:
-    """The provider has closed: cleanly only if it had come to its own end."""
-    meter = progress.meter
-    assert meter is not None
-    rest = held + meter.close()
-    if not exchange.started:
-        what = "unreadable" if meter.malformed else "empty"
-        raise UpstreamUnavailable(
-            f"The provider answered with an {what} stream.",
-            kind="malformed",
-            code="upstream_malformed",
-            status=502,
-        )
-    if not (meter.ended or meter.finish_seen or meter.failed):
-        raise UpstreamUnavailable(
-            "The provider broke off in the middle of its answer.",
-            kind="truncated",
-            code="upstream_truncated",
-            status=502,
-        )
-    await _settle(progress, meter, settler)
-    if rest:
-        await exchange.write(rest)
-    await exchange.finish()
-
-
 async def _settle(progress: Progress, meter: Meter, settler: Settler) -> None:
     """Books the stream at its end; the provider's own error event is an end, but no answer."""
     if progress.settled is not None:
@@ -127,6 +181,21 @@ async def _settle(progress: Progress, meter: Meter, settler: Settler) -> None:
         await settler.settle_broken(progress)
     else:
         await settler.settle_stream(progress, meter)
+
+
+def spent(progress: Progress) -> Refusal:
+    """Why a stream is cut that nothing more can be held for."""
+    session = progress.call.key.session
+    message = (
+        f"Session {session} has too little left: this answer was cut after about "
+        f"{progress.output_tokens_passed} tokens. "
+        f"To go on: holdfast sessions extend {session} --cost-usd 1."
+    )
+    facts = LimitFacts(
+        session=session, limit="cost_usd", checkpoint=f"{session}@{progress.admitted.admit.step}"
+    )
+    status = progress.call.rules.refusal_status
+    return Refusal(status, "budget_exceeded", "session_limit", message, facts)
 
 
 def _has_begun(meter: Meter, pending: bytes) -> bool:
@@ -143,26 +212,3 @@ def _size_of_whole(came: bytes) -> int:
         return len(came)
     ends = (came.rfind(border) + len(border) for border in _BORDERS if border in came)
     return max(ends, default=0)
-
-
-async def _extend_or_cut(progress: Progress, settler: Settler) -> None:
-    """More output than is held: hold more, or cut the stream here."""
-    passed = progress.output_tokens_passed
-    missing = passed - progress.allowance
-    if missing < _EXTENSION_TOKENS and await settler.extend(progress, _EXTENSION_TOKENS):
-        return
-    if not await settler.extend(progress, missing):
-        progress.live.cut(_spent(progress, passed))
-
-
-def _spent(progress: Progress, counted: int) -> Refusal:
-    session = progress.call.key.session
-    message = (
-        f"Session {session} has too little left: this answer was cut after about {counted} tokens. "
-        f"To go on: holdfast sessions extend {session} --cost-usd 1."
-    )
-    facts = LimitFacts(
-        session=session, limit="cost_usd", checkpoint=f"{session}@{progress.admitted.admit.step}"
-    )
-    status = progress.call.rules.refusal_status
-    return Refusal(status, "budget_exceeded", "session_limit", message, facts)

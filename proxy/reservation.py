@@ -1,6 +1,6 @@
 """What the ledger is asked to hold, what it grants, and what a call came to: values only."""
 
-from dataclasses import dataclass
+import msgspec
 
 from proxy.core.ask import Account, Ask
 from proxy.core.decision import Admit
@@ -13,17 +13,18 @@ from proxy.core.events import (
     SessionOpened,
     StepReserved,
 )
+from proxy.core.limits.rooms import SESSION
 from proxy.core.policy import Budget
 from proxy.core.session import SessionKey, SessionState, is_idle
 from proxy.core.usage import Usage
+from proxy.lines import Place
 
 
-@dataclass(frozen=True, slots=True)
-class Reservation:
+class Reservation(msgspec.Struct, frozen=True):
     """What a call asks the ledger to hold.
 
     new: the session's id was made for this call. deadline_seconds: until when the call must have
-    been settled, after now.
+    been settled, after now. wait_seconds: how long it waits for what calls in flight hold.
     """
 
     key: SessionKey
@@ -38,26 +39,19 @@ class Reservation:
     deadline_seconds: float
     idle_seconds: int
     new: bool = False
+    wait_seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
-    """An admitted call and the state of its session right after it."""
+class Admitted(msgspec.Struct, frozen=True):
+    """An admitted call and the state of its session right after it. most: the output tokens, of
+    all choices together, that its bound allows."""
 
     admit: Admit
     state: SessionState
+    most: int
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
-    """A call of this process between its reservation and its settlement."""
-
-    want: Reservation
-    accounts: tuple[Account, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(msgspec.Struct, frozen=True):
     """What a call came to."""
 
     outcome: Outcome
@@ -68,6 +62,22 @@ class Settlement:
     tools: tuple[str, ...] = ()
     response_id: str | None = None
     links: tuple[bytes, ...] = ()
+
+
+def most_output(ask: Ask, admit: Admit) -> int:
+    """Output tokens that the call's bound lets it produce."""
+    bound = ask.bound_per_choice if admit.output_bound is None else admit.output_bound
+    return bound * ask.choices
+
+
+def place_of(key: SessionKey, place: str) -> Place:
+    """Where the room that a decision names is waited for."""
+    return key if place == SESSION else place
+
+
+def places_of(key: SessionKey, accounts: tuple[Account, ...]) -> tuple[Place, ...]:
+    """Where a call of this session holds something."""
+    return (key, *[account.account for account in accounts])
 
 
 def opening(want: Reservation, state: SessionState, now: float) -> tuple[AnyEvent, ...]:

@@ -3,6 +3,9 @@
 import asyncio
 import logging
 from collections.abc import Coroutine
+from typing import TypeVar
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -11,7 +14,7 @@ class Tasks:
     """Keeps background tasks alive until they end; logs one that failed."""
 
     def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[object]] = set()
 
     def spawn(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
         """Starts `work`; it is cancelled by `close` at the latest."""
@@ -20,7 +23,14 @@ class Tasks:
         task.add_done_callback(self._ended)
         return task
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def run(self, work: Coroutine[None, None, T], name: str) -> "asyncio.Task[T]":
+        """Like `spawn`, for who waits for the result: what it raises is theirs to handle."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _ended(self, task: asyncio.Task[object]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("background task failed: %s", task.get_name(), exc_info=error)

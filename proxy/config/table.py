@@ -162,8 +162,10 @@ ACCOUNTING: Final = Struct(
             "A model without a known price: as the dearest known, refused, or only its tokens."),
         Key("min_output_tokens", Whole(minimum=1),
             "A call is never bounded to less output; where less is left it is refused."),
-        Key("holds", Choice(("full",), unbuilt=("learned",)),
-            "What a call holds until it is settled: its worst case.", field=None),
+        Key("holds", Choice(("learned", "full")),
+            "What a stream holds at first: what its model usually produces, or its whole bound."),
+        Key("wait_seconds", Number(0, 3_600),
+            "How long a call waits for what calls in flight hold, before it is refused."),
     ),
 )  # fmt: skip
 

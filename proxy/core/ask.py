@@ -1,13 +1,12 @@
 """What a call asks for, as limits see it: sizes and prices, no content."""
 
-from dataclasses import dataclass
+import msgspec
 
 from proxy.core.pricing import Price
 from proxy.core.request import DialectName
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True):
     """One call before it is decided on.
 
     input_tokens: the estimate. output_bound: the client's, for one choice; None if it set none.
@@ -17,6 +16,8 @@ class Ask:
         it once there is one. least_output: a bound is never lowered below it, whatever the
         policy's min_output_tokens.
     price: None counts tokens only. tools: names the model could ask for in its answer.
+    usual_output: what one choice of such a stream usually comes to (p95), None where that is not
+        known or the call is not streamed: then the whole bound is held.
     """
 
     session: str
@@ -31,6 +32,7 @@ class Ask:
     body_digest: bytes = b""
     least_output: int = 0
     unseen_tokens: int = 0
+    usual_output: int | None = None
 
     @property
     def bound_per_choice(self) -> int:
@@ -40,8 +42,7 @@ class Ask:
         return self.output_bound if self.output_maximum else 0
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(msgspec.Struct, frozen=True):
     """A shared account that the call is charged to, with what is on it, in micro-USD.
 
     account: its id in the store. scope and window: as in the policy's `budgets`.

@@ -1,7 +1,9 @@
 """What `decide` returns. A refusal is a value, not an error."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
+
+import msgspec
 
 DecisionName = Literal[
     "allow", "warn", "steer", "final_answer", "clamp", "downgrade", "fallback", "dedupe", "replay"
@@ -38,7 +40,8 @@ class Refusal:
     """Everything the client is told when it is not served. `message` alone must suffice a human.
 
     type: session_limit, shared_budget, session_state, invalid_request_error, upstream_error, …
-    code: one of SPEC section 5. retry_after_ms: only where waiting helps.
+    code: one of SPEC section 5. retry_after_ms: only where waiting helps. held_at: the place (see
+    Room) where only what calls in flight hold is missing, so that it may come free by itself.
     """
 
     status: int
@@ -48,13 +51,14 @@ class Refusal:
     facts: LimitFacts | None = None
     param: str | None = None
     retry_after_ms: int | None = None
+    held_at: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Admit:
+class Admit(msgspec.Struct, frozen=True):
     """Go on: with this step number, this hold, and this output bound (None: as the client sent it).
 
-    hold_cost_micro_usd, hold_tokens: the worst case, reserved before sending.
+    hold_cost_micro_usd, hold_input_tokens: reserved before sending: the worst case, of a stream
+    what it usually comes to.
     output_allowance: tokens all choices together may produce inside the hold.
     """
 
@@ -69,7 +73,30 @@ class Admit:
     @property
     def name(self) -> DecisionName:
         """The strongest that applied."""
+        if len(self.names) == 1:
+            return self.names[0]
         return max(self.names, key=DECISION_STRENGTH.index)
 
 
 Decision = Admit | Refusal
+
+
+class Wanted(NamedTuple):
+    """More output tokens for a running call: so many are needed, so many are welcome."""
+
+    least: int
+    most: int
+
+
+class Granted(msgspec.Struct, frozen=True):
+    """A running call may hold this much more: output tokens, and what they can cost."""
+
+    output_tokens: int
+    cost_micro_usd: int
+
+
+class Blocked(msgspec.Struct, frozen=True):
+    """A running call may hold nothing more. place: of the room that is full (see Room); None where
+    nothing that others give back would help."""
+
+    place: str | None

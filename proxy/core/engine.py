@@ -1,10 +1,22 @@
 """`decide`: whether a call goes on, with what hold and what bound. Pure; a refusal is a value."""
 
+import dataclasses
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from proxy.core.ask import Account, Ask
-from proxy.core.decision import Admit, Decision, DecisionName, LimitFacts, Refusal
+from proxy.core.decision import (
+    Admit,
+    Blocked,
+    Decision,
+    DecisionName,
+    Granted,
+    LimitFacts,
+    Refusal,
+    Wanted,
+)
 from proxy.core.limits import cost, tokens
 from proxy.core.limits.base import Breach, maximum
 from proxy.core.limits.registry import GATES, shares
@@ -78,20 +90,25 @@ def fits_more(
     ask: Ask,
     accounts: tuple[Account, ...],
     held_output: int,
-    more_output: int,
+    wanted: Wanted,
     now: float,
-) -> int | None:
-    """The micro-USD it takes to hold `more_output` tokens for a call that holds `held_output`;
-    None where some room is too small for it or the session is closed."""
+) -> Granted | Blocked:
+    """How much more a call may hold that holds `held_output` tokens: as much of `wanted` as
+    fits; Blocked where not even the least does, or the session is closed."""
     if state.killed:
-        return None
-    before = hold_cost(ask.price, ask.input_tokens, held_output) if ask.price else 0
-    whole = hold_cost(ask.price, ask.input_tokens, held_output + more_output) if ask.price else 0
+        return Blocked(None)
+    before = _hold_cost(ask, held_output)
+    most = wanted.most
     for room in _rooms(rules.limits, state, ask, accounts, now):
-        needed = more_output if room.unit == "tokens" else whole - before
-        if room.left < (whole if room.per_call else needed):
-            return None
-    return whole - before
+        if room.unit == "tokens":
+            fits = room.left
+        else:
+            left = room.left if room.per_call else room.left + before
+            fits = _affordable(ask, left) - held_output
+        if fits < wanted.least:
+            return Blocked(None if room.per_call else room.place)
+        most = min(most, fits)
+    return Granted(most, _hold_cost(ask, held_output + most) - before)
 
 
 def _fit(
@@ -104,27 +121,39 @@ def _fit(
     for room in _rooms(rules.limits, state, ask, accounts, now):
         fits = _fitting_output(ask, room)
         if fits < least:
-            breach = room.breach(_needed(ask, room, least * ask.choices))
-            return _refuse(rules, state, ask.session, breach)
+            return _refuse_room(rules, state, ask, room, least)
         allowed = min(allowed, fits)
-    return _admit(rules, state, ask, allowed, now)
+    return _admit(rules, state, ask, allowed, least, now)
 
 
-def _admit(rules: Rules, state: SessionState, ask: Ask, allowed: int, now: float) -> Admit:
+def _refuse_room(rules: Rules, state: SessionState, ask: Ask, room: Room, least: int) -> Refusal:
+    needed = _needed(ask, room, least * ask.choices)
+    refusal = _refuse(rules, state, ask.session, room.breach(needed))
+    frees_enough = room.held > 0 and room.left + room.held >= needed
+    return dataclasses.replace(refusal, held_at=room.place) if frees_enough else refusal
+
+
+def _admit(
+    rules: Rules, state: SessionState, ask: Ask, allowed: int, least: int, now: float
+) -> Admit:
     used = shares(rules.limits, state, now)
-    warnings = tuple(name for name, share in used.items() if share >= rules.limits.warn_at)
+    warn_at = rules.limits.warn_at
+    warnings = tuple([name for name, share in used.items() if share >= warn_at])
     clamped = allowed < ask.bound_per_choice
-    names: list[DecisionName] = ["allow"]
-    names += ["warn"] if warnings else []
-    names += ["clamp"] if clamped else []
-    output = allowed * ask.choices
+    names: tuple[DecisionName, ...] = ("allow",)
+    if warnings:
+        names += ("warn",)
+    if clamped:
+        names += ("clamp",)
+    held = allowed if ask.usual_output is None else min(allowed, max(least, ask.usual_output))
+    output = held * ask.choices
     return Admit(
         step=_step(state, ask),
-        hold_cost_micro_usd=hold_cost(ask.price, ask.input_tokens, output) if ask.price else 0,
+        hold_cost_micro_usd=_hold_cost(ask, output),
         hold_input_tokens=ask.input_tokens,
         output_allowance=output,
         output_bound=allowed if clamped else None,
-        names=tuple(names),
+        names=names,
         warnings=warnings,
     )
 
@@ -140,15 +169,22 @@ def _rooms(
 
 def _fitting_output(ask: Ask, room: Room) -> int:
     """Output tokens of one choice that the room takes; -1 if not even the input fits."""
-    if room.unit == "tokens" or ask.price is None:
+    if room.unit == "tokens":
         return max(-1, (room.left - ask.input_tokens) // ask.choices)
-    return max(-1, affordable_output_tokens(ask.price, ask.input_tokens, room.left) // ask.choices)
+    return max(-1, _affordable(ask, room.left) // ask.choices)
 
 
 def _needed(ask: Ask, room: Room, output: int) -> int:
-    if room.unit == "tokens" or ask.price is None:
-        return ask.input_tokens + output
-    return hold_cost(ask.price, ask.input_tokens, output)
+    return ask.input_tokens + output if room.unit == "tokens" else _hold_cost(ask, output)
+
+
+def _hold_cost(ask: Ask, output: int) -> int:
+    return hold_cost(ask.price, ask.input_tokens, output) if ask.price is not None else 0
+
+
+def _affordable(ask: Ask, micro_usd: int) -> int:
+    assert ask.price is not None  # there are no rooms of money for what has no price
+    return affordable_output_tokens(ask.price, ask.input_tokens, micro_usd)
 
 
 def _step(state: SessionState, ask: Ask) -> int:

@@ -97,8 +97,13 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class Accounting:
+    """holds: what a stream holds at first. wait_seconds: how long a call waits for what calls in
+    flight hold, before it is refused for want of it."""
+
     unknown_price: Literal["dearest", "reject", "tokens_only"] = "dearest"
     min_output_tokens: int = 256
+    holds: Literal["learned", "full"] = "learned"
+    wait_seconds: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,24 +1,25 @@
 """The state of a session and how events make it. `apply` is total and pure; `fold` repeats it."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Literal, assert_never
+from typing import Literal, NamedTuple, assert_never
+
+import msgspec
+from msgspec.structs import replace
 
 from proxy.core import events as ev
 
+Costs = tuple[tuple[float, int], ...]
 SessionStatus = Literal["active", "warned", "paused", "awaiting_human", "killed", "finished"]
 
 
-@dataclass(frozen=True, slots=True)
-class SessionKey:
+class SessionKey(NamedTuple):
     """Always both: two tenants with the same session id share nothing."""
 
     tenant: str
     session: str
 
 
-@dataclass(frozen=True, slots=True)
-class HeldCall:
+class HeldCall(msgspec.Struct, frozen=True):
     """A reservation that has not been settled."""
 
     step: int
@@ -32,8 +33,7 @@ class HeldCall:
     attempts: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class FailedCall:
+class FailedCall(msgspec.Struct, frozen=True):
     """A call whose last attempt failed. The same body again is the same step, `attempts` so far."""
 
     body_digest: bytes
@@ -41,8 +41,7 @@ class FailedCall:
     attempts: int
 
 
-@dataclass(frozen=True, slots=True)
-class SessionState:
+class SessionState(msgspec.Struct, frozen=True):
     """What a fold of the log gives. `seq` is that of the last event applied (0: nothing yet).
 
     killed, paused: by a human; either wakes a finished session, so that its id does not begin anew.
@@ -67,14 +66,14 @@ class SessionState:
     input_tokens: int = 0
     output_tokens: int = 0
     cost_micro_usd: int = 0
-    held: Mapping[str, HeldCall] = field(default_factory=dict)
+    held: Mapping[str, HeldCall] = {}
     held_micro_usd: int = 0
     held_tokens: int = 0
     tool_calls: int = 0
-    per_tool: Mapping[str, int] = field(default_factory=dict)
-    extended: Mapping[str, int] = field(default_factory=dict)
+    per_tool: Mapping[str, int] = {}
+    extended: Mapping[str, int] = {}
     warned: frozenset[str] = frozenset()
-    recent_costs: tuple[tuple[float, int], ...] = ()
+    recent_costs: Costs = ()
     failed: tuple[FailedCall, ...] = ()
     refusals: int = 0
     refused_code: str = ""
@@ -130,39 +129,36 @@ def apply(  # noqa: C901 - the arms of a match over a closed union count as one
     state: SessionState, event: ev.AnyEvent
 ) -> SessionState:
     """The state after one more event. Closing an unknown call changes nothing but seq."""
+    seq, at = state.seq + 1, max(state.updated_at, event.at)
     match event:
         case ev.SessionOpened():
             return _opened(state, event)
         case ev.StepReserved():
-            after = _reserved(state, event)
+            return _reserved(state, event, seq, at)
         case ev.HoldExtended():
-            after = _hold_extended(state, event)
+            return _grown(state, event, seq, at)
         case ev.StepSettled():
-            after = _settled(state, event)
+            return _settled(state, event, seq, at)
         case ev.StepReleased():
-            after = _released(state, event)
+            return _released(state, event, seq, at)
         case ev.CallRefused():
-            after = replace(
-                state,
-                refusals=state.refusals + 1,
-                refused_code=event.code,
-                refused_at=event.at,
-            )
+            changed = {"refused_code": event.code, "refused_at": event.at}
+            changed["refusals"] = state.refusals + 1
         case ev.LimitWarned():
-            after = replace(state, warned=state.warned | {event.limit})
+            changed = {"warned": state.warned | {event.limit}}
         case ev.LimitsExtended():
-            after = _extended(state, event)
+            changed = {"extended": _extended(state, event)}
         case ev.SessionPaused():
-            after = replace(state, paused=True, finished=False)
+            changed = {"paused": True, "finished": False}
         case ev.SessionResumed():
-            after = replace(state, paused=False)
+            changed = {"paused": False}
         case ev.SessionKilled():
-            after = replace(state, killed=True, finished=False)
+            changed = {"killed": True, "finished": False}
         case ev.SessionFinished():
-            after = replace(state, finished=True)
+            changed = {"finished": True}
         case _:
             assert_never(event)
-    return replace(after, seq=state.seq + 1, updated_at=max(state.updated_at, event.at))
+    return replace(state, seq=seq, updated_at=at, **changed)
 
 
 def _opened(state: SessionState, event: ev.SessionOpened) -> SessionState:
@@ -181,8 +177,7 @@ def _opened(state: SessionState, event: ev.SessionOpened) -> SessionState:
     )
 
 
-def held_call(state: SessionState, event: ev.StepReserved) -> HeldCall:
-    """The hold that `event` opens on `state`."""
+def _held_call(state: SessionState, event: ev.StepReserved) -> HeldCall:
     before = failed_before(state, event.body_digest) if event.retry else None
     return HeldCall(
         step=event.step,
@@ -197,24 +192,29 @@ def held_call(state: SessionState, event: ev.StepReserved) -> HeldCall:
     )
 
 
-def _reserved(state: SessionState, event: ev.StepReserved) -> SessionState:
-    call = held_call(state, event)
+def _reserved(state: SessionState, event: ev.StepReserved, seq: int, at: float) -> SessionState:
+    call = _held_call(state, event)
+    failed = state.failed
+    if failed:
+        failed = tuple([f for f in failed if f.body_digest != event.body_digest])
     return replace(
         state,
+        seq=seq,
+        updated_at=at,
         steps=state.steps if event.retry else max(state.steps, event.step),
         calls=state.calls + 1,
         model=event.model,
         held={**state.held, event.call_id: call},
         held_micro_usd=state.held_micro_usd + call.cost_micro_usd,
         held_tokens=state.held_tokens + call.tokens,
-        failed=tuple(f for f in state.failed if f.body_digest != event.body_digest),
+        failed=failed,
     )
 
 
-def _hold_extended(state: SessionState, event: ev.HoldExtended) -> SessionState:
+def _grown(state: SessionState, event: ev.HoldExtended, seq: int, at: float) -> SessionState:
     call = state.held.get(event.call_id)
     if call is None:
-        return state
+        return replace(state, seq=seq, updated_at=at)
     more = replace(
         call,
         cost_micro_usd=call.cost_micro_usd + event.hold_cost_micro_usd,
@@ -222,64 +222,79 @@ def _hold_extended(state: SessionState, event: ev.HoldExtended) -> SessionState:
     )
     return replace(
         state,
+        seq=seq,
+        updated_at=at,
         held={**state.held, event.call_id: more},
         held_micro_usd=state.held_micro_usd + event.hold_cost_micro_usd,
         held_tokens=state.held_tokens + event.hold_tokens,
     )
 
 
-def _without_hold(state: SessionState, call_id: str) -> tuple[SessionState, HeldCall | None]:
-    call = state.held.get(call_id)
-    if call is None:
-        return state, None
-    held = {k: v for k, v in state.held.items() if k != call_id}
-    freed = replace(
-        state,
-        held=held,
-        held_micro_usd=state.held_micro_usd - call.cost_micro_usd,
-        held_tokens=state.held_tokens - call.tokens,
-    )
-    return freed, call
+def _without(held: Mapping[str, HeldCall], call_id: str) -> Mapping[str, HeldCall]:
+    return {k: v for k, v in held.items() if k != call_id} if len(held) > 1 else {}
 
 
-def _settled(state: SessionState, event: ev.StepSettled) -> SessionState:
-    freed, call = _without_hold(state, event.call_id)
+def _settled(state: SessionState, event: ev.StepSettled, seq: int, at: float) -> SessionState:
+    call = state.held.get(event.call_id)
     if call is None:
-        return state
-    per_tool = dict(freed.per_tool)
-    for tool in event.tools:
-        per_tool[tool] = per_tool.get(tool, 0) + 1
-    # Either way: a clock that was set back leaves costs from the future, which would count again.
-    recent = tuple(p for p in freed.recent_costs if abs(p[0] - event.at) < VELOCITY_SECONDS)
-    failed = freed.failed
+        return replace(state, seq=seq, updated_at=at)
+    failed = state.failed
     if event.outcome in ("failed", "client_left", "truncated"):
         again = FailedCall(call.body_digest, call.step, call.attempts)
         failed = (*failed, again)[-_REMEMBERED_FAILURES:]
     usage = event.usage
     return replace(
-        freed,
-        cost_micro_usd=freed.cost_micro_usd + event.cost_micro_usd,
-        tokens=freed.tokens + event.tokens,
-        largest_tokens=max(freed.largest_tokens, event.tokens),
-        input_tokens=freed.input_tokens + (usage.total_input_tokens if usage else 0),
-        output_tokens=freed.output_tokens + (usage.output_tokens if usage else 0),
-        tool_calls=freed.tool_calls + len(event.tools),
-        per_tool=per_tool,
-        recent_costs=(*recent, (event.at, event.cost_micro_usd)),
+        state,
+        seq=seq,
+        updated_at=at,
+        held=_without(state.held, event.call_id),
+        held_micro_usd=state.held_micro_usd - call.cost_micro_usd,
+        held_tokens=state.held_tokens - call.tokens,
+        cost_micro_usd=state.cost_micro_usd + event.cost_micro_usd,
+        tokens=state.tokens + event.tokens,
+        largest_tokens=max(state.largest_tokens, event.tokens),
+        input_tokens=state.input_tokens + (usage.total_input_tokens if usage else 0),
+        output_tokens=state.output_tokens + (usage.output_tokens if usage else 0),
+        tool_calls=state.tool_calls + len(event.tools),
+        per_tool=_counted(state.per_tool, event.tools),
+        recent_costs=_recent(state.recent_costs, event),
         failed=failed,
     )
 
 
-def _released(state: SessionState, event: ev.StepReleased) -> SessionState:
+def _counted(per_tool: Mapping[str, int], tools: tuple[str, ...]) -> Mapping[str, int]:
+    if not tools:
+        return per_tool
+    after = dict(per_tool)
+    for tool in tools:
+        after[tool] = after.get(tool, 0) + 1
+    return after
+
+
+def _recent(costs: Costs, event: ev.StepSettled) -> Costs:
+    """Either way: a clock that was set back leaves costs from the future, which count again."""
+    kept = [pair for pair in costs if abs(pair[0] - event.at) < VELOCITY_SECONDS]
+    return (*kept, (event.at, event.cost_micro_usd))
+
+
+def _released(state: SessionState, event: ev.StepReleased, seq: int, at: float) -> SessionState:
     """The number goes back only if it is the newest: numbers in use are never given out twice."""
-    freed, call = _without_hold(state, event.call_id)
-    if call is None or call.retry or call.step != freed.steps:
-        return freed
-    return replace(freed, steps=freed.steps - 1)
+    call = state.held.get(event.call_id)
+    if call is None:
+        return replace(state, seq=seq, updated_at=at)
+    return replace(
+        state,
+        seq=seq,
+        updated_at=at,
+        held=_without(state.held, event.call_id),
+        held_micro_usd=state.held_micro_usd - call.cost_micro_usd,
+        held_tokens=state.held_tokens - call.tokens,
+        steps=state.steps - (not call.retry and call.step == state.steps),
+    )
 
 
-def _extended(state: SessionState, event: ev.LimitsExtended) -> SessionState:
+def _extended(state: SessionState, event: ev.LimitsExtended) -> Mapping[str, int]:
     extended = dict(state.extended)
     for limit, amount in event.added:
         extended[limit] = extended.get(limit, 0) + amount
-    return replace(state, extended=extended)
+    return extended

@@ -4,7 +4,6 @@ from datetime import UTC, datetime
 
 from proxy.core.ask import Account
 from proxy.core.policy import Budget, Window
-from proxy.core.session import SessionKey
 
 _SECONDS = {"1h": 3_600, "1d": 86_400}
 
@@ -21,7 +20,7 @@ def window_name(window: Window, now: float) -> str:
 
 
 def accounts_for(
-    budgets: tuple[Budget, ...], key: SessionKey, agent: str | None, now: float
+    budgets: tuple[Budget, ...], tenant: str, agent: str | None, now: float
 ) -> tuple[Account, ...]:
     """The shared accounts that a call is charged to now, with nothing on them yet.
 
@@ -30,7 +29,7 @@ def accounts_for(
     """
     accounts = []
     for budget in budgets:
-        who = {"tenant": key.tenant, "agent": f"{key.tenant}/{agent or '-'}", "global": "-"}
+        who = {"tenant": tenant, "agent": f"{tenant}/{agent or '-'}", "global": "-"}
         accounts.append(
             Account(
                 account=f"{budget.scope}:{who[budget.scope]}:{budget.window}:"

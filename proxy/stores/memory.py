@@ -7,7 +7,7 @@ are what bounds a client that opens sessions without end.
 
 import asyncio
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from proxy.core.events import AnyEvent
@@ -103,7 +103,7 @@ class MemoryStore:
     async def close(self) -> None:
         self._open = False
 
-    def append(self, append: Append) -> "asyncio.Future[Appended]":
+    def append(self, append: Append) -> Awaitable[Appended]:
         written: Written[Appended] = Written(loop=asyncio.get_running_loop())
         try:
             written.set_result(self._append(append))

@@ -5,9 +5,12 @@ ever has to ask whether an append that was submitted took place. It costs no tas
 """
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from proxy.errors import HoldfastError, StoreUnavailable
+
+A = TypeVar("A")
 T = TypeVar("T")
 
 
@@ -18,16 +21,20 @@ class Written(asyncio.Future[T]):
         return False
 
 
-def outlasting(answer: Awaitable[T]) -> "asyncio.Future[T]":
-    """The answer as a future that outlasts its waiter; a store that has to wait itself is run."""
+def outlasting(ask: Callable[[A], Awaitable[T]], what: A) -> "asyncio.Future[T]":
+    """What a store answers, also where it refuses at once or has to wait itself."""
+    written: Written[T] = Written(loop=asyncio.get_running_loop())
+    try:
+        answer = ask(what)
+    except HoldfastError as refused:
+        written.set_exception(refused)
+        return written
     if isinstance(answer, Written):
         return answer
-    loop = asyncio.get_running_loop()
-    written: Written[T] = Written(loop=loop)
 
     def tell(done: "asyncio.Future[T]") -> None:
         if done.cancelled():
-            written.set_exception(ConnectionError("the store was closed"))
+            written.set_exception(StoreUnavailable("the store was closed"))
         elif (error := done.exception()) is not None:
             written.set_exception(error)
         else:

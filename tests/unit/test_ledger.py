@@ -8,10 +8,11 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from msgspec.structs import replace as changed
 
 from proxy.core import events as ev
 from proxy.core.ask import Ask
-from proxy.core.decision import Refusal
+from proxy.core.decision import Blocked, Granted, Refusal, Wanted
 from proxy.core.engine import Rules
 from proxy.core.policy import Budget, Limits
 from proxy.core.pricing import Price, Rates
@@ -32,6 +33,11 @@ ASK = Ask("s1", "chat", "m", 10, 90, 1000, 1, PRICE)
 UNLIMITED = Limits(
     steps=None, cost_micro_usd=None, tokens=None, duration_seconds=None, parallel=None
 )
+
+
+def just(tokens: int) -> Wanted:
+    """Neither more nor less."""
+    return Wanted(tokens, tokens)
 
 
 def wants(
@@ -177,8 +183,8 @@ async def test_what_another_process_frees_is_seen_before_refusing(bench: Bench) 
 async def test_a_hold_grows_only_while_there_is_room(bench: Bench) -> None:
     await bench.ledger.reserve(wants("a", cost=300))
 
-    assert await bench.ledger.extend("a", 150) == 150
-    assert await bench.ledger.extend("a", 51) is None
+    assert await bench.ledger.extend("a", just(150)) == Granted(150, 150)
+    assert await bench.ledger.extend("a", just(51)) == Blocked("session")
     assert (await bench.ledger.state(KEY)).held_micro_usd == 250
     state = await bench.ledger.settle(KEY, "a", used(240))
     assert (state.cost_micro_usd, state.held_micro_usd) == (240, 0)
@@ -187,8 +193,8 @@ async def test_a_hold_grows_only_while_there_is_room(bench: Bench) -> None:
 async def test_a_grown_hold_is_freed_on_its_shared_account_too(bench: Bench) -> None:
     budgets = (Budget("global", "1d", 400),)
     await bench.ledger.reserve(wants("a", budgets=budgets))
-    assert await bench.ledger.extend("a", 300) == 300
-    assert await bench.ledger.extend("a", 1) is None
+    assert await bench.ledger.extend("a", just(300)) == Granted(300, 300)
+    assert await bench.ledger.extend("a", just(1)) == Blocked("global:-:1d:20833")
 
     await bench.ledger.settle(KEY, "a", used(10))
 
@@ -256,10 +262,9 @@ async def test_a_client_that_leaves_while_its_hold_is_written_leaves_no_hold() -
     while not bench.ledger.running:
         await asyncio.wait([call], timeout=0)
     call.cancel()
+    store.gate.set()
     with pytest.raises(asyncio.CancelledError):
         await call
-
-    store.gate.set()
     await bench.tasks.settle()
 
     assert await store.open_holds() == []
@@ -379,7 +384,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def reserve(self, who: int, session: str, bound: int, input_tokens: int) -> None:
         self.count += 1
         key = SessionKey("t", session)
-        ask = replace(ASK, output_bound=bound, input_tokens=input_tokens)
+        ask = changed(ASK, output_bound=bound, input_tokens=input_tokens)
         want = wants(
             f"c{self.count}",
             key=key,
@@ -398,9 +403,10 @@ class LedgerMachine(RuleBasedStateMachine):
         at = data.draw(st.integers(0, len(self.open) - 1))
         who, key, call, cost = self.open[at]
         more = self.loop.run_until_complete(
-            self.ledgers[who].extend(call, data.draw(st.integers(1, 300)))
+            self.ledgers[who].extend(call, just(data.draw(st.integers(1, 300))))
         )
-        self.open[at] = (who, key, call, cost + (more or 0))
+        more_cost = more.cost_micro_usd if isinstance(more, Granted) else 0
+        self.open[at] = (who, key, call, cost + more_cost)
 
     @precondition(lambda self: self.open)
     @rule(data=st.data())

@@ -2,12 +2,12 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from proxy.core import events as ev
-from proxy.core.decision import Refusal
+from proxy.core.decision import Blocked, Refusal
 from proxy.core.policy import Budget
 from proxy.core.session import SessionKey, fold
 from proxy.errors import StoreUnavailable
@@ -15,7 +15,7 @@ from proxy.ledger import Ledger
 from proxy.reservation import Admitted, Reservation
 from proxy.stores import Append, Appended, Balance, Stored
 from proxy.stores.memory import MemoryStore
-from tests.unit.test_ledger import ASK, KEY, Bench, SlowStore, used, wants
+from tests.unit.test_ledger import ASK, KEY, Bench, SlowStore, just, used, wants
 from tests.unit.test_ledger import bench as bench
 
 BUDGETS = (Budget("global", "1d", 1000),)
@@ -230,7 +230,7 @@ async def test_a_hold_that_another_process_closed_is_not_extended(bench: Bench) 
     await bench.ledger.reserve(wants("a", budgets=BUDGETS))
     await bench.another("other").expire(KEY, "a")
 
-    assert await bench.ledger.extend("a", 200) is None
+    assert await bench.ledger.extend("a", just(200)) == Blocked(None)
     await bench.ledger.settle(KEY, "a", used(300))
     assert (await account(bench)).held_micro_usd == 0
 
@@ -251,14 +251,14 @@ async def test_a_call_cut_while_its_extension_is_refused_frees_only_what_it_held
     else:
         await other.record(KEY, ev.LimitWarned(at=bench.clock.now(), limit="x"))
     store.gate.clear()
-    extending = asyncio.ensure_future(bench.ledger.extend("a", 500))
+    extending = asyncio.ensure_future(bench.ledger.extend("a", just(500)))
     await settle_loop()
     extending.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await extending
     settling = asyncio.ensure_future(bench.ledger.settle(KEY, "a", used(50)))
     await settle_loop()
     store.gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await extending
     await settling
 
     balance = await account(bench)
@@ -273,7 +273,7 @@ async def test_an_extension_that_the_store_did_not_take_is_not_freed() -> None:
     await bench.ledger.reserve(wants("a", cost=None, budgets=BUDGETS))
     store.fails = True
     with pytest.raises(StoreUnavailable):
-        await bench.ledger.extend("a", 500)
+        await bench.ledger.extend("a", just(500))
     store.fails = False
     await bench.ledger.settle(KEY, "a", used(50))
 
@@ -333,7 +333,7 @@ async def test_a_listing_tells_nothing_of_what_the_store_refused() -> None:
     store.gate.set()
     assert isinstance(await refused, Refusal)
     await behind
-    await bench.ledger.drained()
+    await bench.tasks.settle()
 
     rows, _ = await store.list_sessions()
     assert (rows[0].head.held_micro_usd, rows[0].head.steps) == (251, 2)

@@ -47,7 +47,7 @@ def _session_room(most: int, state: SessionState, session: str) -> Room:
             f"this call can cost {money(requested)}. " + how_to_extend(session, COST, "1"),
         )
 
-    return Room(left=most - spent - held, unit="micro_usd", breach=breach)
+    return Room(most - spent - held, "micro_usd", breach, held)
 
 
 def _request_room(most: int, session: str) -> Room:
@@ -62,7 +62,7 @@ def _request_room(most: int, session: str) -> Room:
             f"may cost {money(most)}. Send less, or raise limits.{REQUEST_COST}.",
         )
 
-    return Room(left=most, unit="micro_usd", breach=breach, per_call=True)
+    return Room(most, "micro_usd", breach, per_call=True)
 
 
 def _velocity_room(most: int, state: SessionState, session: str, now: float) -> Room:
@@ -81,7 +81,7 @@ def _velocity_room(most: int, state: SessionState, session: str, now: float) -> 
             f"{money(most)}; this call can cost {money(requested)}. It may go on in a minute.",
         )
 
-    return Room(left=most - used, unit="micro_usd", breach=breach)
+    return Room(most - used, "micro_usd", breach, state.held_micro_usd)
 
 
 def _account_room(account: Account, session: str) -> Room:
@@ -101,4 +101,6 @@ def _account_room(account: Account, session: str) -> Room:
             "raise it under budgets in the policy.",
         )
 
-    return Room(left=account.room_micro_usd, unit="micro_usd", breach=breach)
+    return Room(
+        account.room_micro_usd, "micro_usd", breach, account.held_micro_usd, account.account
+    )

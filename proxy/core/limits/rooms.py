@@ -4,21 +4,27 @@ A gate says yes or no; a room says how much. The smallest room bounds the call's
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from proxy.core.limits.base import Breach
 
+SESSION = "session"
 
-@dataclass(frozen=True, slots=True)
-class Room:
+
+class Room(msgspec.Struct, frozen=True):
     """What is left, in `unit` (may be negative), and what to say when it is too little.
 
-    breach: takes the amount that the call needs at the least, in the same unit. per_call: the room
-    is for one call alone, so what the call holds already counts in it when it wants more.
+    breach: takes the amount that the call needs at the least, in the same unit. held: what calls
+    in flight hold of it; some of that may come back. place: whose room it is: SESSION, or an
+    account. per_call: the room is for one call alone, so what the call holds already counts in it
+    when it wants more.
     """
 
     left: int
     unit: Literal["micro_usd", "tokens"]
     breach: Callable[[int], Breach]
+    held: int = 0
+    place: str = SESSION
     per_call: bool = False

@@ -26,7 +26,7 @@ def room(limits: Limits, state: SessionState, session: str) -> Room | None:
             f"{requested}. " + how_to_extend(session, NAME, "100000"),
         )
 
-    return Room(left=most - used, unit="tokens", breach=breach)
+    return Room(most - used, "tokens", breach, state.held_tokens)
 
 
 def share(limits: Limits, state: SessionState) -> float:

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace as changed
 
 from proxy.core.ask import Account, Ask
-from proxy.core.decision import Admit, Decision, Refusal
+from proxy.core.decision import Admit, Blocked, Decision, Granted, Refusal, Wanted
 from proxy.core.engine import (
     Rules,
     decide,
@@ -38,7 +39,7 @@ ASK = Ask(
     price=PRICE,
     tools=("search",),
 )
-OPEN = replace(EMPTY, seq=1, created_at=NOW - 10, generation=1)
+OPEN = changed(EMPTY, seq=1, created_at=NOW - 10, generation=1)
 
 
 def asked(limits: Limits, state: SessionState = OPEN, ask: Ask = ASK, **more: object) -> Decision:
@@ -61,7 +62,7 @@ def admitted(limits: Limits, state: SessionState = OPEN, ask: Ask = ASK, **more:
 
 def holding(cost: int, tokens: int = 0) -> SessionState:
     call = HeldCall(1, False, "m", cost, tokens, NOW + 60, (), b"")
-    return replace(OPEN, held={"c": call}, held_micro_usd=cost, held_tokens=tokens)
+    return changed(OPEN, held={"c": call}, held_micro_usd=cost, held_tokens=tokens)
 
 
 def test_a_call_within_all_limits_is_admitted_with_its_worst_case_held() -> None:
@@ -75,18 +76,18 @@ def test_a_call_within_all_limits_is_admitted_with_its_worst_case_held() -> None
 
 def test_without_a_bound_the_models_maximum_is_held() -> None:
     """What the client does not bound can come to as much as the model produces."""
-    assert admitted(Limits(), ask=replace(ASK, output_bound=None)).output_allowance == 4000
+    assert admitted(Limits(), ask=changed(ASK, output_bound=None)).output_allowance == 4000
 
 
 def test_every_choice_is_held() -> None:
     """n answers are billed n times."""
-    assert admitted(Limits(), ask=replace(ASK, choices=3)).output_allowance == 3000
+    assert admitted(Limits(), ask=changed(ASK, choices=3)).output_allowance == 3000
 
 
 def test_the_last_step_is_served_and_the_next_one_not() -> None:
     limits = replace(UNLIMITED, steps=5)
-    last = replace(OPEN, steps=4)
-    refusal = refused(limits, replace(OPEN, steps=5))
+    last = changed(OPEN, steps=4)
+    refusal = refused(limits, changed(OPEN, steps=5))
 
     assert admitted(limits, last).step == 5
     assert (refusal.status, refusal.code) == (422, "step_limit_exceeded")
@@ -95,16 +96,16 @@ def test_the_last_step_is_served_and_the_next_one_not() -> None:
 
 
 def test_an_extended_step_limit_lets_the_session_go_on() -> None:
-    state = replace(OPEN, steps=5, extended={"steps": 2})
+    state = changed(OPEN, steps=5, extended={"steps": 2})
 
     assert admitted(replace(UNLIMITED, steps=5), state).step == 6
 
 
 def test_a_retry_at_the_step_limit_is_the_same_step_and_is_served() -> None:
     """The agent has not asked for more; its SDK has."""
-    state = replace(OPEN, steps=5, failed=(FailedCall(b"d", 5, 1),))
+    state = changed(OPEN, steps=5, failed=(FailedCall(b"d", 5, 1),))
 
-    assert admitted(replace(UNLIMITED, steps=5), state, replace(ASK, body_digest=b"d")).step == 5
+    assert admitted(replace(UNLIMITED, steps=5), state, changed(ASK, body_digest=b"d")).step == 5
 
 
 def test_duration_counts_from_the_first_call() -> None:
@@ -116,7 +117,7 @@ def test_duration_counts_from_the_first_call() -> None:
 
 
 def test_a_clock_set_back_makes_no_negative_age() -> None:
-    state = replace(OPEN, created_at=NOW + 500)
+    state = changed(OPEN, created_at=NOW + 500)
 
     admitted(replace(UNLIMITED, duration_seconds=1), state)
 
@@ -124,22 +125,22 @@ def test_a_clock_set_back_makes_no_negative_age() -> None:
 def test_tool_calls_stop_requests_that_offer_tools_only() -> None:
     """An agent must still be able to have its conclusion written."""
     limits = replace(UNLIMITED, tool_calls=3)
-    state = replace(OPEN, tool_calls=3)
+    state = changed(OPEN, tool_calls=3)
 
     assert refused(limits, state).code == "tool_call_limit_exceeded"
-    admitted(limits, state, replace(ASK, tools=()))
-    admitted(limits, replace(OPEN, tool_calls=2))
+    admitted(limits, state, changed(ASK, tools=()))
+    admitted(limits, changed(OPEN, tool_calls=2))
 
 
 def test_per_tool_counts_the_glob_and_names_it() -> None:
     limits = replace(UNLIMITED, per_tool={"send_*": 2})
-    state = replace(OPEN, per_tool={"send_mail": 1, "send_sms": 1, "read": 9})
-    refusal = refused(limits, state, replace(ASK, tools=("read", "send_fax")))
+    state = changed(OPEN, per_tool={"send_mail": 1, "send_sms": 1, "read": 9})
+    refusal = refused(limits, state, changed(ASK, tools=("read", "send_fax")))
 
     assert refusal.facts is not None
     assert (refusal.code, refusal.facts.limit) == ("tool_call_limit_exceeded", "per_tool.send_*")
-    admitted(limits, state, replace(ASK, tools=("read",)))
-    admitted(limits, replace(state, extended={"per_tool.send_*": 1}))
+    admitted(limits, state, changed(ASK, tools=("read",)))
+    admitted(limits, changed(state, extended={"per_tool.send_*": 1}))
 
 
 def test_too_many_in_parallel_is_the_one_refusal_where_waiting_helps() -> None:
@@ -170,7 +171,7 @@ def test_a_bound_is_never_lowered_below_the_minimum() -> None:
 
 def test_a_bound_is_never_lowered_below_what_the_provider_takes() -> None:
     """With thinking enabled Anthropic refuses a bound under 1025: better our refusal than its."""
-    ask = replace(ASK, output_bound=2000, least_output=1025)
+    ask = changed(ASK, output_bound=2000, least_output=1025)
 
     refused(replace(UNLIMITED, cost_micro_usd=100 + 2 * 1024), ask=ask)
     assert admitted(replace(UNLIMITED, cost_micro_usd=100 + 2 * 1025), ask=ask).output_bound == 1025
@@ -178,14 +179,14 @@ def test_a_bound_is_never_lowered_below_what_the_provider_takes() -> None:
 
 def test_a_client_may_ask_for_less_than_the_minimum() -> None:
     """min_output_tokens bounds our lowering, not what the client wants."""
-    ask = replace(ASK, output_bound=10)
+    ask = changed(ASK, output_bound=10)
 
     assert admitted(replace(UNLIMITED, cost_micro_usd=120), ask=ask).output_bound is None
     refused(replace(UNLIMITED, cost_micro_usd=119), ask=ask)
 
 
 def test_what_is_spent_and_held_is_taken_off_first() -> None:
-    state = replace(holding(500), cost_micro_usd=1000)
+    state = changed(holding(500), cost_micro_usd=1000)
     refusal = refused(replace(UNLIMITED, cost_micro_usd=2000), state)
 
     assert refusal.facts is not None
@@ -200,7 +201,7 @@ def test_one_call_may_not_cost_more_than_request_cost() -> None:
 
 def test_velocity_counts_the_last_minute_and_what_is_held() -> None:
     limits = replace(UNLIMITED, cost_micro_usd_per_minute=3000)
-    state = replace(holding(400), recent_costs=((NOW - 59, 2000), (NOW - 61, 10**9)))
+    state = changed(holding(400), recent_costs=((NOW - 59, 2000), (NOW - 61, 10**9)))
 
     assert refused(limits, state).code == "velocity_exceeded"
     admitted(limits, holding(400))
@@ -211,13 +212,13 @@ def test_a_clock_set_back_does_not_stop_a_session_until_it_has_caught_up() -> No
     little ahead of ours, is believed."""
     limits = replace(UNLIMITED, cost_micro_usd_per_minute=3000)
 
-    admitted(limits, replace(OPEN, recent_costs=((NOW + 3600, 2999),)))
-    told = refused(limits, replace(OPEN, recent_costs=((NOW + 2, 2999),)))
+    admitted(limits, changed(OPEN, recent_costs=((NOW + 3600, 2999),)))
+    told = refused(limits, changed(OPEN, recent_costs=((NOW + 2, 2999),)))
     assert told.code == "velocity_exceeded"
 
 
 def test_tokens_are_a_room_too() -> None:
-    state = replace(holding(0, tokens=1000), tokens=3000)
+    state = changed(holding(0, tokens=1000), tokens=3000)
     refusal = refused(replace(UNLIMITED, tokens=4300), state)
 
     assert refusal.code == "token_limit_exceeded"
@@ -234,7 +235,7 @@ def test_a_shared_budget_refuses_in_its_own_name() -> None:
 
 
 def test_a_model_without_a_price_is_held_to_tokens_only() -> None:
-    ask = replace(ASK, price=None)
+    ask = changed(ASK, price=None)
     admit = admitted(replace(UNLIMITED, cost_micro_usd=1), ask=ask)
 
     assert admit.hold_cost_micro_usd == 0
@@ -242,15 +243,15 @@ def test_a_model_without_a_price_is_held_to_tokens_only() -> None:
 
 
 def test_what_generates_nothing_needs_its_input_only() -> None:
-    ask = replace(ASK, output_bound=None, output_maximum=0)
+    ask = changed(ASK, output_bound=None, output_maximum=0)
 
     assert admitted(replace(UNLIMITED, cost_micro_usd=100), ask=ask).hold_cost_micro_usd == 100
     refused(replace(UNLIMITED, cost_micro_usd=99), ask=ask)
 
 
 def test_a_killed_or_paused_session_gets_nothing() -> None:
-    killed = refused(Limits(), replace(OPEN, killed=True, paused=True))
-    paused = refused(Limits(), replace(OPEN, paused=True))
+    killed = refused(Limits(), changed(OPEN, killed=True, paused=True))
+    paused = refused(Limits(), changed(OPEN, paused=True))
 
     assert (killed.code, paused.code) == ("session_killed", "session_paused")
     assert killed.facts is not None
@@ -259,21 +260,21 @@ def test_a_killed_or_paused_session_gets_nothing() -> None:
 
 
 def test_a_session_that_nears_a_limit_is_warned() -> None:
-    admit = admitted(replace(UNLIMITED, steps=10), replace(OPEN, steps=8))
+    admit = admitted(replace(UNLIMITED, steps=10), changed(OPEN, steps=8))
 
     assert admit.warnings == ("steps",)
     assert admit.name == "warn"
-    assert admitted(replace(UNLIMITED, steps=10), replace(OPEN, steps=7)).warnings == ()
+    assert admitted(replace(UNLIMITED, steps=10), changed(OPEN, steps=7)).warnings == ()
 
 
 def test_free_endpoints_are_closed_to_a_spent_session() -> None:
     rules = Rules(replace(UNLIMITED, cost_micro_usd=1000))
 
-    assert refuse_spent(rules, replace(OPEN, cost_micro_usd=999), "s1", NOW) is None
-    spent = refuse_spent(rules, replace(OPEN, cost_micro_usd=1000), "s1", NOW)
+    assert refuse_spent(rules, changed(OPEN, cost_micro_usd=999), "s1", NOW) is None
+    spent = refuse_spent(rules, changed(OPEN, cost_micro_usd=1000), "s1", NOW)
     assert spent is not None
     assert spent.code == "budget_exceeded"
-    killed = refuse_spent(rules, replace(OPEN, killed=True), "s1", NOW)
+    killed = refuse_spent(rules, changed(OPEN, killed=True), "s1", NOW)
     assert killed is not None
     assert killed.code == "session_killed"
 
@@ -281,9 +282,9 @@ def test_free_endpoints_are_closed_to_a_spent_session() -> None:
 def test_what_remains_is_without_holds_and_never_negative() -> None:
     limits = replace(UNLIMITED, cost_micro_usd=1000)
 
-    assert remaining_micro_usd(limits, replace(holding(300), cost_micro_usd=200)) == 500
-    assert remaining_micro_usd(limits, replace(OPEN, cost_micro_usd=5000)) == 0
-    assert remaining_micro_usd(limits, replace(OPEN, extended={"cost_usd": 50})) == 1050
+    assert remaining_micro_usd(limits, changed(holding(300), cost_micro_usd=200)) == 500
+    assert remaining_micro_usd(limits, changed(OPEN, cost_micro_usd=5000)) == 0
+    assert remaining_micro_usd(limits, changed(OPEN, extended={"cost_usd": 50})) == 1050
     assert remaining_micro_usd(UNLIMITED, OPEN) is None
 
 
@@ -298,8 +299,8 @@ def test_an_admitted_hold_never_passes_the_budget(
     budget: int, spent: int, held: int, bound: int | None, choices: int
 ) -> None:
     """The law of the ledger, at its root."""
-    state = replace(holding(held), cost_micro_usd=spent)
-    ask = replace(ASK, output_bound=bound, choices=choices)
+    state = changed(holding(held), cost_micro_usd=spent)
+    ask = changed(ASK, output_bound=bound, choices=choices)
     decision = asked(replace(UNLIMITED, cost_micro_usd=budget), state, ask)
 
     if isinstance(decision, Admit):
@@ -308,27 +309,37 @@ def test_an_admitted_hold_never_passes_the_budget(
         assert per_choice >= min(256, ask.bound_per_choice)
 
 
+def just(tokens: int) -> Wanted:
+    return Wanted(tokens, tokens)
+
+
 def test_an_extension_fits_only_where_every_room_has_it() -> None:
     state = holding(2100, tokens=1100)
     rules = Rules(replace(UNLIMITED, cost_micro_usd=2300))
 
-    assert fits_more(rules, state, ASK, (), 1000, 100, NOW) == 200
-    assert fits_more(rules, state, ASK, (), 1000, 101, NOW) is None
-    assert fits_more(rules, replace(state, killed=True), ASK, (), 1000, 1, NOW) is None
+    assert fits_more(rules, state, ASK, (), 1000, just(100), NOW) == Granted(100, 200)
+    assert fits_more(rules, state, ASK, (), 1000, just(101), NOW) == Blocked("session")
+    assert fits_more(rules, changed(state, killed=True), ASK, (), 1000, just(1), NOW) == Blocked(
+        None
+    )
 
 
 def test_an_extension_counts_against_the_calls_own_limit_with_what_it_holds() -> None:
     rules = Rules(replace(UNLIMITED, request_cost_micro_usd=2300))
 
-    assert fits_more(rules, holding(2100), ASK, (), 1000, 100, NOW) == 200
-    assert fits_more(rules, holding(2100), ASK, (), 1000, 101, NOW) is None
+    assert fits_more(rules, holding(2100), ASK, (), 1000, just(100), NOW) == Granted(100, 200)
+    assert fits_more(rules, holding(2100), ASK, (), 1000, just(101), NOW) == Blocked(None)
 
 
 def test_an_extension_needs_tokens_as_well() -> None:
     rules = Rules(replace(UNLIMITED, tokens=1200))
 
-    assert fits_more(rules, holding(0, 1100), replace(ASK, price=None), (), 1000, 100, NOW) == 0
-    assert fits_more(rules, holding(0, 1100), replace(ASK, price=None), (), 1000, 101, NOW) is None
+    assert fits_more(
+        rules, holding(0, 1100), changed(ASK, price=None), (), 1000, just(100), NOW
+    ) == Granted(100, 0)
+    assert fits_more(
+        rules, holding(0, 1100), changed(ASK, price=None), (), 1000, just(101), NOW
+    ) == Blocked("session")
 
 
 def test_money_reads_as_a_human_writes_it() -> None:

@@ -5,10 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from proxy.core.policy import Budget, Scope, Window
-from proxy.core.session import SessionKey
 from proxy.core.windows import accounts_for, window_name
-
-KEY = SessionKey("team-a", "s1")
 
 
 def at(text: str) -> float:
@@ -51,29 +48,30 @@ def test_the_same_window_of_another_year_is_another(window: Window) -> None:
 @pytest.mark.parametrize(
     ("scope", "same", "other"),
     [
-        ("global", (SessionKey("team-b", "s2"), "coder"), None),
-        ("tenant", (SessionKey("team-a", "s2"), "coder"), (SessionKey("team-b", "s1"), "triage")),
-        ("agent", (SessionKey("team-a", "s2"), "triage"), (SessionKey("team-b", "s1"), "triage")),
-        ("agent", (SessionKey("team-a", "s2"), "triage"), (KEY, None)),
+        ("global", ("team-b", "coder"), None),
+        ("tenant", ("team-a", "coder"), ("team-b", "triage")),
+        ("agent", ("team-a", "triage"), ("team-b", "triage")),
+        ("agent", ("team-a", "triage"), ("team-a", None)),
     ],
 )
 def test_a_scope_says_who_shares_an_account(
     scope: Scope,
-    same: tuple[SessionKey, str | None],
-    other: tuple[SessionKey, str | None] | None,
+    same: tuple[str, str | None],
+    other: tuple[str, str | None] | None,
 ) -> None:
     """Tenants may name their agents alike and still share nothing."""
     budgets = (Budget(scope, "1d", 5),)
 
-    (account,) = accounts_for(budgets, KEY, "triage", 0.0)
+    (account,) = accounts_for(budgets, "team-a", "triage", 0.0)
     assert (account.scope, account.window, account.maximum_micro_usd) == (scope, "1d", 5)
     assert accounts_for(budgets, *same, 0.0) == (account,)
     assert other is None or accounts_for(budgets, *other, 0.0) != (account,)
 
 
-def test_calls_that_name_no_agent_share_one_account() -> None:
+def test_calls_that_name_no_agent_have_an_account_too() -> None:
     """Leaving the name out must not escape the budget."""
     budgets = (Budget("agent", "1h", 5),)
 
-    other = SessionKey("team-a", "s2")
-    assert accounts_for(budgets, KEY, None, 0.0) == accounts_for(budgets, other, None, 0.0)
+    assert [a.account for a in accounts_for(budgets, "team-a", None, 0.0)] == [
+        "agent:team-a/-:1h:0"
+    ]

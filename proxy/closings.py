@@ -1,0 +1,116 @@
+"""How calls end in the ledger: settled, released or expired, each exactly once."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from itertools import count
+
+from proxy.clock import Clock
+from proxy.core import events as ev
+from proxy.core.session import SessionKey, SessionState, fold
+from proxy.errors import StoreUnavailable
+from proxy.folds import Fold, Folds
+from proxy.reservation import Settlement
+from proxy.stores import Append, Charge, Counts
+from proxy.tasks import Tasks
+
+AppendTo = Callable[[Fold, Append, SessionState, tuple[Charge, ...]], Awaitable[SessionState]]
+
+_RETRY_SECONDS = 0.1
+_RETRY_MOST_SECONDS = 5.0
+
+
+class Closings:
+    """The part of the ledger that books and gives back. What is begun here is done, whatever
+    cancels who began it; where the store is away it is tried again until the store takes it."""
+
+    def __init__(
+        self,
+        folds: Folds,
+        append: AppendTo,
+        clock: Clock,
+        tasks: Tasks,
+    ) -> None:
+        self._folds = folds
+        self._append = append
+        self._clock = clock
+        self._tasks = tasks
+
+    async def settle(self, key: SessionKey, call_id: str, what: Settlement) -> SessionState:
+        """Books what the call came to and frees its hold. A repeat changes nothing.
+
+        Raises StoreUnavailable; then it is tried again.
+        """
+        event = ev.StepSettled(
+            at=self._clock.now(),
+            call_id=call_id,
+            outcome=what.outcome,
+            status=what.status,
+            usage=what.usage,
+            cost_micro_usd=what.cost_micro_usd,
+            tokens=what.tokens,
+            tools=what.tools,
+            response_id=what.response_id,
+        )
+        append = Append(
+            key,
+            (event,),
+            closes=(call_id,),
+            spent_micro_usd=what.cost_micro_usd,
+            counts=Counts(tokens=what.tokens, tool_calls=len(what.tools)),
+            links=what.links,
+        )
+        return await self._close(append)
+
+    async def release(self, key: SessionKey, call_id: str, reason: str) -> SessionState:
+        """Gives the hold back, as nothing was sent. Like `settle` otherwise."""
+        event = ev.StepReleased(at=self._clock.now(), call_id=call_id, reason=reason)
+        return await self._close(Append(key, (event,), closes=(call_id,)))
+
+    async def undo(self, key: SessionKey, call_id: str) -> None:
+        """Takes a reservation back whose client left while it was made."""
+        with suppress(StoreUnavailable):
+            await self.release(key, call_id, "client_left")
+
+    async def expire(self, key: SessionKey, call_id: str) -> bool:
+        """Books the whole hold of a call nobody will settle; False if the log does not have it."""
+        fold_ = await self._folds.load(key, fresh=True)
+        held = fold_.state.held.get(call_id)
+        if held is None:
+            return False
+        booked = Settlement("expired", 0, held.cost_micro_usd, None, held.tokens)
+        await self.settle(key, call_id, booked)
+        return True
+
+    async def _close(self, append: Append) -> SessionState:
+        fold_ = self._folds.at_hand(append.key)
+        try:
+            if fold_ is not None:
+                return await self._close_on(fold_, append)
+            # A read can be cancelled, and the call would stay open.
+            return await asyncio.shield(self._tasks.run(self._load_and_close(append), "close"))
+        except (StoreUnavailable, asyncio.CancelledError):  # a repeat of what was done does nothing
+            self._tasks.spawn(self._close_later(append), "close a call again")
+            raise
+
+    async def _load_and_close(self, append: Append) -> SessionState:
+        return await self._close_on(await self._folds.load(append.key), append)
+
+    async def _close_later(self, append: Append) -> None:
+        """A hold must not stay for ever, nor a bill be forgotten."""
+        for attempt in count():
+            await self._clock.sleep(min(_RETRY_SECONDS * 2**attempt, _RETRY_MOST_SECONDS))
+            with suppress(StoreUnavailable):
+                await self._load_and_close(append)
+                return
+
+    async def _close_on(self, fold_: Fold, append: Append) -> SessionState:
+        """From its call to the submit there is no await."""
+        (call_id,) = append.closes
+        held = fold_.state.held.get(call_id)
+        freed: tuple[Charge, ...] = ()
+        if held is not None:
+            cost, spent = held.cost_micro_usd, append.spent_micro_usd
+            freed = tuple([Charge(account, -cost, spent) for account in held.accounts])
+        after = fold(append.events, start=fold_.state)
+        return await self._append(fold_, append, after, freed)

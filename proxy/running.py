@@ -1,0 +1,40 @@
+"""The calls of this process between their reservation and their settlement."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from proxy.core.ask import Account
+from proxy.lines import Place
+from proxy.reservation import Reservation, place_of
+
+
+@dataclass(slots=True, eq=False)
+class Running:
+    """One of them. input_tokens: as held. places: where it holds something. cut: ends it to make
+    room for others; None where it may not be."""
+
+    want: Reservation
+    accounts: tuple[Account, ...]
+    input_tokens: int
+    places: tuple[Place, ...]
+    cut: Callable[[], None] | None = None
+
+
+class RunningCalls(dict[str, Running]):
+    """By call id, in the order of their admission."""
+
+    def may_cut(self, call_id: str, cut: Callable[[], None]) -> None:
+        """The call may be cut to make room for an older one's answer."""
+        running = self.get(call_id)
+        if running is not None:
+            running.cut = cut
+
+    def newest_at(self, call_id: str, place: str) -> Running:
+        """The newest call that may be cut and holds something at this place of the call's: maybe
+        the call itself."""
+        newest = self[call_id]
+        where = place_of(newest.want.key, place)
+        for running in self.values():
+            if running.cut is not None and where in running.places:
+                newest = running
+        return newest
