@@ -84,7 +84,7 @@ _ANSWERS: Mapping[DialectName, bytes] = {
 
 def best(work: Callable[[], object], parts: int) -> float:
     """Microseconds of one of the `parts` of `work`."""
-    rounds = max(5, 10_000 // parts)
+    rounds = max(9, 60_000 // parts)
     return min(timeit.repeat(work, timer=process_time, number=1, repeat=rounds)) / parts * 1e6
 
 

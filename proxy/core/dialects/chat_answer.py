@@ -72,11 +72,26 @@ class AnswerBuilder:
 
         Raises msgspec.DecodeError for content parts that are none.
         """
-        so_far = self._choices.get(choice.index or 0)
+        index = choice.index or 0
+        so_far = self._choices.get(index)
         if so_far is None:
-            so_far = self._begin(choice.index or 0)
+            so_far = self._begin(index)
         if said is not None:
-            self._take_said(so_far, said)
+            content = said.content
+            if isinstance(content, str) and content:
+                self._add_text(so_far, content)
+            elif content:
+                self._add_parts(so_far, content)
+            if (
+                said.tool_calls
+                or said.reasoning_content
+                or said.reasoning
+                or said.refusal
+                or said.reasoning_details
+                or said.function_call
+                or said.audio
+            ):
+                self._take_more(so_far, said)
         if choice.text:
             self._add_text(so_far, choice.text)
         if choice.finish_reason is not None:
@@ -90,22 +105,11 @@ class AnswerBuilder:
         self.finished = False
         return begun
 
-    def _take_said(self, so_far: _Choice, said: Said) -> None:
-        content = said.content
-        if content:
-            if isinstance(content, str):
-                self._add_text(so_far, content)
-            else:
-                self._add_parts(so_far, content)
+    def _take_more(self, so_far: _Choice, said: Said) -> None:
         if reasoning := said.reasoning_content or said.reasoning:
             self._add(reasoning)
-        if said.tool_calls:
-            for call in said.tool_calls:
-                self._add_call(so_far, call)
-        if said.refusal or said.reasoning_details or said.function_call or said.audio:
-            self._take_rare(so_far, said)
-
-    def _take_rare(self, so_far: _Choice, said: Said) -> None:
+        for call in said.tool_calls or ():
+            self._add_call(so_far, call)
         if said.refusal:
             self._add_text(so_far, said.refusal)
         if said.function_call is not None:
@@ -135,7 +139,8 @@ class AnswerBuilder:
 
     def _add_text(self, so_far: _Choice, text: str) -> None:
         so_far.text.append(text)
-        self._add(text)
+        self.committed = True
+        self.count.add(text)
 
     def _add(self, text: str) -> None:
         self.committed = True

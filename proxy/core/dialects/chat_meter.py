@@ -15,13 +15,12 @@ from proxy.core.dialects.chat_answer import AnswerBuilder
 from proxy.core.dialects.chat_parts import Choice
 from proxy.core.dialects.chat_usage import read_usage
 from proxy.core.dialects.output_count import OutputCount
-from proxy.core.dialects.stream_meter import StreamMeter
+from proxy.core.dialects.stream_meter import DONE, StreamMeter
 from proxy.core.splice import splice
 from proxy.core.sse import SseEvent, with_data
 from proxy.core.usage import Answer, Usage
 
 _ABSENT = msgspec.Raw(b"")
-_DONE = b"[DONE]"
 _NULL = msgspec.Raw(b"null")
 _USAGE_NULL = b',"usage":null'
 _ERROR_LENGTH = 1000
@@ -72,39 +71,41 @@ class ChatMeter(StreamMeter):
     def answer(self) -> Answer:
         return self._builder.answer(self._response_id)
 
-    def _read(self, event: SseEvent) -> _Chunk | None:
-        builder = self._builder
-        chunk: _Chunk | None = None
+    def _read(self, event: SseEvent) -> bytes:
+        """Meters an event, and returns what of it is forwarded."""
+        builder, passed = self._builder, event.raw
         try:
-            read = _CHUNK.decode(event.data)
-            for choice in read.choices or ():
+            chunk = _CHUNK.decode(event.data)
+            for choice in chunk.choices or ():
                 builder.take(choice, choice.delta)
-            chunk = read
         except (ValueError, RecursionError):
-            self._read_odd(event.data)
+            self._read_odd(event)
         else:
             if self._response_id is None and chunk.id:
                 self._response_id = str(chunk.id)
-            usage = chunk.usage  # null in every chunk of OpenAI's
-            told = usage is not _ABSENT and usage != _NULL
-            if told or chunk.error is not _ABSENT or chunk.x_groq is not None:
-                self._take_envelope(chunk)
+            if chunk.usage is not _ABSENT or chunk.error is not _ABSENT or chunk.x_groq is not None:
+                passed = self._take_envelope(event, chunk)
         self.committed = builder.committed
         self.finish_seen = builder.finished
-        if event.name == b"error" and self.failed is None and event.data != _DONE:
+        if event.name == b"error" and self.failed is None:
             self.failed = _error_message(msgspec.Raw(event.data))
-        return chunk
+        return passed
 
-    def _read_odd(self, data: bytes) -> None:
-        """Of what is no chunk, usage and error are read where they can be."""
-        if data == _DONE:
+    def _read_odd(self, event: SseEvent) -> None:
+        super()._read_odd(event)
+        if event.data == DONE:
             self.ended = True
-            return
-        self.malformed += 1
-        with suppress(ValueError, RecursionError):
-            self._take_envelope(_ENVELOPE.decode(data))
+        elif event.data:
+            with suppress(ValueError, RecursionError):  # usage and error beside what is no choice
+                self._take_told(_ENVELOPE.decode(event.data))
 
-    def _take_envelope(self, envelope: _Envelope) -> None:
+    def _take_envelope(self, event: SseEvent, chunk: _Chunk) -> bytes:
+        self._take_told(chunk)
+        return event.raw
+
+    def _take_told(self, envelope: _Envelope) -> None:
+        if envelope.usage == _NULL and envelope.error is _ABSENT and envelope.x_groq is None:
+            return  # every chunk of OpenAI's
         self.usage = _usage_of(envelope) or self.usage
         self.failed = self.failed or _error_of(envelope)
 
@@ -113,30 +114,28 @@ class StrippingMeter(ChatMeter):
     """Also takes out what is only sent because we asked for usage."""
 
     def feed(self, chunk: bytes) -> bytes:
-        splitter = self._splitter
-        passed = b"".join([self._pass(event) for event in splitter.feed(chunk)])
-        self.at_border = not splitter.in_pieces
+        events = self._splitter.feed(chunk)
+        if len(events) == 1:
+            passed = self._read(events[0])
+        else:
+            passed = b"".join([self._read(event) for event in events])
+        self.at_border = not self._splitter.in_pieces
         self._sum_up()
         return chunk if passed == chunk else passed
 
     def close(self) -> bytes:
-        rest = self._splitter.close()
-        if rest is None:
+        event = self._splitter.close()
+        if event is None:
             return b""
         malformed = self.malformed
-        passed = self._pass(rest)
+        passed = self._read(event)
         self.malformed = malformed  # a line that was cut is not a malformed one
         self._sum_up()
         return passed
 
-    def _pass(self, event: SseEvent) -> bytes:
-        """Meters an event, and returns what of it is forwarded."""
-        if not event.data:
-            if event.oversize:
-                self._pass_over(event.raw)
-            return event.raw
-        chunk = self._read(event)
-        if chunk is None or chunk.usage is _ABSENT:
+    def _take_envelope(self, event: SseEvent, chunk: _Chunk) -> bytes:
+        self._take_told(chunk)
+        if chunk.usage is _ABSENT:
             return event.raw
         if chunk.usage == _NULL:
             return _without_usage(event)

@@ -77,7 +77,7 @@ class MessagesMeter(StreamMeter):
         try:
             event = _EVENT.decode(sse.data)
         except (ValueError, RecursionError):
-            self.malformed += sse.data != b"[DONE]"  # which some imitators send here too
+            self._read_odd(sse)
             return
         kind = event.type or sse.name.decode("utf-8", "replace")
         if kind == "content_block_delta" and event.delta is not None:

@@ -77,7 +77,7 @@ class ResponsesMeter(StreamMeter):
         try:
             event = _EVENT.decode(sse.data)
         except (ValueError, RecursionError):
-            self.malformed += sse.data != b"[DONE]"
+            self._read_odd(sse)
             return
         kind = event.type or sse.name.decode("utf-8", "replace")
         if isinstance(event.delta, str):

@@ -5,6 +5,9 @@ from proxy.core.dialects.output_count import OutputCount
 from proxy.core.sse import SseEvent, SseSplitter
 from proxy.core.usage import Usage
 
+DONE = b"[DONE]"
+"""OpenAI's end of a chat stream, which imitators send in other dialects too."""
+
 
 class StreamMeter:
     """Implements `Meter` but for `answer`; a dialect says what its events mean (`_read`).
@@ -28,17 +31,14 @@ class StreamMeter:
 
     def feed(self, chunk: bytes) -> bytes:
         for event in self._splitter.feed(chunk):
-            if event.data:
-                self._read(event)
-            elif event.oversize:
-                self._pass_over(event.raw)
+            self._read(event)
         self.at_border = self._splitter.at_border
         self._sum_up()
         return chunk
 
     def close(self) -> bytes:
         event = self._splitter.close()
-        if event is not None and event.data:
+        if event is not None:
             malformed = self.malformed
             self._read(event)
             self.malformed = malformed  # an event that was cut is not a malformed one
@@ -46,8 +46,15 @@ class StreamMeter:
         return b""
 
     def _read(self, event: SseEvent) -> object:
-        """Meters an event that has data; what it returns is between a dialect and itself."""
+        """Meters an event; what it returns is between a dialect and itself."""
         raise NotImplementedError
+
+    def _read_odd(self, event: SseEvent) -> None:
+        """Meters an event that is not JSON as the dialect has it."""
+        if event.oversize:
+            self._pass_over(event.raw)
+        elif event.data and event.data != DONE:
+            self.malformed += 1
 
     def _pass_over(self, head: bytes) -> None:
         """Meters an event beyond the bound by its beginning."""

@@ -214,6 +214,14 @@ def test_the_provider_s_own_figure_is_the_least() -> None:
     assert meter.output_tokens_counted == 90
 
 
+def test_what_has_passed_is_not_less_than_its_pieces() -> None:
+    """Perplexity's figures grow from chunk to chunk, and may be behind."""
+    behind = {"prompt_tokens": 9, "completion_tokens": 1}
+    meter = metered(stream(chunk({"content": "a"}), chunk({"content": "b"}, usage=behind)))
+
+    assert (meter.output_tokens_least, meter.output_tokens_counted) == (2, 2)
+
+
 def test_only_what_we_asked_for_is_taken_out() -> None:
     """The stream a client gets is the one it would have got without us."""
     asked = stream(
@@ -258,9 +266,11 @@ def test_a_null_that_stands_elsewhere_is_cut_out_by_the_slow_path() -> None:
     """Spaces, or the word in another place, are no reason to pass it."""
     spaced = b'data: {"choices":[{"delta":{"content":"a"}}], "usage": null}\n\n'
     nested = b'data: {"choices":[{"delta":{},"usage":null}],"usage":null}\n\n'
+    before = b'data: {"id":"a","usage":null,"choices":[{"delta":{},"usage":null}]}\n\n'
 
     assert run(spaced, [], strip=True)[1] == b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n'
     assert run(nested, [], strip=True)[1] == b'data: {"choices":[{"delta":{},"usage":null}]}\n\n'
+    assert run(before, [], strip=True)[1] == before.replace(b',"usage":null', b"", 1)
 
 
 deltas = (
