@@ -38,7 +38,7 @@ recipe() {
     smg) echo pypi smg==1.13.0 ;;
     litellm) echo pypi 'litellm[proxy]==1.106.2' ;;
     portkey) echo npm @portkey-ai/gateway@1.15.2 @hono/node-server@1.14.1 ;;
-    llm-leash) echo pypi llm-leash==2.30.0 ;;
+    llm-leash) echo pypi 'llm-leash[proxy]==2.30.0' ;;
     agent-loop-guard) echo pypi agent-loop-guard-runtime==0.6.0a3 ;;
     py-spy) echo pypi py-spy ;;
     *) return 1 ;;

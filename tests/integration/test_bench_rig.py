@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from bench.bodies import Body, conversation, question
 from bench.process import Server, free_port
 from bench.rig.build import built
 from bench.rig.load import Load, Outcome, outcome
+from tests.integration.bench_kit import ok, saying
 
 pytestmark = [
     pytest.mark.process,
@@ -68,36 +69,6 @@ async def upstream(tmp_path: Path) -> AsyncIterator[int]:
         yield port
     finally:
         server.stop()
-
-
-@asynccontextmanager
-async def saying(
-    answer: bytes, *, close: bool = False, seen: list[bytes] | None = None
-) -> AsyncIterator[int]:
-    """A server that says the same to every request, and may close then."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(asyncio.IncompleteReadError, ConnectionError):
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                length = int(head.lower().partition(b"content-length:")[2].split()[0])
-                request = head + await reader.readexactly(length)
-                if seen is not None:
-                    seen.append(request)
-                writer.write(answer)
-                await writer.drain()
-                if close:
-                    break
-        writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        yield server.sockets[0].getsockname()[1]
-
-
-def ok(body: bytes, length: int | None = None) -> bytes:
-    size = len(body) if length is None else length
-    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (size, body)
 
 
 @pytest.mark.parametrize("gap_ms", [None, 0, 1])

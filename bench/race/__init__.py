@@ -1,0 +1,1 @@
+"""Parallel calls race for one session's budget: what the provider bills through each proxy."""
