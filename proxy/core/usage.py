@@ -1,6 +1,11 @@
-"""What a call used, in one normalised record for every dialect and provider."""
+"""What a call used, in one normalised record for every dialect and provider.
+
+Structs where every answer makes them: a frozen dataclass takes 1 to 2 µs to make, a struct 0.1.
+"""
 
 from dataclasses import dataclass
+
+import msgspec
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +45,7 @@ class Usage:
         return self.total_input_tokens + self.output_tokens
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCall:
+class ToolCall(msgspec.Struct, frozen=True, gc=False):
     """A call that a model answer asks for. `arguments` is the text as the model wrote it."""
 
     call_id: str
@@ -49,8 +53,7 @@ class ToolCall:
     arguments: str
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """What a model answered, as far as identity, limits and detectors need it."""
 
     text: str = ""

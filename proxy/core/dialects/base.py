@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
 from proxy.core.decision import Refusal
 from proxy.core.request import Changes, DialectName, Request
 from proxy.core.usage import Answer, Usage
@@ -72,8 +74,7 @@ class Meter(Protocol):
         """The answer as far as it has come."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unstreamed:
+class Unstreamed(msgspec.Struct, frozen=True, gc=False):
     """An unstreamed answer, read whole. `usage` is None where the provider sent none.
     `malformed`: why it cannot be an answer of this dialect (empty, not JSON, no choices), or None.
     """
