@@ -4,7 +4,7 @@ import msgspec
 
 from proxy.core.dialects.base import Unstreamed
 from proxy.core.dialects.messages_blocks import Block, said
-from proxy.core.dialects.reported import micro_usd, readable, text_or_none, token_count
+from proxy.core.dialects.reported import micro_usd, read_list, text_or_none, token_count
 from proxy.core.usage import Answer, Usage
 
 _ABSENT = msgspec.Raw()
@@ -76,7 +76,7 @@ class Whole(msgspec.Struct, frozen=True):
 WHOLE = msgspec.json.Decoder(Whole)
 BLOCK = msgspec.json.Decoder(Block)
 _FIGURES = msgspec.json.Decoder(Figures)
-_BLOCKS = msgspec.json.Decoder(list[msgspec.Raw])
+_BLOCKS = msgspec.json.Decoder(list[Block])
 
 
 def read_figures(raw: msgspec.Raw) -> Figures:
@@ -91,10 +91,10 @@ def read_answer(body: bytes) -> Unstreamed:
     """Meters an unstreamed answer."""
     try:
         whole = WHOLE.decode(body)
-        raws = _BLOCKS.decode(whole.content)
+        blocks = read_list(whole.content, _BLOCKS, BLOCK)
     except (ValueError, RecursionError) as error:
         return Unstreamed(Answer(), None, _malformed(body, error))
-    text, calls = said(readable(raws, BLOCK))
+    text, calls = said(blocks)
     answer = Answer(text, calls, text_or_none(whole.id), text_or_none(whole.stop_reason))
     return Unstreamed(answer, read_figures(whole.usage).usage())
 

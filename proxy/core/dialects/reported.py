@@ -10,6 +10,7 @@ import msgspec
 T = TypeVar("T")
 
 _MOST = 10**12
+_LIST = msgspec.json.Decoder(list[msgspec.Raw])
 _USD_PER_MICRO_USD = Decimal("0.000001")
 
 
@@ -38,3 +39,16 @@ def readable(raws: Sequence[msgspec.Raw], decoder: msgspec.json.Decoder[T]) -> I
     for raw in raws:
         with suppress(ValueError, RecursionError):
             yield decoder.decode(raw)
+
+
+def read_list(
+    raw: msgspec.Raw, whole: msgspec.json.Decoder[list[T]], each: msgspec.json.Decoder[T]
+) -> list[T]:
+    """What can be read of a list: all at once where there is nothing new in it.
+
+    Raises ValueError or RecursionError for what is no list.
+    """
+    try:
+        return whole.decode(raw)
+    except (ValueError, RecursionError):
+        return list(readable(_LIST.decode(raw), each))

@@ -1,13 +1,14 @@
 """Reads answers of `/v1/responses`: their usage, and what an unstreamed one says."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from decimal import Decimal
 
 import msgspec
 
 from proxy.core.dialects.base import Unstreamed
-from proxy.core.dialects.reported import micro_usd, readable, text_or_none, token_count
-from proxy.core.dialects.responses_items import ITEM, Item, said
+from proxy.core.dialects.reported import micro_usd, read_list, text_or_none, token_count
+from proxy.core.dialects.responses_items import ITEM, Item, read_content
 from proxy.core.usage import Answer, ToolCall, Usage
 
 _ABSENT = msgspec.Raw()
@@ -63,14 +64,14 @@ class Response(msgspec.Struct, frozen=True):
     def items(self) -> list[Item] | None:
         """Its output as far as it can be read; None if it has none."""
         try:
-            return list(readable(_OUTPUT.decode(self.output), ITEM))
+            return read_list(self.output, _OUTPUT, ITEM)
         except (ValueError, RecursionError):
             return None
 
 
 RESPONSE = msgspec.json.Decoder(Response)
 _USAGE = msgspec.json.Decoder(_Usage | None)
-_OUTPUT = msgspec.json.Decoder(list[msgspec.Raw])
+_OUTPUT = msgspec.json.Decoder(list[Item])
 
 
 def read_usage(raw: msgspec.Raw) -> Usage | None:
@@ -106,12 +107,12 @@ def answer_of(items: Iterable[Item], response: Response) -> Answer:
     texts: list[str] = []
     calls: list[ToolCall] = []
     for item in items:
-        try:
-            text, called = said((item,))
-        except (ValueError, RecursionError):
-            continue
-        texts.append(text)
-        calls += called
+        with suppress(ValueError, RecursionError):
+            call = item.tool_call()
+            if call is not None:
+                calls.append(call)
+            elif item.is_message:
+                texts.append(read_content(item.content).text)
     return Answer("".join(texts), tuple(calls), text_or_none(response.id), response.finish_reason)
 
 

@@ -4,9 +4,6 @@ The shapes: https://platform.openai.com/docs/api-reference/responses (read 2026-
 OpenAI, Azure, Bedrock, xAI, DeepSeek and OpenRouter were recorded to send.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-
 import msgspec
 
 from proxy.core.usage import ToolCall
@@ -27,7 +24,7 @@ _CALLS = {
 }
 
 
-class Item(msgspec.Struct, frozen=True):
+class Item(msgspec.Struct, frozen=True, gc=False):
     """One item; what the provider runs by itself (web_search_call, mcp_call, …) stays unread."""
 
     type: str | None = None
@@ -72,14 +69,13 @@ class Item(msgspec.Struct, frozen=True):
         return ToolCall(self.call_id or self.id or "", self.name or name, arguments)
 
 
-class _Part(msgspec.Struct, frozen=True):
+class _Part(msgspec.Struct, frozen=True, gc=False):
     type: str | None = None
     text: str | None = None
     refusal: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(msgspec.Struct, frozen=True, gc=False):
     """What a message or a result says. `inline_bytes` of its attachments are no text."""
 
     text: str = ""
@@ -120,27 +116,12 @@ def read_content(raw: msgspec.Raw) -> Content:
     return Content(as_text(raw))
 
 
-def said(items: Iterable[Item]) -> tuple[str, tuple[ToolCall, ...]]:
-    """Text and calls of the items of one answer, as its echo says them in one message.
-
-    Raises ValueError like `read_content`.
-    """
-    texts: list[str] = []
-    calls: list[ToolCall] = []
-    for item in items:
-        call = item.tool_call()
-        if call is not None:
-            calls.append(call)
-        elif item.is_message:
-            texts.append(read_content(item.content).text)
-    return "".join(texts), tuple(calls)
-
-
 def _read_parts(written: bytes) -> Content:
     parts = _PARTS.decode(written)
-    if all(part.type in _TEXT_TYPES for part in parts):
-        return Content("".join(part.text or part.refusal or "" for part in parts))
-    texts: list[str] = []
+    texts = [part.text or part.refusal or "" for part in parts if part.type in _TEXT_TYPES]
+    if len(texts) == len(parts):
+        return Content("".join(texts))
+    texts.clear()
     attachments: list[bytes] = []
     images = files = inline_bytes = 0
     for part, raw in zip(parts, _RAW_PARTS.decode(written), strict=True):

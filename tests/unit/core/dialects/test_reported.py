@@ -5,7 +5,7 @@ from decimal import Decimal
 import msgspec
 import pytest
 
-from proxy.core.dialects.reported import micro_usd, readable, text_or_none, token_count
+from proxy.core.dialects.reported import micro_usd, read_list, readable, text_or_none, token_count
 
 
 @pytest.mark.parametrize(
@@ -49,3 +49,19 @@ def test_what_cannot_be_read_is_left_out() -> None:
     raws = [msgspec.Raw(raw) for raw in (b"1", b'"x"', b"[" * 5000, b"2")]
 
     assert list(readable(raws, msgspec.json.Decoder(int))) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("raw", "read"), [(b"[1, 2]", [1, 2]), (b'[1, "x", 2]', [1, 2]), (b'["x"]', []), (b"[]", [])]
+)
+def test_a_list_is_read_as_far_as_it_can_be(raw: bytes, read: list[int]) -> None:
+    """At once where all of it is known, one by one where something is new."""
+    every, each = msgspec.json.Decoder(list[int]), msgspec.json.Decoder(int)
+
+    assert read_list(msgspec.Raw(raw), every, each) == read
+
+
+def test_what_is_no_list_is_refused() -> None:
+    """An answer without its content is none."""
+    with pytest.raises(msgspec.DecodeError):
+        read_list(msgspec.Raw(b"{}"), msgspec.json.Decoder(list[int]), msgspec.json.Decoder(int))
