@@ -13,6 +13,7 @@ from pathlib import Path
 from proxy.admin.live import Live
 from proxy.admin.server import Admin, AdminSite, listen
 from proxy.admin.token import admin_token
+from proxy.callers import Callers
 from proxy.calls import Calls
 from proxy.clock import Clock, SystemClock
 from proxy.config.load import Loaded
@@ -138,7 +139,7 @@ class App:
         index = SessionIndex(self.store, capacity, clock)
         prices, usual = PriceBook(load_table(), clock), UsualOutput()
         tenant_key = hmac.digest(self._key, b"tenant", "sha256")
-        intake = Intake(policy, index, prices, usual, clock, tenant_key)
+        intake = Intake(policy, index, prices, usual, Callers(tenant_key), clock)
         settler = Settler(self.ledger, index, prices, usual)
         governed = Governed(
             Parts(

@@ -5,6 +5,7 @@ tells a cut from a client that has gone by that reason.
 """
 
 import asyncio
+from collections.abc import Callable
 
 from proxy.core.decision import Refusal
 from proxy.core.session import SessionKey
@@ -13,12 +14,16 @@ from proxy.wire.timing import Deadlines
 
 class LiveCall:
     """One call in flight. `refusal` says why it was cut, None while it was not. due: when it is cut
-    with `late`, on the loop's clock."""
+    with what `late` says, on the loop's clock."""
 
     __slots__ = ("closed", "due", "key", "late", "refusal", "task")
 
     def __init__(
-        self, key: SessionKey, task: asyncio.Task[object], due: float, late: Refusal
+        self,
+        key: SessionKey,
+        task: asyncio.Task[object],
+        due: float,
+        late: Callable[[], Refusal],
     ) -> None:
         self.key = key
         self.task = task
@@ -36,7 +41,7 @@ class LiveCall:
     def expired(self, now: float) -> None:
         """The deadline has passed."""
         self.due = float("inf")
-        self.cut(self.late)
+        self.cut(self.late())
 
     def was_cut(self) -> bool:
         """In a handler of CancelledError: whether it was a cut, which is then no cancellation."""
@@ -54,8 +59,10 @@ class Calls:
         self._deadlines: Deadlines | None = None
         self.streams = 0
 
-    def open(self, key: SessionKey, deadline_seconds: float, late: Refusal) -> LiveCall:
-        """Registers the current task's call; it is cut with `late` at its deadline. The caller
+    def open(
+        self, key: SessionKey, deadline_seconds: float, late: Callable[[], Refusal]
+    ) -> LiveCall:
+        """Registers the current task's call; it is cut at its deadline. The caller
         gives it back to `close`, whatever happens."""
         task = asyncio.current_task()
         assert task is not None

@@ -20,7 +20,7 @@ from proxy.core.ask import Account
 from proxy.core.session import EMPTY, SessionKey, SessionState, fold
 from proxy.errors import HoldfastError
 from proxy.stores import Append, Appended, Balance, Charge, SessionHead, Store
-from proxy.stores.written import outlasting
+from proxy.stores.written import Written, outlasting
 from proxy.tasks import Tasks
 
 _TRIED_AT_ONCE = 8
@@ -43,6 +43,50 @@ class Fold:
     refused: bool = False
 
 
+class Submitted:
+    """An append that the store was given."""
+
+    __slots__ = ("_folds", "after", "append", "began", "fold", "freed", "happened", "written")
+
+    def __init__(
+        self,
+        folds: "Folds",
+        fold_: Fold,
+        append: Append,
+        after: SessionState,
+        freed: tuple[Charge, ...],
+        happened: Callable[[Append, SessionState], None],
+        written: Written[Appended],
+    ) -> None:
+        self._folds = folds
+        self.fold = fold_
+        self.append = append
+        self.after = after
+        self.freed = freed
+        self.happened = happened
+        self.written = written
+        self.began = folds.monotonic()
+
+    async def answered(self) -> None:
+        """Waits for the store. Raises what it refused with. Cancelled, it lets go at once, and the
+        answer is taken when it comes."""
+        written = self.written
+        written.late = self._late
+        try:
+            appended = await written
+        except asyncio.CancelledError:
+            if not written.cancelled():  # both at once
+                self._folds.take(self, written.exception() or written.result())
+            raise
+        except HoldfastError as refused:
+            self._folds.take(self, refused)
+            raise
+        self._folds.take(self, appended)
+
+    def _late(self, result: Appended | Exception) -> None:
+        self._folds.take(self, result)
+
+
 class Folds:
     """At most `capacity` sessions; those in use are never dropped."""
 
@@ -55,7 +99,7 @@ class Folds:
         on_write: Callable[[float], None] | None = None,
     ) -> None:
         self._store = store
-        self._clock = clock
+        self.monotonic = clock.monotonic
         self._tasks = tasks
         self._on_write = on_write
         self._capacity = capacity
@@ -135,12 +179,17 @@ class Folds:
                 del self._balances[next(iter(self._balances))]
 
     def submit(
-        self, fold_: Fold, append: Append, after: SessionState, freed: tuple[Charge, ...] = ()
-    ) -> "asyncio.Future[Appended]":
-        """Submits what leads to `after`; the fold has it from this moment on. The answer has to be
-        waited for with `answered`.
+        self,
+        fold_: Fold,
+        append: Append,
+        after: SessionState,
+        freed: tuple[Charge, ...],
+        happened: Callable[[Append, SessionState], None],
+    ) -> "Submitted":
+        """Submits what leads to `after`; the fold has it from this moment on.
 
         freed: what closing a hold gives back on shared accounts, as far as it is known here.
+        happened: told once it is written, whoever still waits for it.
         """
         fold_.state = after
         fold_.pending += 1
@@ -149,45 +198,29 @@ class Folds:
         self._move(freed, 1)
         after_token, fold_.token = fold_.token or None, next(self._tokens)
         append = replace(append, after=after_token, token=fold_.token, head=_head(after))
-        return outlasting(self._store.append, append)
+        written = outlasting(self._store.append, append)
+        return Submitted(self, fold_, append, after, freed, happened, written)
 
-    async def answered(
-        self,
-        fold_: Fold,
-        written: "asyncio.Future[Appended]",
-        moved: tuple[Charge, ...],
-        foreseen_seq: int,
-    ) -> None:
-        """Waits for the store's answer. Raises what it refused with; a cancellation comes after."""
-        started = self._clock.monotonic()
-        try:
-            await written
-        finally:
-            self._take(fold_, written, moved, foreseen_seq)
-            if self._on_write is not None:
-                self._on_write(self._clock.monotonic() - started)
-
-    def _take(
-        self,
-        fold_: Fold,
-        written: "asyncio.Future[Appended]",
-        moved: tuple[Charge, ...],
-        foreseen_seq: int,
-    ) -> None:
+    def take(self, done: "Submitted", result: Appended | BaseException) -> None:
+        """The store has answered."""
+        fold_ = done.fold
         fold_.pending -= 1
         self._pending -= 1
         if not self._pending:
             self._all_answered.set()
-        if written.done() and written.exception() is None:
-            appended = written.result()
-            if appended.repeated or appended.seq != foreseen_seq:
+        if isinstance(result, Appended):
+            if result.repeated or result.seq != done.after.seq:
                 fold_.stale = True
+            done.happened(done.append, done.after)
         else:
             fold_.stale = True
             fold_.refused = fold_.refused or fold_.pending > 0
-            self._move(moved, -1)
+            self._move(done.append.charges, -1)
+            self._move(done.freed, -1)
         if fold_.refused and not fold_.pending:
             self._tasks.spawn(self._mend_head(fold_.key), "mend a listing")
+        if self._on_write is not None:
+            self._on_write(self.monotonic() - done.began)
 
     async def _mend_head(self, key: SessionKey) -> None:
         """Tells listings of the session as its log has it. If the store is away they stay wrong

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 from proxy.calls import Calls, LiveCall
 from proxy.clock import Clock
@@ -60,7 +61,7 @@ class Governed:
             await send(exchange, refusal_reply(call, dialect, request_id))
             self._p.observe(CallRecord.refused(dialect, "reject", call, request_id))
             return
-        live = self._p.calls.open(call.key, call.policy.deadline_seconds, _late(call))
+        live = self._p.calls.open(call.key, call.policy.deadline_seconds, partial(_late, call))
         try:
             await self._carry(exchange, call, live, request_id)
         finally:

@@ -2,11 +2,12 @@
 
 import asyncio
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from decimal import Decimal, InvalidOperation
 from typing import Protocol
 
+import msgspec
+from msgspec.structs import replace
+
+from proxy.callers import Callers
 from proxy.clock import Clock
 from proxy.core.ask import Ask
 from proxy.core.decision import Refusal
@@ -15,21 +16,10 @@ from proxy.core.engine import Rules
 from proxy.core.estimate import estimate_input_tokens
 from proxy.core.identity import Identified
 from proxy.core.paths import PathParts
-from proxy.core.policy import (
-    MICRO,
-    Caller,
-    Limits,
-    Policy,
-    Target,
-    Upstream,
-    limits_for,
-    refusal_status,
-    route_for,
-)
+from proxy.core.policy import Caller, Policy, Target, Upstream
 from proxy.core.pricing import Price
 from proxy.core.request import DialectName, Request
 from proxy.core.session import SessionKey
-from proxy.core.tenancy import credential_of, tenant_of
 from proxy.errors import MalformedRequest
 from proxy.identity import SessionIndex
 from proxy.prices.book import PriceBook
@@ -48,8 +38,7 @@ class PolicySource(Protocol):
     def current(self) -> Policy: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """A governed call as it was understood, before it is decided on.
 
     raw: the body as it came; body: the same without its content-encoding (one object where it has
@@ -75,8 +64,7 @@ class Call:
     rest: str
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(msgspec.Struct, frozen=True):
     """Who calls and where it would go, known before the session is."""
 
     caller: Caller
@@ -93,15 +81,15 @@ class Intake:
         index: SessionIndex,
         prices: PriceBook,
         usual: UsualOutput,
+        callers: Callers,
         clock: Clock,
-        key: bytes,
     ) -> None:
         self._policy = policy
         self._index = index
         self._prices = prices
         self._usual = usual
+        self.callers = callers
         self._clock = clock
-        self._key = key
 
     async def understand(
         self, head: Head, parts: PathParts, dialect: DialectName, raw: bytes, call_id: str
@@ -117,12 +105,14 @@ class Intake:
         if isinstance(origin, Refusal):
             return origin
         identified = await self._index.identify(origin.caller.tenant, head, parts, request)
-        caller = replace(origin.caller, agent=identified.agent)
+        caller = origin.caller
+        if identified.agent != caller.agent:
+            caller = replace(caller, agent=identified.agent)
         model = origin.target.model or request.model
         price = self._price(policy, origin.upstream, model)
         if isinstance(price, Refusal):
             return price
-        rules = rules_for(policy, caller, request.hints)
+        rules = self.callers.rules(policy, caller, request.hints)
         return Call(
             call_id=call_id,
             key=SessionKey(caller.tenant, identified.session),
@@ -146,25 +136,14 @@ class Intake:
         self, head: Head, parts: PathParts, policy: Policy, model: str, endpoint: str
     ) -> Origin | Refusal:
         """The caller and the route's first target."""
-        route = route_for(policy, model, endpoint)
-        if route is None and not model:  # a free endpoint: whichever provider is first
-            route = next((r for r in policy.routes if r.endpoint in ("*", endpoint)), None)
-        if route is None:
-            raise MalformedRequest(f"no route takes model {model!r}", param="model")
-        target = route.to[0]
+        target = self.callers.route(policy, model, endpoint).to[0]
         upstream = policy.upstreams[target.upstream]
-        tenant = tenant_of(
-            credential_of(head.headers),
-            upstream_has_own_key=upstream.api_key is not None,
-            tenants=policy.tenants,
-            unknown_credentials=policy.unknown_credentials,
-            hmac_key=self._key,
-        )
+        tenant = self.callers.tenant(policy, head, upstream)
         if isinstance(tenant, Refusal):
             return tenant
-        headers = {name.lower(): value for name, value in head.headers}
-        agent = parts.agent or headers.get("x-holdfast-agent")
-        caller = Caller(tenant, agent, model, headers.get("user-agent", ""), headers)
+        fields = head.fields
+        agent = parts.agent or fields.get("x-holdfast-agent")
+        caller = Caller(tenant, agent, model, fields.get("user-agent", ""), fields)
         return Origin(caller, upstream, target)
 
     def _price(self, policy: Policy, upstream: Upstream, model: str) -> Price | Refusal | None:
@@ -227,47 +206,6 @@ async def _parsed(dialect: DialectName, body: bytes, bounds: Bounds) -> Request:
 def _continues(request: Request) -> bool:
     """Whether the provider adds what it remembers, which is billed as input and not seen here."""
     return request.previous_response_id is not None or request.conversation_id is not None
-
-
-def rules_for(policy: Policy, caller: Caller, hints: Mapping[str, str]) -> Rules:
-    """The limits of this caller, lowered by the budget that the run itself carries."""
-    limits = limits_for(policy, caller)
-    usd = caller.headers.get("x-holdfast-budget-usd") or hints.get("metadata.holdfast_budget_usd")
-    steps = caller.headers.get("x-holdfast-steps") or hints.get("metadata.holdfast_steps")
-    return Rules(
-        limits=_lowered(limits, usd, steps),
-        min_output_tokens=policy.accounting.min_output_tokens,
-        refusal_status=refusal_status(policy, caller),
-    )
-
-
-def _lowered(limits: Limits, usd: str | None, steps: str | None) -> Limits:
-    if usd is not None:
-        own = _micro_usd(usd)
-        most = limits.cost_micro_usd
-        limits = replace(limits, cost_micro_usd=own if most is None else min(own, most))
-    if steps is not None:
-        count = _count(steps)
-        limits = replace(limits, steps=count if limits.steps is None else min(count, limits.steps))
-    return limits
-
-
-def _micro_usd(text: str) -> int:
-    try:
-        amount = Decimal(text)
-    except InvalidOperation:
-        amount = Decimal("NaN")
-    if not amount.is_finite() or amount < 0 or amount > 1_000_000_000:
-        message = f"x-holdfast-budget-usd: {text[:32]!r} is not an amount in USD"
-        raise MalformedRequest(message, param="x-holdfast-budget-usd")
-    return int(amount * MICRO)
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 9):
-        message = f"x-holdfast-steps: {text[:32]!r} is not a number of steps"
-        raise MalformedRequest(message, param="x-holdfast-steps")
-    return int(text)
 
 
 def ungoverned(policy: Policy, what: str) -> Refusal:

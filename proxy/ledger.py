@@ -259,14 +259,9 @@ class Ledger:
         after: SessionState,
         freed: tuple[Charge, ...] = (),
     ) -> SessionState:
-        """Submits at once. Cancelled, it is woken when the store has answered."""
-        written = self._folds.submit(fold_, append, after, freed)
-        try:
-            moved = (*append.charges, *freed)
-            await self._folds.answered(fold_, written, moved, after.seq)
-        finally:
-            if written.done() and written.exception() is None:
-                self._happened(append, after)
+        """Submits at once, and waits for the store. What was submitted happens though the caller is
+        cancelled meanwhile."""
+        await self._folds.submit(fold_, append, after, freed, self._happened).answered()
         return after
 
     def _happened(self, append: Append, after: SessionState) -> None:

@@ -1,5 +1,6 @@
 """What goes to the provider: URL, headers and body, changed only where a decision says so."""
 
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from proxy.core.policy import Policy, Upstream
@@ -7,16 +8,7 @@ from proxy.core.request import Changes
 from proxy.intake import Call
 from proxy.replies import dialect_of
 from proxy.wire import Headers, Outgoing, Timeouts
-from proxy.wire.headers import forward_headers
-
-_CREDENTIALS = frozenset(
-    {
-        *("authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie"),
-        *("openai-organization", "openai-project"),  # whose they are must not be billed on our key
-        *("x-amz-security-token", "ocp-apim-subscription-key"),
-    }
-)
-"""What says who calls. `proxy-authorization` ends here in any case, as it does at every hop."""
+from proxy.wire.headers import Kind, forwarded
 
 _NET_SECONDS = 5.0
 
@@ -24,17 +16,15 @@ _NET_SECONDS = 5.0
 def outgoing(call: Call, output_bound: int | None) -> Outgoing:
     """The request as it is forwarded; its bytes are the client's unless something had to change."""
     request = call.request
-    changes = Changes(
-        output_bound=output_bound,
-        ask_usage=request.stream and asks_usage(call),
-        model=call.model if call.model != request.model else None,
-    )
-    body = dialect_of(request.dialect).rewrite(call.body, request, changes)
-    headers = upstream_headers(call.head.headers, call.upstream, governed=True)
-    if body is call.body:
-        body = call.raw
-    else:
-        headers = tuple(h for h in headers if h[0].lower() != "content-encoding")
+    ask_usage = request.stream and asks_usage(call)
+    model = call.model if call.model != request.model else None
+    body, dropped = call.raw, Kind.NONE
+    if ask_usage or model is not None or output_bound is not None:
+        changes = Changes(output_bound=output_bound, ask_usage=ask_usage, model=model)
+        changed = dialect_of(request.dialect).rewrite(call.body, request, changes)
+        if changed is not call.body:
+            body, dropped = changed, Kind.CONTENT_ENCODING
+    headers = upstream_headers(call.head.headers, call.upstream, governed=True, dropped=dropped)
     return Outgoing("POST", upstream_url(call.upstream, call.rest), headers, body)
 
 
@@ -53,23 +43,33 @@ def upstream_url(upstream: Upstream, rest: str) -> str:
     A base URL names what the client's SDK would be given: with /v1 for OpenAI's, without it for
     Anthropic's; either is understood. What is beside /v1 here (/v1beta) is beside it there.
     """
-    base = upstream.base_url.rstrip("/")
-    if upstream.dialect == "anthropic" and not urlsplit(base).path.endswith("/v1"):
-        base += "/v1"
+    base = _base(upstream.base_url, upstream.dialect)
     if rest == "/v1" or rest.startswith(("/v1/", "/v1?")):
         return base + rest.removeprefix("/v1")
     return base.removesuffix("/v1") + rest
 
 
-def upstream_headers(headers: Headers, upstream: Upstream, *, governed: bool) -> Headers:
+@lru_cache(1_024)
+def _base(base_url: str, dialect: str) -> str:
+    base = base_url.rstrip("/")
+    if dialect == "anthropic" and not urlsplit(base).path.endswith("/v1"):
+        base += "/v1"
+    return base
+
+
+def upstream_headers(
+    headers: Headers, upstream: Upstream, *, governed: bool, dropped: int = Kind.NONE
+) -> Headers:
     """The client's headers without those that end here, with the upstream's own key if any.
 
     A body that is only relayed keeps its length: providers refuse a file that comes without one.
     """
-    kept = forward_headers(headers, drop_accept_encoding=governed, keep_length=not governed)
+    dropped |= Kind.ANSWERED_HERE
+    if governed:
+        dropped |= Kind.ACCEPT_ENCODING | Kind.LENGTH
     if upstream.api_key is None:
-        return kept
-    kept = tuple(h for h in kept if h[0].lower() not in _CREDENTIALS)
+        return forwarded(headers, dropped)
+    kept = forwarded(headers, dropped | Kind.CREDENTIAL)
     if upstream.dialect == "anthropic":
         return (*kept, ("x-api-key", upstream.api_key))
     return (*kept, ("authorization", f"Bearer {upstream.api_key}"))

@@ -1,13 +1,13 @@
 """How far a call has come, and its settlement: exactly once, whatever cancels it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from proxy import bill
 from proxy.calls import LiveCall
 from proxy.core.decision import Granted, Refusal, Wanted
 from proxy.core.dialects.base import Meter
 from proxy.core.events import Outcome
-from proxy.core.session import SessionState
+from proxy.core.session import EMPTY, SessionState
 from proxy.core.usage import Answer, Usage
 from proxy.identity import SessionIndex
 from proxy.intake import Call
@@ -50,7 +50,7 @@ class Progress:
     refusal: Refusal | None = None
     forwarded_at: float | None = None
     first_byte_at: float | None = None
-    state: SessionState = field(default_factory=SessionState)
+    state: SessionState = EMPTY
 
     def __post_init__(self) -> None:
         self.state = self.admitted.state

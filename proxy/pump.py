@@ -16,7 +16,7 @@ from proxy.errors import UpstreamUnavailable
 from proxy.progress import Progress, Settler
 from proxy.stamps import admitted_stamps, relayed_headers
 from proxy.wire import Exchange, Incoming
-from proxy.wire.headers import without
+from proxy.wire.headers import Kind, kind_of
 
 _TRAILING_SECONDS = 1.0
 _TRAILING_BYTES = 64
@@ -165,9 +165,9 @@ class Pump:
 
 async def _start(exchange: Exchange, progress: Progress, incoming: Incoming) -> None:
     stamps = admitted_stamps(progress.call, progress.admitted, progress.state)
-    headers = relayed_headers(incoming.headers, progress.request_id, stamps)
-    headers = without(headers, "content-length")  # an error frame may follow what was announced
-    if not any(name.lower() == "x-accel-buffering" for name, _ in headers):
+    # An error frame may follow what a length announced.
+    headers = relayed_headers(incoming.headers, progress.request_id, stamps, Kind.LENGTH)
+    if not any(kind_of(name) & Kind.BUFFERING for name, _ in headers):
         headers = (*headers, ("x-accel-buffering", "no"))
     await exchange.start(incoming.status, headers)
 

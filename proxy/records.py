@@ -1,6 +1,6 @@
 """One record a call, for metrics and the log: facts only, no content, no credential."""
 
-from dataclasses import dataclass
+import msgspec
 
 from proxy.core.decision import Refusal
 from proxy.core.events import Outcome
@@ -8,8 +8,7 @@ from proxy.core.request import DialectName
 from proxy.core.usage import Usage
 
 
-@dataclass(frozen=True, slots=True)
-class CallRecord:
+class CallRecord(msgspec.Struct, frozen=True):
     """What came of a call. Times in seconds; None where there was none.
 
     decision: the admitted one's name, "reject", or for what never was a call whose fault it was:

@@ -10,7 +10,7 @@ from proxy.core.paths import PathParts
 from proxy.core.session import SessionKey
 from proxy.errors import UpstreamUnavailable
 from proxy.identity import SessionIndex
-from proxy.intake import Intake, Origin, PolicySource, rules_for, ungoverned
+from proxy.intake import Intake, Origin, PolicySource, ungoverned
 from proxy.ledger import Ledger
 from proxy.outbound import timeouts, upstream_headers, upstream_url
 from proxy.replies import refusal_reply, send
@@ -76,7 +76,7 @@ class Plain:
         if not found.session:
             return None
         state = await self.ledger.state(SessionKey(caller.tenant, found.session))
-        rules = rules_for(self.policy.current, caller, {})
+        rules = self.intake.callers.rules(self.policy.current, caller, {})
         return refuse_spent(rules, state, found.session, self.clock.now())
 
     async def _pass(self, exchange: Exchange, incoming: Incoming, request_id: str) -> None:

@@ -1,6 +1,8 @@
 """Refusals and errors as HTTP: the one place that turns them into a status, headers and a body."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+import msgspec
 
 from proxy.core.decision import LimitFacts, Refusal
 from proxy.core.dialects.base import Dialect
@@ -12,8 +14,7 @@ from proxy.wire import Exchange, Headers
 _JSON = ("content-type", "application/json")
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """A whole answer of our own."""
 
     status: int

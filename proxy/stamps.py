@@ -7,7 +7,9 @@ from proxy.core.session import SessionState
 from proxy.intake import Call
 from proxy.reservation import Admitted
 from proxy.wire import Headers
-from proxy.wire.headers import answer_headers
+from proxy.wire.headers import Kind, forwarded, kind_of
+
+_REQUEST_IDS = ("x-request-id", "request-id")
 
 
 def admitted_stamps(call: Call, admitted: Admitted, state: SessionState) -> Headers:
@@ -38,14 +40,18 @@ def refusal_stamps(call: Call, state: SessionState, refusal: Refusal) -> Headers
     return (*session_stamps(call, state), step, ("x-holdfast-reason", refusal.code))
 
 
-def relayed_headers(headers: Headers, request_id: str, stamps: Headers) -> Headers:
+def relayed_headers(
+    headers: Headers, request_id: str, stamps: Headers, dropped: int = Kind.NONE
+) -> Headers:
     """The provider's headers with ours. Agents need both request-id headers to find a call again;
     the one that the provider did not send gets the value of the other."""
-    kept = answer_headers(headers)
-    theirs = {name.lower(): value for name, value in kept}
+    kept = forwarded(headers, dropped)
+    theirs = {name.lower(): value for name, value in kept if kind_of(name) & Kind.REQUEST_ID}
+    if len(theirs) == 2:
+        return kept + stamps
     known = theirs.get("x-request-id") or theirs.get("request-id") or request_id
-    ids = tuple((name, known) for name in ("x-request-id", "request-id") if name not in theirs)
-    return (*kept, *ids, *stamps)
+    ids = tuple([(name, known) for name in _REQUEST_IDS if name not in theirs])
+    return kept + ids + stamps
 
 
 def _usd(micro_usd: int) -> str:

@@ -2,8 +2,8 @@
 
 import dataclasses
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+import msgspec
 from msgspec.structs import replace
 
 from proxy.core.ask import Account, Ask
@@ -26,8 +26,7 @@ from proxy.core.pricing import affordable_output_tokens, hold_cost
 from proxy.core.session import SessionState, failed_before
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(msgspec.Struct, frozen=True):
     """What a call is held to, resolved from the policy for this caller."""
 
     limits: Limits

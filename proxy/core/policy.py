@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
+import msgspec
+
 MICRO = 1_000_000
 """Micro-USD in a USD."""
 
@@ -181,15 +183,14 @@ class Policy:
     profiles: tuple[Profile, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(msgspec.Struct, frozen=True):
     """Whom a call comes from, as profiles see it. headers: lower-case names."""
 
     tenant: str
     agent: str | None = None
     model: str = ""
     user_agent: str = ""
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = {}
 
 
 def limits_for(policy: Policy, caller: Caller) -> Limits:

@@ -47,7 +47,7 @@ class SessionState(msgspec.Struct, frozen=True):
     killed, paused: by a human; either wakes a finished session, so that its id does not begin anew.
     largest_tokens: of one settled call: what the provider's own memory of it may come to again.
     steps: admitted calls, less those released. tool_calls, per_tool: what answers asked for.
-    recent_costs: (at, micro-USD) settled in the last minute, for velocity.
+    recent_costs: (second, micro-USD settled in it) of the last minute, for velocity.
     failed: the newest attempts that failed: an SDK's retry of one is no new step.
     """
 
@@ -108,8 +108,7 @@ def is_idle(state: SessionState, idle_seconds: float, now: float) -> bool:
 def failed_before(state: SessionState, body_digest: bytes) -> FailedCall | None:
     """The failed call that this body repeats, if it still counts as the same step.
 
-    Codex makes up to 6 attempts and SDKs 3; an agent that sends one failing body for ever is not
-    retrying any more, and its attempts count as steps again.
+    Codex makes up to 6 attempts and SDKs 3; who sends one failing body for ever is not retrying.
     """
     for failed in state.failed:
         if failed.body_digest == body_digest and failed.attempts < _ATTEMPTS_PER_STEP:
@@ -230,10 +229,6 @@ def _grown(state: SessionState, event: ev.HoldExtended, seq: int, at: float) -> 
     )
 
 
-def _without(held: Mapping[str, HeldCall], call_id: str) -> Mapping[str, HeldCall]:
-    return {k: v for k, v in held.items() if k != call_id} if len(held) > 1 else {}
-
-
 def _settled(state: SessionState, event: ev.StepSettled, seq: int, at: float) -> SessionState:
     call = state.held.get(event.call_id)
     if call is None:
@@ -247,7 +242,7 @@ def _settled(state: SessionState, event: ev.StepSettled, seq: int, at: float) ->
         state,
         seq=seq,
         updated_at=at,
-        held=_without(state.held, event.call_id),
+        held={k: v for k, v in state.held.items() if k != event.call_id},
         held_micro_usd=state.held_micro_usd - call.cost_micro_usd,
         held_tokens=state.held_tokens - call.tokens,
         cost_micro_usd=state.cost_micro_usd + event.cost_micro_usd,
@@ -272,9 +267,12 @@ def _counted(per_tool: Mapping[str, int], tools: tuple[str, ...]) -> Mapping[str
 
 
 def _recent(costs: Costs, event: ev.StepSettled) -> Costs:
-    """Either way: a clock that was set back leaves costs from the future, which count again."""
+    """Either way: a clock that was set back leaves costs from the future."""
+    second, cost = event.at // 1, event.cost_micro_usd
+    if costs and costs[-1][0] == second:
+        return (*costs[:-1], (second, costs[-1][1] + cost))
     kept = [pair for pair in costs if abs(pair[0] - event.at) < VELOCITY_SECONDS]
-    return (*kept, (event.at, event.cost_micro_usd))
+    return (*kept, (second, cost))
 
 
 def _released(state: SessionState, event: ev.StepReleased, seq: int, at: float) -> SessionState:
@@ -286,7 +284,7 @@ def _released(state: SessionState, event: ev.StepReleased, seq: int, at: float) 
         state,
         seq=seq,
         updated_at=at,
-        held=_without(state.held, event.call_id),
+        held={k: v for k, v in state.held.items() if k != event.call_id},
         held_micro_usd=state.held_micro_usd - call.cost_micro_usd,
         held_tokens=state.held_tokens - call.tokens,
         steps=state.steps - (not call.retry and call.step == state.steps),

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Generic, TypeVar
 
+from proxy.stores.written import Written
+
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 Delivery = tuple["asyncio.Future[Result]", Result | Exception]
@@ -71,9 +73,11 @@ def deliver(loop: asyncio.AbstractEventLoop, deliveries: Sequence[Delivery[Resul
 
 def _resolve(deliveries: Sequence[Delivery[Result]]) -> None:
     for future, result in deliveries:
-        if future.done():
-            continue  # its waiter was cancelled; what it asked for was done
-        if isinstance(result, Exception):
+        if isinstance(future, Written):
+            future.answer(result)
+        elif future.done():
+            continue  # its waiter was cancelled
+        elif isinstance(result, Exception):
             future.set_exception(result)
         else:
             future.set_result(result)

@@ -1,7 +1,8 @@
-"""The answer of a store that is under way: waited for to its end, whatever cancels the waiter.
+"""The answer of a store that is under way, which comes even when nobody waits for it any more.
 
-A cancelled task is woken with its CancelledError only when the store has answered, so that nobody
-ever has to ask whether an append that was submitted took place. It costs no task and no shield.
+Who waits may be cancelled at once (a kill does not wait for a store that hangs), but what was
+submitted is written all the same, and whoever keeps account of it has to hear of that. It costs no
+task and no shield.
 """
 
 import asyncio
@@ -15,13 +16,22 @@ T = TypeVar("T")
 
 
 class Written(asyncio.Future[T]):
-    """A future that cannot be cancelled. Who waits for it is cancelled once it is done."""
+    """A future whose answer is handed to `late` if its waiter was cancelled before it came."""
 
-    def cancel(self, msg: object | None = None) -> bool:
-        return False
+    late: Callable[[T | Exception], None] | None = None
+
+    def answer(self, result: T | Exception) -> None:
+        """What the store said, from its loop."""
+        if self.done():
+            if self.late is not None:
+                self.late(result)
+        elif isinstance(result, Exception):
+            self.set_exception(result)
+        else:
+            self.set_result(result)
 
 
-def outlasting(ask: Callable[[A], Awaitable[T]], what: A) -> "asyncio.Future[T]":
+def outlasting(ask: Callable[[A], Awaitable[T]], what: A) -> Written[T]:
     """What a store answers, also where it refuses at once or has to wait itself."""
     written: Written[T] = Written(loop=asyncio.get_running_loop())
     try:
@@ -34,11 +44,16 @@ def outlasting(ask: Callable[[A], Awaitable[T]], what: A) -> "asyncio.Future[T]"
 
     def tell(done: "asyncio.Future[T]") -> None:
         if done.cancelled():
-            written.set_exception(StoreUnavailable("the store was closed"))
-        elif (error := done.exception()) is not None:
-            written.set_exception(error)
+            written.answer(StoreUnavailable("the store was closed"))
         else:
-            written.set_result(done.result())
+            error = done.exception()
+            written.answer(done.result() if error is None else _known(error))
 
     asyncio.ensure_future(answer).add_done_callback(tell)
     return written
+
+
+def _known(error: BaseException) -> Exception:
+    if isinstance(error, Exception):
+        return error
+    raise error

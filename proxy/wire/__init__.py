@@ -80,8 +80,7 @@ class Timeouts:
     total: float = 600.0
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(msgspec.Struct, frozen=True):
     """A request to a provider. `url` is absolute; its path and query are sent as they stand."""
 
     method: str

@@ -12,7 +12,7 @@ import pytest
 from proxy.errors import UpstreamUnavailable
 from proxy.wire import Exchange, Outgoing, Timeouts
 from proxy.wire.client import UpstreamPool
-from proxy.wire.headers import answer_headers, forward_headers
+from proxy.wire.headers import Kind, forwarded
 from proxy.wire.server import Server, serve
 from tests.fakes_wire import (
     End,
@@ -41,7 +41,9 @@ class Relay:
     async def __call__(self, exchange: Exchange) -> None:
         head = exchange.head
         body = exchange.stream_body() if self._stream_up else await exchange.read_body(10_000_000)
-        headers = forward_headers(head.headers, keep_length=self._stream_up)
+        headers = forwarded(
+            head.headers, Kind.ANSWERED_HERE | (0 if self._stream_up else Kind.LENGTH)
+        )
         request = Outgoing(head.method, self._base + head.target, headers, body)
         try:
             incoming = await self._pool.send(request, Timeouts())
@@ -49,7 +51,7 @@ class Relay:
             await exchange.respond(502, (), exc.kind.encode())
             return
         try:
-            await exchange.start(incoming.status, answer_headers(incoming.headers))
+            await exchange.start(incoming.status, forwarded(incoming.headers))
             async for part in incoming.chunks():
                 await exchange.write(part)
             await exchange.finish()

@@ -15,7 +15,7 @@ KILLED = Refusal(422, "session_killed", "session_state", "killed")
 
 async def until_cut(calls: Calls, opened: asyncio.Event) -> tuple[bool, Refusal | None]:
     """A call that waits until it is cancelled, and says what that was."""
-    live = calls.open(KEY, 60.0, LATE)
+    live = calls.open(KEY, 60.0, lambda: LATE)
     opened.set()
     try:
         await asyncio.Event().wait()
@@ -42,10 +42,10 @@ async def test_a_client_that_leaves_with_the_cut_is_not_answered(client_leaves: 
 
 async def test_the_first_reason_holds_and_a_closed_call_is_left_alone() -> None:
     task = asyncio.ensure_future(asyncio.Event().wait())
-    live = LiveCall(KEY, task, 0.0, LATE)
+    live = LiveCall(KEY, task, 0.0, lambda: LATE)
     live.cut(KILLED)
     live.cut(LATE)
-    closed = LiveCall(KEY, task, 0.0, LATE)
+    closed = LiveCall(KEY, task, 0.0, lambda: LATE)
     closed.closed = True
     closed.cut(KILLED)
 

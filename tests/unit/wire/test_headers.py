@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from proxy.wire import Headers
 from proxy.wire.headers import (
-    answer_headers,
-    forward_headers,
+    Kind,
+    forwarded,
     get,
     tokens,
     without,
@@ -14,6 +14,9 @@ from proxy.wire.headers import (
 
 names = st.sampled_from(["A", "b", "X-Two", "Accept-Encoding", "content-type"])
 header_lists = st.lists(st.tuples(names, st.text(max_size=5)), max_size=8).map(tuple)
+
+UP = Kind.ANSWERED_HERE | Kind.LENGTH
+"""What is dropped of a client's request."""
 
 
 def test_a_header_is_found_by_any_spelling_and_the_first_wins() -> None:
@@ -46,8 +49,8 @@ def test_hop_by_hop_headers_stay_behind_in_both_directions() -> None:
         ("Upgrade", "websocket"),
     )
 
-    assert forward_headers((*hops, ("X-End", "2"))) == (("X-End", "2"),)
-    assert answer_headers((*hops, ("X-End", "2"))) == (("X-End", "2"),)
+    assert forwarded((*hops, ("X-End", "2")), UP) == (("X-End", "2"),)
+    assert forwarded((*hops, ("X-End", "2"))) == (("X-End", "2"),)
 
 
 def test_what_is_ours_or_the_clients_of_the_wire_to_set_is_not_forwarded() -> None:
@@ -61,23 +64,23 @@ def test_what_is_ours_or_the_clients_of_the_wire_to_set_is_not_forwarded() -> No
         ("Authorization", "Bearer k"),
     )
 
-    assert forward_headers(headers) == (("Authorization", "Bearer k"),)
-    assert ("Content-Length", "3") in forward_headers(headers, keep_length=True)
+    assert forwarded(headers, UP) == (("Authorization", "Bearer k"),)
+    assert ("Content-Length", "3") in forwarded(headers, Kind.ANSWERED_HERE)
 
 
 def test_accept_encoding_stays_behind_only_when_asked() -> None:
     """It is the client's, unless the answer must be read here."""
     headers = (("Accept-Encoding", "br"), ("A", "b"))
 
-    assert forward_headers(headers) == headers
-    assert forward_headers(headers, drop_accept_encoding=True) == (("A", "b"),)
+    assert forwarded(headers, UP) == headers
+    assert forwarded(headers, UP | Kind.ACCEPT_ENCODING) == (("A", "b"),)
 
 
 def test_an_answer_keeps_its_length() -> None:
     """A relayed body has the length that the provider gave."""
     headers = (("Content-Length", "3"), ("x-holdfast-step", "9"))
 
-    assert answer_headers(headers) == (("Content-Length", "3"),)
+    assert forwarded(headers) == (("Content-Length", "3"),)
 
 
 @given(header_lists)

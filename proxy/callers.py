@@ -1,0 +1,138 @@
+"""Who calls, and what the policy sets for them: asked once, remembered while the policy stays."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from decimal import Decimal, InvalidOperation
+from typing import TypeVar
+
+from msgspec.structs import replace as changed
+
+from proxy.core.decision import Refusal
+from proxy.core.engine import Rules
+from proxy.core.policy import (
+    MICRO,
+    Caller,
+    Limits,
+    Policy,
+    Route,
+    Upstream,
+    limits_for,
+    refusal_status,
+    route_for,
+)
+from proxy.core.tenancy import credential_of, tenant_of
+from proxy.errors import MalformedRequest
+from proxy.wire import Head
+
+_ENTRIES = 4_096
+"""Names that clients make up must not grow the process."""
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Callers:
+    """Belongs to one event loop. Keeps credentials in memory only, as the requests do."""
+
+    def __init__(self, hmac_key: bytes) -> None:
+        self._hmac_key = hmac_key
+        self._policy: Policy | None = None
+        self._routes: dict[tuple[str, str], Route | None] = {}
+        self._tenants: dict[tuple[str | None, bool], str | Refusal] = {}
+        self._rules: dict[tuple[str, str | None, str, str], Rules] = {}
+        self._by_header = False
+
+    def route(self, policy: Policy, model: str, endpoint: str) -> Route:
+        """Where a call goes. Raises MalformedRequest where no route takes it."""
+        self._hear_of(policy)
+        known = (model, endpoint)
+        if known not in self._routes:
+            route = route_for(policy, model, endpoint)
+            if route is None and not model:  # a free endpoint: whichever provider is first
+                free = (r for r in policy.routes if r.endpoint in ("*", endpoint))
+                route = next(free, None)
+            _keep(self._routes, known, route)
+        found = self._routes[known]
+        if found is None:
+            raise MalformedRequest(f"no route takes model {model!r}", param="model")
+        return found
+
+    def tenant(self, policy: Policy, head: Head, upstream: Upstream) -> str | Refusal:
+        """Whose budget it is on. Raises MalformedRequest for two different credentials."""
+        self._hear_of(policy)
+        credential = credential_of(head.headers)
+        known = (credential, upstream.api_key is not None)
+        tenant = self._tenants.get(known)
+        if tenant is None:
+            tenant = tenant_of(
+                credential,
+                upstream_has_own_key=known[1],
+                tenants=policy.tenants,
+                unknown_credentials=policy.unknown_credentials,
+                hmac_key=self._hmac_key,
+            )
+            _keep(self._tenants, known, tenant)
+        return tenant
+
+    def rules(self, policy: Policy, caller: Caller, hints: Mapping[str, str]) -> Rules:
+        """The limits of this caller, lowered by the budget that the run itself carries."""
+        self._hear_of(policy)
+        known = (caller.tenant, caller.agent, caller.model, caller.user_agent)
+        rules = None if self._by_header else self._rules.get(known)
+        if rules is None:
+            rules = Rules(
+                limits=limits_for(policy, caller),
+                min_output_tokens=policy.accounting.min_output_tokens,
+                refusal_status=refusal_status(policy, caller),
+            )
+            _keep(self._rules, known, rules)
+        usd = caller.headers.get("x-holdfast-budget-usd") or hints.get(
+            "metadata.holdfast_budget_usd"
+        )
+        steps = caller.headers.get("x-holdfast-steps") or hints.get("metadata.holdfast_steps")
+        if usd is None and steps is None:
+            return rules
+        return changed(rules, limits=_lowered(rules.limits, usd, steps))
+
+    def _hear_of(self, policy: Policy) -> None:
+        if policy is not self._policy:
+            self._policy = policy
+            self._routes.clear()
+            self._tenants.clear()
+            self._rules.clear()
+            self._by_header = any(profile.match.header for profile in policy.profiles)
+
+
+def _keep(cache: dict[K, V], key: K, value: V) -> None:
+    if len(cache) >= _ENTRIES:
+        cache.clear()
+    cache[key] = value
+
+
+def _lowered(limits: Limits, usd: str | None, steps: str | None) -> Limits:
+    if usd is not None:
+        own = _micro_usd(usd)
+        most = limits.cost_micro_usd
+        limits = replace(limits, cost_micro_usd=own if most is None else min(own, most))
+    if steps is not None:
+        count = _count(steps)
+        limits = replace(limits, steps=count if limits.steps is None else min(count, limits.steps))
+    return limits
+
+
+def _micro_usd(text: str) -> int:
+    try:
+        amount = Decimal(text)
+    except InvalidOperation:
+        amount = Decimal("NaN")
+    if not amount.is_finite() or amount < 0 or amount > 1_000_000_000:
+        message = f"x-holdfast-budget-usd: {text[:32]!r} is not an amount in USD"
+        raise MalformedRequest(message, param="x-holdfast-budget-usd")
+    return int(amount * MICRO)
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 9):
+        message = f"x-holdfast-steps: {text[:32]!r} is not a number of steps"
+        raise MalformedRequest(message, param="x-holdfast-steps")
+    return int(text)
