@@ -21,6 +21,8 @@ from bench.report import between_markers, caption, document, summary_table, wron
 from bench.results import Results
 
 CORES = 2
+_QUIET_SHARE = 0.05
+_MORE = "[Every figure](bench/results.md)."
 
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -154,11 +156,14 @@ def write(results: Results, whole: bool) -> None:
     (place / "results.md").write_text(text)
     if whole:
         readme = ROOT / "README.md"
-        section = f"{summary_table(results)}\n\n{caption(results)}"
+        section = f"{summary_table(results)}\n\n{caption(results)} {_MORE}"
         readme.write_text(between_markers(readme.read_text(), section))
     print(text)
     for line in wrong(results):
         print(f"NOT WHOLE: {line}")
+    others = results.others_share()
+    if others is not None and others.median > _QUIET_SHARE:
+        _say(f"others took {others.median:.0%} of the core: measure again on a quiet machine")
     _say(f"written to {place}")
 
 

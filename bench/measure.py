@@ -16,7 +16,7 @@ from bench.bodies import SLOT, Body
 from bench.cells import SMALL, Cell
 from bench.peers.systems import Launch, Place, System
 from bench.places import BUILD
-from bench.process import Server, free_port
+from bench.process import Server, core_busy_ns, free_port
 from bench.results import DIRECT, Measured, Sample, direct_name
 from bench.rig.build import built
 from bench.rig.load import RIG_CORE, Load, Outcome, drive
@@ -219,16 +219,20 @@ def take(running: Running, cell: Cell, rate: float | None, name: str, seconds: f
     running.resume()
     try:
         drive(load, seconds / 4)
-        before = running.cpu_ns()
+        began, busy, before = time.perf_counter_ns(), core_busy_ns(PROXY_CORE), running.cpu_ns()
         outcome = drive(load, seconds)
         spent = running.cpu_ns() - before
+        others = core_busy_ns(PROXY_CORE) - busy - spent
+        others_share = max(0.0, others / (time.perf_counter_ns() - began))
     finally:
         running.pause()
-    sample = _sample(outcome, spent if running.server else None, cell, rate)
+    sample = _sample(outcome, spent if running.server else None, cell, rate, others_share)
     running.measured.samples.setdefault(name, []).append(sample)
 
 
-def _sample(outcome: Outcome, spent_ns: int | None, cell: Cell, rate: float | None) -> Sample:
+def _sample(
+    outcome: Outcome, spent_ns: int | None, cell: Cell, rate: float | None, others_share: float
+) -> Sample:
     count = outcome.chunks if cell.stream else outcome.answered
     return Sample(
         cpu_us=spent_ns / 1000 / count if spent_ns is not None and count else None,
@@ -241,5 +245,6 @@ def _sample(outcome: Outcome, spent_ns: int | None, cell: Cell, rate: float | No
         answered=outcome.answered,
         errors=outcome.errors,
         backlog_ms=outcome.backlog_ms,
+        others_share=others_share,
         example=outcome.example,
     )

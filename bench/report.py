@@ -125,7 +125,8 @@ def start_table(results: Results) -> str:
 def summary_table(results: Results) -> str:
     """One line a system: medians, with the multiple of Envoy's CPU in brackets."""
     envoy = results.system("envoy")
-    cells = [cell for cell in CELLS if cell.rate is None]
+    measured = {name for system in results.systems for name in system.samples}
+    cells = [cell for cell in CELLS if cell.rate is None and cell.name in measured]
     header = ["", *(f"{cell.title}, µs" for cell in cells)]
     rows = []
     for system in systems_of(results):
@@ -157,12 +158,14 @@ def _summary_rest(results: Results, system: Measured) -> list[str]:
 
 def caption(results: Results) -> str:
     """What the summary's figures are."""
+    others = results.others_share()
+    taken = f"{others.median:.0%} (at most {others.high:.0%})" if others else "nothing"
     return (
         "CPU time of the whole process for each request, or for each chunk of a stream with so "
         "much between its chunks, and how many times Envoy's it is; answers a second on one core; "
         "latency added at 200 requests a second. Medians of "
-        f"{results.rounds} rounds of {number(results.seconds)} s, {results.date}, "
-        f"{results.machine}."
+        f"{results.rounds} rounds of {results.seconds:g} s, {results.date}, "
+        f"{results.machine}; others took {taken} of the core under test."
     )
 
 

@@ -18,6 +18,7 @@ class Sample(msgspec.Struct, frozen=True):
 
     cpu_us: CPU time of the whole process tree for each request, or for each chunk of a stream;
     None for the upstream alone. asked_rate: requests a second where the rate was fixed.
+    others_share: of the core under test, what went to anything but the system, 0 to 1.
     """
 
     cpu_us: float | None
@@ -30,6 +31,7 @@ class Sample(msgspec.Struct, frozen=True):
     answered: int
     errors: int
     backlog_ms: float
+    others_share: float
     example: str
 
 
@@ -63,6 +65,11 @@ class Results(msgspec.Struct):
     def system(self, name: str) -> Measured | None:
         """The system of that name, if it was measured."""
         return next((each for each in self.systems if each.name == name), None)
+
+    def others_share(self) -> "Spread | None":
+        """What others took of the core under test, over all samples."""
+        every = [each for system in self.systems for each in system.samples.values()]
+        return spread([sample.others_share for samples in every for sample in samples])
 
 
 class Spread(msgspec.Struct, frozen=True):

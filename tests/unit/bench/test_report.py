@@ -33,6 +33,7 @@ def sample(
         answered=100,
         errors=errors,
         backlog_ms=0.0,
+        others_share=0.25,
         example="HTTP/1.1 422" if errors else "",
     )
 
@@ -93,6 +94,13 @@ def test_every_sample_with_an_answer_missing_is_named() -> None:
 
     assert wrong(measured) == ["caddy, small: 7 of 107 not whole: HTTP/1.1 422"]
     assert row(cell_table(measured, SMALL), "caddy")[-1] == "7"
+
+
+def test_a_busy_machine_is_told_beside_the_figures() -> None:
+    """Else a run that others disturbed reads like any other."""
+    measured = results(system("holdfast", "small", sample(1)))
+
+    assert "others took 25% (at most 25%) of the core" in document(measured)
 
 
 def test_what_was_not_measured_is_named_with_its_reason() -> None:
