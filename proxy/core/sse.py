@@ -64,15 +64,15 @@ class SseSplitter:
         events: list[SseEvent] = []
         if self._held:
             chunk = self._resume(chunk, events)
-        start, size = 0, len(chunk)
+        start, size, has_cr = 0, len(chunk), _CR in chunk
         while start < size:
             if size <= self._limit_bytes:
-                start = _read_usual(chunk, start, events)
+                start = _read_usual(chunk, start, has_cr, events)
                 if start:
                     self._at_start = False
                 if start == size:
                     break
-            end = _border(chunk, start)
+            end = _border(chunk, start, has_cr)
             if end < 0:
                 self._held += chunk[start:]
                 self._give_out(events)
@@ -94,7 +94,7 @@ class SseSplitter:
         """What waits and `chunk` in one as soon as there is a whole event in it; until then b""."""
         scan = max(0, len(self._held) - 2)
         self._held += chunk
-        end = _border(self._held, scan)
+        end = _border(self._held, scan, self._held.find(b"\r", scan) >= 0)
         if end < 0:
             self._give_out(events)
             return b""
@@ -135,20 +135,20 @@ class SseSplitter:
         return SseEvent(raw, *_fields(raw))
 
 
-def _read_usual(buffer: bytes, at: int, events: list[SseEvent]) -> int:
-    """Reads the events of the usual form from `at`, and returns where the first other begins."""
-    if _CR in buffer:
-        line_end, blank_line, width = b"\r\n", b"\r\n\r\n", 2
-    else:
-        line_end, blank_line, width = b"\n", b"\n\n", 1
-    size = len(buffer)
+def _read_usual(buffer: bytes, at: int, has_cr: bool, events: list[SseEvent]) -> int:
+    """Reads the events of the usual form from `at`, and returns where the first other begins.
+
+    Looks no further than the next LF, or a chunk of other events would be searched for each.
+    """
+    line_end, cr = (b"\r\n", 1) if has_cr else (b"\n", 0)
+    blank_line, size = line_end + line_end, len(buffer)
     while at < size:
         name, line = b"", at
         if buffer[at : at + 7] == b"event: ":
-            line = buffer.find(line_end, at) + width
-            name = buffer[at + 7 : line - width]
-        stop = buffer.find(line_end, line)
-        end = stop + width + width
+            line = buffer.find(b"\n", at) + 1
+            name = buffer[at + 7 : line - 1 - cr]
+        stop = buffer.find(b"\n", line) - cr
+        end = stop + 2 + cr + cr
         if (
             buffer[stop:end] != blank_line
             or buffer[line : line + 6] != b"data: "
@@ -156,16 +156,16 @@ def _read_usual(buffer: bytes, at: int, events: list[SseEvent]) -> int:
         ):
             break
         data = buffer[line + 6 : stop]
-        if width == 2 and (_LF in data or _CR in data or _LF in name or _CR in name):
+        if cr and (_CR in data or (line > at and buffer.find(b"\r", at) != line - 2)):
             break
         events.append(SseEvent(buffer[at:end], name, data))
         at = end
     return at
 
 
-def _border(buffer: bytes | bytearray, scan: int) -> int:
+def _border(buffer: bytes | bytearray, scan: int, has_cr: bool) -> int:
     """Where the event that is unfinished at `scan` ends; negative while that is not known."""
-    if buffer.find(b"\r", scan) < 0:
+    if not has_cr:
         at = buffer.find(b"\n\n", scan)
         return at + 2 if at >= 0 else -1
     match = _BLANK_LINE.search(buffer, scan)

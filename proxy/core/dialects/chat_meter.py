@@ -74,6 +74,9 @@ class ChatMeter(StreamMeter):
     def _read(self, event: SseEvent) -> bytes:
         """Meters an event, and returns what of it is forwarded."""
         builder, passed = self._builder, event.raw
+        if not event.data:
+            self._pass_over(event)
+            return passed
         try:
             chunk = _CHUNK.decode(event.data)
             for choice in chunk.choices or ():
@@ -95,9 +98,9 @@ class ChatMeter(StreamMeter):
         super()._read_odd(event)
         if event.data == DONE:
             self.ended = True
-        elif event.data:
-            with suppress(ValueError, RecursionError):  # usage and error beside what is no choice
-                self._take_told(_ENVELOPE.decode(event.data))
+            return
+        with suppress(ValueError, RecursionError):  # usage and error beside what is no choice
+            self._take_told(_ENVELOPE.decode(event.data))
 
     def _take_envelope(self, event: SseEvent, chunk: _Chunk) -> bytes:
         self._take_told(chunk)

@@ -74,6 +74,9 @@ class MessagesMeter(StreamMeter):
         return Answer("".join(texts), tuple(calls), self._response_id, self._stop_reason)
 
     def _read(self, sse: SseEvent) -> None:
+        if not sse.data:
+            self._pass_over(sse)
+            return
         try:
             event = _EVENT.decode(sse.data)
         except (ValueError, RecursionError):

@@ -74,6 +74,9 @@ class ResponsesMeter(StreamMeter):
         return answer_of(items, self._response)
 
     def _read(self, sse: SseEvent) -> None:
+        if not sse.data:
+            self._pass_over(sse)
+            return
         try:
             event = _EVENT.decode(sse.data)
         except (ValueError, RecursionError):
@@ -127,12 +130,14 @@ class ResponsesMeter(StreamMeter):
         if state == "failed":
             self.failed = self._response.failure or _UNTOLD
 
-    def _pass_over(self, head: bytes) -> None:
-        """An event beyond the bound is passed on unread, but must not look like a missing end."""
-        if any(end in head[:256] for end in (b"response.completed", b"response.incomplete")):
+    def _pass_over(self, event: SseEvent) -> None:
+        """A last event beyond the bound is passed on unread, but must not look like a missing end:
+        an image may be in it."""
+        head = event.raw[:256]
+        if event.oversize and (b"response.completed" in head or b"response.incomplete" in head):
             self.ended = self.finish_seen = True
         else:
-            self.malformed += 1
+            super()._pass_over(event)
 
     def _at(self, output_index: object) -> _Begun:
         at = _index(output_index)

@@ -49,16 +49,13 @@ class StreamMeter:
         """Meters an event; what it returns is between a dialect and itself."""
         raise NotImplementedError
 
-    def _read_odd(self, event: SseEvent) -> None:
-        """Meters an event that is not JSON as the dialect has it."""
-        if event.oversize:
-            self._pass_over(event.raw)
-        elif event.data and event.data != DONE:
-            self.malformed += 1
+    def _pass_over(self, event: SseEvent) -> None:
+        """An event without data: a comment, or one beyond the bound, known by its beginning."""
+        self.malformed += event.oversize
 
-    def _pass_over(self, head: bytes) -> None:
-        """Meters an event beyond the bound by its beginning."""
-        self.malformed += 1
+    def _read_odd(self, event: SseEvent) -> None:
+        """Data that is not JSON as the dialect has it."""
+        self.malformed += event.data != DONE
 
     def _sum_up(self) -> None:
         """The provider's own figure counts if it is more than what was counted."""

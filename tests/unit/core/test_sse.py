@@ -16,6 +16,7 @@ EVENTS = (
     *(b"data:a\n\n", b"event:ef\ndata: a\n\n", b": c\n\n", BOM + b"data: a\n\n"),
     *(b"data: a\rdata: b\r\n\r\n", b"data: a\ndata: b\r\n\r\n"),
     *(b"event: e\rid: 1\r\ndata: a\r\n\r\n", b"event: e\nid: 1\r\ndata: a\r\n\r\n"),
+    *(b"event: e\rid: 1\ndata: a\r\n\r\n", b"event: e\ndata: a\r\n\r\n"),
 )
 TAILS = (b"", b"event: e", b"event: e\n", b"data: a", b"data: a\n", b"\n", b"\r")
 streams = st.lists(st.sampled_from(LINES), max_size=20).map(b"".join) | st.builds(
@@ -114,6 +115,22 @@ def test_lines_names_comments_and_marks_are_read() -> None:
     (event,) = split(stream, [5])
 
     assert (event.name, event.data) == (b"e", b"one\ntwo\n")
+
+
+@pytest.mark.parametrize(
+    ("event", "name"),
+    [
+        (b"event: e\r\ndata: a\r\n\r\n", b"e"),
+        (b"event: e\ndata: a\r\n\r\n", b"e"),
+        (b"event: e\rdata: a\r\n\r\n", b"e"),
+        (b"event: e\rid: 1\r\ndata: a\r\n\r\n", b"e"),
+        (b"event: \r\ndata: a\r\n\r\n", b""),
+    ],
+)
+def test_line_ends_may_be_mixed(event: bytes, name: bytes) -> None:
+    """One event tells nothing of the next, nor one line of the next."""
+    assert split(b"data: b\n\n" + event, [])[1] == SseEvent(event, name, b"a")
+    assert split(event, [])[0] == SseEvent(event, name, b"a")
 
 
 def test_a_final_cr_waits_for_the_lf_that_may_follow() -> None:
