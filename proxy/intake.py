@@ -187,6 +187,7 @@ class Intake:
             usual_output=self._usual.tokens(tenant, model, caller.agent)
             if request.stream and learned
             else None,
+            exposure=request.exposure,
         )
 
 

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from proxy.core.exposure import PLAIN, Exposure
 from proxy.core.pricing import Price
 from proxy.core.request import DialectName
 
@@ -18,6 +19,7 @@ class Ask(msgspec.Struct, frozen=True):
     price: None counts tokens only. tools: names the model could ask for in its answer.
     usual_output: what one choice of such a stream usually comes to (p95), None where that is not
         known or the call is not streamed: then the whole bound is held.
+    exposure: which dear classes of the price the request can be billed at.
     """
 
     session: str
@@ -33,6 +35,7 @@ class Ask(msgspec.Struct, frozen=True):
     least_output: int = 0
     unseen_tokens: int = 0
     usual_output: int | None = None
+    exposure: Exposure = PLAIN
 
     @property
     def bound_per_choice(self) -> int:

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 from typing import Literal
 
+from proxy.core.exposure import ANYTHING, Exposure
 from proxy.core.policy import PriceOverride
-from proxy.core.usage import Usage
-
-PICO_PER_MICRO = 1_000_000
-"""Rates are pico-USD per token: USD per million tokens to six places."""
+from proxy.core.surcharges import NO_FACTORS, NO_FEES, PICO_PER_MICRO, Apart, Factors, Fees
+from proxy.core.usage import Extras, Usage
 
 NO_TOKEN_BOUND = 1_000_000_000
 """What `affordable_output_tokens` answers where output costs nothing."""
@@ -22,6 +21,15 @@ DEFAULT_MAX_OUTPUT_TOKENS = 128_000
 """For a model whose maximum nobody published here. 95 % of the 191 chat models in LiteLLM's table
 of July 2026 have no larger one (32,768 would cover 40 %), and 128,000 tokens at 200 a second take
 longer than the default deadline of a call."""
+
+UNKNOWN_MAX_OUTPUT_TOKENS = 32_768
+"""For a model without a price of its own. At the dearest price its default maximum would fill a
+day's budget with a few calls; of 4,201 recorded answers the longest had 14,148 tokens."""
+
+_CREDIBLE_TIMES = 100
+_CREDIBLE_FEES_MICRO_USD = 5_000_000
+"""A bill beyond a hundred times our own figure and $5 of fees, or below a hundredth of it, is in
+another unit, or no bill. Those recorded are 0.9 to 1.6 times ours, without fees of tools."""
 
 Source = Literal["policy", "genai-prices", "free", "dearest"]
 
@@ -51,15 +59,22 @@ class Tier:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What one model costs at one upstream. tiers: ascending. per_request_pico: on top of tokens.
+    """What one model costs at one upstream. tiers: ascending.
 
+    apart: the same in every tier; None where all of it costs what it is counted with.
+    writes_when_asked: its cache is written to only where the request has a marker.
+    hold_times: how often this price may be billed: a router passes a call on to dearer hosts.
     max_output_tokens, context_window: as published, None if not known here.
     provider, model: the entry of the price data that it was taken from.
     """
 
     rates: Rates
     tiers: tuple[Tier, ...] = ()
-    per_request_pico: int = 0
+    fees: Fees = NO_FEES
+    factors: Factors = NO_FACTORS
+    apart: Apart | None = None
+    writes_when_asked: bool = False
+    hold_times: int = 1
     max_output_tokens: int | None = None
     context_window: int | None = None
     source: Source = "genai-prices"
@@ -73,52 +88,37 @@ FREE = Price(Rates(0, 0, 0, 0, 0, 0, 0, 0), source="free")
 def cost_micro_usd(price: Price, usage: Usage) -> int:
     """Cost in micro-USD, rounded up: stop a session early by a millionth, never late.
 
-    What the provider says it billed wins. A negative count, which only a broken provider sends,
-    counts as nought.
+    What the provider says it billed wins, if that can be true. A negative count, which only a
+    broken provider sends, counts as nought.
     """
-    if usage.billed_cost_micro_usd is not None:
-        return max(0, usage.billed_cost_micro_usd)
-    rates = _rates_at(price, usage.total_input_tokens)
-    pico = (
-        _input_pico(rates, usage)
-        + _output_pico(rates, usage)
-        + max(0, usage.cache_read_tokens) * rates.cache_read
-        + max(0, usage.cache_write_tokens) * rates.cache_write
-        + max(0, usage.cache_write_1h_tokens) * rates.cache_write_1h
-        + price.per_request_pico
-    )
-    return _micro(pico)
+    own = _own_micro_usd(price, usage)
+    billed = usage.billed_cost_micro_usd
+    return own if billed is None or not _is_credible(price, own, billed) else billed
 
 
 def hold_cost(
-    price: Price,
-    input_tokens: int,
-    output_tokens: int,
-    *,
-    audio: bool = True,
-    one_hour_writes: bool = True,
+    price: Price, input_tokens: int, output_tokens: int, exposure: Exposure = ANYTHING
 ) -> int:
-    """The most that so many tokens can cost, in micro-USD: each at the dearest class it may be
-    billed at, in the dearest tier up to this input. Monotone in both counts.
-
-    audio, one_hour_writes: pass False where the request rules them out (no audio part or modality;
-    no `cache_control` with a `ttl` of one hour) and the hold shrinks accordingly.
-    """
-    into, out = _dearest_rates(price, input_tokens, audio=audio, one_hour_writes=one_hour_writes)
-    return _micro(input_tokens * into + output_tokens * out + price.per_request_pico)
+    """The most that so many tokens can cost, in micro-USD: each at the dearest class that the
+    request can be billed at, in the dearest tier up to this input. Monotone in both counts."""
+    into, out = _dearest_rates(price, input_tokens, exposure)
+    times, per = _dearest_factor(price, exposure)
+    pico = (input_tokens * into + output_tokens * out) * times
+    if price.fees is not NO_FEES:
+        pico += price.fees.most(exposure) * per
+    return -(-pico // (per * PICO_PER_MICRO))
 
 
 def affordable_output_tokens(
-    price: Price,
-    input_tokens: int,
-    room_micro_usd: int,
-    *,
-    audio: bool = True,
-    one_hour_writes: bool = True,
+    price: Price, input_tokens: int, room_micro_usd: int, exposure: Exposure = ANYTHING
 ) -> int:
     """The largest output whose `hold_cost` is within the room; -1 if not even the input fits."""
-    into, out = _dearest_rates(price, input_tokens, audio=audio, one_hour_writes=one_hour_writes)
-    left = room_micro_usd * PICO_PER_MICRO - input_tokens * into - price.per_request_pico
+    into, out = _dearest_rates(price, input_tokens, exposure)
+    times, per = _dearest_factor(price, exposure)
+    left = room_micro_usd * PICO_PER_MICRO
+    if price.fees is not NO_FEES:
+        left -= price.fees.most(exposure)
+    left = left * per // times - input_tokens * into
     if left < 0:
         return -1
     return min(left // out, NO_TOKEN_BOUND) if out else NO_TOKEN_BOUND
@@ -126,10 +126,10 @@ def affordable_output_tokens(
 
 def max_output_tokens(price: Price | None) -> int:
     """The most that one choice can produce: as published, else a default within the window."""
-    if price is None:
-        return DEFAULT_MAX_OUTPUT_TOKENS
-    if price.max_output_tokens is not None:
+    if price is not None and price.max_output_tokens is not None:
         return price.max_output_tokens
+    if price is None or price.source == "dearest":
+        return UNKNOWN_MAX_OUTPUT_TOKENS
     return min(DEFAULT_MAX_OUTPUT_TOKENS, price.context_window or DEFAULT_MAX_OUTPUT_TOKENS)
 
 
@@ -137,16 +137,17 @@ def override_rates(override: PriceOverride) -> Rates:
     """The rates of a policy's price. Caching costs what fresh input does, unless it is named; a
     one-hour write twice the input where writes are named (Anthropic's ratio)."""
     into, out = pico_per_token(override.input), pico_per_token(override.output)
+    read = into if override.cache_read is None else pico_per_token(override.cache_read)
     write = into if override.cache_write is None else pico_per_token(override.cache_write)
     hour = write if override.cache_write is None else max(write, 2 * into)
+    if override.cache_write_1h is not None:
+        hour = pico_per_token(override.cache_write_1h)
     return Rates(
         input=into,
         output=out,
-        cache_read=into if override.cache_read is None else pico_per_token(override.cache_read),
+        cache_read=read,
         cache_write=write,
-        cache_write_1h=(
-            hour if override.cache_write_1h is None else pico_per_token(override.cache_write_1h)
-        ),
+        cache_write_1h=hour,
         input_audio=into,
         output_audio=out,
         reasoning=out,
@@ -159,50 +160,133 @@ def pico_per_token(usd_per_million: str | Decimal) -> int:
     return int(pico.to_integral_value(rounding=ROUND_CEILING))
 
 
-def _rates_at(price: Price, total_input_tokens: int) -> Rates:
+def _own_micro_usd(price: Price, usage: Usage) -> int:
+    pico = _own_pico(price, usage)
+    if step := price.fees.step_micro_usd * PICO_PER_MICRO:
+        pico = (pico + step // 2) // step * step
+    return max(0, -(-pico // PICO_PER_MICRO))
+
+
+def _own_pico(price: Price, usage: Usage) -> int:
+    """What usage and price come to, rounded up where a factor leaves a fraction."""
+    extras = usage.extras
+    if extras is None:
+        return _tokens_pico(_rates_at(price, usage), usage) + price.fees.request
+    pico = 0
+    for one in _parts(usage, extras.iterations):
+        rates = _rates_at(price, one)
+        whole, reads = _tokens_pico(rates, one), one.cache_read_tokens * rates.cache_read
+        if price.apart is not None and one.extras is not None:
+            heard = _heard_pico(price.apart, rates, one, one.extras)
+            whole += heard + _seen_pico(price.apart, rates, one, one.extras)
+            reads += heard
+        pico += _factored(price.factors, extras.terms, whole - reads, reads)
+    return pico + price.fees.of(extras)
+
+
+def _parts(usage: Usage, iterations: tuple[Usage, ...]) -> tuple[Usage, ...]:
+    """What was sampled, each on its own; and output that was counted beyond what they say."""
+    if not iterations:
+        return (usage,)
+    beyond = usage.output_tokens - sum(one.output_tokens for one in iterations)
+    return (*iterations, Usage(output_tokens=beyond)) if beyond > 0 else iterations
+
+
+def _tokens_pico(rates: Rates, usage: Usage) -> int:
+    pico = (
+        usage.input_tokens * rates.input
+        + usage.cache_read_tokens * rates.cache_read
+        + usage.cache_write_tokens * rates.cache_write
+        + usage.cache_write_1h_tokens * rates.cache_write_1h
+        + usage.output_tokens * rates.output
+    )
+    if usage.reasoning_tokens and rates.reasoning != rates.output:
+        reasoning = min(usage.reasoning_tokens, usage.output_tokens - usage.output_audio_tokens)
+        pico += max(0, reasoning) * (rates.reasoning - rates.output)
+    if usage.input_audio_tokens:
+        audio = min(usage.input_audio_tokens, usage.input_tokens)
+        pico += audio * (rates.input_audio - rates.input)
+    if usage.output_audio_tokens:
+        audio = min(usage.output_audio_tokens, usage.output_tokens)
+        pico += audio * (rates.output_audio - rates.output)
+    return pico
+
+
+def _heard_pico(apart: Apart, rates: Rates, usage: Usage, extras: Extras) -> int:
+    """How much more audio from the cache costs than the text it is counted with."""
+    heard = min(extras.cache_read_audio_tokens, usage.cache_read_tokens)
+    return heard * (apart.cache_read_audio - rates.cache_read)
+
+
+def _seen_pico(apart: Apart, rates: Rates, usage: Usage, extras: Extras) -> int:
+    """How much more images cost than the text they are counted with."""
+    into = min(extras.input_image_tokens, usage.input_tokens - usage.input_audio_tokens)
+    plain = usage.output_tokens - usage.output_audio_tokens - usage.reasoning_tokens
+    out = min(extras.output_image_tokens, plain)
+    return max(0, into) * (apart.input_image - rates.input) + max(0, out) * (
+        apart.output_image - rates.output
+    )
+
+
+def _factored(factors: Factors, terms: tuple[str, ...], others: int, reads: int) -> int:
+    """Both by the factor of each term: cache reads may have one of their own."""
+    per = 1
+    for term in terms:
+        factor = factors.of(term)
+        others, reads, per = others * factor.times, reads * factor.reads, per * factor.per
+    return -(-(others + reads) // per)
+
+
+def _rates_at(price: Price, usage: Usage) -> Rates:
     rates = price.rates
-    for tier in price.tiers:
-        if total_input_tokens <= tier.above_input_tokens:
-            break
-        rates = tier.rates
+    if price.tiers:
+        total = usage.total_input_tokens
+        for tier in price.tiers:
+            if total <= tier.above_input_tokens:
+                break
+            rates = tier.rates
     return rates
 
 
-def _input_pico(rates: Rates, usage: Usage) -> int:
-    """Fresh input, of which audio is a part; audio beyond it was read from the cache."""
-    fresh = max(0, usage.input_tokens)
-    audio = min(max(0, usage.input_audio_tokens), fresh)
-    return audio * rates.input_audio + (fresh - audio) * rates.input
-
-
-def _output_pico(rates: Rates, usage: Usage) -> int:
-    """All that was generated, of which audio and reasoning are parts."""
-    whole = max(0, usage.output_tokens)
-    audio = min(max(0, usage.output_audio_tokens), whole)
-    reasoning = min(max(0, usage.reasoning_tokens), whole - audio)
-    plain = whole - audio - reasoning
-    return audio * rates.output_audio + reasoning * rates.reasoning + plain * rates.output
-
-
-def _dearest_rates(
-    price: Price, input_tokens: int, *, audio: bool, one_hour_writes: bool
-) -> tuple[int, int]:
+def _dearest_rates(price: Price, input_tokens: int, exposure: Exposure) -> tuple[int, int]:
     """The dearest input and output rate over every tier that this much input can reach."""
-    into = out = 0
-    for rates in _reachable(price, input_tokens):
-        into = max(into, rates.input, rates.cache_read, rates.cache_write)
-        out = max(out, rates.output, rates.reasoning)
-        if one_hour_writes:
-            into = max(into, rates.cache_write_1h)
-        if audio:
-            into, out = max(into, rates.input_audio), max(out, rates.output_audio)
+    into, out = _dearest_of(price, price.rates, exposure)
+    for tier in price.tiers:
+        if input_tokens <= tier.above_input_tokens:
+            break
+        tier_into, tier_out = _dearest_of(price, tier.rates, exposure)
+        into, out = max(into, tier_into), max(out, tier_out)
+    if (apart := price.apart) is not None:
+        into, out = max(into, apart.input_image), max(out, apart.output_image)
+        if exposure.audio:
+            into = max(into, apart.cache_read_audio)
     return into, out
 
 
-def _reachable(price: Price, input_tokens: int) -> tuple[Rates, ...]:
-    tiers = (tier.rates for tier in price.tiers if input_tokens > tier.above_input_tokens)
-    return (price.rates, *tiers)
+def _dearest_of(price: Price, rates: Rates, exposure: Exposure) -> tuple[int, int]:
+    into, out = max(rates.input, rates.cache_read), max(rates.output, rates.reasoning)
+    writes = exposure.cache_writes
+    if writes == "1h":
+        into = max(into, rates.cache_write, rates.cache_write_1h)
+    elif writes == "5m" or not price.writes_when_asked:
+        into = max(into, rates.cache_write)
+    if exposure.audio:
+        into, out = max(into, rates.input_audio), max(out, rates.output_audio)
+    return into, out
 
 
-def _micro(pico: int) -> int:
-    return -(-pico // PICO_PER_MICRO)
+def _dearest_factor(price: Price, exposure: Exposure) -> tuple[int, int]:
+    """Numerator and denominator. A provider may serve a call at less than was asked for, and bill
+    its usual price: nothing is held below that."""
+    times, per = price.hold_times, 1
+    for term in exposure.terms:
+        factor = price.factors.of(term)
+        times, per = times * max(factor.times, factor.reads, factor.per), per * factor.per
+    return times, per
+
+
+def _is_credible(price: Price, own: int, billed: int) -> bool:
+    """Of a model without a price of its own, any bill up to the dearest is."""
+    if not 0 <= billed <= own * _CREDIBLE_TIMES + _CREDIBLE_FEES_MICRO_USD:
+        return False
+    return price.source == "dearest" or billed * _CREDIBLE_TIMES >= own

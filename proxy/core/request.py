@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from proxy.core.exposure import PLAIN, Exposure
 from proxy.core.usage import ToolCall
 
 DialectName = Literal["chat", "responses", "messages", "completions", "embeddings"]
@@ -47,6 +48,7 @@ class Request:
         "client_metadata.session_id", "metadata.holdfast_budget_usd", "conversation", "user" …
     body_digest: 16 bytes over the body without `stream` and `stream_options`: an SDK's retry has
         the same.
+    exposure: which dear classes of a price it can be billed at.
     """
 
     dialect: DialectName
@@ -69,6 +71,7 @@ class Request:
     conversation_id: str | None = None
     hints: Mapping[str, str] = field(default_factory=dict)
     body_digest: bytes = b""
+    exposure: Exposure = PLAIN
 
 
 @dataclass(frozen=True, slots=True)

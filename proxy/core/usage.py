@@ -9,6 +9,32 @@ import msgspec
 
 
 @dataclass(frozen=True, slots=True)
+class Extras:
+    """What few calls have and providers bill apart.
+
+    cache_read_audio_tokens, input_image_tokens, output_image_tokens: parts of cache_read_tokens,
+        input_tokens, output_tokens.
+    web_searches, file_searches: calls that the provider's own tools made; containers: distinct
+        ones that it ran code in.
+    search_context: "low", "medium" or "high", where the fee of a request depends on it.
+    terms: how the call was served, if not as usual: the service tier as the provider names it,
+        "speed:fast", "geo:us".
+    iterations: where the provider sampled more than once (compaction), each on its own; their
+        tokens are the sums beside it. A tier is reached by one iteration, not by their sum.
+    """
+
+    cache_read_audio_tokens: int = 0
+    input_image_tokens: int = 0
+    output_image_tokens: int = 0
+    web_searches: int = 0
+    file_searches: int = 0
+    containers: int = 0
+    search_context: str | None = None
+    terms: tuple[str, ...] = ()
+    iterations: "tuple[Usage, ...]" = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens of one call. The classes of input are disjoint; unknown is `None`, never zeros.
 
@@ -18,6 +44,7 @@ class Usage:
     output_tokens: everything generated, reasoning included; reasoning_tokens is that part of it.
     input_audio_tokens / output_audio_tokens: parts of input_tokens / output_tokens.
     billed_cost_micro_usd: what the provider says it billed for this call, where it does.
+    extras: None in most calls.
     """
 
     input_tokens: int = 0
@@ -29,6 +56,7 @@ class Usage:
     input_audio_tokens: int = 0
     output_audio_tokens: int = 0
     billed_cost_micro_usd: int | None = None
+    extras: Extras | None = None
 
     @property
     def total_input_tokens(self) -> int:

@@ -11,32 +11,26 @@ exception is OpenRouter, which bills what the maker does.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TypeVar
 
 from proxy.clock import Clock
 from proxy.core.estimate import Calibration
-from proxy.core.policy import Policy, Upstream
-from proxy.core.pricing import (
-    FREE,
-    Price,
-    Rates,
-    Tier,
-    max_output_tokens,
-    override_rates,
-)
+from proxy.core.policy import Policy, PriceOverride, Upstream
+from proxy.core.pricing import FREE, Price, max_output_tokens, override_rates
 from proxy.core.request import Request
 from proxy.core.usage import Usage
+from proxy.prices.entries import REGION, at_host, price_of, spellings
 from proxy.prices.maxima import published_max_output_tokens
-from proxy.prices.table import PriceTable, Row, sheet_at
+from proxy.prices.table import PREMIUM, PriceTable, Row, classes, families
 
 _ENTRIES = 4096
 """Names that clients make up must not grow the process."""
 
 _MAKERS = ("anthropic", "openai", "google", "x-ai")
-"""Whose dearest model stands in where even the provider is unknown."""
+"""Whose dearest model stands in where nothing is known of the provider or the name."""
 
 _ALSO_SERVES = (
     (re.compile(r"https://[a-z-]+\.api\.openai\.com"), "openai"),
@@ -49,14 +43,7 @@ _PASSES_ON = "openrouter"
 """Bills what the maker does (https://openrouter.ai/docs/faq, read 2026-11-22): 585 of 585 recorded
 calls of a model that its own list does not have."""
 
-_SNAPSHOT = re.compile(r"[-@](20\d\d-\d\d-\d\d|20\d{6})$|-latest$")
-_REGION = re.compile(r"^(us|eu|apac|jp|au|ca|us-gov|global)\.(?=[a-z0-9]+\.)")
-_BEDROCK = re.compile(_REGION.pattern + r"|^(anthropic|amazon|meta|mistral|cohere|deepseek|qwen)\.")
-_VENDOR = re.compile(r"^(models/|[^/]+/|[a-z]+\.(?=[a-z]))")
-_PREMIUM = re.compile(r"\b(pro|fast)\b")
-_VARIANT = re.compile(r":(nitro|floor|online|exacto|extended|thinking)$")
-
-
+_BEDROCK = re.compile(REGION.pattern + r"|^(anthropic|amazon|meta|mistral|cohere|deepseek|qwen)\.")
 _FOREVER = float("inf")
 _E = TypeVar("_E")
 _Hits = list[tuple[str, Row]]
@@ -105,9 +92,10 @@ class PriceBook:
         return entry.price
 
     def dearest(self, upstream: Upstream, model: str = "") -> Price:
-        """The dearest chat model that the upstream's provider sells now, for a model without a
-        price; of the large makers, where the provider is unknown. Premium variants ("-pro",
-        "-fast"), up to ten times their flagship, count only for a name that says so."""
+        """The dearest chat model that this unknown one may be: of those that the upstream's
+        provider sells now, or everybody where it is unknown, the ones that share with it what its
+        name tells: maker, family, class. Premium variants ("-pro", "-fast"), up to ten times their
+        flagship, count only for a name that says so."""
         now = self._clock.now()
         entry = self._dearest.get((upstream.base_url, model))
         if entry is None or now >= entry.until:
@@ -145,10 +133,9 @@ class PriceBook:
         facts = found.price if found is not None else FREE
         for glob, override in policy.prices.items():
             if fnmatchcase(model, glob):
-                price = replace(FREE, rates=override_rates(override), source="policy")
-                return _Priced(_with_facts(price, model, facts.context_window))
+                return _Priced(_bounded(_overridden(facts, override), model))
         if upstream.free:
-            return _Priced(_with_facts(FREE, model, facts.context_window))
+            return _Priced(_bounded(replace(FREE, context_window=facts.context_window), model))
         return found or _Unknown()
 
     def _find(self, upstream: Upstream, model: str, now: float) -> _Priced | None:
@@ -157,9 +144,12 @@ class PriceBook:
         for hits in self._hits(provider, model):
             entries = [e for e in (_entry(row, at, model, now) for at, row in hits) if e]
             if entries:
-                return max(entries, key=_weight)
-        if provider == "openrouter" and model.endswith(":free"):
-            return _Priced(_with_facts(FREE, model, None))
+                dearest = max(entries, key=_weight)
+                is_known = provider is not None
+                price = at_host(dearest.price, upstream.base_url, is_known=is_known)
+                return replace(dearest, price=price)
+        if provider == _PASSES_ON and model.endswith(":free"):
+            return _Priced(_bounded(FREE, model))
         return None
 
     def _provider_of(self, upstream: Upstream) -> str | None:
@@ -197,53 +187,51 @@ class PriceBook:
 
     def _resolve_dearest(self, upstream: Upstream, model: str, now: float) -> _Priced:
         provider = self._provider_of(upstream)
-        entries = self._dearest_of((provider,), model, now) if provider else []
-        entry = max(entries or self._dearest_of(_MAKERS, model, now), key=_weight)
-        price = _with_facts(replace(entry.price, source="dearest"), model, None)
-        return replace(entry, price=price)
+        here = (provider,) if provider is not None else tuple(self._table.provider_ids)
+        words = (*families(model), *classes(model))
+        entry = (
+            self._dearest_like(here, words, model, now)
+            or self._dearest_like(here if provider else (), ("",), model, now)
+            or self._dearest_like(_MAKERS, ("",), model, now)
+        )
+        assert entry is not None  # the makers sell chat models
+        price = at_host(entry.price, upstream.base_url, is_known=provider is not None)
+        price = replace(price, source="dearest", context_window=None)
+        return replace(entry, price=_bounded(price, model))
 
-    def _dearest_of(self, providers: tuple[str, ...], model: str, now: float) -> list[_Priced]:
-        premium = _PREMIUM.search(model.lower()) is not None
+    def _dearest_like(
+        self, provider_ids: Iterable[str], words: Iterable[str], model: str, now: float
+    ) -> _Priced | None:
+        """Of a provider's dearest with each of these words the cheapest, as the model has them all,
+        but that a word that makes it dearer counts alone; and of these the dearest."""
         found: list[_Priced] = []
-        for provider_id in providers:
+        for provider_id in provider_ids:
             provider = self._table.provider(provider_id)
-            if provider is not None and (index := provider.dearest[premium]) is not None:
-                entry = _entry(provider.row(index), provider_id, model, now)
-                found += [entry] if entry is not None else []
-        return found
-
-
-def spellings(model: str) -> Iterator[str]:
-    """A model's name as it came, then plainer: without a routing variant, a snapshot's date, the
-    region and vendor before it."""
-    seen: list[str] = []
-    for start in (model, _REGION.sub("", model), _VENDOR.sub("", _REGION.sub("", model))):
-        plain = _VARIANT.sub("", start)
-        for name in (start, plain, _SNAPSHOT.sub("", plain)):
-            if name and name not in seen:
-                seen.append(name)
-                yield name
+            dearest = provider.dearest if provider is not None else {}
+            known = [word for word in words if word in dearest]
+            rows = [
+                provider.row(dearest[word])
+                for word in [word for word in known if word in PREMIUM] or known
+                if provider is not None
+            ]
+            entries = [e for row in rows if (e := _entry(row, provider_id, model, now))]
+            found += [min(entries, key=_weight)] if entries else []
+        return max(found, key=_weight, default=None)
 
 
 def _entry(row: Row, provider: str, model: str, now: float) -> _Priced | None:
-    """The row's price at this time; None where nothing is billed by the token."""
-    sheet, until = sheet_at(row, now)
-    if sheet is None:
-        return None
-    price = Price(
-        rates=Rates(*sheet.rates),
-        tiers=tuple(Tier(above, Rates(*rates)) for above, rates in sheet.tiers),
-        per_request_pico=sheet.per_request_pico,
-        source="free" if not any(sheet.rates) else "genai-prices",
-        provider=provider,
-        model=row.model,
-    )
-    return _Priced(_with_facts(price, model, row.context_window), until)
+    found = price_of(row, provider, now)
+    return _Priced(_bounded(found[0], model), found[1]) if found is not None else None
 
 
-def _with_facts(price: Price, model: str, context_window: int | None) -> Price:
-    most = published_max_output_tokens(model)
-    return replace(price, max_output_tokens=most, context_window=context_window)
+def _overridden(facts: Price, override: PriceOverride) -> Price:
+    """The policy's rates, and what else is known: fees and factors go on top of them too."""
+    rates = override_rates(override)
+    return replace(facts, rates=rates, tiers=(), apart=None, hold_times=1, source="policy")
+
+
+def _bounded(price: Price, model: str) -> Price:
+    return replace(price, max_output_tokens=published_max_output_tokens(model))
 
 
 def _weight(entry: _Priced) -> int:

@@ -4,10 +4,12 @@ Run it after an update of genai-prices. `serve` never imports that package: its 
 a call of it 69 µs.
 """
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime, time
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 
 import genai_prices
@@ -17,19 +19,28 @@ from genai_prices.data import providers as genai_providers
 
 from proxy.core.pricing import pico_per_token
 from proxy.prices.table import (
+    CLASSES,
+    PREMIUM,
     TABLE_PATH,
     Clause,
     Conjunction,
     Head,
     Period,
     Provider,
+    Rare,
     RateNumbers,
     Row,
     Sheet,
+    classes,
+    families,
 )
 
+_TERMS = {"service_tier": "{}", "speed": "speed:{}", "processing": "{}"}
+"""Conditions of prices that are told by the answer, as `proxy.core.usage.Extras.terms` has them."""
+
+_FIRST_DAY = date(2020, 1, 1)
 _EVERYTHING_ANNOUNCED = datetime(2100, 1, 1, tzinfo=UTC)
-_CURRENT_CONTEXT_WINDOW = 200_000
+_CURRENT_CONTEXT_WINDOW = 400_000
 _NOT_CHAT = (":batch", "audio", "realtime", "image", "live", "tts", "embed", "deep-research")
 
 _Amount = Decimal | genai.TieredPrices
@@ -69,7 +80,8 @@ def sheet(prices: genai.ModelPrice, model: str) -> Sheet | None:
     return Sheet(
         rates=_rates(amounts, 0, model),
         tiers=tuple((start, _rates(amounts, start + 1, model)) for start in starts),
-        per_request_pico=pico_per_token(_at(amounts.get("requests_kcount", Decimal(0)), 0)) * 1000,
+        per_request_pico=_each(amounts, "requests_kcount"),
+        rare=_rare(amounts, model),
     )
 
 
@@ -95,7 +107,7 @@ def _provider(provider: genai.Provider) -> Provider:
     return Provider(
         id=provider.id,
         fallbacks=tuple(provider.fallback_model_providers or ()),
-        dearest=(_dearest(provider.models, premium=False), _dearest(provider.models, premium=True)),
+        dearest=_dearest(provider.models),
         equals=equals,
         patterns=tuple(patterns),
         rows=tuple(msgspec.Raw(msgspec.msgpack.encode(_row(model))) for model in provider.models),
@@ -107,7 +119,43 @@ def _row(model: genai.ModelInfo) -> Row:
         periods: tuple[Period, ...] = (Period(sheet(model.prices, model.id)),)
     else:
         periods = tuple(_period(conditional, model.id) for conditional in model.prices)
-    return Row(model.id, model.context_window, periods)
+    return Row(model.id, model.context_window, periods, factors_of(model))
+
+
+def factors_of(model: genai.ModelInfo) -> dict[str, tuple[int, int, int]]:
+    """What the prices under each term are times the usual ones. The data has prices; they have been
+    the same multiple of all classes at any time, but of cache reads."""
+    factors: dict[str, tuple[int, int, int]] = {}
+    for variant in model.price_variants or ():
+        (key, value), *more = variant.when.items()
+        if key not in _TERMS or more or (term := _TERMS[key].format(value)) in factors:
+            continue
+        at = variant.constraint
+        since = at.start_date if isinstance(at, genai.StartDateConstraint) else _FIRST_DAY
+        when = datetime.combine(since, time(), UTC)
+        factor = _ratios(model.get_prices(when), model.get_prices(when, {key: value}))
+        if factor is not None:
+            factors[term] = factor
+    return factors
+
+
+def _ratios(usual: genai.ModelPrice, served: genai.ModelPrice) -> tuple[int, int, int] | None:
+    """Of the tokens, and of those read from a cache, over one denominator; None where they differ
+    in more than these, or in nothing."""
+    classes_alike = ("input_mtok", "output_mtok", "cache_write_mtok")
+    whole = {_ratio(usual, served, key) for key in classes_alike} - {None}
+    if len(whole) != 1 or (ratio := whole.pop()) is None:
+        return None
+    reads = _ratio(usual, served, "cache_read_mtok") or ratio
+    if ratio == reads == 1:
+        return None
+    per = math.lcm(ratio.denominator, reads.denominator)
+    return int(ratio * per), per, int(reads * per)
+
+
+def _ratio(usual: genai.ModelPrice, served: genai.ModelPrice, key: str) -> Fraction | None:
+    before, after = getattr(usual, key), getattr(served, key)
+    return Fraction(_at(after, 0)) / Fraction(_at(before, 0)) if before and after else None
 
 
 def _period(conditional: genai.ConditionalPrice, model: str) -> Period:
@@ -168,6 +216,29 @@ def _rates(amounts: Mapping[str, _Amount], total_input_tokens: int, model: str) 
     )
 
 
+def _rare(amounts: Mapping[str, _Amount], model: str) -> Rare | None:
+    """Audio from a cache that has no price costs what any audio does."""
+    into, out, read, _, _, audio, _, _ = _rates(amounts, 0, model)
+    counted_as = (read, into, out)
+    else_as = (read if "cache_read_mtok" in amounts else audio, into, out)
+    keys = ("cache_audio_read_mtok", "input_image_mtok", "output_image_mtok")
+    heard, seen, drawn = (
+        pico_per_token(_at(amounts[key], 0)) if key in amounts else rate
+        for key, rate in zip(keys, else_as, strict=True)
+    )
+    rare = Rare(
+        web_search=_each(amounts, "web_searches_kcount"),
+        file_search=_each(amounts, "storage_searches_kcount"),
+        apart=(heard, seen, drawn) if (heard, seen, drawn) != counted_as else None,
+    )
+    return rare if rare != Rare() else None
+
+
+def _each(amounts: Mapping[str, _Amount], per_thousand: str) -> int:
+    """pico-USD of one, from USD per thousand."""
+    return pico_per_token(_at(amounts.get(per_thousand, Decimal(0)), 0)) * 1000
+
+
 def _at(amount: _Amount, total_input_tokens: int) -> Decimal:
     """The price of a unit in a call with so much input, free of the dust of binary fractions."""
     price = amount
@@ -182,13 +253,23 @@ def _tiers(amount: _Amount) -> Sequence[genai.Tier]:
     return amount.tiers if isinstance(amount, genai.TieredPrices) else ()
 
 
-def _dearest(models: Sequence[genai.ModelInfo], *, premium: bool) -> int | None:
-    """The dearest chat model a provider sells now, by input plus output price; with
-    `premium`, its "-pro" and "-fast" variants too. Old models are told by their small windows,
-    unless no window is known to be large."""
-    chat = [i for i, m in enumerate(models) if _is_chat(m) and (premium or not _is_premium(m))]
-    large = [i for i in chat if (models[i].context_window or 0) >= _CURRENT_CONTEXT_WINDOW]
-    return max(large or chat, key=lambda i: _weight(models[i]), default=None)
+def _dearest(models: Sequence[genai.ModelInfo]) -> dict[str, int]:
+    """The dearest chat model a provider sells now, by input plus output price: of all, of each
+    maker and family, of each class. Premium variants count for their class alone; old models, told
+    by their small windows, only where none is large, or for the small classes."""
+    groups: dict[str, list[int]] = {}
+    for index, model in enumerate(models):
+        if _is_chat(model):
+            named = classes(model.id)
+            usual = {"", *families(model.id), *named} - PREMIUM
+            for word in named if _is_premium(model) else usual:
+                groups.setdefault(word, []).append(index)
+    dearest = {}
+    for word, group in sorted(groups.items()):
+        large = [i for i in group if (models[i].context_window or 0) >= _CURRENT_CONTEXT_WINDOW]
+        of = group if word in CLASSES - PREMIUM else large or group
+        dearest[word] = max(of, key=lambda i: _weight(models[i]))
+    return dearest
 
 
 def _is_premium(model: genai.ModelInfo) -> bool:

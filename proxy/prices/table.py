@@ -7,7 +7,7 @@ undecoded until one is asked for: the table has 47 providers, and a process meet
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal
@@ -23,8 +23,27 @@ Conjunction = tuple[Clause, ...]
 RateNumbers = tuple[int, int, int, int, int, int, int, int]
 """pico-USD per token, in the order of the fields of `proxy.core.pricing.Rates`."""
 
+PREMIUM = frozenset({"pro", "fast"})
+"""Variants that cost up to ten times their flagship."""
+
+CLASSES = PREMIUM | {
+    *("haiku", "sonnet", "luna", "terra", "flash", "lite"),
+    *("nano", "mini", "tiny", "small", "medium", "air", "turbo"),
+}
+"""Words in a name that tell how large or dear a model is."""
+
+_WORD = re.compile(r"[a-z]+")
 _COMPACT_DATE = re.compile(r"-(20\d\d)(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(?=-|:|$)")
 _SECONDS_A_DAY = 86_400
+
+
+class Rare(msgspec.Struct, frozen=True, array_like=True):
+    """pico-USD that few models have: a web search, a search in files; apart: a token in the order
+    of the fields of `proxy.core.surcharges.Apart`, None where none of them differs."""
+
+    web_search: int = 0
+    file_search: int = 0
+    apart: tuple[int, int, int] | None = None
 
 
 class Sheet(msgspec.Struct, frozen=True, array_like=True):
@@ -33,6 +52,7 @@ class Sheet(msgspec.Struct, frozen=True, array_like=True):
     rates: RateNumbers
     tiers: tuple[tuple[int, RateNumbers], ...] = ()
     per_request_pico: int = 0
+    rare: Rare | None = None
 
 
 class Period(msgspec.Struct, frozen=True, array_like=True):
@@ -45,21 +65,23 @@ class Period(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Row(msgspec.Struct, frozen=True, array_like=True):
-    """One model of one provider. The last period that holds is the one that counts."""
+    """One model of one provider. The last period that holds is the one that counts. factors: by the
+    term of a call, in the order of the fields of `proxy.core.surcharges.Factor`."""
 
     model: str
     context_window: int | None
     periods: tuple[Period, ...]
+    factors: dict[str, tuple[int, int, int]] = {}
 
 
 class Provider(msgspec.Struct, frozen=True, array_like=True):
     """One provider. equals: lower-cased name → index of the first model with it. patterns: (index,
-    clauses that must all match), ascending. dearest: indices of candidates for an unknown model:
-    the dearest that is current, the same with premium variants."""
+    clauses that must all match), ascending. dearest: index of the dearest current chat model with
+    a word in its name that tells its class or maker ("mini", "qwen/"); under "" of all."""
 
     id: str
     fallbacks: tuple[str, ...]
-    dearest: tuple[int | None, int | None]
+    dearest: dict[str, int]
     equals: dict[str, int]
     patterns: tuple[tuple[int, Conjunction], ...]
     rows: tuple[msgspec.Raw, ...]
@@ -111,6 +133,10 @@ class PriceTable:
     def _heads(self) -> Mapping[str, Head]:
         return {head.id: head for head in self._file.heads}
 
+    @property
+    def provider_ids(self) -> Iterable[str]:
+        return self._heads
+
     def provider(self, provider_id: str) -> Provider | None:
         """A provider by its id, decoded once."""
         if (known := self._providers.get(provider_id)) is not None:
@@ -153,6 +179,21 @@ class PriceTable:
             provider = self.provider(provider_id)
             if provider is not None and (index := provider.equals.get(name)) is not None:
                 yield provider_id, provider.row(index)
+
+
+def families(model: str) -> Iterator[str]:
+    """The maker of a model, where its name has one, and the first word of what follows: the words
+    by which a new model of theirs may be known."""
+    maker, slash, bare = model.lower().rpartition("/")
+    if slash:
+        yield maker + slash
+    if (word := _WORD.match(bare)) is not None:
+        yield word.group()
+
+
+def classes(model: str) -> frozenset[str]:
+    """Those of `CLASSES` in the name of a model."""
+    return CLASSES.intersection(_WORD.findall(model.lower().rpartition("/")[2]))
 
 
 def load_table(path: Path = TABLE_PATH) -> PriceTable:

@@ -37,6 +37,7 @@ class _Envelope(msgspec.Struct, gc=False):
     usage: msgspec.Raw = _ABSENT
     error: msgspec.Raw = _ABSENT
     x_groq: _Groq | None = None
+    service_tier: object = None
 
 
 class _Chunk(_Envelope, gc=False):
@@ -180,7 +181,7 @@ def _unreadable(body: bytes, error: Exception) -> Unstreamed:
 
 
 def _usage_of(envelope: _Envelope) -> Usage | None:
-    usage = read_usage(envelope.usage)
+    usage = read_usage(envelope.usage, envelope.service_tier)
     return read_usage(envelope.x_groq.usage) if usage is None and envelope.x_groq else usage
 
 

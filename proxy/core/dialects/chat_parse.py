@@ -21,6 +21,8 @@ from proxy.core.dialects.body import (
     refuse,
 )
 from proxy.core.dialects.chat_parts import Call, Function, argument_text, read_parts
+from proxy.core.dialects.exposing import USUAL_SEARCHES, exposure_of, scanned_write
+from proxy.core.exposure import CacheWrites
 from proxy.core.request import Message, Request, Role
 from proxy.core.usage import ToolCall
 from proxy.errors import MalformedRequest
@@ -33,6 +35,7 @@ _GOVERNED = (
     *("model", "messages", "stream", "stream_options", "n", *BOUND_KEYS),
     *("tools", "tool_choice", "functions", "function_call", "response_format"),
     *("user", "metadata", "prompt_cache_key", "safety_identifier"),
+    *("service_tier", "modalities", "audio", "web_search_options", "plugins"),
 )
 _PROMPT_KEYS = ("tools", "functions", "response_format", "tool_choice")
 _ROLES: Mapping[str, Role] = {
@@ -112,10 +115,10 @@ def parse(body: bytes, bounds: Bounds) -> Request:
     contents = [_content(struct, at) for at, struct in enumerate(structs)]
     attached = [part for content in contents for part in content.attachments]
     images = sum(content.images for content in contents)
+    files = len(attached) - images
     stream = read_flag(members, "stream")
     offered = bounded_tools(_offered_tools(members), bounds)
     disabled, forced = _tool_choice(members)
-    form = read(members, "response_format", _FORMAT, "an object with a type")
     return Request(
         dialect="chat",
         model=model,
@@ -125,14 +128,20 @@ def parse(body: bytes, bounds: Bounds) -> Request:
         choices=read_count(members, "n", most=MAX_CHOICES) or 1,
         text_bytes=prompt_bytes(members, ("messages", *_PROMPT_KEYS)) - sum(map(len, attached)),
         image_count=images,
-        file_count=len(attached) - images,
+        file_count=files,
         offered_tools=offered,
         tools_disabled=disabled or not offered,
         forces_tool=forced,
-        forces_format=form is not None and form.type != "text",
+        forces_format=_forces_format(members),
         include_usage=stream and wants_usage(members),
         hints=read_hints(members),
         body_digest=body_digest(members),
+        exposure=exposure_of(
+            members,
+            writes=_writes(body, model),
+            audio=files > 0 or _speaks(members),
+            searches=_searches(members, model, offered),
+        ),
     )
 
 
@@ -227,6 +236,27 @@ def _offered_tools(members: Members) -> list[str]:
     functions = read(members, "functions", _FUNCTIONS, "a list of functions") or []
     names = [(tool.function or tool.custom or _Named(tool.type)).name for tool in tools]
     return names + [function.name for function in functions]
+
+
+def _forces_format(members: Members) -> bool:
+    form = read(members, "response_format", _FORMAT, "an object with a type")
+    return form is not None and form.type != "text"
+
+
+def _writes(body: bytes, model: str) -> CacheWrites:
+    """Only Claude, which a router may serve in this dialect, has markers."""
+    return scanned_write(body) if "claude" in model.lower() else "none"
+
+
+def _speaks(members: Members) -> bool:
+    return "audio" in members or b"audio" in bytes(members.get("modalities", b""))
+
+
+def _searches(members: Members, model: str, offered: Sequence[str]) -> int:
+    """How often OpenRouter or the provider may search, and bill it."""
+    searches = model.endswith(":online") or "web_search_options" in members or "plugins" in members
+    searches = searches or any(name.endswith(":web_search") for name in offered)
+    return USUAL_SEARCHES if searches else 0
 
 
 def _tool_choice(members: Members) -> tuple[bool, bool]:

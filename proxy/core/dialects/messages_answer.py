@@ -4,8 +4,17 @@ import msgspec
 
 from proxy.core.dialects.base import Unstreamed
 from proxy.core.dialects.messages_blocks import Block, said
-from proxy.core.dialects.reported import micro_usd, read_list, text_or_none, token_count
-from proxy.core.usage import Answer, Usage
+from proxy.core.dialects.reported import (
+    billed_micro_usd,
+    counted,
+    member,
+    read_list,
+    some,
+    terms_of,
+    text_or_none,
+    token_count,
+)
+from proxy.core.usage import Answer, Extras, Usage
 
 _ABSENT = msgspec.Raw()
 _TOLD_LENGTH = 1000
@@ -26,6 +35,7 @@ class Figures(msgspec.Struct, frozen=True):
     iterations: of a call that sampled more than once (compaction, advisor). The figures beside it
     leave some of them out, and all are billed
     (https://docs.anthropic.com/en/docs/build-with-claude/compaction, read 2026-11-22).
+    XXX an advisor's are billed at the rates of its own model; here at those of the call.
     cost: USD, where OpenRouter serves this dialect.
     """
 
@@ -37,6 +47,12 @@ class Figures(msgspec.Struct, frozen=True):
     output_tokens_details: _OutputDetails | None = None
     iterations: "list[Figures] | None" = None
     cost: object = None
+    cost_details: object = None
+    is_byok: object = None
+    server_tool_use: object = None
+    service_tier: object = None
+    speed: object = None
+    inference_geo: object = None
 
     def updated(self, later: "Figures") -> "Figures":
         """Later figures win; what they do not mention stands."""
@@ -52,6 +68,13 @@ class Figures(msgspec.Struct, frozen=True):
         if self.input_tokens is None and self.output_tokens is None:
             return None
         each = [_disjoint(one) for one in self.iterations or (self,)]
+        extras = some(
+            Extras(
+                web_searches=counted(member(self.server_tool_use, "web_search_requests")),
+                terms=terms_of(self.service_tier, self.speed, self.inference_geo),
+                iterations=tuple(each) if len(each) > 1 else (),
+            )
+        )
         return Usage(
             input_tokens=sum(one.input_tokens for one in each),
             cache_read_tokens=sum(one.cache_read_tokens for one in each),
@@ -59,7 +82,10 @@ class Figures(msgspec.Struct, frozen=True):
             cache_write_1h_tokens=sum(one.cache_write_1h_tokens for one in each),
             output_tokens=sum(one.output_tokens for one in each),
             reasoning_tokens=_thinking_tokens(self),
-            billed_cost_micro_usd=micro_usd(self.cost),
+            billed_cost_micro_usd=billed_micro_usd(
+                self.cost, is_byok=self.is_byok, details=self.cost_details
+            ),
+            extras=extras,
         )
 
 

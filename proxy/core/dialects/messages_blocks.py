@@ -30,6 +30,7 @@ class Block(msgspec.Struct, frozen=True):
     source: msgspec.Raw = _ABSENT
     signature: msgspec.Raw = _ABSENT
     data: msgspec.Raw = _ABSENT
+    cache_control: msgspec.Raw = _ABSENT
 
     def tool_call(self, written: str = "") -> ToolCall | None:
         """The call that it asks the client for; None if it is no such block.
@@ -87,6 +88,11 @@ def read_blocks(raw: msgspec.Raw) -> list[Placed]:
         Placed(block, bytes(one))
         for block, one in zip(blocks, _RAW_BLOCKS.decode(written), strict=True)
     ]
+
+
+def marks_of(placed: Iterable[Placed]) -> list[msgspec.Raw]:
+    """The cache markers on these blocks."""
+    return [one.block.cache_control for one in placed if one.block.cache_control is not _ABSENT]
 
 
 def content_of(placed: Sequence[Placed]) -> Content:

@@ -9,14 +9,18 @@ from proxy.core.canonical import message_digest
 from proxy.core.dialects import body as bodies
 from proxy.core.dialects.base import Bounds
 from proxy.core.dialects.body import Members, read, read_count, read_flag, read_raw
+from proxy.core.dialects.exposing import USUAL_SEARCHES, exposure_of, longest_write
 from proxy.core.dialects.messages_blocks import (
+    Block,
     Content,
     Placed,
     content_of,
+    marks_of,
     read_blocks,
     said,
     sealed_bytes,
 )
+from proxy.core.dialects.reported import counted
 from proxy.core.request import Changes, Message, Request, Role
 from proxy.core.splice import splice
 from proxy.core.usage import ToolCall
@@ -34,8 +38,13 @@ _GOVERNED = (
     "output_config",
     "output_format",
     "metadata",
+    "cache_control",
+    "service_tier",
+    "speed",
+    "inference_geo",
 )
 _TOKENISED = ("system", "messages", "tools", "mcp_servers", "output_config", "output_format")
+_SEARCHING = "web_search_"
 _FORCED_CHOICES = ("any", "tool")
 _LEAST_BUDGET_TOKENS = (
     1024  # https://docs.anthropic.com/en/docs/build-with-claude/extended-thinking
@@ -53,6 +62,15 @@ class _Named(msgspec.Struct, frozen=True):
     type: str | None = None
     name: str | None = None
     mcp_server_name: str | None = None
+    cache_control: msgspec.Raw = msgspec.Raw()
+    max_uses: object = None
+
+    @property
+    def searches(self) -> int:
+        """How often the provider may search, and bill it."""
+        if self.type is None or not self.type.startswith(_SEARCHING):
+            return 0
+        return counted(self.max_uses) or USUAL_SEARCHES
 
 
 class _OutputConfig(msgspec.Struct, frozen=True):
@@ -91,12 +109,20 @@ class _Said:
 def parse(body: bytes, bounds: Bounds) -> Request:
     """Raises MalformedRequest, whatever the body is."""
     members = bodies.read_members(body, bounds, _GOVERNED)
-    said_so_far = tuple(_conversation(members, bounds))
+    marks = [members[key] for key in ("cache_control",) if key in members]
+    said_so_far = tuple(_conversation(members, bounds, marks))
     tools = read(members, "tools", _TOOLS, "a list of tools") or []
     servers = read(members, "mcp_servers", _TOOLS, "a list of servers") or []
     names = [one.name or one.mcp_server_name or one.type or "" for one in (*tools, *servers)]
     offered = bodies.bounded_tools(names, bounds)
     choice = read(members, "tool_choice", _CHOICE, "an object") or _Named()
+    files = sum(one.files for one in said_so_far)
+    exposure = exposure_of(
+        members,
+        writes=longest_write((*marks, *(tool.cache_control for tool in tools))),
+        audio=files > 0,
+        searches=sum(tool.searches for tool in tools),
+    )
     return Request(
         dialect="messages",
         model=bodies.read_model(members),
@@ -108,13 +134,14 @@ def parse(body: bytes, bounds: Bounds) -> Request:
         text_bytes=bodies.prompt_bytes(members, _TOKENISED)
         - sum(one.hidden_bytes for one in said_so_far),
         image_count=sum(one.images for one in said_so_far),
-        file_count=sum(one.files for one in said_so_far),
+        file_count=files,
         offered_tools=offered,
         tools_disabled=choice.type == "none" or not offered,
         forces_tool=choice.type in _FORCED_CHOICES,
         forces_format=_forces_format(members),
         hints=bodies.read_hints(members),
         body_digest=bodies.body_digest(members),
+        exposure=exposure,
     )
 
 
@@ -165,9 +192,11 @@ def _thought(body: bytes, bound: int) -> dict[str, bytes | None]:
     return {"thinking": splice(raw, {"budget_tokens": b"%d" % lowered})}
 
 
-def _conversation(members: Members, bounds: Bounds) -> Iterator[_Said]:
+def _conversation(members: Members, bounds: Bounds, marks: list[msgspec.Raw]) -> Iterator[_Said]:
+    """Message by message; cache markers are put beside."""
     if "system" in members:
         placed = _blocks(members["system"], "system")
+        marks += marks_of(placed)
         if placed:
             yield _message("system", content_of(placed))
     sent = read(members, "messages", _MESSAGES, "a list of messages") or []
@@ -177,8 +206,9 @@ def _conversation(members: Members, bounds: Bounds) -> Iterator[_Said]:
         param = f"messages[{index}]"
         message = read_raw(raw, param, _MESSAGE, "a message")
         placed = _blocks(message.content, param)
+        marks += marks_of(placed)
         try:
-            yield from _turn(message.role, placed)
+            yield from _turn(message.role, placed, marks)
         except ValueError as error:
             raise MalformedRequest(f"{param}: expected text or blocks", param=param) from error
 
@@ -190,7 +220,7 @@ def _blocks(raw: msgspec.Raw, param: str) -> list[Placed]:
         raise MalformedRequest(f"{param}: expected text or blocks", param=param) from error
 
 
-def _turn(role: str, placed: Sequence[Placed]) -> Iterator[_Said]:
+def _turn(role: str, placed: Sequence[Placed], marks: list[msgspec.Raw]) -> Iterator[_Said]:
     """An assistant's blocks are one message; each tool result of a user is one of its own."""
     if role == "assistant":
         blocks = [one.block for one in placed]
@@ -199,17 +229,16 @@ def _turn(role: str, placed: Sequence[Placed]) -> Iterator[_Said]:
         return
     results = [one for one in placed if one.block.type == "tool_result"]
     for one in results:
-        yield _result(one)
+        inside = read_blocks(one.block.content)
+        marks += marks_of(inside)
+        yield _result(one.block, content_of(inside))
     rest = [one for one in placed if one.block.type != "tool_result"]
     if rest or not results:
         yield _message("system" if role == "system" else "user", content_of(rest))
 
 
-def _result(placed: Placed) -> _Said:
-    block = placed.block
-    content = content_of(read_blocks(block.content))
-    result_id = block.tool_use_id
-    return _message("tool", content, result_id=result_id, is_error=block.is_error is True)
+def _result(block: Block, content: Content) -> _Said:
+    return _message("tool", content, result_id=block.tool_use_id, is_error=block.is_error is True)
 
 
 def _message(

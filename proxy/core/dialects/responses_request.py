@@ -9,7 +9,10 @@ from proxy.core.canonical import message_digest
 from proxy.core.dialects import body as bodies
 from proxy.core.dialects.base import Bounds
 from proxy.core.dialects.body import Members, read, read_count, read_flag, read_raw, read_text
+from proxy.core.dialects.exposing import USUAL_SEARCHES, exposure_of
+from proxy.core.dialects.reported import counted, value_of
 from proxy.core.dialects.responses_items import ITEM, Content, Item, read_content
+from proxy.core.exposure import CacheWrites, Exposure
 from proxy.core.request import Changes, Message, Request, Role
 from proxy.core.splice import splice
 from proxy.core.usage import ToolCall
@@ -32,8 +35,11 @@ _GOVERNED = (
     "metadata",
     "safety_identifier",
     "user",
+    "service_tier",
+    "max_tool_calls",
 )
 _TOKENISED = ("input", "instructions", "tools", "text", "prompt")
+_BILLED_TOOLS = ("web_search", "file_search", "code_interpreter")
 _FORCED_FORMATS = ("json_schema", "json_object")
 
 
@@ -77,24 +83,27 @@ def parse(body: bytes, bounds: Bounds) -> Request:
     members = bodies.read_members(body, bounds, _GOVERNED)
     sent = _sent(members, bounds)
     said = tuple(_conversation(members, sent))
-    tools = bodies.bounded_tools(list(_offered(members, sent)), bounds)
+    given = read(members, "tools", _TOOLS, "a list of tools") or ()
+    tools = bodies.bounded_tools(list(_offered(given, sent)), bounds)
     choice = read(members, "tool_choice", _CHOICE, "a string or an object")
     text = read(members, "text", _TEXT, "an object with a format")
     conversation = read(members, "conversation", _CONVERSATION, "an id or an object with one")
+    files = sum(one.files for one in said)
     hints = bodies.read_hints(members)
     if isinstance(conversation, _Conversation):
         hints["conversation"] = conversation = conversation.id
+    # A stored prompt may bring its own model; then its name is not known here.
+    model = bodies.read_model(members, needed="prompt" not in members)
     return Request(
         dialect="responses",
-        # A stored prompt may bring its own model; then its name is not known here.
-        model=bodies.read_model(members, needed="prompt" not in members),
+        model=model,
         stream=read_flag(members, "stream"),
         messages=tuple(one.message for one in said),
         output_bound=read_count(members, "max_output_tokens"),
         choices=1,
         text_bytes=bodies.prompt_bytes(members, _TOKENISED) - sum(one.inline_bytes for one in said),
         image_count=sum(one.images for one in said),
-        file_count=sum(one.files for one in said),
+        file_count=files,
         offered_tools=tools,
         tools_disabled=choice == "none" or not tools,
         forces_tool=_forces(choice),
@@ -104,6 +113,7 @@ def parse(body: bytes, bounds: Bounds) -> Request:
         conversation_id=conversation or None,
         hints=hints,
         body_digest=bodies.body_digest(members),
+        exposure=_exposure(members, model, given, files),
     )
 
 
@@ -136,14 +146,27 @@ def _conversation(members: Members, sent: str | list[Item]) -> Iterator[_Said]:
         yield from _turns(sent)
 
 
-def _offered(members: Members, sent: str | list[Item]) -> Iterator[str]:
+def _offered(given: Iterable[_Named], sent: str | list[Item]) -> Iterator[str]:
     """The tools of the request, and those that Codex offers in an item of its input instead."""
-    tools = read(members, "tools", _TOOLS, "a list of tools")
-    yield from _names(tools or ())
+    yield from _names(given)
     for index, item in enumerate(() if isinstance(sent, str) else sent):
         if item.type == "additional_tools" and bytes(item.tools) not in (b"", b"null"):
             tools = read_raw(item.tools, f"input[{index}].tools", _TOOLS, "a list of tools")
             yield from _names(tools)
+
+
+def _exposure(members: Members, model: str, tools: Iterable[_Named], files: int) -> Exposure:
+    """Of Claude, which a router may serve in this dialect, the markers are not read."""
+    writes: CacheWrites = "1h" if "claude" in model.lower() else "none"
+    searches = _searches(members, tools)
+    return exposure_of(members, writes=writes, audio=files > 0, searches=searches)
+
+
+def _searches(members: Members, tools: Iterable[_Named]) -> int:
+    """How often the provider's own tools may be used, and billed for it."""
+    if not any(tool.type is not None and tool.type.startswith(_BILLED_TOOLS) for tool in tools):
+        return 0
+    return counted(value_of(members.get("max_tool_calls", msgspec.Raw()))) or USUAL_SEARCHES
 
 
 def _names(tools: Iterable[_Named]) -> Iterator[str]:

@@ -8,7 +8,6 @@ from proxy.core.dialects.responses_answer import (
     Response,
     answer_of,
     failure_message,
-    read_usage,
 )
 from proxy.core.dialects.responses_items import ITEM, Item
 from proxy.core.dialects.stream_meter import StreamMeter
@@ -124,7 +123,7 @@ class ResponsesMeter(StreamMeter):
             self._response = RESPONSE.decode(raw)
         except (ValueError, RecursionError):
             self.malformed += 1
-        self.usage = read_usage(self._response.usage) or self.usage
+        self.usage = self._response.used or self.usage
         if state in _ENDS:
             self.ended = self.finish_seen = True
         if state == "failed":

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -12,12 +13,14 @@ from genai_prices import types as genai
 from genai_prices.data import providers
 
 from proxy.core.pricing import Price, Rates, Tier, cost_micro_usd
-from proxy.core.usage import Usage
-from proxy.prices.build import alternatives, build, sheet
+from proxy.core.surcharges import Apart, Factor, Factors, Fees
+from proxy.core.usage import Extras, Usage
+from proxy.prices.build import alternatives, build, factors_of, sheet
 from proxy.prices.table import (
     TABLE_PATH,
     Period,
     PriceTable,
+    Rare,
     Row,
     Sheet,
     clause_matches,
@@ -36,6 +39,13 @@ USAGES = (
     Usage(input_tokens=100, cache_read_tokens=530_000, output_tokens=3),
     Usage(input_tokens=50, cache_write_1h_tokens=3000, cache_write_tokens=20, output_tokens=5),
     Usage(900, output_tokens=90, input_audio_tokens=300, output_audio_tokens=40),
+    Usage(
+        900,
+        cache_read_tokens=500,
+        output_tokens=2000,
+        input_audio_tokens=200,
+        extras=Extras(300, 400, 1200, web_searches=3, file_searches=2),
+    ),
 )
 
 
@@ -54,10 +64,15 @@ def names_of(model: genai.ModelInfo) -> Iterator[str]:
 
 def price_of(found: Sheet) -> Price:
     tiers = tuple(Tier(above, Rates(*rates)) for above, rates in found.tiers)
-    return Price(Rates(*found.rates), tiers, found.per_request_pico)
+    rare = found.rare or Rare()
+    fees = Fees(found.per_request_pico, rare.web_search, rare.file_search)
+    apart = Apart(*rare.apart) if rare.apart else None
+    return Price(Rates(*found.rates), tiers, fees, apart=apart)
 
 
 def genai_usage(usage: Usage) -> genai_prices.Usage:
+    extras = usage.extras or Extras()
+    heard = extras.cache_read_audio_tokens
     return genai_prices.Usage(
         input_tokens=usage.total_input_tokens,
         output_tokens=usage.output_tokens,
@@ -65,9 +80,14 @@ def genai_usage(usage: Usage) -> genai_prices.Usage:
         cache_write_tokens=usage.cache_write_tokens + usage.cache_write_1h_tokens,
         cache_write_1h_tokens=usage.cache_write_1h_tokens,
         output_reasoning_tokens=usage.reasoning_tokens,
-        input_audio_tokens=usage.input_audio_tokens,
+        input_audio_tokens=usage.input_audio_tokens + heard,
         output_audio_tokens=usage.output_audio_tokens,
-        cache_audio_read_tokens=0,
+        cache_audio_read_tokens=heard,
+        input_image_tokens=extras.input_image_tokens,
+        cache_image_read_tokens=0,
+        output_image_tokens=extras.output_image_tokens,
+        web_searches=extras.web_searches,
+        storage_searches=extras.file_searches,
     )
 
 
@@ -121,6 +141,48 @@ def test_every_model_costs_what_it_costs_with_genai_prices(
                 elif not (usage.cache_write_1h_tokens and "claude" in model.id):
                     got = cost_micro_usd(price_of(found), usage)
                     assert want <= got <= want + 1, (model.id, at, usage)
+
+
+def test_every_call_costs_what_it_costs_with_genai_prices_under_each_term(
+    table: PriceTable,
+) -> None:
+    """Service tiers, speeds, batches: 111 models of 7 providers."""
+    at = datetime(2026, 11, 22, 17, 30, tzinfo=UTC)
+    usage = Usage(1000, cache_read_tokens=4000, cache_write_tokens=700, output_tokens=501)
+    told = {"flex": "service_tier", "priority": "service_tier", "fast": "service_tier"}
+    told |= {"batch": "processing", "speed:fast": "speed"}
+    compared = 0
+    for provider in providers:
+        compiled = table.provider(provider.id)
+        assert compiled is not None
+        for index, model in enumerate(provider.models):
+            for term, numbers in compiled.row(index).factors.items():
+                found, _ = sheet_at(compiled.row(index), at.timestamp())
+                assert found is not None
+                price = replace(price_of(found), factors=Factors({term: Factor(*numbers)}))
+                context = {told[term]: term.removeprefix("speed:")}
+                want = model.get_prices(at, context).calc_price(genai_usage(usage))
+                got = cost_micro_usd(price, replace(usage, extras=Extras(terms=(term,))))
+                assert micro(want["total_price"]) <= got <= micro(want["total_price"]) + 1, model.id
+                compared += 1
+
+    assert compared > 150
+
+
+def test_a_term_that_changes_classes_differently_has_no_factor() -> None:
+    usual = genai.ModelPrice(input_mtok=Decimal(2), output_mtok=Decimal(4))
+    flex = {"service_tier": "flex"}
+    odd = genai.PriceVariant(flex, genai.ModelPrice(input_mtok=Decimal(1), output_mtok=Decimal(3)))
+    half = genai.PriceVariant(flex, genai.ModelPrice(input_mtok=Decimal(1), output_mtok=Decimal(2)))
+    routed = genai.PriceVariant({"route": "eu"}, genai.ModelPrice(input_mtok=Decimal(3)))
+    same = genai.PriceVariant({"service_tier": "default"}, usual)
+
+    def factors(*variants: genai.PriceVariant) -> dict[str, tuple[int, int, int]]:
+        match = genai.ClauseEquals(equals="m")
+        return factors_of(genai.ModelInfo("m", match, prices=usual, price_variants=list(variants)))
+
+    assert factors(odd) == {}
+    assert factors(same, half, routed) == {"flex": (1, 2, 1)}
 
 
 def test_a_one_hour_write_of_claude_costs_twice_the_input_where_no_price_is_known() -> None:

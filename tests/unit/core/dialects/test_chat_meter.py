@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from proxy.core.canonical import answer_digest, message_digest
 from proxy.core.dialects.base import Bounds, Meter
 from proxy.core.dialects.chat_meter import meter_of, read_answer, read_embeddings
-from proxy.core.usage import Answer, ToolCall, Usage
+from proxy.core.usage import Answer, Extras, ToolCall, Usage
 from tests.unit.core.dialects.metering import Json, json_values, law, pieces, seen, texts
 
 USAGE: Json = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}
@@ -389,3 +389,14 @@ def test_embeddings_are_metered_by_their_input() -> None:
     assert read_embeddings(b"{" + usage + b"}").malformed == "it has no data"
     assert read_embeddings(b'{"error":{"message":"No"}}').malformed == "No"
     assert read_embeddings(b"").malformed == "it is empty"
+
+
+def test_the_service_tier_of_the_answer_is_metered_streamed_and_not() -> None:
+    """OpenAI says it in every chunk, also in the one that has the usage."""
+    served: Json = {"service_tier": "flex", "usage": USAGE}
+    whole: Json = {"choices": [{"message": {"content": "a"}}], **served}
+
+    usage = metered(stream({"choices": [], **served})).usage
+
+    assert usage == Usage(9, output_tokens=4, extras=Extras(terms=("flex",)))
+    assert read_answer(json.dumps(whole).encode()).usage == usage

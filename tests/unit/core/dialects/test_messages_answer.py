@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 
 from proxy.core.dialects.messages import MESSAGES
-from proxy.core.usage import Answer, ToolCall, Usage
+from proxy.core.usage import Answer, Extras, ToolCall, Usage
 from tests.unit.core.dialects.metering import json_values, law
 
 
@@ -95,7 +95,46 @@ def test_every_iteration_is_billed() -> None:
 
     usage = usage_of(input_tokens=23_000, output_tokens=1_000, iterations=iterations)
 
-    assert usage == Usage(203_000, output_tokens=4_500)
+    each = (Usage(180_000, output_tokens=3_500), Usage(23_000, output_tokens=1_000))
+    assert usage == Usage(203_000, output_tokens=4_500, extras=Extras(iterations=each))
+
+
+def test_one_iteration_is_the_whole_call() -> None:
+    only = {"type": "message", "input_tokens": 5, "output_tokens": 1}
+
+    assert usage_of(input_tokens=5, output_tokens=1, iterations=[only]) == Usage(5, output_tokens=1)
+
+
+@pytest.mark.parametrize(
+    ("sent", "extras"),
+    [
+        ({"service_tier": "standard", "inference_geo": "not_available", "speed": "standard"}, None),
+        ({"server_tool_use": {"web_search_requests": 3}}, Extras(web_searches=3)),
+        ({"server_tool_use": {"web_search_requests": 0, "web_fetch_requests": 2}}, None),
+        ({"server_tool_use": "odd", "service_tier": 7, "speed": [], "inference_geo": {}}, None),
+        (
+            {"service_tier": "priority", "inference_geo": "us", "speed": "fast"},
+            Extras(terms=("priority", "speed:fast", "geo:us")),
+        ),
+    ],
+)
+def test_how_the_call_was_served_is_read_beside_its_tokens(
+    sent: dict[str, object], extras: Extras | None
+) -> None:
+    """Each is billed apart; what is odd costs us no figure beside it."""
+    usage = usage_of(input_tokens=1, output_tokens=2, **sent)
+
+    assert usage == Usage(1, output_tokens=2, extras=extras)
+
+
+def test_openrouters_bill_is_read_with_the_callers_own_key() -> None:
+    """Its cost is a fee then, beside what the provider bills."""
+    bill = {"cost": 0.01, "is_byok": True, "cost_details": {"upstream_inference_cost": 0.2}}
+
+    usage = usage_of(input_tokens=1, output_tokens=2, **bill)
+
+    assert usage is not None
+    assert usage.billed_cost_micro_usd == 210_000
 
 
 @law

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from proxy.core.canonical import answer_digest
 from proxy.core.dialects.base import Bounds
 from proxy.core.dialects.messages import MESSAGES
-from proxy.core.usage import ToolCall, Usage
+from proxy.core.usage import Extras, ToolCall, Usage
 from tests.unit.core.dialects.metering import (
     Json,
     frames,
@@ -147,9 +147,30 @@ def test_every_iteration_is_billed() -> None:
 
     usage = metered(MESSAGES, [frames(events)]).usage
 
-    assert usage == Usage(
-        203_000, cache_write_tokens=6, cache_write_1h_tokens=4, output_tokens=4_500
+    each = (
+        Usage(180_000, 0, 6, 4, output_tokens=3_500),
+        Usage(23_000, output_tokens=1_000),
     )
+    assert usage == Usage(
+        203_000,
+        cache_write_tokens=6,
+        cache_write_1h_tokens=4,
+        output_tokens=4_500,
+        extras=Extras(iterations=each),
+    )
+
+
+def test_how_a_stream_is_served_is_told_at_its_start() -> None:
+    """What it used of the provider's tools only at its end."""
+    events = [
+        started(input_tokens=5, output_tokens=1, service_tier="batch", inference_geo="us"),
+        finished(output_tokens=9, server_tool_use={"web_search_requests": 2}),
+    ]
+
+    usage = metered(MESSAGES, [frames(events)]).usage
+
+    extras = Extras(web_searches=2, terms=("batch", "geo:us"))
+    assert usage == Usage(5, output_tokens=9, extras=extras)
 
 
 @pytest.mark.parametrize(

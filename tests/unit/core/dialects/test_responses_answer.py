@@ -106,9 +106,11 @@ def test_usage_that_is_absent_is_not_nought() -> None:
         ),
         (
             {"cost": 0.01, "is_byok": True, "cost_details": {"upstream_inference_cost": None}},
-            10_000,
+            None,
         ),
-        ({"cost": 0.01, "is_byok": True}, 10_000),
+        ({"cost": 0.01, "is_byok": True}, None),
+        ({"cost": True}, None),
+        ({"cost": "0.01"}, None),
         ({"cost": -1}, None),
         ({"cost": 1e300}, None),
         ({"cost": "free"}, None),

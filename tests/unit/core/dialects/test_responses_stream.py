@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from proxy.core.canonical import answer_digest
 from proxy.core.dialects.base import Bounds
 from proxy.core.dialects.responses import RESPONSES
-from proxy.core.usage import ToolCall, Usage
+from proxy.core.usage import Extras, ToolCall, Usage
 from tests.unit.core.dialects.metering import (
     Json,
     frames,
@@ -334,3 +334,16 @@ def test_a_stream_cut_at_any_byte_meters_as_far_as_it_came(
 def test_no_bytes_break_the_meter(chunks: list[bytes]) -> None:
     """A hostile provider gets its bytes passed on and nothing else."""
     metered(RESPONSES, chunks)
+
+
+def test_how_it_was_served_and_what_tools_did_is_metered_at_the_end() -> None:
+    """The same as of an unstreamed answer."""
+    search: Json = {"type": "web_search_call", "action": {"type": "search"}}
+    response: Json = {"id": "r", "output": [search], "usage": USAGE, "service_tier": "flex"}
+    end: Json = {"type": "response.completed", "response": response}
+
+    usage = metered(RESPONSES, [frames([end])]).usage
+
+    assert usage is not None
+    assert usage.extras == Extras(web_searches=1, terms=("flex",))
+    assert usage == RESPONSES.read_answer(json.dumps(response).encode()).usage

@@ -1,0 +1,156 @@
+"""Usage as the Responses API and its imitators report it, normalised: tokens, and what the
+provider's own tools did.
+
+Sources: https://platform.openai.com/docs/api-reference/responses/object and
+https://developers.openai.com/api/docs/pricing (read 2026-11-22), recorded answers of 8 providers.
+"""
+
+import msgspec
+
+from proxy.core.dialects.reported import (
+    billed_micro_usd,
+    counted,
+    member,
+    readable,
+    some,
+    terms_of,
+    token_count,
+    value_of,
+)
+from proxy.core.usage import Extras, Usage
+
+_ABSENT = msgspec.Raw()
+
+
+class _InputDetails(msgspec.Struct, frozen=True):
+    cached_tokens: int | float | None = None
+    cached_tokens_details: object = None
+    cache_write_tokens: int | float | None = None
+    audio_tokens: int | float | None = None
+    image_tokens: object = None
+
+
+class _OutputDetails(msgspec.Struct, frozen=True):
+    reasoning_tokens: int | float | None = None
+    audio_tokens: int | float | None = None
+    image_tokens: object = None
+
+
+class _Usage(msgspec.Struct, frozen=True):
+    """`object` where one odd value must not cost us the figures beside it."""
+
+    input_tokens: int | float | None = None
+    output_tokens: int | float | None = None
+    input_tokens_details: _InputDetails | None = None
+    output_tokens_details: _OutputDetails | None = None
+    cost: msgspec.Raw = _ABSENT
+    cost_details: msgspec.Raw = _ABSENT
+    is_byok: object = None
+    cost_in_usd_ticks: msgspec.Raw = _ABSENT
+    server_tool_use_details: object = None  # OpenRouter
+    service_tier: object = None
+
+
+class _Call(msgspec.Struct, frozen=True):
+    """What the provider's own tool did, as an item of the output. action: of a web search."""
+
+    type: str = ""
+    action: object = None
+    container_id: object = None
+
+
+_USAGE = msgspec.json.Decoder(_Usage | None)
+_OUTPUT = msgspec.json.Decoder(list[msgspec.Raw])
+_CALL = msgspec.json.Decoder(_Call)
+_NO_INPUT, _NO_OUTPUT = _InputDetails(), _OutputDetails()
+_BILLED_CALLS = (b"web_search_call", b"file_search_call", b"code_interpreter_call")
+
+
+def read_usage(
+    raw: msgspec.Raw, output: msgspec.Raw, service_tier: object = None, tool_usage: object = None
+) -> Usage | None:
+    """The provider's figures, None where it gave none that can be read.
+
+    `input_tokens` counts cached tokens in, `output_tokens` reasoning; ours are disjoint.
+    output, service_tier, tool_usage: of the response that the usage stands in.
+    """
+    try:
+        usage = _USAGE.decode(raw)
+    except (ValueError, RecursionError):
+        return None
+    if usage is None or (usage.input_tokens is None and usage.output_tokens is None):
+        return None
+    given = usage.input_tokens_details or _NO_INPUT
+    made = usage.output_tokens_details or _NO_OUTPUT
+    whole = token_count(usage.input_tokens)
+    read = min(whole, token_count(given.cached_tokens))
+    written = min(whole - read, token_count(given.cache_write_tokens))
+    uses = _tool_uses(output, tool_usage, usage.server_tool_use_details)
+    extras = _extras(given, made, uses, terms_of(service_tier or usage.service_tier))
+    heard = 0 if extras is None else extras.cache_read_audio_tokens
+    return Usage(
+        input_tokens=whole - read - written,
+        cache_read_tokens=read,
+        cache_write_tokens=written,
+        output_tokens=token_count(usage.output_tokens),
+        reasoning_tokens=token_count(made.reasoning_tokens),
+        input_audio_tokens=max(0, token_count(given.audio_tokens) - heard),
+        output_audio_tokens=token_count(made.audio_tokens),
+        billed_cost_micro_usd=_billed(usage),
+        extras=extras,
+    )
+
+
+def _extras(
+    given: _InputDetails,
+    made: _OutputDetails,
+    uses: tuple[int, int, int],
+    terms: tuple[str, ...],
+) -> Extras | None:
+    web_searches, file_searches, containers = uses
+    return some(
+        Extras(
+            cache_read_audio_tokens=counted(member(given.cached_tokens_details, "audio_tokens")),
+            input_image_tokens=counted(given.image_tokens),
+            output_image_tokens=counted(made.image_tokens),
+            web_searches=web_searches,
+            file_searches=file_searches,
+            containers=containers,
+            terms=terms,
+        )
+    )
+
+
+def _billed(usage: _Usage) -> int | None:
+    if usage.cost is _ABSENT and usage.cost_in_usd_ticks is _ABSENT:
+        return None
+    return billed_micro_usd(
+        value_of(usage.cost),
+        value_of(usage.cost_in_usd_ticks),
+        is_byok=usage.is_byok,
+        details=value_of(usage.cost_details),
+    )
+
+
+def _tool_uses(output: msgspec.Raw, tool_usage: object, routed: object) -> tuple[int, int, int]:
+    """Web searches, searches in files, containers: what the provider's tools did that is billed by
+    the use. Of web searches the provider's own count, else the items that searched: those that open
+    a page or look in one cost nothing."""
+    told = member(member(tool_usage, "web_search"), "num_requests")
+    told = member(routed, "web_search_requests") if told is None else told
+    written = bytes(output)
+    if not any(kind in written for kind in _BILLED_CALLS):
+        return counted(told), 0, 0
+    try:
+        calls = list(readable(_OUTPUT.decode(output), _CALL))
+    except (ValueError, RecursionError):
+        calls = []
+    searched = sum(
+        call.type == "web_search_call" and member(call.action, "type") in (None, "search")
+        for call in calls
+    )
+    return (
+        searched if told is None else counted(told),
+        sum(call.type == "file_search_call" for call in calls),
+        len({str(c.container_id) for c in calls if c.type == "code_interpreter_call"}),
+    )
