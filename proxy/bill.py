@@ -1,7 +1,8 @@
 """What a call came to: from what was metered to a `Settlement`. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from proxy.core.decision import Admit
 from proxy.core.events import Outcome

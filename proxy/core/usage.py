@@ -3,13 +3,10 @@
 Structs where every answer makes them: a frozen dataclass takes 1 to 2 µs to make, a struct 0.1.
 """
 
-from dataclasses import dataclass
-
 import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class Extras:
+class Extras(msgspec.Struct, frozen=True, gc=False):
     """What few calls have and providers bill apart.
 
     cache_read_audio_tokens, input_image_tokens, output_image_tokens: parts of cache_read_tokens,
@@ -34,8 +31,7 @@ class Extras:
     iterations: "tuple[Usage, ...]" = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True, gc=False):
     """Tokens of one call. The classes of input are disjoint; unknown is `None`, never zeros.
 
     input_tokens: fresh input, without what was read from or written to a prompt cache.

@@ -1,8 +1,7 @@
 """Meters streams of `/v1/messages`: blocks by index, usage that grows, `message_stop` last."""
 
-from dataclasses import replace
-
 import msgspec
+from msgspec.structs import replace
 
 from proxy.core.dialects.base import Bounds
 from proxy.core.dialects.messages_answer import (

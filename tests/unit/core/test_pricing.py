@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from proxy.core.exposure import ANYTHING, PLAIN, Exposure
 from proxy.core.policy import PriceOverride
@@ -186,15 +187,22 @@ def test_a_model_without_a_price_of_its_own_costs_what_was_billed() -> None:
     usage = Usage(input_tokens=10**6, output_tokens=10**6)
 
     for billed in (0, 17, 400_000):
-        told = replace(usage, billed_cost_micro_usd=billed)
+        told = structs.replace(usage, billed_cost_micro_usd=billed)
         assert cost_micro_usd(unknown, told) == billed
     for billed in (10**12, -1):
-        told = replace(usage, billed_cost_micro_usd=billed)
+        told = structs.replace(usage, billed_cost_micro_usd=billed)
         assert cost_micro_usd(unknown, told) == 10**6 * (6 + 22.5)
 
 
 def test_a_fee_on_a_call_that_costs_no_tokens_is_believed() -> None:
-    assert cost_micro_usd(FREE, Usage(10, billed_cost_micro_usd=20_000)) == 20_000
+    routed = replace(FREE, source="genai-prices")
+
+    assert cost_micro_usd(routed, Usage(10, billed_cost_micro_usd=20_000)) == 20_000
+
+
+def test_an_upstream_that_the_policy_calls_free_bills_nothing() -> None:
+    """Some local servers report what their model would cost elsewhere."""
+    assert cost_micro_usd(FREE, Usage(10, billed_cost_micro_usd=20_000)) == 0
 
 
 def test_audio_and_reasoning_are_parts_and_not_charged_twice() -> None:
@@ -212,7 +220,7 @@ def test_audio_and_reasoning_are_parts_and_not_charged_twice() -> None:
 def test_images_and_cached_audio_are_parts_and_not_charged_twice() -> None:
     extras = Extras(cache_read_audio_tokens=40, input_image_tokens=30, output_image_tokens=1000)
     usage = Usage(100, cache_read_tokens=100, output_tokens=1010, extras=extras)
-    thought = replace(usage, reasoning_tokens=210)  # of 1,010 at most 800 were drawn
+    thought = structs.replace(usage, reasoning_tokens=210)  # of 1,010 at most 800 were drawn
 
     assert cost_micro_usd(MODALITY, usage) == 70 + 90 + 6 + 20 + 30_000 + 20
     assert cost_micro_usd(MODALITY, thought) == 70 + 90 + 6 + 20 + 24_000 + 840
@@ -227,7 +235,7 @@ def test_a_call_is_billed_as_it_was_served() -> None:
 
     def cost(*terms: str) -> int:
         extras = Extras(web_searches=2, terms=terms)
-        return cost_micro_usd(price, replace(usage, extras=extras)) - 20_000
+        return cost_micro_usd(price, structs.replace(usage, extras=extras)) - 20_000
 
     assert cost() == usual
     assert cost("flex") == 1500 + 300 + 750
@@ -301,8 +309,8 @@ def test_more_tokens_never_cost_less(price: Price, usage: Usage, data: st.DataOb
             ["input_tokens", "cache_read_tokens", "cache_write_tokens", "cache_write_1h_tokens"]
         )
     )
-    usage = replace(usage, extras=None)
-    more = replace(usage, **{name: getattr(usage, name) + data.draw(count)})
+    usage = structs.replace(usage, extras=None)
+    more = structs.replace(usage, **{name: getattr(usage, name) + data.draw(count)})
 
     assert cost_micro_usd(price, usage) <= cost_micro_usd(price, more)
 

@@ -8,12 +8,13 @@ import math
 import os
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec import structs
 
 from proxy.core.dialects.chat import CHAT
 from proxy.core.dialects.responses import RESPONSES
@@ -117,7 +118,7 @@ def test_usage_and_price_alone_come_to_what_was_billed() -> None:
 
 
 def cost_of_tokens(call: Call) -> int | None:
-    unbilled = replace(call.usage, billed_cost_micro_usd=None)
+    unbilled = structs.replace(call.usage, billed_cost_micro_usd=None)
     return cost_micro_usd(call.price, unbilled) if call.price is not None else None
 
 

@@ -11,6 +11,7 @@ import genai_prices
 import pytest
 from genai_prices import types as genai
 from genai_prices.data import providers
+from msgspec import structs
 
 from proxy.core.pricing import Price, Rates, Tier, cost_micro_usd
 from proxy.core.surcharges import Apart, Factor, Factors, Fees
@@ -162,7 +163,7 @@ def test_every_call_costs_what_it_costs_with_genai_prices_under_each_term(
                 price = replace(price_of(found), factors=Factors({term: Factor(*numbers)}))
                 context = {told[term]: term.removeprefix("speed:")}
                 want = model.get_prices(at, context).calc_price(genai_usage(usage))
-                got = cost_micro_usd(price, replace(usage, extras=Extras(terms=(term,))))
+                got = cost_micro_usd(price, structs.replace(usage, extras=Extras(terms=(term,))))
                 assert micro(want["total_price"]) <= got <= micro(want["total_price"]) + 1, model.id
                 compared += 1
 

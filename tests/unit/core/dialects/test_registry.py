@@ -1,11 +1,11 @@
 """All dialects in one place, and what is asked of each of them."""
 
 from collections.abc import Mapping
-from dataclasses import astuple
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from proxy.core.dialects.base import Bounds
 from proxy.core.dialects.registry import DIALECTS
@@ -74,7 +74,7 @@ def test_every_dialect_is_there_under_its_own_name() -> None:
 
 def believable(usage: Usage | None) -> bool:
     """No negative figure, and none that overflows a sum or a store."""
-    told = () if usage is None else astuple(usage)
+    told = () if usage is None else structs.astuple(usage)
     return all(0 <= figure <= 10**13 for figure in told if figure is not None)
 
 
