@@ -28,6 +28,7 @@ from proxy.core.policy import (
 _NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}"
 NAME: Final = Text("a name of letters, digits, and ._@- within", _NAME)
 GLOB: Final = Text("text, where * and ? stand for other text", r"[^\x00-\x1f]+", 256)
+TIER: Final = Text("a service tier in lower case", r"[a-z0-9][a-z0-9_.:-]*", 32)
 HEADER: Final = Text("a header name in lower case", r"[a-z0-9!#$%&'*+.^_`|~-]+", 128)
 BASE_URL: Final = Text(
     "an http:// or https:// URL without credentials, query or fragment",
@@ -140,6 +141,8 @@ PRICE: Final = Struct(
             nullable=True),
         Key("cache_write_1h", UsdPerMillion(), "For an hour; null: as cache_write, where that is "
             "given at least twice input.", nullable=True),
+        Key("service_tiers", MapOf(TIER, Number(0, 100)), "What they are multiplied by where the "
+            "answer says so: flex: 0.5; as speed:fast and geo:us for Claude's."),
     ),
 )  # fmt: skip
 

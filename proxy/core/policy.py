@@ -79,13 +79,17 @@ DEFAULT_BUDGETS = (Budget("global", "1d", 100 * MICRO),)
 
 @dataclass(frozen=True, slots=True)
 class PriceOverride:
-    """USD per million tokens, as decimal text; None falls back to the input or output price."""
+    """USD per million tokens, as decimal text; None falls back to the input or output price.
+
+    service_tiers: what these are multiplied by, by the term of a call (`Extras.terms`).
+    """
 
     input: str
     output: str
     cache_read: str | None = None
     cache_write: str | None = None
     cache_write_1h: str | None = None
+    service_tiers: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,7 @@ class Price:
     writes_when_asked: its cache is written to only where the request has a marker.
     hold_times: how often this price may be billed: a router passes a call on to dearer hosts.
     max_output_tokens, context_window: as published, None if not known here.
+    source: "free" by the policy, whatever is said to be billed.
     provider, model: the entry of the price data that it was taken from.
     """
 
@@ -88,12 +89,14 @@ FREE = Price(Rates(0, 0, 0, 0, 0, 0, 0, 0), source="free")
 def cost_micro_usd(price: Price, usage: Usage) -> int:
     """Cost in micro-USD, rounded up: stop a session early by a millionth, never late.
 
-    What the provider says it billed wins, if that can be true. A negative count, which only a
-    broken provider sends, counts as nought.
+    What the provider says it billed wins, if that can be true, and unless the policy says that its
+    upstream is free. Negative counts, which only a broken provider sends, give nothing back.
     """
     own = _own_micro_usd(price, usage)
     billed = usage.billed_cost_micro_usd
-    return own if billed is None or not _is_credible(price, own, billed) else billed
+    if billed is None or price.source == "free" or not _is_credible(price, own, billed):
+        return own
+    return billed
 
 
 def hold_cost(

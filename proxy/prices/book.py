@@ -21,9 +21,11 @@ from proxy.core.estimate import Calibration
 from proxy.core.policy import Policy, PriceOverride, Upstream
 from proxy.core.pricing import FREE, Price, max_output_tokens, override_rates
 from proxy.core.request import Request
+from proxy.core.surcharges import Factors
 from proxy.core.usage import Usage
 from proxy.prices.entries import REGION, at_host, price_of, spellings
 from proxy.prices.maxima import published_max_output_tokens
+from proxy.prices.surcharges import override_factors
 from proxy.prices.table import PREMIUM, PriceTable, Row, classes, families
 
 _ENTRIES = 4096
@@ -149,7 +151,7 @@ class PriceBook:
                 price = at_host(dearest.price, upstream.base_url, is_known=is_known)
                 return replace(dearest, price=price)
         if provider == _PASSES_ON and model.endswith(":free"):
-            return _Priced(_bounded(FREE, model))
+            return _Priced(_bounded(replace(FREE, source="genai-prices"), model))
         return None
 
     def _provider_of(self, upstream: Upstream) -> str | None:
@@ -226,8 +228,15 @@ def _entry(row: Row, provider: str, model: str, now: float) -> _Priced | None:
 
 def _overridden(facts: Price, override: PriceOverride) -> Price:
     """The policy's rates, and what else is known: fees and factors go on top of them too."""
-    rates = override_rates(override)
-    return replace(facts, rates=rates, tiers=(), apart=None, hold_times=1, source="policy")
+    return replace(
+        facts,
+        rates=override_rates(override),
+        tiers=(),
+        factors=Factors({**facts.factors.by_term, **override_factors(override)}),
+        apart=None,
+        hold_times=1,
+        source="policy",
+    )
 
 
 def _bounded(price: Price, model: str) -> Price:

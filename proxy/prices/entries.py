@@ -49,7 +49,6 @@ def price_of(row: Row, provider: str, now: float) -> tuple[Price, float] | None:
         writes_when_asked="claude" in row.model and provider in _WRITE_WHEN_ASKED,
         hold_times=hold_times_for(provider, row.model),
         context_window=row.context_window,
-        source="free" if not any(sheet.rates) else "genai-prices",
         provider=provider,
         model=row.model,
     )

@@ -16,7 +16,9 @@ these pages is taken from LiteLLM's table of the same month (MIT).
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from fractions import Fraction
 
+from proxy.core.policy import PriceOverride
 from proxy.core.surcharges import NO_FACTORS, NO_FEES, Factor, Factors, Fees
 
 _Row = tuple[str, Mapping[str, Factor]]
@@ -73,6 +75,12 @@ def factors_for(provider: str, model: str, known: Mapping[str, Factor]) -> Facto
         if re.match(pattern, model):
             return Factors({**more, **known})
     return Factors(known) if known else NO_FACTORS
+
+
+def override_factors(override: PriceOverride) -> dict[str, Factor]:
+    """The factors that a policy names."""
+    exact = {term: Fraction(str(times)) for term, times in override.service_tiers.items()}
+    return {term: _by(times.numerator, times.denominator) for term, times in exact.items()}
 
 
 def fees_for(provider: str, model: str, known: Fees) -> Fees:

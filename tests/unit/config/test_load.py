@@ -142,7 +142,7 @@ limits: {steps: 1, cost_usd: 2, tokens: 3000, duration_seconds: 4, tool_calls: 5
   per_tool: {"send_*": 1}, parallel: 1, request_cost_usd: 0.5, cost_usd_per_minute: 1.5,
   warn_at: 0.5, on_limit: reject}
 budgets: [{scope: agent, cost_usd: 1.25, window: 1mo}]
-prices: {"my*": {input: 3.0, output: 15.0, cache_read: 0.3}}
+prices: {"my*": {input: 3.0, output: 15.0, cache_read: 0.3, service_tiers: {flex: 0.5}}}
 rejection: {status: 402, clients: {"x*": 403}, agents: {y: 404}}
 accounting: {unknown_price: reject, min_output_tokens: 16, holds: full}
 timeouts: {connect: 1, head: 2.5, idle: 3, body: 4}
@@ -176,7 +176,9 @@ profiles:
         1, 2 * MICRO, 3000, 4, 5, {"send_*": 1}, 1, 500_000, 1_500_000, 0.5
     )
     assert policy.budgets == (Budget("agent", "1mo", 1_250_000),)
-    assert policy.prices == {"my*": PriceOverride("3.0", "15.0", "0.3")}
+    assert policy.prices == {
+        "my*": PriceOverride("3.0", "15.0", "0.3", service_tiers={"flex": 0.5})
+    }
     assert (policy.rejection.status, policy.rejection.agents["y"]) == (402, 404)
     assert (policy.accounting.unknown_price, policy.accounting.min_output_tokens) == ("reject", 16)
     assert (policy.timeouts.connect, policy.timeouts.head, policy.bounds.json_depth) == (1, 2.5, 64)

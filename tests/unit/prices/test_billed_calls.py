@@ -17,6 +17,7 @@ import pytest
 from msgspec import structs
 
 from proxy.core.dialects.chat import CHAT
+from proxy.core.dialects.messages import MESSAGES
 from proxy.core.dialects.responses import RESPONSES
 from proxy.core.policy import Policy, Upstream
 from proxy.core.pricing import Price, cost_micro_usd
@@ -78,6 +79,8 @@ def metered(usage: dict[str, object]) -> Usage:
     if "prompt_tokens" in usage:
         answer = {"choices": [{"message": {"content": "a"}}], "usage": usage}
         read = CHAT.read_answer(msgspec.json.encode(answer)).usage
+    elif "cache_creation_input_tokens" in usage:
+        read = MESSAGES.read_answer(msgspec.json.encode({"content": [], "usage": usage})).usage
     else:
         read = RESPONSES.read_answer(msgspec.json.encode({"output": [], "usage": usage})).usage
     assert read is not None

@@ -128,7 +128,7 @@ def test_openrouters_free_variants_are_free_whether_listed_or_not(book: PriceBoo
         price = book.price_for(POLICY, OPENROUTER, model)
 
         assert price is not None
-        assert price.source == "free"
+        assert (usd(price), price.source) == ((0, 0), "genai-prices")
     assert book.price_for(POLICY, OPENAI, "gpt-5:free") is None
 
 
@@ -240,12 +240,17 @@ def test_an_unknown_claude_behind_a_gateway_may_be_cached_too(book: PriceBook) -
 
 def test_the_policys_price_keeps_the_fees_and_factors_that_are_known(book: PriceBook) -> None:
     """They come on top of tokens, whatever those cost."""
-    policy = Policy(upstreams={}, routes=(), prices={"gpt-*": PriceOverride("1", "2")})
+    named = PriceOverride("1", "2", service_tiers={"flex": 0.35})
+    policy = Policy(upstreams={}, routes=(), prices={"gpt-*": named})
     price = book.price_for(policy, OPENAI, "gpt-5.5")
     assert price is not None
-    usage = Usage(1000, output_tokens=1000, extras=Extras(web_searches=1, terms=("priority",)))
 
-    assert cost_micro_usd(price, usage) == 2500 + 5000 + 10_000
+    def cost(term: str) -> int:
+        extras = Extras(web_searches=1, terms=(term,))
+        return cost_micro_usd(price, Usage(1000, output_tokens=1000, extras=extras))
+
+    assert cost("priority") == 2500 + 5000 + 10_000
+    assert cost("flex") == 350 + 700 + 10_000
     assert not price.tiers
 
 
