@@ -1,18 +1,17 @@
 """Who calls, and what the policy sets for them: asked once, remembered while the policy stays."""
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import TypeVar
 
-from msgspec.structs import replace as changed
+import msgspec
+from msgspec.structs import replace
 
 from proxy.core.decision import Refusal
 from proxy.core.engine import Rules
 from proxy.core.policy import (
     MICRO,
     Caller,
-    Limits,
     Policy,
     Route,
     Upstream,
@@ -20,7 +19,8 @@ from proxy.core.policy import (
     refusal_status,
     route_for,
 )
-from proxy.core.tenancy import credential_of, tenant_of
+from proxy.core.tenancy import CREDENTIAL_HEADERS, credential_of, tenant_of
+from proxy.core.tree import lowered
 from proxy.errors import MalformedRequest
 from proxy.wire import Head
 
@@ -29,6 +29,27 @@ _ENTRIES = 4_096
 
 K = TypeVar("K")
 V = TypeVar("V")
+
+
+class OwnBudget(msgspec.Struct, frozen=True):
+    """What a run carries along for itself."""
+
+    cost_micro_usd: int | None = None
+    steps: int | None = None
+
+
+NO_BUDGET = OwnBudget()
+
+
+def own_budget(caller: Caller, hints: Mapping[str, str]) -> OwnBudget:
+    """From headers or metadata. Raises MalformedRequest."""
+    headers = caller.headers
+    usd = headers.get("x-holdfast-budget-usd") or hints.get("metadata.holdfast_budget_usd")
+    steps = headers.get("x-holdfast-steps") or hints.get("metadata.holdfast_steps")
+    if usd is None and steps is None:
+        return NO_BUDGET
+    cost = None if usd is None else _micro_usd(usd)
+    return OwnBudget(cost, None if steps is None else _count(steps))
 
 
 class Callers:
@@ -60,7 +81,7 @@ class Callers:
     def tenant(self, policy: Policy, head: Head, upstream: Upstream) -> str | Refusal:
         """Whose budget it is on. Raises MalformedRequest for two different credentials."""
         self._hear_of(policy)
-        credential = credential_of(head.headers)
+        credential = credential_of(_credentials(head))
         known = (credential, upstream.api_key is not None)
         tenant = self._tenants.get(known)
         if tenant is None:
@@ -74,8 +95,8 @@ class Callers:
             _keep(self._tenants, known, tenant)
         return tenant
 
-    def rules(self, policy: Policy, caller: Caller, hints: Mapping[str, str]) -> Rules:
-        """The limits of this caller, lowered by the budget that the run itself carries."""
+    def rules(self, policy: Policy, caller: Caller, own: OwnBudget = NO_BUDGET) -> Rules:
+        """What this caller is held to, lowered by the budget that the run itself carries."""
         self._hear_of(policy)
         known = (caller.tenant, caller.agent, caller.model, caller.user_agent)
         rules = None if self._by_header else self._rules.get(known)
@@ -86,13 +107,9 @@ class Callers:
                 refusal_status=refusal_status(policy, caller),
             )
             _keep(self._rules, known, rules)
-        usd = caller.headers.get("x-holdfast-budget-usd") or hints.get(
-            "metadata.holdfast_budget_usd"
-        )
-        steps = caller.headers.get("x-holdfast-steps") or hints.get("metadata.holdfast_steps")
-        if usd is None and steps is None:
+        if own is NO_BUDGET:
             return rules
-        return changed(rules, limits=_lowered(rules.limits, usd, steps))
+        return replace(rules, limits=lowered(rules.limits, own.cost_micro_usd, own.steps))
 
     def _hear_of(self, policy: Policy) -> None:
         if policy is not self._policy:
@@ -103,21 +120,18 @@ class Callers:
             self._by_header = any(profile.match.header for profile in policy.profiles)
 
 
+def _credentials(head: Head) -> Iterable[tuple[str, str]]:
+    """The headers that may hold one. All of them where a name came twice: two may differ."""
+    fields = head.fields
+    if len(fields) != len(head.headers):
+        return head.headers
+    return [(name, fields[name]) for name in CREDENTIAL_HEADERS if name in fields]
+
+
 def _keep(cache: dict[K, V], key: K, value: V) -> None:
     if len(cache) >= _ENTRIES:
         cache.clear()
     cache[key] = value
-
-
-def _lowered(limits: Limits, usd: str | None, steps: str | None) -> Limits:
-    if usd is not None:
-        own = _micro_usd(usd)
-        most = limits.cost_micro_usd
-        limits = replace(limits, cost_micro_usd=own if most is None else min(own, most))
-    if steps is not None:
-        count = _count(steps)
-        limits = replace(limits, steps=count if limits.steps is None else min(count, limits.steps))
-    return limits
 
 
 def _micro_usd(text: str) -> int:

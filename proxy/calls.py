@@ -16,7 +16,7 @@ class LiveCall:
     """One call in flight. `refusal` says why it was cut, None while it was not. due: when it is cut
     with what `late` says, on the loop's clock."""
 
-    __slots__ = ("closed", "due", "key", "late", "refusal", "task")
+    __slots__ = ("above", "closed", "due", "key", "late", "refusal", "task")
 
     def __init__(
         self,
@@ -31,6 +31,7 @@ class LiveCall:
         self.late = late
         self.refusal: Refusal | None = None
         self.closed = False
+        self.above: tuple[SessionKey, ...] = ()
 
     def cut(self, refusal: Refusal) -> None:
         """Ends the call now. The first reason holds; a call that has ended is left alone."""
@@ -78,15 +79,22 @@ class Calls:
             calls.add(live)
         return live
 
+    def also(self, live: LiveCall, above: tuple[SessionKey, ...]) -> None:
+        """The call is cut with these sessions, too."""
+        live.above = above
+        for key in above:
+            self._live.setdefault(key, set()).add(live)
+
     def close(self, live: LiveCall) -> None:
         """The call has ended."""
         live.closed = True
         assert self._deadlines is not None
         self._deadlines.discard(live)
-        calls = self._live[live.key]
-        calls.discard(live)
-        if not calls:
-            del self._live[live.key]
+        for key in (live.key, *live.above):
+            calls = self._live[key]
+            calls.discard(live)
+            if not calls:
+                del self._live[key]
 
     def keys(self, session: str, tenant: str | None) -> list[SessionKey]:
         """Sessions of that id that have a call in flight."""
@@ -105,4 +113,4 @@ class Calls:
             self.cut_session(key, refusal)
 
     def __len__(self) -> int:
-        return sum(len(calls) for calls in self._live.values())
+        return len(set().union(*self._live.values()))

@@ -5,13 +5,16 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from itertools import count
 
+from msgspec.structs import replace
+
 from proxy.clock import Clock
 from proxy.core import events as ev
-from proxy.core.session import SessionKey, SessionState, fold
+from proxy.core.session import HeldCall, SessionKey, SessionState, fold
 from proxy.errors import StoreUnavailable
 from proxy.folds import Fold, Folds
 from proxy.reservation import Settlement
 from proxy.stores import Append, Charge, Counts
+from proxy.stores.effects import counted
 from proxy.tasks import Tasks
 
 AppendTo = Callable[[Fold, Append, SessionState, tuple[Charge, ...]], Awaitable[SessionState]]
@@ -110,7 +113,18 @@ class Closings:
         held = fold_.state.held.get(call_id)
         freed: tuple[Charge, ...] = ()
         if held is not None:
-            cost, spent = held.cost_micro_usd, append.spent_micro_usd
-            freed = tuple([Charge(account, -cost, spent) for account in held.accounts])
+            if held.trees and isinstance(append.events[0], ev.StepReleased) and not held.retry:
+                append = replace(append, counts=Counts(steps=-1))
+            freed = _freed(held, append)
         after = fold(append.events, start=fold_.state)
         return await self._append(fold_, append, after, freed)
+
+
+def _freed(held: HeldCall, append: Append) -> tuple[Charge, ...]:
+    """What the store gives back on shared accounts, as far as it is known here."""
+    cost, spent = held.cost_micro_usd, append.spent_micro_usd
+    freed = tuple([Charge(account, -cost, spent) for account in held.accounts])
+    if not held.trees:
+        return freed
+    counts = counted(append.counts, Counts(held_tokens=-held.tokens, calls=-1))
+    return (*freed, *[Charge(tree, -cost, spent, counts) for tree in held.trees])

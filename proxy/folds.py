@@ -8,7 +8,7 @@ dropped and the next reader folds the log anew.
 import asyncio
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
@@ -20,6 +20,7 @@ from proxy.core.ask import Account
 from proxy.core.session import EMPTY, SessionKey, SessionState, fold
 from proxy.errors import HoldfastError
 from proxy.stores import Append, Appended, Balance, Charge, SessionHead, Store
+from proxy.stores.effects import counted
 from proxy.stores.written import Written, outlasting
 from proxy.tasks import Tasks
 
@@ -170,11 +171,14 @@ class Folds:
             )
         return tuple(filled)
 
-    async def read_balances(self, accounts: tuple[Account, ...]) -> None:
+    def balance(self, account: str) -> Balance | None:
+        """What is on one account; None where that has to be read."""
+        return self._balances.get(account)
+
+    async def read_balances(self, accounts: Sequence[str]) -> None:
         """Takes what is on them from the store."""
         if accounts:
-            read = await self._store.balances([a.account for a in accounts])
-            self._balances.update(read)
+            self._balances.update(await self._store.balances(accounts))
             while len(self._balances) > self._capacity:
                 del self._balances[next(iter(self._balances))]
 
@@ -244,6 +248,7 @@ class Folds:
                 self._balances[charge.account] = Balance(
                     old.spent_micro_usd + sign * charge.spent_micro_usd,
                     old.held_micro_usd + sign * charge.held_micro_usd,
+                    counted(old.counts, charge.counts, sign),
                 )
 
     def idle(self, before: float) -> tuple[SessionKey, ...]:

@@ -10,6 +10,7 @@ from proxy.calls import Calls, LiveCall
 from proxy.clock import Clock
 from proxy.core.decision import LimitFacts, Refusal
 from proxy.core.paths import PathParts
+from proxy.core.policy import Caller, Limits
 from proxy.core.request import DialectName
 from proxy.errors import MalformedRequest, StoreUnavailable, UpstreamUnavailable
 from proxy.identity import SessionIndex
@@ -78,6 +79,7 @@ class Governed:
             live.closed = True
             await self._refuse(exchange, call, admitted, request_id)
             return
+        self._p.calls.also(live, admitted.above)
         progress = Progress(call, admitted, live, request_id)
         if call.request.stream:
             self._p.ledger.calls.may_cut(call.call_id, lambda: live.cut(spent(progress)))
@@ -102,11 +104,19 @@ class Governed:
                 idle_seconds=call.policy.idle_seconds,
                 new=call.identified.is_new,
                 wait_seconds=call.policy.accounting.wait_seconds,
+                limits_of=partial(self._limits_of, call),
+                budget_micro_usd=call.own.cost_micro_usd,
+                budget_steps=call.own.steps,
             )
         )
         if isinstance(outcome, Admitted):
             self._p.index.remember_request(call.key.tenant, call.identified, call.request)
         return outcome
+
+    def _limits_of(self, call: Call, agent: str | None) -> Limits:
+        """Those of a session above, which is the same tenant's."""
+        caller = Caller(call.key.tenant, agent, call.model)
+        return self._p.intake.callers.rules(call.policy, caller).limits
 
     async def _refuse(
         self, exchange: Exchange, call: Call, refusal: Refusal, request_id: str

@@ -7,7 +7,7 @@ from typing import Protocol
 import msgspec
 from msgspec.structs import replace
 
-from proxy.callers import Callers
+from proxy.callers import Callers, OwnBudget, own_budget
 from proxy.clock import Clock
 from proxy.core.ask import Ask
 from proxy.core.decision import Refusal
@@ -55,6 +55,7 @@ class Call(msgspec.Struct, frozen=True):
     head: Head
     policy: Policy
     rules: Rules
+    own: OwnBudget
     upstream: Upstream
     model: str
     price: Price | None
@@ -105,14 +106,12 @@ class Intake:
         if isinstance(origin, Refusal):
             return origin
         identified = await self._index.identify(origin.caller.tenant, head, parts, request)
-        caller = origin.caller
-        if identified.agent != caller.agent:
-            caller = replace(caller, agent=identified.agent)
+        caller = replace(origin.caller, agent=identified.agent)
         model = origin.target.model or request.model
         price = self._price(policy, origin.upstream, model)
         if isinstance(price, Refusal):
             return price
-        rules = self.callers.rules(policy, caller, request.hints)
+        own = own_budget(caller, request.hints)
         return Call(
             call_id=call_id,
             key=SessionKey(caller.tenant, identified.session),
@@ -122,7 +121,8 @@ class Intake:
             body=body,
             head=head,
             policy=policy,
-            rules=rules,
+            rules=self.callers.rules(policy, caller, own),
+            own=own,
             upstream=origin.upstream,
             model=model,
             price=price,

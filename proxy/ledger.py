@@ -11,29 +11,24 @@ kill) carry no expected seq: they happened.
 import asyncio
 from collections.abc import Callable, Sequence
 
-from proxy.account_names import AccountNames
 from proxy.clock import Clock
 from proxy.closings import Closings
 from proxy.core import events as ev
-from proxy.core.ask import Account
 from proxy.core.decision import Admit, Blocked, Granted, Refusal, Wanted
-from proxy.core.engine import decide, fits_more
-from proxy.core.limits.rooms import SESSION
-from proxy.core.session import SessionKey, SessionState, apply, fold, is_idle
+from proxy.core.limits.rooms import SESSION, Place
+from proxy.core.session import SessionKey, SessionState, apply, is_idle
 from proxy.errors import AccountExceeded, HoldfastError, SeqConflict, StoreUnavailable
 from proxy.folds import Fold, Folds
+from proxy.grounds import Ground, Grounds
 from proxy.lines import Lines
 from proxy.reservation import (
     Admitted,
     Reservation,
-    holding,
     most_output,
-    opening,
     place_of,
-    places_of,
 )
 from proxy.running import Running, RunningCalls
-from proxy.stores import Append, Charge, Maximum, Store
+from proxy.stores import Append, Charge, Store
 from proxy.tasks import Tasks
 
 Observer = Callable[[SessionKey, ev.AnyEvent, SessionState], None]
@@ -62,7 +57,7 @@ class Ledger:
         self._folds = Folds(store, clock, tasks, sessions_in_memory, on_write)
         self._observers = tuple(observers)
         self.calls = RunningCalls()
-        self._names = AccountNames()
+        self._grounds = Grounds(self._folds, clock)
         self.lines = Lines()
         self._closings = closings = Closings(self._folds, self._append, clock, tasks)
         self.settle = closings.settle
@@ -97,35 +92,21 @@ class Ledger:
 
     async def _reserve(self, want: Reservation, *, fresh: bool) -> Admitted | Refusal:
         for _ in range(_ATTEMPTS):
-            fold_ = None if fresh else self._folds.at_hand(want.key, new=want.new)
-            if fold_ is None:
-                fold_ = await self._folds.load(want.key, fresh=fresh)
-            now = self._clock.now()
-            named = self._names.accounts(want.budgets, want.key.tenant, want.agent, now)
-            accounts = await self._filled(named, fresh=fresh)
-            if fold_.stale:
+            ground = await self._grounds.read(want, fresh=fresh)
+            if ground is None:
                 continue
             # From here to the submit there is no await: the decision is made on what it changes.
-            opened = opening(want, fold_.state, now)
-            state = fold(opened, start=fold_.state)
-            decision = decide(want.rules, state, want.ask, accounts, now)
+            decision = ground.decide()
             if isinstance(decision, Refusal):
-                if fresh or not _by_shared(decision):
+                if fresh or not (ground.above or _by_shared(decision)):
                     return decision
                 fresh = True  # another process may have freed what this one still sees held
                 continue
             try:
-                return await self._hold(want, fold_, opened, state, decision, accounts, now)
+                return await self._hold(want, ground, decision)
             except (SeqConflict, AccountExceeded):
                 fresh = True
         raise StoreUnavailable("the session is written to by too many at once; try again")
-
-    async def _filled(self, accounts: tuple[Account, ...], *, fresh: bool) -> tuple[Account, ...]:
-        filled = None if fresh else self._folds.filled(accounts)
-        while filled is None:
-            await self._folds.read_balances(accounts)
-            filled = self._folds.filled(accounts)
-        return filled
 
     async def extend(self, call_id: str, wanted: Wanted) -> Granted | Blocked:
         """Holds more output tokens for a running call, as many of `wanted` as there is room for.
@@ -135,34 +116,24 @@ class Ledger:
             running = self.calls.get(call_id)
             if running is None:
                 return Blocked(None)
-            fold_ = await self._folds.load(running.want.key)
-            accounts = await self._filled(running.accounts, fresh=fresh)
-            if fold_.stale:
+            ground = await self._grounds.read(running.want, fresh=fresh, accounts=running.accounts)
+            if ground is None:
                 continue
-            held = fold_.state.held.get(call_id)
+            held = ground.fold.state.held.get(call_id)
             if held is None:
                 return Blocked(None)
-            ask, now = running.want.ask, self._clock.now()
-            output = held.tokens - running.input_tokens
-            more = fits_more(running.want.rules, fold_.state, ask, accounts, output, wanted, now)
+            more = ground.fits_more(held, running.input_tokens, wanted)
             if isinstance(more, Blocked) and (fresh or more.place in (None, SESSION)):
                 return more
-            if isinstance(more, Granted) and await self._extend(fold_, running, more, now):
+            if isinstance(more, Granted) and await self._grow(ground, more):
                 return more
             fresh = True
         return Blocked(None)
 
-    async def _extend(self, fold_: Fold, running: Running, more: Granted, now: float) -> bool:
-        event = ev.HoldExtended(
-            at=now,
-            call_id=running.want.call_id,
-            hold_cost_micro_usd=more.cost_micro_usd,
-            hold_tokens=more.output_tokens,
-        )
-        charges = _holding(running.accounts, more.cost_micro_usd)
-        append = Append(fold_.key, (event,), expected_seq=fold_.state.seq, charges=charges)
+    async def _grow(self, ground: Ground, more: Granted) -> bool:
+        append, after = ground.grow(more)
         try:
-            await self._append(fold_, append, apply(fold_.state, event))
+            await self._append(ground.fold, append, after)
         except (SeqConflict, AccountExceeded):
             return False
         return True
@@ -209,28 +180,13 @@ class Ledger:
         """Sessions at hand that nobody has used for so long, and that are not finished yet."""
         return self._folds.idle(self._clock.now() - idle_seconds)
 
-    async def _hold(
-        self,
-        want: Reservation,
-        fold_: Fold,
-        opened: tuple[ev.AnyEvent, ...],
-        state: SessionState,
-        admit: Admit,
-        accounts: tuple[Account, ...],
-        now: float,
-    ) -> Admitted:
-        reserved = holding(want, admit, state, accounts, self._owner, now)
-        append = Append(
-            want.key,
-            (*opened, *reserved),
-            expected_seq=fold_.state.seq,
-            charges=_holding(accounts, admit.hold_cost_micro_usd),
-        )
-        self.calls[want.call_id] = Running(
-            want, accounts, admit.hold_input_tokens, places_of(want.key, accounts)
-        )
+    async def _hold(self, want: Reservation, ground: Ground, admit: Admit) -> Admitted:
+        append, after = ground.hold(admit, self._owner)
+        above = tuple([ancestor.kin.key for ancestor in ground.above])
+        places: tuple[Place, ...] = (want.key, *above, *[a.account for a in ground.accounts])
+        self.calls[want.call_id] = Running(want, ground.accounts, admit.hold_input_tokens, places)
         try:
-            after = await self._append(fold_, append, fold(reserved, start=state))
+            await self._append(ground.fold, append, after)
         except asyncio.CancelledError:
             # The client left while the store answered: the hold has to be undone.
             self._tasks.spawn(self._closings.undo(want.key, want.call_id), "undo a reservation")
@@ -238,7 +194,7 @@ class Ledger:
         except HoldfastError:
             self.calls.pop(want.call_id, None)
             raise
-        return Admitted(admit, after, most_output(want.ask, admit))
+        return Admitted(admit, after, most_output(want.ask, admit), above)
 
     async def _refused(self, want: Reservation, refusal: Refusal) -> Refusal:
         """Writes a refusal down, but the same one only once a minute: a client that hammers on a
@@ -272,12 +228,6 @@ class Ledger:
         for event in append.events:
             for observe in self._observers:
                 observe(append.key, event, after)
-
-
-def _holding(accounts: tuple[Account, ...], cost_micro_usd: int) -> tuple[Charge, ...]:
-    return tuple(
-        [Charge(a.account, cost_micro_usd, maximum=Maximum(a.maximum_micro_usd)) for a in accounts]
-    )
 
 
 def _by_shared(refusal: Refusal) -> bool:

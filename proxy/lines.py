@@ -9,14 +9,10 @@ now: nothing is promised here.
 import asyncio
 from dataclasses import dataclass
 
-from proxy.core.session import SessionKey
+from proxy.core.limits.rooms import Place
 
 _LOOK_SECONDS = 0.25
 """Other processes free things too, and nobody tells: the head of a line looks this often."""
-
-
-Place = SessionKey | str
-"""A session, or the id of a shared account."""
 
 
 @dataclass(slots=True, eq=False)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
@@ -12,6 +12,7 @@ from proxy.core import events as ev
 from proxy.core.policy import MICRO
 from proxy.core.session import SessionKey, SessionState
 from proxy.records import CallRecord
+from proxy.tallies import Spread, Tally
 
 _FAST = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 1.0)
 _SLOW = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
@@ -23,47 +24,35 @@ class Metrics:
 
     def __init__(self, holds: Callable[[], int], streams: Callable[[], int]) -> None:
         self.registry = registry = CollectorRegistry()
-        self._requests = Counter(
+        self._requests = Tally(
             "holdfast_requests",
             "Requests answered.",
             ("endpoint", "upstream", "stream", "status"),
-            registry=registry,
         )
-        self._decisions = Counter(
-            "holdfast_decisions", "Decisions made.", ("decision", "reason"), registry=registry
+        self._decisions = Tally("holdfast_decisions", "Decisions made.", ("decision", "reason"))
+        self._overhead = Spread(
+            "holdfast_overhead_seconds", "From a whole request to its forwarding.", _FAST
         )
-        self._overhead = Histogram(
-            "holdfast_overhead_seconds",
-            "From a whole request to its forwarding.",
-            buckets=_FAST,
-            registry=registry,
-        )
-        self._first_token = Histogram(
+        self._first_token = Spread(
             "holdfast_time_to_first_token_seconds",
             "From forwarding to the first byte of the answer.",
+            _SLOW,
             ("upstream",),
-            buckets=_SLOW,
-            registry=registry,
         )
-        self._tokens = Counter(
-            "holdfast_tokens", "Tokens settled.", ("kind", "upstream"), registry=registry
+        self._tokens = Tally("holdfast_tokens", "Tokens settled.", ("kind", "upstream"))
+        self._cost = Tally("holdfast_cost_usd", "Settled cost.", ("upstream",))
+        self._overspend = Tally(
+            "holdfast_overspend_usd", "Billed past what was held.", ("upstream",)
         )
-        self._cost = Counter("holdfast_cost_usd", "Settled cost.", ("upstream",), registry=registry)
-        self._overspend = Counter(
-            "holdfast_overspend_usd", "Billed past what was held.", ("upstream",), registry=registry
+        self._steps = Spread(
+            "holdfast_steps_per_session", "Steps of sessions that have ended.", _STEPS
         )
-        self._steps = Histogram(
-            "holdfast_steps_per_session",
-            "Steps of sessions that have ended.",
-            buckets=_STEPS,
-            registry=registry,
-        )
-        self._tool_calls = Counter(
-            "holdfast_tool_calls", "Tool calls that answers asked for.", registry=registry
-        )
-        self._store = Histogram(
-            "holdfast_store_seconds", "One append to the store.", buckets=_FAST, registry=registry
-        )
+        self._tool_calls = Tally("holdfast_tool_calls", "Tool calls that answers asked for.")
+        self._store = Spread("holdfast_store_seconds", "One append to the store.", _FAST)
+        counters = (self._requests, self._decisions, self._tokens, self._cost, self._overspend)
+        spreads = (self._overhead, self._first_token, self._steps, self._store)
+        for collector in (*counters, self._tool_calls, *spreads):
+            registry.register(collector)
         gauge = Gauge("holdfast_holds", "Calls that hold money now.", registry=registry)
         gauge.set_function(holds)
         gauge = Gauge("holdfast_active_streams", "Streams in flight.", registry=registry)
@@ -76,39 +65,42 @@ class Metrics:
     def observe_call(self, call: CallRecord) -> None:
         """Counts one request."""
         stream = "true" if call.stream else "false"
-        self._requests.labels(call.dialect, call.upstream, stream, str(call.status)).inc()
-        self._decisions.labels(call.decision, call.reason).inc()
+        self._requests.add((call.dialect, call.upstream, stream, str(call.status)))
+        self._decisions.add((call.decision, call.reason))
         if call.overhead_seconds is not None:
             self._overhead.observe(call.overhead_seconds)
         if call.first_byte_seconds is not None:
-            self._first_token.labels(call.upstream).observe(call.first_byte_seconds)
+            self._first_token.observe(call.first_byte_seconds, (call.upstream,))
         if call.outcome is not None:
             self._count_money(call)
 
     def _count_money(self, call: CallRecord) -> None:
-        self._cost.labels(call.upstream).inc(call.cost_micro_usd / MICRO)
+        upstream = call.upstream
+        self._cost.add((upstream,), call.cost_micro_usd / MICRO)
         if call.overspend_micro_usd:
-            self._overspend.labels(call.upstream).inc(call.overspend_micro_usd / MICRO)
-        self._tool_calls.inc(len(call.tool_calls))
-        if call.usage is None:
+            self._overspend.add((upstream,), call.overspend_micro_usd / MICRO)
+        if call.tool_calls:
+            self._tool_calls.add((), len(call.tool_calls))
+        usage = call.usage
+        if usage is None:
             return
-        kinds = {
-            "input": call.usage.input_tokens,
-            "cache_read": call.usage.cache_read_tokens,
-            "cache_write": call.usage.cache_write_tokens + call.usage.cache_write_1h_tokens,
-            "output": call.usage.output_tokens,
-            "reasoning": call.usage.reasoning_tokens,
-        }
-        for kind, tokens in kinds.items():
-            if tokens:
-                self._tokens.labels(kind, call.upstream).inc(tokens)
+        self._count_tokens("input", upstream, usage.input_tokens)
+        self._count_tokens("cache_read", upstream, usage.cache_read_tokens)
+        written = usage.cache_write_tokens + usage.cache_write_1h_tokens
+        self._count_tokens("cache_write", upstream, written)
+        self._count_tokens("output", upstream, usage.output_tokens)
+        self._count_tokens("reasoning", upstream, usage.reasoning_tokens)
+
+    def _count_tokens(self, kind: str, upstream: str, tokens: int) -> None:
+        if tokens > 0:
+            self._tokens.add((kind, upstream), tokens)
 
     def observe_event(self, key: SessionKey, event: ev.AnyEvent, state: SessionState) -> None:
         """Counts what only the log knows."""
         if isinstance(event, ev.SessionFinished | ev.SessionKilled):
             self._steps.observe(state.steps)
         if isinstance(event, ev.StepSettled) and event.outcome == "expired":
-            self._cost.labels("").inc(event.cost_micro_usd / MICRO)
+            self._cost.add(("",), event.cost_micro_usd / MICRO)
 
     def count_reloads(self, outcomes: Mapping[ReloadOutcome, int]) -> None:
         """Shows a count of reloads by outcome that somebody else keeps."""

@@ -7,6 +7,7 @@ from proxy.calls import LiveCall
 from proxy.core.decision import Granted, Refusal, Wanted
 from proxy.core.dialects.base import Meter
 from proxy.core.events import Outcome
+from proxy.core.limits.rooms import Place
 from proxy.core.session import EMPTY, SessionState
 from proxy.core.usage import Answer, Usage
 from proxy.identity import SessionIndex
@@ -223,7 +224,7 @@ class Settler:
             if waiter is not None:
                 lines.leave(waiter)
 
-    def _make_room(self, call_id: str, place: str) -> bool:
+    def _make_room(self, call_id: str, place: Place) -> bool:
         newest = self._ledger.calls.newest_at(call_id, place)
         if newest.cut is None or newest.want.call_id == call_id:
             return False

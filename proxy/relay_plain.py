@@ -76,7 +76,7 @@ class Plain:
         if not found.session:
             return None
         state = await self.ledger.state(SessionKey(caller.tenant, found.session))
-        rules = self.intake.callers.rules(self.policy.current, caller, {})
+        rules = self.intake.callers.rules(self.policy.current, caller)
         return refuse_spent(rules, state, found.session, self.clock.now())
 
     async def _pass(self, exchange: Exchange, incoming: Incoming, request_id: str) -> None:

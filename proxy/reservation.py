@@ -1,5 +1,7 @@
 """What the ledger is asked to hold, what it grants, and what a call came to: values only."""
 
+from collections.abc import Callable
+
 import msgspec
 
 from proxy.core.ask import Account, Ask
@@ -13,11 +15,10 @@ from proxy.core.events import (
     SessionOpened,
     StepReserved,
 )
-from proxy.core.limits.rooms import SESSION
-from proxy.core.policy import Budget
+from proxy.core.limits.rooms import SESSION, Place
+from proxy.core.policy import Budget, Limits
 from proxy.core.session import SessionKey, SessionState, is_idle
 from proxy.core.usage import Usage
-from proxy.lines import Place
 
 
 class Reservation(msgspec.Struct, frozen=True):
@@ -25,6 +26,8 @@ class Reservation(msgspec.Struct, frozen=True):
 
     new: the session's id was made for this call. deadline_seconds: until when the call must have
     been settled, after now. wait_seconds: how long it waits for what calls in flight hold.
+    limits_of: those of an agent of this tenant, for the sessions above. budget_*: what the run
+    brings along.
     """
 
     key: SessionKey
@@ -40,15 +43,20 @@ class Reservation(msgspec.Struct, frozen=True):
     idle_seconds: int
     new: bool = False
     wait_seconds: float = 0.0
+    limits_of: Callable[[str | None], Limits] | None = None
+    budget_micro_usd: int | None = None
+    budget_steps: int | None = None
 
 
 class Admitted(msgspec.Struct, frozen=True):
     """An admitted call and the state of its session right after it. most: the output tokens, of
-    all choices together, that its bound allows."""
+    all choices together, that its bound allows. above: the sessions that it counts in beside its
+    own."""
 
     admit: Admit
     state: SessionState
     most: int
+    above: tuple[SessionKey, ...] = ()
 
 
 class Settlement(msgspec.Struct, frozen=True):
@@ -70,14 +78,9 @@ def most_output(ask: Ask, admit: Admit) -> int:
     return bound * ask.choices
 
 
-def place_of(key: SessionKey, place: str) -> Place:
+def place_of(key: SessionKey, place: Place) -> Place:
     """Where the room that a decision names is waited for."""
     return key if place == SESSION else place
-
-
-def places_of(key: SessionKey, accounts: tuple[Account, ...]) -> tuple[Place, ...]:
-    """Where a call of this session holds something."""
-    return (key, *[account.account for account in accounts])
 
 
 def opening(want: Reservation, state: SessionState, now: float) -> tuple[AnyEvent, ...]:
@@ -91,6 +94,8 @@ def opening(want: Reservation, state: SessionState, now: float) -> tuple[AnyEven
         agent=want.agent,
         parent=want.parent,
         source=want.source,
+        budget_micro_usd=want.budget_micro_usd,
+        budget_steps=want.budget_steps,
     )
     return (SessionFinished(at=now), begin) if idle and not state.finished else (begin,)
 
@@ -100,6 +105,7 @@ def holding(
     admit: Admit,
     state: SessionState,
     accounts: tuple[Account, ...],
+    trees: tuple[str, ...],
     owner: str,
     now: float,
 ) -> tuple[AnyEvent, ...]:
@@ -117,7 +123,10 @@ def holding(
         body_digest=want.ask.body_digest,
         hold_cost_micro_usd=admit.hold_cost_micro_usd,
         hold_tokens=admit.hold_input_tokens + admit.output_allowance,
-        accounts=tuple(a.account for a in accounts),
+        accounts=tuple([a.account for a in accounts]),
+        trees=trees,
     )
+    if not admit.warnings:
+        return (reserved,)
     warned = (LimitWarned(at=now, limit=w) for w in admit.warnings if w not in state.warned)
     return (reserved, *warned)

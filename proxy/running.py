@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from proxy.core.ask import Account
-from proxy.lines import Place
+from proxy.core.limits.rooms import Place
 from proxy.reservation import Reservation, place_of
 
 
@@ -29,7 +29,7 @@ class RunningCalls(dict[str, Running]):
         if running is not None:
             running.cut = cut
 
-    def newest_at(self, call_id: str, place: str) -> Running:
+    def newest_at(self, call_id: str, place: Place) -> Running:
         """The newest call that may be cut and holds something at this place of the call's: maybe
         the call itself."""
         newest = self[call_id]

@@ -5,6 +5,8 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from proxy.core.session import SessionKey
+
 DecisionName = Literal[
     "allow", "warn", "steer", "final_answer", "clamp", "downgrade", "fallback", "dedupe", "replay"
 ]
@@ -51,7 +53,7 @@ class Refusal:
     facts: LimitFacts | None = None
     param: str | None = None
     retry_after_ms: int | None = None
-    held_at: str | None = None
+    held_at: SessionKey | str | None = None
 
 
 class Admit(msgspec.Struct, frozen=True):
@@ -99,4 +101,4 @@ class Blocked(msgspec.Struct, frozen=True):
     """A running call may hold nothing more. place: of the room that is full (see Room); None where
     nothing that others give back would help."""
 
-    place: str | None
+    place: SessionKey | str | None

@@ -24,6 +24,7 @@ from proxy.core.limits.rooms import Room
 from proxy.core.policy import Limits
 from proxy.core.pricing import affordable_output_tokens, hold_cost
 from proxy.core.session import SessionState, failed_before
+from proxy.core.tree import Kin
 
 
 class Rules(msgspec.Struct, frozen=True):
@@ -35,18 +36,36 @@ class Rules(msgspec.Struct, frozen=True):
 
 
 def decide(
-    rules: Rules, state: SessionState, ask: Ask, accounts: tuple[Account, ...], now: float
+    rules: Rules,
+    state: SessionState,
+    ask: Ask,
+    accounts: tuple[Account, ...],
+    now: float,
+    above: tuple[Kin, ...] = (),
 ) -> Decision:
-    """Admit or refuse one call on this state. `now` in epoch seconds; no side effect."""
-    if (closed := refuse_closed(rules, state, ask.session)) is not None:
-        return closed
-    for gate in GATES:
-        if (breach := gate.check(rules.limits, state, ask, now)) is not None:
-            return _refuse(rules, state, ask.session, breach)
+    """Admit or refuse one call on this state, and on those of the sessions above. `now` in epoch
+    seconds; no side effect."""
+    if (refusal := _stopped(rules, state, ask, now)) is not None:
+        return refusal
+    for kin in above:
+        theirs = replace(ask, session=kin.key.session)
+        refusal = _stopped(replace(rules, limits=kin.limits), kin.state, theirs, now)
+        if refusal is not None:
+            return refusal
     if ask.unseen_tokens:
         unseen = state.largest_tokens or ask.unseen_tokens
         ask = replace(ask, input_tokens=ask.input_tokens + unseen)
-    return _fit(rules, state, ask, accounts, now)
+    return _fit(rules, state, ask, accounts, now, above)
+
+
+def _stopped(rules: Rules, state: SessionState, ask: Ask, now: float) -> Refusal | None:
+    """Why a session lets no call through now, however small."""
+    if state.killed or state.paused:
+        return refuse_closed(rules, state, ask.session)
+    for gate in GATES:
+        if (breach := gate.check(rules.limits, state, ask, now)) is not None:
+            return _refuse(rules, state, ask.session, breach)
+    return None
 
 
 def refuse_closed(rules: Rules, state: SessionState, session: str) -> Refusal | None:
@@ -80,7 +99,11 @@ def refuse_spent(rules: Rules, state: SessionState, session: str, now: float) ->
 def remaining_micro_usd(limits: Limits, state: SessionState) -> int | None:
     """What the session may still spend, holds taken off; None where it has no such limit."""
     most = maximum(limits.cost_micro_usd, state, cost.COST)
-    return None if most is None else max(0, most - state.cost_micro_usd - state.held_micro_usd)
+    if most is None:
+        return None
+    below = state.below
+    used = state.cost_micro_usd + state.held_micro_usd
+    return max(0, most - used - below.spent_micro_usd - below.held_micro_usd)
 
 
 def fits_more(
@@ -91,6 +114,7 @@ def fits_more(
     held_output: int,
     wanted: Wanted,
     now: float,
+    above: tuple[Kin, ...] = (),
 ) -> Granted | Blocked:
     """How much more a call may hold that holds `held_output` tokens: as much of `wanted` as
     fits; Blocked where not even the least does, or the session is closed."""
@@ -98,7 +122,7 @@ def fits_more(
         return Blocked(None)
     before = _hold_cost(ask, held_output)
     most = wanted.most
-    for room in _rooms(rules.limits, state, ask, accounts, now):
+    for room in _rooms(rules.limits, state, ask, accounts, now, above):
         if room.unit == "tokens":
             fits = room.left
         else:
@@ -111,13 +135,18 @@ def fits_more(
 
 
 def _fit(
-    rules: Rules, state: SessionState, ask: Ask, accounts: tuple[Account, ...], now: float
+    rules: Rules,
+    state: SessionState,
+    ask: Ask,
+    accounts: tuple[Account, ...],
+    now: float,
+    above: tuple[Kin, ...],
 ) -> Decision:
     """Bounds the output by the smallest room; refuses where that leaves too little."""
     asked = ask.bound_per_choice
     least = min(max(rules.min_output_tokens, ask.least_output), asked)
     allowed = asked
-    for room in _rooms(rules.limits, state, ask, accounts, now):
+    for room in _rooms(rules.limits, state, ask, accounts, now, above):
         fits = _fitting_output(ask, room)
         if fits < least:
             return _refuse_room(rules, state, ask, room, least)
@@ -158,12 +187,22 @@ def _admit(
 
 
 def _rooms(
-    limits: Limits, state: SessionState, ask: Ask, accounts: tuple[Account, ...], now: float
+    limits: Limits,
+    state: SessionState,
+    ask: Ask,
+    accounts: tuple[Account, ...],
+    now: float,
+    above: tuple[Kin, ...],
 ) -> Iterator[Room]:
     if ask.price is not None:
         yield from cost.rooms(limits, state, ask.session, accounts, now)
     if (room := tokens.room(limits, state, ask.session)) is not None:
         yield room
+    for kin in above:
+        for room in _rooms(
+            kin.limits, kin.state, replace(ask, session=kin.key.session), (), now, ()
+        ):
+            yield replace(room, place=kin.key)
 
 
 def _fitting_output(ask: Ask, room: Room) -> int:

@@ -27,12 +27,16 @@ class Event(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
 
 
 class SessionOpened(Event, frozen=True):
-    """The first event of a generation; everything counted starts at nought."""
+    """The first event of a generation; everything counted starts at nought.
+
+    parent: the session above it. budget_micro_usd, budget_steps: what the run brought along."""
 
     generation: int = 1
     agent: str | None = None
     parent: str | None = None
     source: str = "path"
+    budget_micro_usd: int | None = None
+    budget_steps: int | None = None
 
 
 class StepReserved(Event, frozen=True):
@@ -122,6 +126,10 @@ class SessionFinished(Event, frozen=True):
     """The generation ended (idle); the same id may open the next one."""
 
 
+class TreeBegan(Event, frozen=True):
+    """The first session below this one was opened: from now on its limits count a tree."""
+
+
 AnyEvent = (
     SessionOpened
     | StepReserved
@@ -135,4 +143,5 @@ AnyEvent = (
     | SessionResumed
     | SessionKilled
     | SessionFinished
+    | TreeBegan
 )

@@ -1,119 +1,25 @@
-"""The state of a session and how events make it. `apply` is total and pure; `fold` repeats it."""
+"""How events make the state of a session. `apply` is total and pure; `fold` repeats it."""
 
 from collections.abc import Iterable, Mapping
-from typing import Literal, NamedTuple, assert_never
+from typing import assert_never
 
-import msgspec
 from msgspec.structs import replace
 
 from proxy.core import events as ev
+from proxy.core.state import EMPTY as EMPTY
+from proxy.core.state import NOTHING_BELOW as NOTHING_BELOW
+from proxy.core.state import VELOCITY_SECONDS as VELOCITY_SECONDS
+from proxy.core.state import Below as Below
+from proxy.core.state import Costs
+from proxy.core.state import FailedCall as FailedCall
+from proxy.core.state import HeldCall as HeldCall
+from proxy.core.state import SessionKey as SessionKey
+from proxy.core.state import SessionState as SessionState
+from proxy.core.state import SessionStatus as SessionStatus
+from proxy.core.state import failed_before as failed_before
+from proxy.core.state import is_idle as is_idle
 
-Costs = tuple[tuple[float, int], ...]
-SessionStatus = Literal["active", "warned", "paused", "awaiting_human", "killed", "finished"]
-
-
-class SessionKey(NamedTuple):
-    """Always both: two tenants with the same session id share nothing."""
-
-    tenant: str
-    session: str
-
-
-class HeldCall(msgspec.Struct, frozen=True):
-    """A reservation that has not been settled."""
-
-    step: int
-    retry: bool
-    model: str
-    cost_micro_usd: int
-    tokens: int
-    deadline: float
-    accounts: tuple[str, ...]
-    body_digest: bytes
-    attempts: int = 1
-
-
-class FailedCall(msgspec.Struct, frozen=True):
-    """A call whose last attempt failed. The same body again is the same step, `attempts` so far."""
-
-    body_digest: bytes
-    step: int
-    attempts: int
-
-
-class SessionState(msgspec.Struct, frozen=True):
-    """What a fold of the log gives. `seq` is that of the last event applied (0: nothing yet).
-
-    killed, paused: by a human; either wakes a finished session, so that its id does not begin anew.
-    largest_tokens: of one settled call: what the provider's own memory of it may come to again.
-    steps: admitted calls, less those released. tool_calls, per_tool: what answers asked for.
-    recent_costs: (second, micro-USD settled in it) of the last minute, for velocity.
-    failed: the newest attempts that failed: an SDK's retry of one is no new step.
-    """
-
-    seq: int = 0
-    generation: int = 0
-    agent: str | None = None
-    parent: str | None = None
-    source: str = ""
-    paused: bool = False
-    killed: bool = False
-    finished: bool = False
-    steps: int = 0
-    calls: int = 0
-    tokens: int = 0
-    largest_tokens: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cost_micro_usd: int = 0
-    held: Mapping[str, HeldCall] = {}
-    held_micro_usd: int = 0
-    held_tokens: int = 0
-    tool_calls: int = 0
-    per_tool: Mapping[str, int] = {}
-    extended: Mapping[str, int] = {}
-    warned: frozenset[str] = frozenset()
-    recent_costs: Costs = ()
-    failed: tuple[FailedCall, ...] = ()
-    refusals: int = 0
-    refused_code: str = ""
-    refused_at: float = 0.0
-    model: str = ""
-    created_at: float = 0.0
-    updated_at: float = 0.0
-
-    @property
-    def status(self) -> SessionStatus:
-        if self.killed:
-            return "killed"
-        if self.finished:
-            return "finished"
-        if self.paused:
-            return "paused"
-        return "warned" if self.warned else "active"
-
-
-EMPTY = SessionState()
-VELOCITY_SECONDS = 60.0
 _REMEMBERED_FAILURES = 16
-_ATTEMPTS_PER_STEP = 8
-
-
-def is_idle(state: SessionState, idle_seconds: float, now: float) -> bool:
-    """Whether a session is over because nobody used it. One that was paused waits for its human."""
-    used = state.held or state.paused or now - state.updated_at <= idle_seconds
-    return state.seq > 0 and not used
-
-
-def failed_before(state: SessionState, body_digest: bytes) -> FailedCall | None:
-    """The failed call that this body repeats, if it still counts as the same step.
-
-    Codex makes up to 6 attempts and SDKs 3; who sends one failing body for ever is not retrying.
-    """
-    for failed in state.failed:
-        if failed.body_digest == body_digest and failed.attempts < _ATTEMPTS_PER_STEP:
-            return failed
-    return None
 
 
 def fold(log: Iterable[ev.AnyEvent], start: SessionState = EMPTY) -> SessionState:
@@ -155,6 +61,8 @@ def apply(  # noqa: C901 - the arms of a match over a closed union count as one
             changed = {"killed": True, "finished": False}
         case ev.SessionFinished():
             changed = {"finished": True}
+        case ev.TreeBegan():
+            changed = {"has_children": True}
         case _:
             assert_never(event)
     return replace(state, seq=seq, updated_at=at, **changed)
@@ -168,6 +76,9 @@ def _opened(state: SessionState, event: ev.SessionOpened) -> SessionState:
         agent=event.agent,
         parent=event.parent,
         source=event.source,
+        budget_micro_usd=event.budget_micro_usd,
+        budget_steps=event.budget_steps,
+        has_children=state.has_children,
         held=state.held,
         held_micro_usd=state.held_micro_usd,
         held_tokens=state.held_tokens,
@@ -188,6 +99,7 @@ def _held_call(state: SessionState, event: ev.StepReserved) -> HeldCall:
         accounts=event.accounts,
         body_digest=event.body_digest,
         attempts=before.attempts + 1 if before else 1,
+        trees=event.trees,
     )
 
 

@@ -13,7 +13,7 @@ from proxy.core.policy import Tenant
 from proxy.errors import MalformedRequest
 
 ANONYMOUS = "anonymous"
-_CREDENTIAL_HEADERS = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key"})
+CREDENTIAL_HEADERS = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key"})
 
 
 def credential_of(headers: Iterable[tuple[str, str]]) -> str | None:
@@ -24,7 +24,7 @@ def credential_of(headers: Iterable[tuple[str, str]]) -> str | None:
     """
     found: str | None = None
     for name, value in headers:
-        if name.lower() not in _CREDENTIAL_HEADERS:
+        if name.lower() not in CREDENTIAL_HEADERS:
             continue
         scheme, _, token = value.strip().partition(" ")
         credential = token.strip() if scheme.lower() == "bearer" else value.strip()

@@ -174,16 +174,16 @@ def _freed(closed: Iterable[Hold], append: Append) -> Iterator[Charge]:
             yield Charge(tree, -hold.cost_micro_usd, append.spent_micro_usd, counts)
 
 
-def counted(before: Counts, movement: Counts) -> Counts:
-    """The counts after a movement."""
+def counted(before: Counts, movement: Counts, sign: int = 1) -> Counts:
+    """The counts after a movement, or (-1) before it."""
     if movement is NO_COUNTS:
         return before
     return Counts(
-        before.tokens + movement.tokens,
-        before.held_tokens + movement.held_tokens,
-        before.steps + movement.steps,
-        before.tool_calls + movement.tool_calls,
-        before.calls + movement.calls,
+        before.tokens + sign * movement.tokens,
+        before.held_tokens + sign * movement.held_tokens,
+        before.steps + sign * movement.steps,
+        before.tool_calls + sign * movement.tool_calls,
+        before.calls + sign * movement.calls,
     )
 
 

@@ -29,11 +29,13 @@ def rooms(
 
 
 def share(limits: Limits, state: SessionState) -> float:
-    return share_of(state.cost_micro_usd, maximum(limits.cost_micro_usd, state, COST))
+    used = state.cost_micro_usd + state.below.spent_micro_usd
+    return share_of(used, maximum(limits.cost_micro_usd, state, COST))
 
 
 def _session_room(most: int, state: SessionState, session: str) -> Room:
-    spent, held = state.cost_micro_usd, state.held_micro_usd
+    spent = state.cost_micro_usd + state.below.spent_micro_usd
+    held = state.held_micro_usd + state.below.held_micro_usd
 
     def breach(requested: int) -> Breach:
         in_flight = f" and holds {money(held)} for calls in flight" if held else ""

@@ -13,7 +13,7 @@ class Parallel:
 
     def check(self, limits: Limits, state: SessionState, ask: Ask, now: float) -> Breach | None:
         most = maximum(limits.parallel, state, self.name)
-        running = len(state.held)
+        running = len(state.held) + state.below.calls
         if most is None or running < most:
             return None
         return Breach(

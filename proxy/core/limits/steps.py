@@ -11,17 +11,18 @@ class Steps:
 
     def check(self, limits: Limits, state: SessionState, ask: Ask, now: float) -> Breach | None:
         most = maximum(limits.steps, state, self.name)
-        if most is None or state.steps < most or failed_before(state, ask.body_digest):
+        used = state.steps + state.below.steps
+        if most is None or used < most or failed_before(state, ask.body_digest):
             return None
         return Breach(
             code="step_limit_exceeded",
             limit=self.name,
             maximum=most,
-            used=state.steps,
+            used=used,
             requested=1,
-            message=f"Session {ask.session} has used {state.steps} of {most} steps. "
+            message=f"Session {ask.session} has used {used} of {most} steps. "
             + how_to_extend(ask.session, self.name, "10"),
         )
 
     def share(self, limits: Limits, state: SessionState, now: float) -> float:
-        return share_of(state.steps, maximum(limits.steps, state, self.name))
+        return share_of(state.steps + state.below.steps, maximum(limits.steps, state, self.name))

@@ -13,7 +13,7 @@ def room(limits: Limits, state: SessionState, session: str) -> Room | None:
     most = maximum(limits.tokens, state, NAME)
     if most is None:
         return None
-    used = state.tokens + state.held_tokens
+    used = _used(state)
 
     def breach(requested: int) -> Breach:
         return Breach(
@@ -26,8 +26,13 @@ def room(limits: Limits, state: SessionState, session: str) -> Room | None:
             f"{requested}. " + how_to_extend(session, NAME, "100000"),
         )
 
-    return Room(most - used, "tokens", breach, state.held_tokens)
+    return Room(most - used, "tokens", breach, state.held_tokens + state.below.held_tokens)
 
 
 def share(limits: Limits, state: SessionState) -> float:
-    return share_of(state.tokens + state.held_tokens, maximum(limits.tokens, state, NAME))
+    return share_of(_used(state), maximum(limits.tokens, state, NAME))
+
+
+def _used(state: SessionState) -> int:
+    below = state.below
+    return state.tokens + state.held_tokens + below.tokens + below.held_tokens

@@ -15,18 +15,21 @@ class ToolCalls:
 
     def check(self, limits: Limits, state: SessionState, ask: Ask, now: float) -> Breach | None:
         most = maximum(limits.tool_calls, state, self.name)
-        if most is None or state.tool_calls < most or not ask.tools:
+        used = state.tool_calls + state.below.tool_calls
+        if most is None or used < most or not ask.tools:
             return None
         return Breach(
             code="tool_call_limit_exceeded",
             limit=self.name,
             maximum=most,
-            used=state.tool_calls,
+            used=used,
             requested=1,
-            message=f"Session {ask.session} has asked for {state.tool_calls} of {most} tool calls. "
+            message=f"Session {ask.session} has asked for {used} of {most} tool calls. "
             + how_to_extend(ask.session, self.name, "10")
             + " A request that offers no tools is still served.",
         )
 
     def share(self, limits: Limits, state: SessionState, now: float) -> float:
-        return share_of(state.tool_calls, maximum(limits.tool_calls, state, self.name))
+        return share_of(
+            state.tool_calls + state.below.tool_calls, maximum(limits.tool_calls, state, self.name)
+        )

@@ -1,0 +1,135 @@
+"""The state of a session, as values. How events make it is in `session`."""
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+import msgspec
+
+Costs = tuple[tuple[float, int], ...]
+SessionStatus = Literal["active", "warned", "paused", "awaiting_human", "killed", "finished"]
+
+
+class SessionKey(NamedTuple):
+    """Always both: two tenants with the same session id share nothing."""
+
+    tenant: str
+    session: str
+
+
+class HeldCall(msgspec.Struct, frozen=True):
+    """A reservation that has not been settled."""
+
+    step: int
+    retry: bool
+    model: str
+    cost_micro_usd: int
+    tokens: int
+    deadline: float
+    accounts: tuple[str, ...]
+    body_digest: bytes
+    attempts: int = 1
+    trees: tuple[str, ...] = ()
+
+
+class FailedCall(msgspec.Struct, frozen=True):
+    """A call whose last attempt failed. The same body again is the same step, `attempts` so far."""
+
+    body_digest: bytes
+    step: int
+    attempts: int
+
+
+class Below(msgspec.Struct, frozen=True):
+    """What the sessions below one came to, all together. calls: in flight."""
+
+    spent_micro_usd: int = 0
+    held_micro_usd: int = 0
+    tokens: int = 0
+    held_tokens: int = 0
+    steps: int = 0
+    tool_calls: int = 0
+    calls: int = 0
+
+
+NOTHING_BELOW = Below()
+
+
+class SessionState(msgspec.Struct, frozen=True):
+    """What a fold of the log gives. `seq` is that of the last event applied (0: nothing yet).
+
+    killed, paused: by a human; either wakes a finished session, so that its id does not begin anew.
+    largest_tokens: of one settled call: what the provider's own memory of it may come to again.
+    steps: admitted calls, less those released. tool_calls, per_tool: what answers asked for.
+    recent_costs: (second, micro-USD settled in it) of the last minute, for velocity.
+    failed: the newest attempts that failed: an SDK's retry of one is no new step.
+    budget_micro_usd, budget_steps: what the session brought along when it was opened.
+    has_children, below: whether there are sessions below it, and what they came to: that is never
+        in the log, but added by who decides on it.
+    """
+
+    seq: int = 0
+    generation: int = 0
+    agent: str | None = None
+    parent: str | None = None
+    source: str = ""
+    paused: bool = False
+    killed: bool = False
+    finished: bool = False
+    steps: int = 0
+    calls: int = 0
+    tokens: int = 0
+    largest_tokens: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_micro_usd: int = 0
+    held: Mapping[str, HeldCall] = {}
+    held_micro_usd: int = 0
+    held_tokens: int = 0
+    tool_calls: int = 0
+    per_tool: Mapping[str, int] = {}
+    extended: Mapping[str, int] = {}
+    warned: frozenset[str] = frozenset()
+    recent_costs: Costs = ()
+    failed: tuple[FailedCall, ...] = ()
+    refusals: int = 0
+    refused_code: str = ""
+    refused_at: float = 0.0
+    model: str = ""
+    budget_micro_usd: int | None = None
+    budget_steps: int | None = None
+    has_children: bool = False
+    below: Below = NOTHING_BELOW
+    created_at: float = 0.0
+    updated_at: float = 0.0
+
+    @property
+    def status(self) -> SessionStatus:
+        if self.killed:
+            return "killed"
+        if self.finished:
+            return "finished"
+        if self.paused:
+            return "paused"
+        return "warned" if self.warned else "active"
+
+
+EMPTY = SessionState()
+VELOCITY_SECONDS = 60.0
+_ATTEMPTS_PER_STEP = 8
+
+
+def is_idle(state: SessionState, idle_seconds: float, now: float) -> bool:
+    """Whether a session is over because nobody used it. One that was paused waits for its human."""
+    used = state.held or state.paused or now - state.updated_at <= idle_seconds
+    return state.seq > 0 and not used
+
+
+def failed_before(state: SessionState, body_digest: bytes) -> FailedCall | None:
+    """The failed call that this body repeats, if it still counts as the same step.
+
+    Codex makes up to 6 attempts and SDKs 3; who sends one failing body for ever is not retrying.
+    """
+    for failed in state.failed:
+        if failed.body_digest == body_digest and failed.attempts < _ATTEMPTS_PER_STEP:
+            return failed
+    return None

@@ -1,0 +1,156 @@
+"""What a decision of the ledger is made on, read together: the session, those above, the accounts.
+
+Reading may wait; once a `Ground` is given out, nothing of it has changed, and nothing does until
+its holder awaits again.
+"""
+
+from msgspec.structs import replace
+
+from proxy.account_names import AccountNames
+from proxy.clock import Clock
+from proxy.core import events as ev
+from proxy.core.ask import Account
+from proxy.core.decision import Admit, Blocked, Decision, Granted, Wanted
+from proxy.core.engine import decide, fits_more
+from proxy.core.session import HeldCall, SessionState, apply, fold
+from proxy.core.tree import lowered, tree_account
+from proxy.folds import Fold, Folds
+from proxy.lineage import (
+    Ancestor,
+    Lineage,
+    growth_charges,
+    guards,
+    is_current,
+    own_tree,
+    tree_charges,
+)
+from proxy.reservation import Reservation, holding, opening
+from proxy.stores import Append, Charge, Maximum
+
+
+class Ground:
+    """One of them. Not to be kept over an await."""
+
+    __slots__ = (
+        "_now",
+        "_opened",
+        "_rules",
+        "_state",
+        "_view",
+        "_want",
+        "above",
+        "accounts",
+        "fold",
+    )
+
+    def __init__(
+        self,
+        want: Reservation,
+        fold_: Fold,
+        accounts: tuple[Account, ...],
+        above: tuple[Ancestor, ...],
+        lineage: Lineage,
+        now: float,
+    ) -> None:
+        self.fold = fold_
+        self.accounts = accounts
+        self.above = above
+        self._want = want
+        self._now = now
+        self._opened = opening(want, fold_.state, now)
+        self._state = state = fold(self._opened, start=fold_.state)
+        self._view = lineage.with_below(want.key, state) if state.has_children else state
+        rules = want.rules
+        limits = lowered(rules.limits, state.budget_micro_usd, state.budget_steps)
+        self._rules = rules if limits is rules.limits else replace(rules, limits=limits)
+
+    def decide(self) -> Decision:
+        """See `engine.decide`."""
+        kin = tuple([ancestor.kin for ancestor in self.above])
+        ask = self._want.ask
+        return decide(self._rules, self._view, ask, self.accounts, self._now, kin)
+
+    def hold(self, admit: Admit, owner: str) -> tuple[Append, SessionState]:
+        """The append of an admitted call, and the state after it."""
+        want, above, state = self._want, self.above, self._state
+        trees = tuple([tree_account(ancestor.kin.key) for ancestor in above])
+        events = holding(want, admit, state, self.accounts, trees, owner, self._now)
+        after = fold(events, start=state)
+        charges = self._charges(admit.hold_cost_micro_usd, after)
+        if above:
+            charges += tree_charges(above, admit, retry=admit.step <= state.steps)
+        return self._append((*self._opened, *events), charges), after
+
+    def fits_more(self, held: HeldCall, input_tokens: int, wanted: Wanted) -> Granted | Blocked:
+        """See `engine.fits_more`."""
+        kin = tuple([ancestor.kin for ancestor in self.above])
+        output = held.tokens - input_tokens
+        ask = self._want.ask
+        return fits_more(
+            self._rules, self._view, ask, self.accounts, output, wanted, self._now, kin
+        )
+
+    def grow(self, more: Granted) -> tuple[Append, SessionState]:
+        """The append of a hold that grows, and the state after it."""
+        event = ev.HoldExtended(
+            at=self._now,
+            call_id=self._want.call_id,
+            hold_cost_micro_usd=more.cost_micro_usd,
+            hold_tokens=more.output_tokens,
+        )
+        after = apply(self._state, event)
+        charges = self._charges(more.cost_micro_usd, after)
+        if self.above:
+            charges += growth_charges(self.above, more.cost_micro_usd, more.output_tokens)
+        return self._append((*self._opened, event), charges), after
+
+    def _charges(self, cost_micro_usd: int, after: SessionState) -> tuple[Charge, ...]:
+        windows = [
+            Charge(a.account, cost_micro_usd, maximum=Maximum(a.maximum_micro_usd))
+            for a in self.accounts
+        ]
+        return (*windows, *own_tree(self._want.key, self._rules.limits, after))
+
+    def _append(self, events: tuple[ev.AnyEvent, ...], charges: tuple[Charge, ...]) -> Append:
+        return Append(
+            self._want.key,
+            events,
+            expected_seq=self.fold.state.seq,
+            charges=charges,
+            guards=guards(self.above) if self.above else (),
+        )
+
+
+class Grounds:
+    """Reads them."""
+
+    def __init__(self, folds: Folds, clock: Clock) -> None:
+        self._folds = folds
+        self._clock = clock
+        self._names = AccountNames()
+        self._lineage = Lineage(folds, clock)
+
+    async def read(
+        self, want: Reservation, *, fresh: bool, accounts: tuple[Account, ...] | None = None
+    ) -> Ground | None:
+        """None where something changed while it was read: then it is to be read again. fresh:
+        from the store. accounts: those of a call that runs; else those of now."""
+        folds = self._folds
+        fold_ = None if fresh else folds.at_hand(want.key, new=want.new)
+        if fold_ is None:
+            fold_ = await folds.load(want.key, fresh=fresh)
+        now = self._clock.now()
+        if accounts is None:
+            accounts = self._names.accounts(want.budgets, want.key.tenant, want.agent, now)
+        above: tuple[Ancestor, ...] = ()
+        if fold_.state.parent or want.parent:
+            above = await self._lineage.above(want, fold_, fresh=fresh)
+        if fold_.state.has_children:
+            await self._lineage.read_below([want.key], fresh=fresh)
+        filled = None if fresh else folds.filled(accounts)
+        while filled is None:
+            await folds.read_balances([account.account for account in accounts])
+            filled = folds.filled(accounts)
+        if fold_.stale or not is_current(above):
+            return None
+        return Ground(want, fold_, filled, above, self._lineage, now)
