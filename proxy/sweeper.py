@@ -1,13 +1,14 @@
 """What has to happen though nobody calls: lost holds are booked, idle sessions finished."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from proxy.clock import Clock
 from proxy.core.session import SessionKey
 from proxy.errors import HoldfastError, StoreUnavailable
 from proxy.ledger import Ledger
 from proxy.stores import OpenHold, Store
+from proxy.workers.owners import Gone, Owners
 
 log = logging.getLogger(__name__)
 
@@ -15,15 +16,23 @@ _EVERY_SECONDS = 5.0
 
 
 class Sweeper:
-    """One for each process. Several processes may sweep one store: closing a hold is idempotent."""
+    """One for each process. Several processes may sweep one store: closing a hold is idempotent.
+
+    owners: without them nobody is known to be gone before the deadline of a hold."""
 
     def __init__(
-        self, ledger: Ledger, store: Store, clock: Clock, idle_seconds: Callable[[], int]
+        self,
+        ledger: Ledger,
+        store: Store,
+        clock: Clock,
+        idle_seconds: Callable[[], int],
+        owners: Owners | None = None,
     ) -> None:
         self._ledger = ledger
         self._store = store
         self._clock = clock
         self._idle_seconds = idle_seconds
+        self._owners = owners or Owners(None, "")
 
     async def run(self) -> None:
         """Sweeps until cancelled; a store that is away is tried again."""
@@ -37,15 +46,43 @@ class Sweeper:
     async def sweep(self) -> int:
         """Books every hold past its deadline, finishes idle sessions; returns how many of both.
 
-        Calls that this process still runs are left to it, however the wall clock has jumped.
+        Calls that a process still runs are left to it, however the wall clock has jumped.
         """
+        await self.recover()
         due = await self._store.open_holds(deadline_before=self._clock.now())
-        lost = [hold for hold in due if not self._ledger.runs(hold.call_id)]
+        lost = [hold for hold in due if not self._is_run(hold)]
         idle_seconds = self._idle_seconds()
         idle = self._ledger.idle_sessions(idle_seconds)
         swept = [await self._book(hold) for hold in lost]
         swept += [await self._finish(key, idle_seconds) for key in idle]
         return sum(swept)
+
+    async def recover(self) -> None:
+        """Books at once what processes held that have died."""
+        gone = self._owners.gone()
+        try:
+            if gone:
+                await self._book_all_of(gone)
+        except StoreUnavailable as error:
+            log.warning("what a dead process held is not booked", extra={"reason": str(error)})
+        finally:
+            for owner in gone:
+                owner.let_go()
+
+    async def _book_all_of(self, gone: Sequence[Gone]) -> None:
+        names = {owner.name for owner in gone}
+        for hold in await self._store.open_holds():
+            if hold.owner in names:
+                await self._book(hold)
+        left = {hold.owner for hold in await self._store.open_holds()}
+        for owner in gone:
+            if owner.name not in left:
+                owner.bury()
+
+    def _is_run(self, hold: OpenHold) -> bool:
+        """Whether a process still carries the call out; another that lives books its own."""
+        mine = hold.owner == self._owners.name
+        return self._ledger.runs(hold.call_id) or (not mine and self._owners.lives(hold.owner))
 
     async def _book(self, hold: OpenHold) -> bool:
         """Nobody knows what the call used: the whole hold is booked."""

@@ -1,0 +1,1 @@
+"""Several processes on one ledger: who lives, how they hear of each other, who starts them anew."""

@@ -1,0 +1,106 @@
+"""What is booked for processes that are gone, and what is left to those that live."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from proxy.core import events as ev
+from proxy.errors import StoreUnavailable
+from proxy.stores import OpenHold
+from proxy.stores.memory import MemoryStore
+from proxy.sweeper import Sweeper
+from proxy.workers.owners import Owners
+from tests.unit.test_ledger import KEY, Bench, used, wants
+
+FAR = 10_000.0
+"""Past the deadline of every hold, in seconds."""
+
+
+class Away(MemoryStore):
+    """A store that can be away."""
+
+    away = False
+
+    async def open_holds(self, deadline_before: float | None = None) -> list[OpenHold]:
+        if self.away:
+            raise StoreUnavailable("away")
+        return list(await super().open_holds(deadline_before))
+
+
+class Two:
+    """Two processes on one store: `me`, who sweeps, and `other`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = Away()
+        self.bench = Bench(self.store)
+        self.other = self.bench.another("other")
+        mine, self.others = Owners(folder, "me"), Owners(folder, "other")
+        mine.claim()
+        self.others.claim()
+        ledger, clock = self.bench.ledger, self.bench.clock
+        self.sweeper = Sweeper(ledger, self.store, clock, lambda: 10**6, mine)
+
+    async def outcomes(self) -> list[str]:
+        """How the calls of the session ended."""
+        events = [stored.event for stored in await self.store.read(KEY)]
+        return [event.outcome for event in events if isinstance(event, ev.StepSettled)]
+
+
+@pytest.fixture
+async def two(tmp_path: Path) -> AsyncIterator[Two]:
+    two = Two(tmp_path)
+    await two.store.open()
+    yield two
+    await two.bench.tasks.settle()
+    await two.store.close()
+
+
+async def test_what_a_dead_process_held_is_booked_before_its_deadline(two: Two) -> None:
+    """Whole: nobody knows what the call used. What I hold myself stays held."""
+    await two.other.reserve(wants("a"))
+    await two.bench.ledger.reserve(wants("b"))
+    two.others.leave(settled=False)
+    await two.sweeper.recover()
+
+    assert await two.outcomes() == ["expired"]
+    assert [hold.call_id for hold in await two.store.open_holds()] == ["b"]
+    state = await two.bench.ledger.state(KEY)
+    assert (state.cost_micro_usd, state.held_micro_usd) == (100, 100)
+
+
+async def test_what_a_living_process_holds_is_left_to_it(two: Two) -> None:
+    """However far the wall clock has jumped: it will settle the call, or book it itself."""
+    await two.other.reserve(wants("a"))
+    two.bench.clock.advance(FAR)
+
+    assert await two.sweeper.sweep() == 0
+    assert len(await two.store.open_holds()) == 1
+    await two.other.settle(KEY, "a", used(40))
+    assert await two.outcomes() == ["answered"]
+
+
+async def test_what_one_held_of_whom_nothing_is_known_is_booked_at_its_deadline(two: Two) -> None:
+    """It says nowhere that it lives: it may be of an older version."""
+    unknown = two.bench.another("unknown")
+    await unknown.reserve(wants("a"))
+    await two.sweeper.sweep()
+    assert await two.outcomes() == []
+
+    two.bench.clock.advance(FAR)
+    assert await two.sweeper.sweep() == 1
+    assert await two.outcomes() == ["expired"]
+
+
+async def test_the_dead_are_booked_later_where_the_ledger_is_away(two: Two) -> None:
+    """And not forgotten: their file stays until nothing is held by them."""
+    await two.other.reserve(wants("a"))
+    two.others.leave(settled=False)
+    two.store.away = True
+    await two.sweeper.recover()
+    two.store.away = False
+    assert await two.outcomes() == []
+
+    await two.sweeper.recover()
+    assert await two.outcomes() == ["expired"]
+    assert [path.name for path in (two.others.folder or Path()).iterdir()] == ["me.lock"]
