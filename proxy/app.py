@@ -2,7 +2,6 @@
 
 import asyncio
 import hmac
-import logging
 import os
 import secrets
 from collections.abc import Mapping
@@ -10,22 +9,23 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from proxy.admin.crew import Crew
 from proxy.admin.live import Live
-from proxy.admin.server import Admin, AdminSite, listen
+from proxy.admin.server import Admin, AdminSite, listen, own_hosts
 from proxy.admin.token import admin_token
 from proxy.callers import Callers
 from proxy.calls import Calls
 from proxy.clock import Clock, SystemClock
-from proxy.config.load import Loaded
 from proxy.config.watch import PolicyWatcher
 from proxy.control import Control
 from proxy.core.decision import Refusal
+from proxy.core.session import SessionKey
 from proxy.errors import HoldfastError, MalformedRequest
 from proxy.governed import Governed, Parts
 from proxy.identity import SessionIndex
 from proxy.intake import Intake
 from proxy.ledger import Ledger
-from proxy.logs import log_call
+from proxy.logs import log_call, log_ready, log_warnings
 from proxy.metrics import Metrics
 from proxy.prices.book import PriceBook
 from proxy.prices.table import load_table
@@ -43,8 +43,10 @@ from proxy.wire import Headers
 from proxy.wire.bounds import Bounds
 from proxy.wire.client import UpstreamPool
 from proxy.wire.server import Server, serve
-
-log = logging.getLogger(__name__)
+from proxy.workers.board import State
+from proxy.workers.owners import Owners, owners_folder
+from proxy.workers.peers import Peers
+from proxy.workers.seat import Seat
 
 _READY_SECONDS = 2.0
 _LINKS_PER_SESSION = 64
@@ -64,20 +66,29 @@ class Settings:
 
 
 class App:
-    """One sidecar: the data port, the admin port, and everything behind them.
+    """One sidecar: the data port, the admin port, and everything behind them. With a seat: one
+    worker of several that are a sidecar together.
 
     Construction raises PolicyInvalid, StoreUnavailable and ValueError (a store URL) and opens
     nothing but files; `start` listens.
     """
 
     def __init__(
-        self, settings: Settings, env: Mapping[str, str], clock: Clock | None = None
+        self,
+        settings: Settings,
+        env: Mapping[str, str],
+        clock: Clock | None = None,
+        seat: Seat | None = None,
     ) -> None:
         self.settings = settings
         self._env = env
         self.clock = clock = clock or SystemClock()
         self.tasks = Tasks()
-        self.watcher = PolicyWatcher(settings.policy_path, env, clock, self._policy_changed)
+        self._seat = seat
+        path = settings.policy_path
+        self.watcher = (
+            seat.shared.watcher if seat else PolicyWatcher(path, env, clock, log_warnings)
+        )
         self.store_url = settings.store_url or self.watcher.current.store_url
         self._key = chain_key(self.store_url, env)
         self.store: Store = open_store(self.store_url, self._key)
@@ -85,21 +96,23 @@ class App:
         self.live = Live()
         self.metrics = Metrics(lambda: self.ledger.running, lambda: self.calls.streams)
         self.metrics.count_reloads(self.watcher.outcomes)
+        name = seat.owner() if seat else f"{os.getpid()}-{secrets.token_hex(4)}"
+        self.owners = Owners(owners_folder(self.store_url), name)
+        self.peers = Peers(self.owners, seat.shared.crew if seat else name)
         self._draining = False
+        self._orphaned = False
         self._writable = False
         self.port = settings.port
         self.admin_port = settings.admin_port
 
-    def _policy_changed(self, loaded: Loaded) -> None:
-        for warning in loaded.warnings:
-            log.warning("policy warning", extra={"problem": str(warning)})
-
     async def start(self) -> None:
         """Opens the store and listens on both ports. Raises StoreUnavailable and OSError."""
         await self.store.open()
+        self.owners.claim()
         self._writable = True
         self.upstreams = UpstreamPool(self._env)
         relay = self._build()
+        await self.crew.join(self.owners.name)
         policy = self.watcher.current
         bounds = Bounds(
             head_bytes=policy.bounds.header_bytes,
@@ -112,6 +125,7 @@ class App:
             port=self.settings.port,
             bounds=bounds,
             refusal=_wire_refusal,
+            reuse_port=self._seat is not None,
         )
         self.port = self._server.port
         self._admin = await self._serve_admin()
@@ -119,24 +133,24 @@ class App:
         self.tasks.spawn(self.watcher.run(), "watch the policy")
         self.tasks.spawn(self.sweeper.run(), "sweep")
         self.tasks.spawn(self._watch_store(), "watch the store")
-        log.info(
-            "ready",
-            extra={"port": self.port, "admin_port": self.admin_port, "store": self.store_url},
-        )
+        if self._seat is None:
+            log_ready(self.port, self.admin_port, self.store_url)
+        else:
+            self._seat.say(State.READY)
 
     def _build(self) -> Relay:
         clock, policy = self.clock, self.watcher
         self.ledger = Ledger(
             self.store,
             clock,
-            owner=f"{os.getpid()}-{secrets.token_hex(4)}",
+            owner=self.owners.name,
             tasks=self.tasks,
             sessions_in_memory=policy.current.bounds.sessions_in_memory,
             observers=[self.metrics.observe_event, self.live.observe],
             on_write=self.metrics.observe_store,
         )
         capacity = policy.current.bounds.sessions_in_memory * _LINKS_PER_SESSION
-        index = SessionIndex(self.store, capacity, clock)
+        index = SessionIndex(self.store, capacity, clock, shared=self._seat is not None)
         prices, usual = PriceBook(load_table(), clock), UsualOutput()
         tenant_key = hmac.digest(self._key, b"tenant", "sha256")
         intake = Intake(policy, index, prices, usual, Callers(tenant_key), clock)
@@ -156,25 +170,43 @@ class App:
             )
         )
         plain = Plain(policy, intake, index, self.ledger, self.upstreams, clock)
-        self.sweeper = Sweeper(self.ledger, self.store, clock, lambda: policy.current.idle_seconds)
-        self.control = Control(self.ledger, self.store, self.calls, clock, policy)
+        self._build_oversight(index)
         return Relay(governed, plain, self.readiness, _new_id, self._observe)
+
+    def _build_oversight(self, index: SessionIndex) -> None:
+        clock, policy = self.clock, self.watcher
+        self.sweeper = Sweeper(
+            self.ledger, self.store, clock, lambda: policy.current.idle_seconds, self.owners
+        )
+        self.control = Control(
+            self.ledger, self.store, self.calls, clock, policy, self.peers, self._refresh
+        )
+        self.crew = Crew(
+            *(self._seat, self.peers, self.calls, self.metrics, self.live, policy),
+            *(clock, self.tasks, self._refresh, index.share),
+        )
+
+    async def _refresh(self, key: SessionKey) -> None:
+        """Reads a session's log anew: with no call, that is all that `expire` does."""
+        await self.ledger.expire(key, "")
 
     def _observe(self, call: CallRecord) -> None:
         self.metrics.observe_call(call)
         log_call(call)
 
     async def _serve_admin(self) -> Admin:
-        listening = listen(self.settings.admin_host, self.settings.admin_port)
-        token = admin_token(self._env, self.store_url, listening.getsockname()[1])
+        if self._seat is not None:
+            listening, token = self._seat.shared.admin, self._seat.shared.token
+        else:
+            listening = listen(self.settings.admin_host, self.settings.admin_port)
+            token = admin_token(self._env, self.store_url, listening.getsockname()[1])
         site = AdminSite(
             control=self.control,
             watcher=self.watcher,
-            metrics=self.metrics,
-            live=self.live,
+            crew=self.crew,
             readiness=self.readiness,
             token=token,
-            hosts=_hosts(self._env),
+            hosts=own_hosts(self._env),
         )
         return await Admin.start(site, listening)
 
@@ -185,6 +217,8 @@ class App:
             said = "not ready: draining"
         elif not self._writable:
             said = "not ready: the store cannot be written to"
+        elif self._seat is not None and (board := self._seat.shared.board).ready() < board.workers:
+            said = f"not ready: {board.ready()} of {board.workers} workers are up"
         error = self.watcher.last_error
         warning = f"policy not reloaded, the last good one is in force: {error}\n" if error else ""
         return said == "ok", f"{said}\n{warning}"
@@ -194,11 +228,26 @@ class App:
             self._writable = await self.store.writable()
             await self.clock.sleep(_READY_SECONDS)
 
+    def mind_supervisor(self, stop: asyncio.Event) -> None:
+        """Books what a worker held that has died; stops where the supervisor itself has."""
+
+        def orphaned() -> None:
+            self._orphaned = True
+            stop.set()
+
+        if self._seat is not None:
+            self._seat.listen(lambda: self.tasks.spawn(self.sweeper.recover(), "recover"), orphaned)
+
     async def drain(self) -> None:
-        """Takes no new calls, lets those in flight finish, cuts what is left, settles all."""
+        """Takes no new calls, lets those in flight finish, cuts what is left, settles all. Orphaned
+        it does so at once: whoever starts another sidecar waits for the ports."""
         self._draining = True
         self._server.stop_accepting()
-        if not await self._server.drain(self.settings.drain_seconds):
+        if self._seat is not None:
+            self._seat.say(State.DRAINING)
+        if self._orphaned:
+            await self._admin.close()
+        if not await self._server.drain(0 if self._orphaned else self.settings.drain_seconds):
             message = "The proxy is shutting down and could not wait any longer for this answer."
             self.calls.cut_all(Refusal(503, "upstream_unavailable", "upstream_error", message))
             await self._server.drain(_READY_SECONDS)
@@ -208,6 +257,7 @@ class App:
         """Ends everything now; what was submitted is still written."""
         await self._server.close()
         await self._admin.close()
+        await self.peers.close()
         await self.upstreams.close()
         await self.ledger.drained()
         with suppress(HoldfastError):
@@ -215,12 +265,7 @@ class App:
         await self.tasks.close()
         await self.ledger.drained()
         await self.store.close()
-
-
-def _hosts(env: Mapping[str, str]) -> frozenset[str]:
-    """The names of the admin port: `localhost`, and those of HOLDFAST_ADMIN_HOSTS."""
-    given = env.get("HOLDFAST_ADMIN_HOSTS", "").lower().split(",")
-    return frozenset({"localhost", *(name.strip() for name in given)}) - {""}
+        self.owners.leave(settled=not self.ledger.running)
 
 
 def _new_id() -> str:
@@ -237,6 +282,7 @@ def _wire_refusal(error: HoldfastError) -> tuple[Headers, bytes]:
 async def run_until_stopped(app: App, stop: asyncio.Event) -> None:
     """Serves until `stop` is set, then drains."""
     await app.start()
+    app.mind_supervisor(stop)
     try:
         await stop.wait()
     finally:

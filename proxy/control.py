@@ -1,8 +1,10 @@
 """What a human or a machine beside the agent may do to a session: list, kill, pause, extend …"""
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import msgspec
 from msgspec.structs import replace
 
 from proxy.calls import Calls
@@ -17,6 +19,8 @@ from proxy.errors import HoldfastError, MalformedRequest, StoreUnavailable
 from proxy.intake import PolicySource
 from proxy.ledger import Ledger
 from proxy.stores import SessionRow, Store, Stored
+from proxy.workers.messages import Running, SessionChanged, WhoRuns
+from proxy.workers.peers import Peers
 
 
 @dataclass
@@ -47,13 +51,18 @@ class AmbiguousSession(HoldfastError):
 @dataclass(frozen=True, slots=True)
 class Control:
     """Shared by the admin API's handlers. Raises UnknownSession, AmbiguousSession,
-    MalformedRequest, StoreUnavailable."""
+    MalformedRequest, StoreUnavailable.
+
+    Whatever is done to a session, every process on the ledger has heard of it when it is answered.
+    refresh: reads anew what is known here of a session."""
 
     ledger: Ledger
     store: Store
     calls: Calls
     clock: Clock
     policy: PolicySource
+    peers: Peers
+    refresh: Callable[[SessionKey], Awaitable[None]]
 
     async def find(self, session: str, tenant: str | None) -> SessionKey:
         """The one session of that id; `tenant` is needed only where several have it."""
@@ -67,6 +76,9 @@ class Control:
         return SessionKey(tenants[0], session)
 
     async def show(self, key: SessionKey) -> SessionState:
+        """As it is now, whichever process wrote last."""
+        if self.peers.others():
+            await self.refresh(key)
         return await self.ledger.state(key)
 
     async def list(
@@ -93,10 +105,26 @@ class Control:
             key = await self.find(session, tenant)
             return key, await self._kill(key)
         except StoreUnavailable:
-            live = self.calls.keys(session, tenant)
+            live = await self._running(session, tenant)
             if len(live) == 1:
-                self.calls.cut_session(live[0], self._killed(live[0], EMPTY))
+                (key,) = live
+                await self._cut(key, self._killed(key, EMPTY))
             raise
+
+    async def _running(self, session: str, tenant: str | None) -> set[SessionKey]:
+        """Sessions of that id that have a call in flight anywhere."""
+        answers = await self.peers.ask(WhoRuns(session, tenant), self.peers.others())
+        told = [msgspec.msgpack.decode(a, type=Running) for a in answers.values() if a]
+        elsewhere = {SessionKey(t, session) for running in told for t in running.tenants}
+        return elsewhere | set(self.calls.keys(session, tenant))
+
+    async def _cut(self, key: SessionKey, refusal: Refusal) -> None:
+        self.calls.cut_session(key, refusal)
+        await self._tell(key, refusal)
+
+    async def _tell(self, key: SessionKey, refusal: Refusal | None = None) -> None:
+        changed = SessionChanged(key.tenant, key.session, refusal)
+        await self.peers.ask(changed, self.peers.others())
 
     def _killed(self, key: SessionKey, state: SessionState) -> Refusal:
         policy = self.policy.current
@@ -106,34 +134,42 @@ class Control:
         return refusal
 
     async def _kill(self, key: SessionKey) -> SessionState:
-        state = await self.ledger.state(key)
+        state = await self.show(key)
         refusal = self._killed(key, state)
-        self.calls.cut_session(key, refusal)
-        if not state.killed:
-            state = await self.ledger.record(key, ev.SessionKilled(at=self.clock.now()))
-            self.calls.cut_session(key, refusal)  # whoever was admitted meanwhile
+        if state.killed:
+            await self._cut(key, refusal)
+            return state
+        killed = ev.SessionKilled(at=self.clock.now())
+        # Together: neither a slow disk nor a process that hangs delays the other half.
+        _, state = await asyncio.gather(self._cut(key, refusal), self.ledger.record(key, killed))
+        await self._cut(key, refusal)  # whoever was admitted meanwhile
         return state
 
     async def pause(self, key: SessionKey) -> SessionState:
         """Refuses later calls; those in flight end by themselves."""
-        state = await self.ledger.state(key)
+        state = await self.show(key)
         if state.paused:
             return state
-        return await self.ledger.record(key, ev.SessionPaused(at=self.clock.now()))
+        return await self._record(key, ev.SessionPaused(at=self.clock.now()))
 
     async def resume(self, key: SessionKey) -> SessionState:
         """Ends a pause."""
-        state = await self.ledger.state(key)
+        state = await self.show(key)
         if not state.paused:
             return state
-        return await self.ledger.record(key, ev.SessionResumed(at=self.clock.now()))
+        return await self._record(key, ev.SessionResumed(at=self.clock.now()))
 
     async def extend(self, key: SessionKey, amounts: Mapping[str, object]) -> SessionState:
         """Adds to limits: counts as whole numbers, money in USD."""
         if not amounts:
             raise MalformedRequest(f"name a limit to extend (allowed: {_ALLOWED})")
         added = tuple((name, _amount(name, value)) for name, value in amounts.items())
-        return await self.ledger.record(key, ev.LimitsExtended(at=self.clock.now(), added=added))
+        return await self._record(key, ev.LimitsExtended(at=self.clock.now(), added=added))
+
+    async def _record(self, key: SessionKey, event: ev.AnyEvent) -> SessionState:
+        state = await self.ledger.record(key, event)
+        await self._tell(key)
+        return state
 
 
 _ALLOWED = ", ".join((*EXTENDABLE_COUNTS, *EXTENDABLE_MONEY, "per_tool.GLOB"))

@@ -56,6 +56,10 @@ class SessionIndex:
         self._unanswered: dict[str, None] = {}
         self._size = 0
 
+    def share(self) -> None:
+        """From now on other processes write to the store too."""
+        self._shared = True
+
     @property
     def size(self) -> int:
         """Links and tracks in memory."""

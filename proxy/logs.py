@@ -5,9 +5,11 @@ import logging
 import sys
 from datetime import UTC, datetime
 
+from proxy.config.load import Loaded
 from proxy.records import CallRecord
 
 log = logging.getLogger("holdfast.call")
+_log = logging.getLogger(__name__)
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -28,14 +30,27 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, default=str, ensure_ascii=False)
 
 
-def configure(level: str = "INFO") -> None:
-    """Sends every log of the process to stderr as JSON."""
+def configure(level: str = "INFO", worker: int | None = None) -> None:
+    """Sends every log of the process to stderr as JSON. worker: which of several it is."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
+    if worker is not None:
+        handler.addFilter(lambda record: vars(record).setdefault("worker", worker) is not None)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
     logging.getLogger("aiohttp").setLevel(logging.WARNING)
+
+
+def log_ready(port: int, admin_port: int, store_url: str) -> None:
+    """Calls are served from now on, and where."""
+    _log.info("ready", extra={"port": port, "admin_port": admin_port, "store": store_url})
+
+
+def log_warnings(policy: Loaded) -> None:
+    """What is doubtful about a policy that was taken."""
+    for warning in policy.warnings:
+        _log.warning("policy warning", extra={"problem": str(warning)})
 
 
 def log_call(call: CallRecord) -> None:

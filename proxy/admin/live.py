@@ -1,7 +1,8 @@
 """The stream of events to whoever watches: bounded, and never in the way of a call."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import msgspec
 
@@ -11,11 +12,27 @@ from proxy.core.session import SessionKey, SessionState
 _QUEUE = 1_000
 
 
-class Live:
-    """Hands every event to every watcher; one who does not keep up loses the oldest."""
+class Watcher:
+    """One who watches; who does not keep up loses the oldest."""
 
     def __init__(self) -> None:
-        self._watchers: set[asyncio.Queue[bytes]] = set()
+        self._queue: asyncio.Queue[bytes] = asyncio.Queue(_QUEUE)
+
+    def put(self, line: bytes) -> None:
+        if self._queue.full():
+            self._queue.get_nowait()
+        self._queue.put_nowait(line)
+
+    async def next(self) -> bytes:
+        """The next event as JSON. Cancelled, it loses none."""
+        return await self._queue.get()
+
+
+class Live:
+    """Hands every event of this process to every watcher."""
+
+    def __init__(self) -> None:
+        self._watchers: set[Watcher] = set()
 
     def observe(self, key: SessionKey, event: AnyEvent, state: SessionState) -> None:
         """An observer of the ledger."""
@@ -25,17 +42,15 @@ class Live:
         line = msgspec.json.encode(
             {"session": key.session, "tenant": key.tenant, "state": state.status, **body}
         )
-        for queue in self._watchers:
-            if queue.full():
-                queue.get_nowait()
-            queue.put_nowait(line)
+        for watcher in self._watchers:
+            watcher.put(line)
 
-    async def watch(self) -> AsyncGenerator[bytes, None]:
-        """Events as JSON from now on, for as long as the watcher stays."""
-        queue: asyncio.Queue[bytes] = asyncio.Queue(_QUEUE)
-        self._watchers.add(queue)
+    @contextmanager
+    def watch(self) -> Iterator[Watcher]:
+        """Events from now on, until the end of the block."""
+        watcher = Watcher()
+        self._watchers.add(watcher)
         try:
-            while True:
-                yield await queue.get()
+            yield watcher
         finally:
-            self._watchers.discard(queue)
+            self._watchers.discard(watcher)

@@ -2,14 +2,14 @@
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
 from aiohttp import web
 
+from proxy.admin.crew import Crew
 from proxy.admin.guard import guard
-from proxy.admin.live import Live
 from proxy.admin.openapi import DOCUMENT
 from proxy.admin.replies import json_response
 from proxy.admin.shapes import event_json, policy_json, row_json, session_json, timestamp
@@ -18,7 +18,6 @@ from proxy.control import Control
 from proxy.core.policy import Caller, limits_for
 from proxy.core.session import SessionKey, SessionState
 from proxy.errors import MalformedRequest
-from proxy.metrics import Metrics
 
 _BODY_BYTES = 65_536
 _MOST_LISTED = 1_000
@@ -32,8 +31,7 @@ class AdminSite:
 
     control: Control
     watcher: PolicyWatcher
-    metrics: Metrics
-    live: Live
+    crew: Crew
     readiness: Callable[[], tuple[bool, str]]
     token: str = field(repr=False)
     hosts: frozenset[str] = frozenset({"localhost"})
@@ -74,7 +72,7 @@ class AdminSite:
 
     async def prometheus(self, request: web.Request) -> web.Response:
         return web.Response(
-            body=self.metrics.render(),
+            body=await self.crew.exposition(),
             headers={"content-type": "text/plain; version=0.0.4; charset=utf-8"},
         )
 
@@ -137,30 +135,24 @@ class AdminSite:
         )
 
     async def reload(self, request: web.Request) -> web.Response:
-        outcome = self.watcher.reload_now()
+        outcome, error = await self.crew.reload()
         status = 422 if outcome == "refused" else 200
-        return json_response({"outcome": outcome, "error": self.watcher.last_error}, status)
+        return json_response({"outcome": outcome, "error": error}, status)
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
         """Events as they happen, as server-sent events with a comment as heartbeat."""
         response = web.StreamResponse(
             headers={"content-type": "text/event-stream", "cache-control": "no-store"}
         )
-        await response.prepare(request)
-        events = self.live.watch()
-        pending = asyncio.ensure_future(anext(events))
-        try:
+        async with self.crew.watch() as watcher:
+            await response.prepare(request)
             while True:
-                done, _ = await asyncio.wait({pending}, timeout=_HEARTBEAT_SECONDS)
-                if not done:
-                    await response.write(b": alive\n\n")
-                    continue
-                await response.write(b"data: " + pending.result() + b"\n\n")
-                pending = asyncio.ensure_future(anext(events))
-        finally:
-            pending.cancel()
-            await asyncio.wait({pending})
-            await events.aclose()
+                try:
+                    async with asyncio.timeout(_HEARTBEAT_SECONDS):
+                        line = b"data: " + await watcher.next()
+                except TimeoutError:
+                    line = b": alive"
+                await response.write(line + b"\n\n")
 
     async def _key(self, request: web.Request) -> SessionKey:
         return await self.control.find(request.match_info["session"], request.query.get("tenant"))
@@ -200,6 +192,12 @@ def listen(host: str, port: int) -> socket.socket:
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     return socket.create_server((host, port), family=family)
+
+
+def own_hosts(env: Mapping[str, str]) -> frozenset[str]:
+    """The names of the admin port: `localhost`, and those of HOLDFAST_ADMIN_HOSTS."""
+    given = env.get("HOLDFAST_ADMIN_HOSTS", "").lower().split(",")
+    return frozenset({"localhost", *(name.strip() for name in given)}) - {""}
 
 
 def _limit(text: str, most: int = _MOST_LISTED) -> int:

@@ -3,11 +3,10 @@
 import argparse
 import asyncio
 import gc
-import logging
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import uvloop
@@ -16,8 +15,9 @@ from proxy import logs
 from proxy.app import App, Settings, run_until_stopped
 from proxy.config.problems import PolicyInvalid
 from proxy.errors import StoreUnavailable
+from proxy.workers.seat import SIGNALS, Seat
 
-log = logging.getLogger(__name__)
+_MOST_WORKERS = 64
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _flag(parser, env, "--admin-host", str, default.admin_host, "address of the admin port")
     _flag(parser, env, "--admin-port", int, default.admin_port, "admin port; 0 takes a free one")
     _flag(parser, env, "--store", str, None, "sqlite:///PATH or memory:// (default: the policy's)")
+    _flag(parser, env, "--workers", _workers, 1, "processes that share the data port and the store")
     _flag(parser, env, "--drain-seconds", float, default.drain_seconds, "wait for streams to end")
     _flag(parser, env, "--log-level", str, "INFO", "DEBUG, INFO, WARNING or ERROR")
 
@@ -47,7 +48,12 @@ def run(args: argparse.Namespace) -> int:
         drain_seconds=args.drain_seconds,
     )
     try:
-        uvloop.run(_serve(settings, os.environ))
+        if args.workers > 1:
+            # Imported where it is needed: one process alone is to be no larger for it.
+            from proxy.cli.supervise import supervise
+
+            return supervise(settings, os.environ, args.workers, args.log_level.upper(), _serve)
+        _serve(settings, os.environ)
     except PolicyInvalid as error:
         print(error, file=sys.stderr)
         return 1
@@ -57,13 +63,19 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-async def _serve(settings: Settings, env: Mapping[str, str]) -> None:
+def _serve(settings: Settings, env: Mapping[str, str], seat: Seat | None = None) -> None:
+    """One process, until a signal says stop."""
+    uvloop.run(_until_stopped(settings, env, seat))
+
+
+async def _until_stopped(settings: Settings, env: Mapping[str, str], seat: Seat | None) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
-    app = App(settings, env)
+    app = App(settings, env, seat=seat)
     loop.add_signal_handler(signal.SIGHUP, lambda: app.watcher.reload_now())
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     gc.freeze()  # what is imported by now stays for good; no collection need walk it again
     await run_until_stopped(app, stop)
 
@@ -72,11 +84,17 @@ def _path(env: Mapping[str, str]) -> Path | None:
     return Path(env["HOLDFAST_POLICY"]) if env.get("HOLDFAST_POLICY") else None
 
 
+def _workers(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) <= _MOST_WORKERS):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected 1 to {_MOST_WORKERS}")
+    return int(text)
+
+
 def _flag(
     parser: argparse.ArgumentParser,
     env: Mapping[str, str],
     flag: str,
-    kind: type[str] | type[int] | type[float],
+    kind: Callable[[str], str | int | float],
     default: str | float | None,
     meaning: str,
 ) -> None:

@@ -214,6 +214,7 @@ def test_every_flag_is_a_variable_too(monkeypatch: pytest.MonkeyPatch) -> None:
         "ADMIN_HOST": "::1",
         "ADMIN_PORT": "2",
         "STORE": "memory://",
+        "WORKERS": "3",
         "DRAIN_SECONDS": "1.5",
         "LOG_LEVEL": "debug",
     }
