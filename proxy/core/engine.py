@@ -23,7 +23,7 @@ from proxy.core.limits.registry import GATES, shares
 from proxy.core.limits.rooms import Room
 from proxy.core.policy import Limits
 from proxy.core.pricing import affordable_output_tokens, hold_cost
-from proxy.core.session import SessionState, failed_before
+from proxy.core.session import SessionKey, SessionState, failed_before
 from proxy.core.tree import Kin
 
 
@@ -156,7 +156,8 @@ def _fit(
 
 def _refuse_room(rules: Rules, state: SessionState, ask: Ask, room: Room, least: int) -> Refusal:
     needed = _needed(ask, room, least * ask.choices)
-    refusal = _refuse(rules, state, ask.session, room.breach(needed))
+    session = room.place.session if isinstance(room.place, SessionKey) else ask.session
+    refusal = _refuse(rules, state, session, room.breach(needed))
     frees_enough = room.held > 0 and room.left + room.held >= needed
     return dataclasses.replace(refusal, held_at=room.place) if frees_enough else refusal
 

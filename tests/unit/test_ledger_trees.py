@@ -1,0 +1,161 @@
+"""Trees of sessions on a real (memory) store: what a limit above counts, whoever calls."""
+
+from dataclasses import replace
+from functools import partial
+
+import pytest
+from msgspec.structs import replace as changed
+
+from proxy.core import events as ev
+from proxy.core.decision import Blocked, Granted, Refusal
+from proxy.core.engine import Rules
+from proxy.core.policy import Limits
+from proxy.core.session import SessionKey
+from proxy.core.tree import tree_account
+from proxy.errors import MalformedRequest
+from proxy.reservation import Admitted, Reservation
+from proxy.stores import Balance, Counts
+from tests.unit.test_ledger import ASK, UNLIMITED, Bench, just, used, wants
+from tests.unit.test_ledger import bench as bench
+
+ROOT = SessionKey("t", "root")
+
+
+def child(name: str, call_id: str, limits: Limits, *, parent: str = "root") -> Reservation:
+    """A call of 100 micro-USD and 100 tokens of a session below `parent`."""
+    want = wants(call_id, key=SessionKey("t", name), cost=None, minimum=90)
+    return changed(want, parent=parent, limits_of=lambda agent: limits)
+
+
+def own(call_id: str, limits: Limits) -> Reservation:
+    """A call of the root's own."""
+    want = wants(call_id, key=ROOT, minimum=90)
+    return changed(want, rules=Rules(limits, min_output_tokens=90), limits_of=lambda agent: limits)
+
+
+async def test_the_children_share_what_the_root_may_spend(bench: Bench) -> None:
+    limits = replace(UNLIMITED, cost_micro_usd=250)
+    first = await bench.ledger.reserve(child("a", "1", limits))
+    second = await bench.ledger.reserve(child("b", "2", limits))
+    third = await bench.ledger.reserve(child("c", "3", limits))
+
+    assert isinstance(first, Admitted)
+    assert isinstance(second, Admitted)
+    assert isinstance(third, Refusal)
+    assert third.facts is not None
+    assert (third.facts.session, third.facts.limit) == ("root", "cost_usd")
+
+
+async def test_the_roots_own_calls_and_those_below_count_together(bench: Bench) -> None:
+    limits = replace(UNLIMITED, cost_micro_usd=250)
+    await bench.ledger.reserve(own("1", limits))
+    await bench.ledger.reserve(child("a", "2", limits))
+
+    assert isinstance(await bench.ledger.reserve(own("3", limits)), Refusal)
+    assert isinstance(await bench.ledger.reserve(child("a", "4", limits)), Refusal)
+
+
+@pytest.mark.parametrize(
+    ("limits", "code"),
+    [
+        (replace(UNLIMITED, steps=1), "step_limit_exceeded"),
+        (replace(UNLIMITED, tokens=150), "token_limit_exceeded"),
+        (replace(UNLIMITED, parallel=1), "parallel_limit_exceeded"),
+    ],
+)
+async def test_every_limit_above_counts_those_below(
+    bench: Bench, limits: Limits, code: str
+) -> None:
+    await bench.ledger.reserve(child("a", "1", limits))
+
+    refusal = await bench.ledger.reserve(child("b", "2", limits))
+    assert isinstance(refusal, Refusal)
+    assert refusal.code == code
+
+
+async def test_what_is_settled_or_given_back_leaves_no_hold_above(bench: Bench) -> None:
+    limits = replace(UNLIMITED, cost_micro_usd=1000)
+    await bench.ledger.reserve(child("a", "1", limits))
+    await bench.ledger.reserve(child("b", "2", limits))
+    await bench.ledger.settle(SessionKey("t", "a"), "1", changed(used(40), tools=("x", "y")))
+    await bench.ledger.release(SessionKey("t", "b"), "2", "unsent")
+
+    account = tree_account(ROOT)
+    stored = (await bench.store.balances([account]))[account]
+    assert stored == Balance(40, 0, Counts(tokens=used(40).tokens, steps=1, tool_calls=2))
+
+
+async def test_a_hold_grows_only_while_there_is_room_above(bench: Bench) -> None:
+    limits = replace(UNLIMITED, cost_micro_usd=250)
+    await bench.ledger.reserve(child("a", "1", limits))
+
+    assert await bench.ledger.extend("1", just(150)) == Granted(150, 150)
+    assert await bench.ledger.extend("1", just(1)) == Blocked(ROOT)
+
+
+async def test_a_grandchild_counts_in_both_above(bench: Bench) -> None:
+    limits = replace(UNLIMITED, cost_micro_usd=250)
+    await bench.ledger.reserve(child("a", "1", limits))
+    await bench.ledger.reserve(child("aa", "2", limits, parent="a"))
+
+    assert isinstance(await bench.ledger.reserve(child("b", "3", limits)), Refusal)
+
+
+async def test_a_killed_root_ends_those_below(bench: Bench) -> None:
+    await bench.ledger.reserve(child("a", "1", UNLIMITED))
+    await bench.ledger.record(ROOT, ev.SessionKilled(at=bench.clock.now()))
+
+    refusal = await bench.ledger.reserve(child("b", "2", UNLIMITED))
+    assert isinstance(refusal, Refusal)
+    assert refusal.code == "session_killed"
+
+
+async def test_two_processes_share_one_tree(bench: Bench) -> None:
+    """What one has not heard of is compared when it is written."""
+    limits, other = replace(UNLIMITED, cost_micro_usd=250), bench.another("other")
+    await bench.ledger.reserve(child("a", "1", limits))
+    await other.reserve(child("b", "2", limits))
+
+    assert isinstance(await bench.ledger.reserve(child("a", "3", limits)), Refusal)
+    assert isinstance(await other.reserve(own("4", limits)), Refusal)
+
+
+async def test_the_root_may_call_between_a_childs_decision_and_its_writing(bench: Bench) -> None:
+    limits, other = replace(UNLIMITED, cost_micro_usd=250), bench.another("other")
+    await bench.ledger.reserve(child("a", "1", limits))
+    await other.reserve(own("2", limits))
+
+    assert isinstance(await bench.ledger.reserve(child("b", "3", limits)), Refusal)
+
+
+async def test_a_budget_that_a_run_brings_along_stays(bench: Bench) -> None:
+    """It is named at the first call; a child's calls do not carry the root's headers."""
+    first = changed(own("1", UNLIMITED), budget_micro_usd=250)
+    await bench.ledger.reserve(first)
+    await bench.ledger.reserve(child("a", "2", UNLIMITED))
+
+    assert isinstance(await bench.ledger.reserve(child("a", "3", UNLIMITED)), Refusal)
+    assert isinstance(await bench.ledger.reserve(own("4", UNLIMITED)), Refusal)
+
+
+async def test_a_circle_is_refused(bench: Bench) -> None:
+    await bench.ledger.reserve(child("a", "1", UNLIMITED, parent="b"))
+    below = partial(child, limits=UNLIMITED)
+    await bench.ledger.reserve(below("c", "2", parent="a"))
+
+    with pytest.raises(MalformedRequest):
+        await bench.ledger.reserve(below("x", "3", parent="x"))
+
+
+async def test_a_tree_is_only_so_deep(bench: Bench) -> None:
+    for depth in range(8):
+        await bench.ledger.reserve(
+            child(f"s{depth + 1}", f"{depth}", UNLIMITED, parent=f"s{depth}")
+        )
+
+    with pytest.raises(MalformedRequest):
+        await bench.ledger.reserve(child("s9", "9", UNLIMITED, parent="s8"))
+
+
+def test_the_calls_here_are_of_a_hundred() -> None:
+    assert (ASK.input_tokens, ASK.output_bound) == (10, 90)
