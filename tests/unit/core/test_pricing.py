@@ -195,7 +195,14 @@ def test_a_model_without_a_price_of_its_own_costs_what_was_billed() -> None:
 
 
 def test_a_fee_on_a_call_that_costs_no_tokens_is_believed() -> None:
-    assert cost_micro_usd(FREE, Usage(10, billed_cost_micro_usd=20_000)) == 20_000
+    routed = replace(FREE, source="genai-prices")
+
+    assert cost_micro_usd(routed, Usage(10, billed_cost_micro_usd=20_000)) == 20_000
+
+
+def test_an_upstream_that_the_policy_calls_free_bills_nothing() -> None:
+    """Some local servers report what their model would cost elsewhere."""
+    assert cost_micro_usd(FREE, Usage(10, billed_cost_micro_usd=20_000)) == 0
 
 
 def test_audio_and_reasoning_are_parts_and_not_charged_twice() -> None:
