@@ -26,7 +26,9 @@ _NO_EXTRAS = Extras()
 
 def token_count(tokens: int | float | None) -> int:
     """Never negative, never beyond reason: a provider's mistake must not give a budget back."""
-    return min(max(0, int(tokens or 0)), _MOST)
+    if not tokens or tokens < 0:
+        return 0
+    return int(tokens) if tokens < _MOST else _MOST
 
 
 def counted(value: object) -> int:

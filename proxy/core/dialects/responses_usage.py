@@ -63,7 +63,7 @@ _USAGE = msgspec.json.Decoder(_Usage | None)
 _OUTPUT = msgspec.json.Decoder(list[msgspec.Raw])
 _CALL = msgspec.json.Decoder(_Call)
 _NO_INPUT, _NO_OUTPUT = _InputDetails(), _OutputDetails()
-_BILLED_CALLS = (b"web_search_call", b"file_search_call", b"code_interpreter_call")
+_SEARCHES, _INTERPRETED = b"_search_call", b"code_interpreter_call"
 
 
 def read_usage(
@@ -108,6 +108,9 @@ def _extras(
     terms: tuple[str, ...],
 ) -> Extras | None:
     web_searches, file_searches, containers = uses
+    told = given.cached_tokens_details or given.image_tokens or made.image_tokens
+    if not (told or terms or any(uses)):
+        return None
     return some(
         Extras(
             cache_read_audio_tokens=counted(member(given.cached_tokens_details, "audio_tokens")),
@@ -139,7 +142,7 @@ def _tool_uses(output: msgspec.Raw, tool_usage: object, routed: object) -> tuple
     told = member(member(tool_usage, "web_search"), "num_requests")
     told = member(routed, "web_search_requests") if told is None else told
     written = bytes(output)
-    if not any(kind in written for kind in _BILLED_CALLS):
+    if _SEARCHES not in written and _INTERPRETED not in written:
         return counted(told), 0, 0
     try:
         calls = list(readable(_OUTPUT.decode(output), _CALL))
