@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from proxy.core.decision import Admit
 from proxy.core.events import Outcome
 from proxy.core.pricing import cost_micro_usd
-from proxy.core.usage import Answer, Usage
+from proxy.core.usage import Answer, Extras, Usage
 from proxy.intake import Call
 from proxy.reservation import Settlement
 
@@ -58,7 +58,11 @@ def counted(
 ) -> Settlement:
     """A stream without final figures: the input, and the larger of what was counted and said."""
     if usage is None:
-        usage = Usage(input_tokens=admit.hold_input_tokens, output_tokens=output_tokens)
+        usage = Usage(
+            input_tokens=admit.hold_input_tokens,
+            output_tokens=output_tokens,
+            extras=Extras(terms=call.request.exposure.terms),
+        )
     elif output_tokens > usage.output_tokens:
         usage = replace(usage, output_tokens=output_tokens, billed_cost_micro_usd=None)
     return _settlement(call, outcome, 200, usage, answer, tuple(links))

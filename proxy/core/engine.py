@@ -218,12 +218,14 @@ def _needed(ask: Ask, room: Room, output: int) -> int:
 
 
 def _hold_cost(ask: Ask, output: int) -> int:
-    return hold_cost(ask.price, ask.input_tokens, output) if ask.price is not None else 0
+    if ask.price is None:
+        return 0
+    return hold_cost(ask.price, ask.input_tokens, output, ask.exposure)
 
 
 def _affordable(ask: Ask, micro_usd: int) -> int:
     assert ask.price is not None  # there are no rooms of money for what has no price
-    return affordable_output_tokens(ask.price, ask.input_tokens, micro_usd)
+    return affordable_output_tokens(ask.price, ask.input_tokens, micro_usd, ask.exposure)
 
 
 def _step(state: SessionState, ask: Ask) -> int:
