@@ -14,11 +14,12 @@ import aiohttp
 import pytest
 
 from proxy.admin.shapes import Json
+from proxy.errors import StoreUnavailable
 from proxy.simulator import Script, Simulator, Turn
 from proxy.stores import OpenHold
 from proxy.workers.seat import number_of
 from tests.integration.crew_kit import Client, Serving, crew, serving
-from tests.integration.kit import MODEL, PRICES, TOKEN, Answer, frames
+from tests.integration.kit import MODEL, PRICES, TOKEN, Answer, frames, sidecar
 from tests.integration.test_cli_serve import SERVE
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(40)]
@@ -88,6 +89,33 @@ async def test_another_sidecar_on_the_ledger_kills_as_well(tmp_path: Path) -> No
         assert json.loads(frames(rest)[-1][1])["error"]["code"] == "session_killed"
         assert (await killing)["state"] == "killed"
         assert loop.time() - began < 0.2
+
+
+async def test_a_kill_reaches_the_others_though_the_ledger_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What runs is cut, wherever; what comes later cannot be refused yet, and that is said."""
+    store = f"sqlite:///{tmp_path}/ledger.db"
+    async with (
+        sidecar(tmp_path, script=ENDLESS, store=store) as on,
+        sidecar(tmp_path, store=store) as by,
+    ):
+
+        async def away(session: str) -> list[str]:
+            raise StoreUnavailable("away")
+
+        monkeypatch.setattr(by.app.store, "find_tenants", away)
+        running = asyncio.ensure_future(on.call(stream=True, bound=90_000))
+        await on.sim.wait_for(lambda sim: len(sim.journal) == 1)
+        told = await by.admin("POST", "/sessions/s1/kill")
+
+        assert told["error"] == {
+            "message": "away",
+            "type": "admin_error",
+            "code": "store_unavailable",
+        }
+        answer = await running
+        assert b'"code":"session_killed"' in answer.body
 
 
 async def test_pause_resume_and_extend_are_heard_by_every_worker(tmp_path: Path) -> None:
@@ -423,12 +451,14 @@ async def test_the_stream_of_events_tells_of_every_worker(tmp_path: Path) -> Non
         (("--policy", "no-such.yaml"), "no-such.yaml"),
         (("--host", "203.0.113.1"), "203.0.113.1"),
         (("--store", "sqlite:////proc/1/ledger.db"), "/proc/1/ledger.db"),
+        (("--store", "sqlite:///letter.db"), "holdfast: the ledger letter.db is unavailable"),
         (("--workers", "0"), "expected 1 to 64"),
     ],
 )
 def test_what_prevents_a_start_is_told_once(
     tmp_path: Path, flags: tuple[str, str], said: str
 ) -> None:
+    (tmp_path / "letter.db").write_text("Dear ledger, " * 100)
     done = subprocess.run(
         [*SERVE, "--workers", "4", "--port", "0", "--admin-port", "0", *flags],
         cwd=tmp_path,

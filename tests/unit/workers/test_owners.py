@@ -46,6 +46,7 @@ def test_one_that_was_killed_is_gone_and_found_once(tmp_path: Path) -> None:
     died(tmp_path, "9-f")
     one, two = owner(tmp_path, "1-a"), owner(tmp_path, "2-b")
 
+    assert not one.lives("9-f")
     (gone,) = one.gone()
     assert gone.name == "9-f"
     assert two.gone() == []
@@ -74,6 +75,12 @@ def test_of_one_without_a_file_nothing_is_known(tmp_path: Path) -> None:
     assert not one.lives("3-c")
     assert not one.lives("../owners/1-a")
     assert one.gone() == []
+
+
+def test_before_anyone_has_come_nobody_is_there(tmp_path: Path) -> None:
+    one = Owners(tmp_path / "owners", "1-a")
+
+    assert (one.gone(), one.others()) == ([], [])
 
 
 def test_looking_at_the_living_does_not_disturb_them(tmp_path: Path) -> None:
