@@ -24,6 +24,7 @@ from proxy.errors import HoldfastError, MalformedRequest
 from proxy.governed import Governed, Parts
 from proxy.identity import SessionIndex
 from proxy.intake import Intake
+from proxy.joining import Joins
 from proxy.ledger import Ledger
 from proxy.logs import log_call, log_ready, log_warnings
 from proxy.metrics import Metrics
@@ -93,6 +94,7 @@ class App:
         self._key = chain_key(self.store_url, env)
         self.store: Store = open_store(self.store_url, self._key)
         self.calls = Calls()
+        self.joins = Joins(clock)
         self.live = Live()
         self.metrics = Metrics(lambda: self.ledger.running, lambda: self.calls.streams)
         self.metrics.count_reloads(self.watcher.outcomes)
@@ -163,6 +165,7 @@ class App:
                 index=index,
                 upstreams=self.upstreams,
                 calls=self.calls,
+                joins=self.joins,
                 settler=settler,
                 clock=clock,
                 new_id=_new_id,

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
+from proxy.call_records import carried_out, refused, replayed
 from proxy.calls import Calls, LiveCall
 from proxy.clock import Clock
 from proxy.core.decision import LimitFacts, Refusal
@@ -15,6 +16,7 @@ from proxy.core.request import DialectName
 from proxy.errors import MalformedRequest, StoreUnavailable, UpstreamUnavailable
 from proxy.identity import SessionIndex
 from proxy.intake import Call, Intake, PolicySource, decoded, dialect_bounds
+from proxy.joining import Audience, Joins
 from proxy.ledger import Ledger
 from proxy.outbound import asks_usage, outgoing, timeouts
 from proxy.progress import Progress, Settler
@@ -23,7 +25,7 @@ from proxy.records import CallRecord
 from proxy.replies import dialect_of, in_session, refusal_of, refusal_reply, send
 from proxy.reservation import Admitted, Reservation
 from proxy.stamps import admitted_stamps, refusal_stamps, relayed_headers
-from proxy.wire import Exchange, Incoming, Upstreams
+from proxy.wire import Answering, Exchange, Incoming, Upstreams
 from proxy.wire.headers import get
 
 _GRACE_SECONDS = 60.0
@@ -40,6 +42,7 @@ class Parts:
     index: SessionIndex
     upstreams: Upstreams
     calls: Calls
+    joins: Joins
     settler: Settler
     clock: Clock
     new_id: Callable[[], str]
@@ -61,6 +64,10 @@ class Governed:
         if isinstance(call, Refusal):
             await send(exchange, refusal_reply(call, dialect, request_id))
             self._p.observe(CallRecord.refused(dialect, "reject", call, request_id))
+            return
+        if (tape := self._p.joins.find(call)) is not None:
+            await self._p.joins.follow(call, tape, exchange)
+            self._p.observe(replayed(call, tape.status, request_id))
             return
         live = self._p.calls.open(call.key, call.policy.deadline_seconds, partial(_late, call))
         try:
@@ -84,9 +91,22 @@ class Governed:
         if call.request.stream:
             self._p.ledger.calls.may_cut(call.call_id, lambda: live.cut(spent(progress)))
         try:
-            await self._run(exchange, progress)
+            audience = Audience(exchange)
+            exchange.stays = partial(self._stays, progress, audience)
+            await self._run(audience, progress)
         finally:
-            self._p.observe(progress.record(self._p.clock.monotonic()))
+            self._p.joins.ended(call)
+            self._p.observe(carried_out(progress, self._p.clock.monotonic()))
+
+    def _stays(self, progress: Progress, audience: Audience) -> bool:
+        """Whether the call goes on though its client has left."""
+        call = progress.call
+        goes_on = self._p.joins.goes_on(call, audience, progress.live)
+        if goes_on:
+            self._p.index.remember_failure(
+                call.key.tenant, call.identified, call.request, client_gone=True
+            )
+        return goes_on
 
     async def _reserve(self, call: Call) -> Admitted | Refusal:
         outcome = await self._p.ledger.reserve(
@@ -124,24 +144,9 @@ class Governed:
         state = await self._p.ledger.state(call.key)
         stamps = refusal_stamps(call, state, refusal)
         await send(exchange, refusal_reply(refusal, call.request.dialect, request_id, stamps))
-        self._p.observe(
-            CallRecord(
-                dialect=call.request.dialect,
-                decision="reject",
-                status=refusal.status,
-                request_id=request_id,
-                reason=refusal.code,
-                stream=call.request.stream,
-                upstream=call.upstream.name,
-                model=call.model,
-                tenant=call.key.tenant,
-                session=call.key.session,
-                agent=call.identified.agent,
-                step=state.steps,
-            )
-        )
+        self._p.observe(refused(call, refusal, state, request_id))
 
-    async def _run(self, exchange: Exchange, progress: Progress) -> None:
+    async def _run(self, exchange: Answering, progress: Progress) -> None:
         """Carries the call out; whatever happens, it is settled exactly once."""
         try:
             await self._attempt(exchange, progress)
@@ -163,7 +168,7 @@ class Governed:
             progress.live.closed = True
             await self._p.settler.settle_broken(progress)
 
-    async def _attempt(self, exchange: Exchange, progress: Progress) -> None:
+    async def _attempt(self, exchange: Answering, progress: Progress) -> None:
         call = progress.call
         request = outgoing(call, progress.admitted.admit.output_bound)
         progress.forwarded_at = self._p.clock.monotonic()
@@ -180,14 +185,16 @@ class Governed:
             incoming.close()
 
     async def _relay_error(
-        self, exchange: Exchange, progress: Progress, incoming: Incoming
+        self, exchange: Answering, progress: Progress, incoming: Incoming
     ) -> None:
         """The provider's own refusal goes through as it is; it is not billed."""
         body = await incoming.read(progress.call.policy.bounds.answer_bytes)
         await self._p.settler.settle_error(progress, incoming.status)
         await self._respond(exchange, progress, incoming, body)
 
-    async def _unstreamed(self, exchange: Exchange, progress: Progress, incoming: Incoming) -> None:
+    async def _unstreamed(
+        self, exchange: Answering, progress: Progress, incoming: Incoming
+    ) -> None:
         call = progress.call
         limit = call.policy.bounds.answer_bytes
         body = await incoming.read(limit)
@@ -203,13 +210,13 @@ class Governed:
         await self._respond(exchange, progress, incoming, body)
 
     async def _respond(
-        self, exchange: Exchange, progress: Progress, incoming: Incoming, body: bytes
+        self, exchange: Answering, progress: Progress, incoming: Incoming, body: bytes
     ) -> None:
         stamps = admitted_stamps(progress.call, progress.admitted, progress.state)
         headers = relayed_headers(incoming.headers, progress.request_id, stamps)
         await exchange.respond(incoming.status, headers, body)
 
-    async def _stream(self, exchange: Exchange, progress: Progress, incoming: Incoming) -> None:
+    async def _stream(self, exchange: Answering, progress: Progress, incoming: Incoming) -> None:
         call = progress.call
         if get(incoming.headers, "content-encoding") not in (None, "", "identity"):
             raise _malformed("it compressed a stream that was not asked to be")
@@ -223,7 +230,7 @@ class Governed:
         finally:
             self._p.calls.streams -= 1
 
-    async def _end(self, exchange: Exchange, progress: Progress, refusal: Refusal) -> None:
+    async def _end(self, exchange: Answering, progress: Progress, refusal: Refusal) -> None:
         """Tells the client that there is no (more) answer, after that has been booked."""
         call = progress.call
         progress.live.closed = True  # nothing cuts the telling short

@@ -14,7 +14,6 @@ from proxy.identity import SessionIndex
 from proxy.intake import Call
 from proxy.ledger import Ledger
 from proxy.prices.book import PriceBook
-from proxy.records import CallRecord
 from proxy.reservation import Admitted, Settlement, place_of
 from proxy.usual import UsualOutput
 
@@ -88,33 +87,6 @@ class Progress:
         if not self.may_keep_its_bound:
             return counted
         return max(self.meter.output_tokens_least, min(counted, self.most))
-
-    def record(self, now: float) -> CallRecord:
-        """What is told to metrics and the log."""
-        call, booked = self.call, self.settled
-        started = self.forwarded_at or now
-        return CallRecord(
-            dialect=call.request.dialect,
-            decision=self.admitted.admit.name,
-            status=self.refusal.status if self.refusal else self.status,
-            request_id=self.request_id,
-            reason=self.refusal.code if self.refusal else "",
-            stream=call.request.stream,
-            upstream=call.upstream.name,
-            model=call.model,
-            tenant=call.key.tenant,
-            session=call.key.session,
-            agent=call.identified.agent,
-            step=self.admitted.admit.step,
-            outcome=booked.outcome if booked else None,
-            usage=booked.usage if booked else None,
-            cost_micro_usd=booked.cost_micro_usd if booked else 0,
-            overspend_micro_usd=self.overspend_micro_usd,
-            overhead_seconds=started - call.received,
-            first_byte_seconds=self.first_byte_at - started if self.first_byte_at else None,
-            duration_seconds=now - call.received,
-            tool_calls=booked.tools if booked else (),
-        )
 
     @property
     def overspend_micro_usd(self) -> int:

@@ -15,7 +15,7 @@ from proxy.core.dialects.base import Meter
 from proxy.errors import UpstreamUnavailable
 from proxy.progress import Progress, Settler
 from proxy.stamps import admitted_stamps, relayed_headers
-from proxy.wire import Exchange, Incoming
+from proxy.wire import Answering, Incoming
 from proxy.wire.headers import Kind, kind_of
 
 _TRAILING_SECONDS = 1.0
@@ -32,7 +32,7 @@ class Pump:
     taken at once; what has to wait for something is done between two `pass_on`."""
 
     def __init__(
-        self, exchange: Exchange, progress: Progress, meter: Meter, incoming: Incoming
+        self, exchange: Answering, progress: Progress, meter: Meter, incoming: Incoming
     ) -> None:
         self._exchange = exchange
         self._progress = progress
@@ -163,7 +163,7 @@ class Pump:
         await exchange.finish()
 
 
-async def _start(exchange: Exchange, progress: Progress, incoming: Incoming) -> None:
+async def _start(exchange: Answering, progress: Progress, incoming: Incoming) -> None:
     stamps = admitted_stamps(progress.call, progress.admitted, progress.state)
     # An error frame may follow what a length announced.
     headers = relayed_headers(incoming.headers, progress.request_id, stamps, Kind.LENGTH)

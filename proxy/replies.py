@@ -9,7 +9,7 @@ from proxy.core.dialects.base import Dialect
 from proxy.core.dialects.registry import DIALECTS
 from proxy.core.request import DialectName
 from proxy.errors import HoldfastError, MalformedRequest, StoreUnavailable, UpstreamUnavailable
-from proxy.wire import Exchange, Headers
+from proxy.wire import Answering, Headers
 
 _JSON = ("content-type", "application/json")
 
@@ -56,7 +56,7 @@ def in_session(refusal: Refusal, session: str) -> Refusal:
     return replace(refusal, facts=LimitFacts(session=session))
 
 
-async def send(exchange: Exchange, reply: Reply) -> None:
+async def send(exchange: Answering, reply: Reply) -> None:
     await exchange.respond(reply.status, reply.headers, reply.body)
 
 

@@ -18,6 +18,7 @@ from proxy.core.policy import (
     Profile,
     ProfileMatch,
     Rejection,
+    Retries,
     Route,
     Target,
     Tenant,
@@ -172,6 +173,15 @@ ACCOUNTING: Final = Struct(
     ),
 )  # fmt: skip
 
+RETRIES: Final = Struct(
+    Retries,
+    (
+        Key("join_seconds", Number(0, 3_600),
+            "How long a call is kept for the SDK that gave it up and sends it again."),
+        *unbuilt("max", "ratio"),
+    ),
+)  # fmt: skip
+
 _SECONDS: Final = Number(0, 86_400, above=True)
 TIMEOUTS: Final = Struct(
     TimeoutPolicy,
@@ -256,6 +266,7 @@ POLICY: Final = Struct(
         Key("rejection", REJECTION, "How a client is told that it is past a limit."),
         Key("accounting", ACCOUNTING, "How calls are priced and held."),
         Key("timeouts", TIMEOUTS, "Of one attempt at a provider, and of reading a client."),
+        Key("retries", RETRIES, "What is sent again after a failure."),
         Key("bounds", BOUNDS, "What a hostile client or provider is held to."),
         Key("deadline_seconds", _SECONDS, "One call, with all that is done for it."),
         Key("sessions", Struct(dict, (
@@ -273,7 +284,7 @@ POLICY: Final = Struct(
                 "What happens when the store does not answer.", field=None),
         )), "Where sessions are kept.", required=True),
         Key("profiles", ListOf(PROFILE), "Limits for some calls; later ones win."),
-        *unbuilt("loops", "tools", "breakers", "retries", "routes_defaults", "handoff",
+        *unbuilt("loops", "tools", "breakers", "routes_defaults", "handoff",
                  "checkpoints", "routers", "flows", "drills"),
     ),
 )  # fmt: skip

@@ -113,6 +113,14 @@ class Accounting:
 
 
 @dataclass(frozen=True, slots=True)
+class Retries:
+    """join_seconds: how long a call goes on, and its answer is kept, for an SDK that gave it up
+    and sends it again; 0: it ends with its client."""
+
+    join_seconds: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
 class TimeoutPolicy:
     """Seconds, for one upstream attempt. body: until a client's request body is whole."""
 
@@ -175,6 +183,7 @@ class Policy:
     budgets: tuple[Budget, ...] = DEFAULT_BUDGETS
     prices: Mapping[str, PriceOverride] = field(default_factory=dict)
     rejection: Rejection = field(default_factory=Rejection)
+    retries: Retries = Retries()
     accounting: Accounting = Accounting()
     timeouts: TimeoutPolicy = TimeoutPolicy()
     bounds: BoundPolicy = BoundPolicy()

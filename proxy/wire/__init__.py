@@ -30,19 +30,12 @@ class Head(msgspec.Struct, frozen=True):
         return self.fields.get(name)
 
 
-class Exchange(Protocol):
-    """One request of a client and the answer to it. The handler's task is cancelled when the client
-    leaves; `respond` or `start` may be called once in all."""
+class Answering(Protocol):
+    """The answer to one request. `respond` or `start` may be called once in all."""
 
-    head: Head
-    started: bool
-    """Whether a status has been sent: from then on there is no second answer."""
-
-    async def read_body(self, limit_bytes: int) -> bytes:
-        """The whole body. Raises MalformedRequest (413 over the limit, 408 when it stalls)."""
-
-    def stream_body(self) -> AsyncIterator[bytes]:
-        """The body as it comes, for what is only relayed."""
+    @property
+    def started(self) -> bool:
+        """Whether a status has been sent: from then on there is no second answer."""
 
     async def respond(self, status: int, headers: Headers, body: bytes) -> None:
         """A whole answer; content-length is set here."""
@@ -65,6 +58,22 @@ class Exchange(Protocol):
 
     def abort(self) -> None:
         """Cuts the connection so that the client sees the answer was not whole."""
+
+
+class Exchange(Answering, Protocol):
+    """One request of a client and the answer to it. The handler's task is cancelled when the client
+    leaves."""
+
+    head: Head
+    stays: Callable[[], bool] | None
+    """Asked when the client leaves before the end of its answer: True if the handler goes on by
+    itself, and then what it writes is lost. None: it is cancelled."""
+
+    async def read_body(self, limit_bytes: int) -> bytes:
+        """The whole body. Raises MalformedRequest (413 over the limit, 408 when it stalls)."""
+
+    def stream_body(self) -> AsyncIterator[bytes]:
+        """The body as it comes, for what is only relayed."""
 
 
 Handler = Callable[[Exchange], Awaitable[None]]

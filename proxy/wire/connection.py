@@ -174,7 +174,8 @@ class Connection(web.RequestHandler):
         if self._cancelled or self._handler is None or exchange is None or exchange.ended:
             return
         self._cancelled = True
-        self._handler.cancel()
+        if exchange.stays is None or not exchange.stays():
+            self._handler.cancel()
 
     def drop(self) -> None:
         """Ends the connection now, whatever is on it."""

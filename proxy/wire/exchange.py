@@ -15,7 +15,7 @@ whoever still writes or reads waits for that.
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from enum import Enum, auto
 from typing import Protocol
 
@@ -64,6 +64,7 @@ class HttpExchange:
             headers=decoded(request.raw_headers),
         )
         self.started = False
+        self.stays: Callable[[], bool] | None = None
         self.ended = False
         self.keeps_alive = False
         self._request = request

@@ -270,7 +270,8 @@ def test_what_is_not_built_is_an_error_that_says_so() -> None:
     assert all("not available in this version" in line for line in found)
     assert [line.split(": ")[1] for line in found] == [
         "routes[0].fallback", "routes[1].fallback", "limits.on_limit", "loops",
-        "tools", "breakers", "retries", "routes_defaults", "handoff", "checkpoints", "store.url",
+        "tools", "breakers", "retries.max", "retries.ratio", "routes_defaults", "handoff",
+        "checkpoints", "store.url",
         "store.on_failure", "profiles[0].loops",
     ]  # fmt: skip
 

@@ -1,0 +1,63 @@
+"""The records of governed calls, by how they ended."""
+
+from msgspec.structs import replace
+
+from proxy.core.decision import Refusal
+from proxy.core.session import SessionState
+from proxy.intake import Call
+from proxy.progress import Progress
+from proxy.records import CallRecord
+
+
+def refused(call: Call, refusal: Refusal, state: SessionState, request_id: str) -> CallRecord:
+    """It was not admitted."""
+    record = _record(call, "reject", refusal.status, request_id)
+    return replace(record, reason=refusal.code, step=state.steps)
+
+
+def replayed(call: Call, status: int, request_id: str) -> CallRecord:
+    """It was given the answer of an earlier attempt."""
+    return _record(call, "replay", status, request_id)
+
+
+def carried_out(progress: Progress, now: float) -> CallRecord:
+    """It was admitted; `now` is monotonic."""
+    call, booked = progress.call, progress.settled
+    started = progress.forwarded_at or now
+    return CallRecord(
+        dialect=call.request.dialect,
+        decision=progress.admitted.admit.name,
+        status=progress.refusal.status if progress.refusal else progress.status,
+        request_id=progress.request_id,
+        reason=progress.refusal.code if progress.refusal else "",
+        stream=call.request.stream,
+        upstream=call.upstream.name,
+        model=call.model,
+        tenant=call.key.tenant,
+        session=call.key.session,
+        agent=call.identified.agent,
+        step=progress.admitted.admit.step,
+        outcome=booked.outcome if booked else None,
+        usage=booked.usage if booked else None,
+        cost_micro_usd=booked.cost_micro_usd if booked else 0,
+        overspend_micro_usd=progress.overspend_micro_usd,
+        overhead_seconds=started - call.received,
+        first_byte_seconds=progress.first_byte_at - started if progress.first_byte_at else None,
+        duration_seconds=now - call.received,
+        tool_calls=booked.tools if booked else (),
+    )
+
+
+def _record(call: Call, decision: str, status: int, request_id: str) -> CallRecord:
+    return CallRecord(
+        dialect=call.request.dialect,
+        decision=decision,
+        status=status,
+        request_id=request_id,
+        stream=call.request.stream,
+        upstream=call.upstream.name,
+        model=call.model,
+        tenant=call.key.tenant,
+        session=call.key.session,
+        agent=call.identified.agent,
+    )

@@ -1,0 +1,129 @@
+"""A retry after a client's time-out is given the answer of its earlier attempt: paid once."""
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from proxy.core.request import DialectName
+from tests.integration.kit import Answer, Sidecar, sidecar
+
+DIALECTS: tuple[DialectName, ...] = ("chat", "responses", "messages")
+GIVES_UP = {"x-stainless-timeout": "0", "x-stainless-retry-count": "0"}
+"""Whole seconds, rounded down: how openai-node says that it waits for less than one."""
+AGAIN = {"x-stainless-read-timeout": "60", "x-stainless-retry-count": "1"}
+CALLS = pytest.mark.parametrize(
+    ("dialect", "stream"), [(dialect, stream) for dialect in DIALECTS for stream in (False, True)]
+)
+
+
+async def given_up(
+    on: Sidecar, dialect: DialectName, *, stream: bool, headers: Mapping[str, str]
+) -> None:
+    """A call that the provider has, and its client does not wait for any longer."""
+    before = len(on.sim.journal)
+    call = asyncio.ensure_future(on.call(dialect, stream=stream, headers=headers))
+    await on.sim.wait_for(lambda sim: len(sim.journal) == before + 1)
+    call.cancel()
+    await asyncio.wait([call])
+
+
+async def until(on: Sidecar, calls: int) -> None:
+    """So many calls of clients that have gone are kept."""
+    for _ in range(500):
+        if len(on.app.joins) == calls:
+            return
+        await on.app.clock.sleep(0.01)
+    raise AssertionError(f"{len(on.app.joins)} calls are kept, not {calls}")
+
+
+def said(answer: Answer) -> tuple[int, str]:
+    return answer.status, answer.headers["x-holdfast-decision"]
+
+
+@CALLS
+async def test_a_retry_joins_the_call_that_is_still_under_way(
+    tmp_path: Path, dialect: DialectName, stream: bool
+) -> None:
+    async with sidecar(tmp_path) as on:
+        on.sim.fail("slow_head=0.4")
+        await given_up(on, dialect, stream=stream, headers=GIVES_UP)
+        await until(on, 1)
+        again = await on.call(dialect, stream=stream, headers=AGAIN)
+
+        assert said(again) == (200, "replay")
+        assert len(on.sim.journal) == 1
+        session = await on.admin("GET", "/sessions/s1")
+        assert (session["steps"], session["held_usd"]) == (1, 0)
+
+
+@CALLS
+async def test_a_retry_gets_an_answer_that_has_come_meanwhile(
+    tmp_path: Path, dialect: DialectName, stream: bool
+) -> None:
+    async with sidecar(tmp_path) as on:
+        on.sim.fail("slow_head=0.1")
+        await given_up(on, dialect, stream=stream, headers=GIVES_UP)
+        await until(on, 1)
+        while on.app.calls.streams or len(on.app.calls):
+            await on.app.clock.sleep(0.01)
+        again = await on.call(dialect, stream=stream, headers=AGAIN)
+        third = await on.call(dialect, stream=stream, headers=AGAIN)
+
+        assert said(again) == said(third) == (200, "replay")
+        assert again.body == third.body
+        assert not again.cut
+        assert len(on.sim.journal) == 1
+
+
+async def test_a_client_that_leaves_before_its_time_ends_the_call(tmp_path: Path) -> None:
+    """A user who has stopped the agent does not want the answer, nor to pay for it."""
+    async with sidecar(tmp_path) as on:
+        on.sim.fail("slow_head=60")
+        await given_up(on, "chat", stream=False, headers={"x-stainless-read-timeout": "600"})
+        await on.sim.wait_for(lambda sim: sim.journal[0].client_disconnected_at is not None)
+
+        assert len(on.app.joins) == 0
+
+
+async def test_a_client_that_never_comes_back_ends_it_after_a_while(tmp_path: Path) -> None:
+    async with sidecar(tmp_path, "retries: {join_seconds: 0.3}\n") as on:
+        on.sim.fail("slow_head=60")
+        await given_up(on, "chat", stream=False, headers=GIVES_UP)
+        await on.sim.wait_for(lambda sim: sim.journal[0].client_disconnected_at is not None)
+
+        await until(on, 0)
+
+
+async def test_another_agent_with_the_same_prompt_is_never_joined(tmp_path: Path) -> None:
+    """It has not sent it before, and says so."""
+    async with sidecar(tmp_path) as on:
+        on.sim.fail("slow_head=0.3")
+        await given_up(on, "chat", stream=False, headers=GIVES_UP)
+        await until(on, 1)
+        other = await on.call("chat", headers={"x-stainless-retry-count": "0"})
+        elsewhere = await on.call("chat", session="s2", headers=AGAIN)
+
+        assert said(other) == said(elsewhere) == (200, "allow")
+        assert len(on.sim.journal) == 3
+
+
+async def test_nothing_is_kept_where_the_policy_says_so(tmp_path: Path) -> None:
+    async with sidecar(tmp_path, "retries: {join_seconds: 0}\n") as on:
+        on.sim.fail("slow_head=60")
+        await given_up(on, "chat", stream=False, headers=GIVES_UP)
+        await on.sim.wait_for(lambda sim: sim.journal[0].client_disconnected_at is not None)
+
+        assert len(on.app.joins) == 0
+
+
+async def test_a_killed_session_answers_its_retry_with_the_kill(tmp_path: Path) -> None:
+    async with sidecar(tmp_path) as on:
+        on.sim.fail("slow_head=60")
+        await given_up(on, "chat", stream=False, headers=GIVES_UP)
+        await until(on, 1)
+        await on.admin("POST", "/sessions/s1/kill")
+
+        again = await on.call("chat", headers=AGAIN)
+        assert (again.status, again.error["code"]) == (422, "session_killed")
