@@ -15,9 +15,12 @@ from urllib.parse import unquote, urlsplit
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """An outgoing proxy: its URL without credentials, and the header value made of those."""
+    """An outgoing proxy; `secure` if TLS is spoken with it. `authorization` is the header value
+    made of the credentials in its URL."""
 
-    url: str
+    secure: bool
+    host: str
+    port: int
     authorization: str | None
 
 
@@ -61,13 +64,13 @@ def _proxy(name: str, value: str) -> Proxy:
     parts = urlsplit(value if "://" in value else f"http://{value}")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"{name}: not the URL of an HTTP proxy (allowed: http://… or https://…)")
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    port = parts.port or (443 if parts.scheme == "https" else 80)
+    secure = parts.scheme == "https"
+    port = parts.port or (443 if secure else 80)
     authorization = None
     if parts.username is not None:
         pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         authorization = "Basic " + base64.b64encode(pair.encode()).decode()
-    return Proxy(f"{parts.scheme}://{host}:{port}", authorization)
+    return Proxy(secure, parts.hostname, port, authorization)
 
 
 def _address(host: str) -> Address | None:

@@ -5,6 +5,7 @@ from http import HTTPStatus
 
 from proxy.wire import Headers
 
+_BREAKS = frozenset("\r\n\0")
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}" for status in HTTPStatus}
 
 
@@ -24,15 +25,14 @@ def rendered(first_line: str, headers: Iterable[tuple[str, str]]) -> bytes:
     Raises ValueError for a line break or NUL within a line: it would be another header, or another
     message, to whoever reads it.
     """
-    lines = [first_line, *(f"{name}: {value}" for name, value in headers), "", ""]
-    text = "\r\n".join(lines)
-    breaks = len(lines) - 1
-    if text.count("\n") != breaks or text.count("\r") != breaks or "\0" in text:
+    lines = [first_line, *map(": ".join, headers)]
+    if not (line := "".join(lines)).isprintable() and not _BREAKS.isdisjoint(line):
         raise ValueError("a header holds a line break or NUL")
+    text = "\r\n".join((*lines, "", ""))
     try:
         return text.encode("latin-1")
     except UnicodeEncodeError:  # ours, not relayed: what came from the wire has no such character
-        return b"\r\n".join(_encoded(line) for line in lines)
+        return b"\r\n".join(map(_encoded, (*lines, "", "")))
 
 
 def _encoded(line: str) -> bytes:

@@ -16,8 +16,8 @@ def test_each_scheme_has_its_proxy() -> None:
     """They are two variables."""
     rules = proxy_rules(THROUGH)
 
-    assert rules.proxy_for("https", "api.openai.com", 443) == Proxy("http://proxy:3128", None)
-    assert rules.proxy_for("http", "api.openai.com", 80) == Proxy("http://other:3128", None)
+    assert rules.proxy_for("https", "api.openai.com", 443) == Proxy(False, "proxy", 3128, None)
+    assert rules.proxy_for("http", "api.openai.com", 80) == Proxy(False, "other", 3128, None)
     assert proxy_rules({}).proxy_for("https", "api.openai.com", 443) is None
 
 
@@ -25,14 +25,14 @@ def test_the_lower_case_variable_wins() -> None:
     """As in curl, where the upper-case one came later."""
     rules = proxy_rules(THROUGH | {"https_proxy": "lower:1"})
 
-    assert rules.proxy_for("https", "h", 443) == Proxy("http://lower:1", None)
+    assert rules.proxy_for("https", "h", 443) == Proxy(False, "lower", 1, None)
 
 
 def test_credentials_become_a_header_and_leave_the_url() -> None:
     """So that no log and no key of a pool holds them."""
     rules = proxy_rules({"https_proxy": "http://u%40x:p%3A@proxy"})
 
-    assert rules.proxy_for("https", "h", 443) == Proxy("http://proxy:80", "Basic dUB4OnA6")
+    assert rules.proxy_for("https", "h", 443) == Proxy(False, "proxy", 80, "Basic dUB4OnA6")
 
 
 @pytest.mark.parametrize("value", ["socks5://h:1", "http://", "http://h:port"])
