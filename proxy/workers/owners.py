@@ -9,7 +9,6 @@ says nothing (another version, another mount of the ledger): such holds wait for
 import fcntl
 import os
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from proxy.errors import StoreUnavailable
@@ -19,13 +18,13 @@ _LOCK = ".lock"
 _SOCKET = ".sock"
 
 
-@dataclass(frozen=True, slots=True)
 class Gone:
     """An owner that has ended, locked: nobody else takes care of it until it is let go."""
 
-    name: str
-    _folder: Path
-    _lock: int
+    def __init__(self, name: str, folder: Path, lock: int) -> None:
+        self.name = name
+        self._folder = folder
+        self._lock = lock
 
     def bury(self) -> None:
         """Nothing of it is left in the ledger."""

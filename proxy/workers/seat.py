@@ -6,8 +6,9 @@ import signal
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from proxy.config.watch import PolicyWatcher
 from proxy.workers.board import Board, State
@@ -19,8 +20,7 @@ DEATH: Final = b"d"
 _MOST_SAID: Final = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Shared:
+class Shared(msgspec.Struct, frozen=True):
     """What a supervisor makes once, before its workers: theirs together.
 
     crew: the prefix of their owners' names. watcher: of the policy; each worker goes on from where
@@ -34,8 +34,7 @@ class Shared:
     token: str
 
 
-@dataclass(frozen=True, slots=True)
-class Seat:
+class Seat(msgspec.Struct, frozen=True):
     """The place of one worker, the `number`-th from 0. lifeline: to the supervisor."""
 
     number: int
