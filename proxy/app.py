@@ -4,15 +4,17 @@ import asyncio
 import hmac
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from proxy.admin.crew import Crew
 from proxy.admin.live import Live
 from proxy.admin.server import Admin, AdminSite, listen, own_hosts
 from proxy.admin.token import admin_token
+from proxy.call_lines import CallLines
 from proxy.callers import Callers
 from proxy.calls import Calls
 from proxy.clock import Clock, SystemClock
@@ -26,7 +28,7 @@ from proxy.identity import SessionIndex
 from proxy.intake import Intake
 from proxy.joining import Joins
 from proxy.ledger import Ledger
-from proxy.logs import log_call, log_ready, log_warnings
+from proxy.logs import line_writer, log_ready, log_warnings
 from proxy.metrics import Metrics
 from proxy.prices.book import PriceBook
 from proxy.prices.table import load_table
@@ -95,6 +97,7 @@ class App:
         self.store: Store = open_store(self.store_url, self._key)
         self.calls = Calls()
         self.joins = Joins(clock)
+        self.lines = CallLines(line_writer(), clock, seat.number if seat else None)
         self.live = Live()
         self.metrics = Metrics(lambda: self.ledger.running, lambda: self.calls.streams)
         self.metrics.count_reloads(self.watcher.outcomes)
@@ -141,7 +144,7 @@ class App:
             self._seat.say(State.READY)
 
     def _build(self) -> Relay:
-        clock, policy = self.clock, self.watcher
+        clock, policy, new_id = self.clock, self.watcher, _ids()
         self.ledger = Ledger(
             self.store,
             clock,
@@ -168,13 +171,13 @@ class App:
                 joins=self.joins,
                 settler=settler,
                 clock=clock,
-                new_id=_new_id,
+                new_id=new_id,
                 observe=self._observe,
             )
         )
         plain = Plain(policy, intake, index, self.ledger, self.upstreams, clock)
         self._build_oversight(index)
-        return Relay(governed, plain, self.readiness, _new_id, self._observe)
+        return Relay(governed, plain, self.readiness, new_id, self._observe)
 
     def _build_oversight(self, index: SessionIndex) -> None:
         clock, policy = self.clock, self.watcher
@@ -195,7 +198,7 @@ class App:
 
     def _observe(self, call: CallRecord) -> None:
         self.metrics.observe_call(call)
-        log_call(call)
+        self.lines.add(call)
 
     async def _serve_admin(self) -> Admin:
         if self._seat is not None:
@@ -269,16 +272,19 @@ class App:
         await self.ledger.drained()
         await self.store.close()
         self.owners.leave(settled=not self.ledger.running)
+        self.lines.flush()
 
 
-def _new_id() -> str:
-    return secrets.token_hex(12)
+def _ids() -> Callable[[], str]:
+    """Names that no other process gives: drawn once, then counted."""
+    drawn, numbers = secrets.token_hex(8), count(1)
+    return lambda: f"{drawn}{next(numbers):08x}"
 
 
 def _wire_refusal(error: HoldfastError) -> tuple[Headers, bytes]:
     """What is told to a client whose request never became one."""
     known = error if isinstance(error, MalformedRequest) else MalformedRequest("internal error")
-    reply = refusal_reply(refusal_of(known), "chat", f"req_{_new_id()}")
+    reply = refusal_reply(refusal_of(known), "chat", f"req_{secrets.token_hex(12)}")
     return reply.headers, reply.body
 
 

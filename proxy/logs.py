@@ -3,12 +3,13 @@
 import json
 import logging
 import sys
+from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import UTC, datetime
+from functools import partial
 
 from proxy.config.load import Loaded
-from proxy.records import CallRecord
 
-log = logging.getLogger("holdfast.call")
 _log = logging.getLogger(__name__)
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -27,7 +28,7 @@ class JsonFormatter(logging.Formatter):
         line.update({k: v for k, v in vars(record).items() if k not in _STANDARD})
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str, ensure_ascii=False)
+        return json.dumps(line, default=str, ensure_ascii=False, separators=(",", ":"))
 
 
 def configure(level: str = "INFO", worker: int | None = None) -> None:
@@ -53,31 +54,16 @@ def log_warnings(policy: Loaded) -> None:
         _log.warning("policy warning", extra={"problem": str(warning)})
 
 
-def log_call(call: CallRecord) -> None:
-    """The line of one call."""
-    if not log.isEnabledFor(logging.INFO):
-        return
-    usage = call.usage
-    fields: dict[str, object] = {
-        "request_id": call.request_id,
-        "endpoint": call.dialect,
-        "status": call.status,
-        "decision": call.decision,
-        "reason": call.reason,
-        "session": call.session,
-        "tenant": call.tenant,
-        "agent": call.agent,
-        "step": call.step,
-        "upstream": call.upstream,
-        "model": call.model,
-        "stream": call.stream,
-        "outcome": call.outcome,
-        "cost_usd": call.cost_micro_usd / 1_000_000,
-        "input_tokens": usage.total_input_tokens if usage else None,
-        "output_tokens": usage.output_tokens if usage else None,
-        "tools": list(call.tool_calls),
-        "duration_seconds": call.duration_seconds,
-        "first_byte_seconds": call.first_byte_seconds,
-    }
-    kept = {name: value for name, value in fields.items() if value not in (None, "", [])}
-    log.info("call", extra=kept)
+def line_writer() -> Callable[[bytes], object] | None:
+    """Where whole lines go that are of this form already; None where nothing is configured."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler.formatter, JsonFormatter):
+            return partial(_write, handler)
+    return None
+
+
+def _write(handler: logging.Handler, lines: bytes) -> None:
+    assert isinstance(handler, logging.StreamHandler)
+    with handler.lock or nullcontext():
+        handler.stream.write(lines.decode())
+        handler.stream.flush()

@@ -88,7 +88,7 @@ def test_a_credential_is_nowhere_to_be_found_afterwards(tmp_path: Path) -> None:
         assert sidecar.stop(signal.SIGTERM) == 0
         logged = sidecar.process.stderr.read()
 
-    assert '"reason": "upstream_unavailable"' in logged
+    assert '"reason":"upstream_unavailable"' in logged
     assert key not in logged
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert files
