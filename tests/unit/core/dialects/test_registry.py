@@ -1,6 +1,6 @@
 """All dialects in one place, and what is asked of each of them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import pytest
 from hypothesis import given
@@ -10,7 +10,7 @@ from msgspec import structs
 from proxy.core.dialects.base import Bounds
 from proxy.core.dialects.registry import DIALECTS
 from proxy.core.request import DialectName
-from proxy.core.usage import Usage
+from proxy.core.usage import Extras, Usage
 from tests.unit.core.dialects.metering import law
 
 ANSWERS: dict[DialectName, bytes] = {
@@ -72,10 +72,20 @@ def test_every_dialect_is_there_under_its_own_name() -> None:
     assert all(dialect.name == name for name, dialect in DIALECTS.items())
 
 
+def figures(told: object) -> Iterator[int]:
+    """Every number in a record of usage, those of its extras and iterations too."""
+    if isinstance(told, Usage | Extras):
+        told = structs.astuple(told)
+    if isinstance(told, tuple):
+        for part in told:
+            yield from figures(part)
+    elif isinstance(told, int):
+        yield told
+
+
 def believable(usage: Usage | None) -> bool:
     """No negative figure, and none that overflows a sum or a store."""
-    told = () if usage is None else structs.astuple(usage)
-    return all(0 <= figure <= 10**13 for figure in told if figure is not None)
+    return all(0 <= figure <= 10**13 for figure in figures(usage))
 
 
 @pytest.mark.parametrize("name", ANSWERS)
