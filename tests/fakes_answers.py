@@ -1,7 +1,7 @@
 """Answers as providers send them, down to the byte, and what has to come of them."""
 
 import gzip
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from proxy.wire import Headers
 
@@ -107,4 +107,8 @@ SAMPLES = {
 HINTS = b"HTTP/1.1 103 Early\r\nLink: </a>\r\nContent-Length: 5\r\n\r\nHTTP/1.1 100 Go\r\n\r\n"
 SAMPLES["after interim answers"] = Sample(
     HINTS + SAMPLES["JSON"].raw, 200, SAMPLES["JSON"].headers, JSON
+)
+SAMPLES["a stream after a hint that names its coding"] = replace(
+    SAMPLES["a stream"],
+    raw=b"HTTP/1.1 103 Early\r\nTransfer-Encoding: chunked\r\n\r\n" + SAMPLES["a stream"].raw,
 )

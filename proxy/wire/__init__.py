@@ -1,7 +1,6 @@
 """HTTP/1.1 in and out: connections, pools, time-outs, back-pressure. Knows nothing of LLMs."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
@@ -79,8 +78,7 @@ class Exchange(Answering, Protocol):
 Handler = Callable[[Exchange], Awaitable[None]]
 
 
-@dataclass(frozen=True, slots=True)
-class Timeouts:
+class Timeouts(msgspec.Struct, frozen=True):
     """Seconds. head: from the request sent to the answer's head. idle: between two chunks."""
 
     connect: float = 5.0

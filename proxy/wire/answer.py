@@ -98,6 +98,7 @@ class Answer(AnswerParser):
             return
         self.over = True
         self.fault = self.fault or fault
+        self._take = None
         self.done()
         self._wake()
 
@@ -126,10 +127,7 @@ class Answer(AnswerParser):
         self._declined = False
         while not (self.over or self._declined):
             self._take = take
-            try:
-                await self._wait(patient=True)
-            finally:
-                self._take = None
+            await self._wait(patient=True)
         if self._declined:
             return True
         self._raise_fault()
@@ -178,7 +176,7 @@ class Answer(AnswerParser):
             return
         if self._collecting:
             self.fault = self._too_large(self._room_bytes)
-        elif not self.over:
+        else:
             self._link.pause()
 
     def _drained(self) -> bytes:

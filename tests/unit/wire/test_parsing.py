@@ -221,8 +221,9 @@ def test_any_body_resets_what_may_come_without_one() -> None:
         OK + b"Content-Length: 1\r\n\r\nabc",
         OK + b"Connection: close\r\nContent-Length: 1\r\n\r\nabc",
         CHUNKED + b"1\r\na\r\n0\r\n\r\nH",
+        OK + b"Content-Length: 1\r\n\r\na" + b"x" * 70_000,
     ],
-    ids=["an answer", "no answer", "after a close", "half an answer"],
+    ids=["an answer", "no answer", "after a close", "half an answer", "a lot"],
 )
 def test_what_follows_an_answer_is_not_part_of_it(raw: bytes) -> None:
     """It stays whole; nobody can say what its connection will send next."""
@@ -234,7 +235,7 @@ def test_what_follows_an_answer_is_not_part_of_it(raw: bytes) -> None:
 @pytest.mark.parametrize("first", [b"HTTP/1.1 204 No\r\n\r\n", b"HTTP/1.1 304 No\r\n\r\n"])
 def test_what_follows_an_answer_without_a_body_is_not_its_body(first: bytes) -> None:
     """Nor that of the next."""
-    parser = parsed(first + b"abc")
+    parser = parsed(first + b"abc" * 30_000)
 
     assert (parser.whole, parser.extra, parser.pieces) == (True, True, [])
 
