@@ -117,7 +117,9 @@ CONTENDERS = (
             "x-llm-leash-session-id": terms.session,
             "x-llm-leash-upstream": terms.upstream,
         },
-        note="`--budget-usd`, its hard cap for a session",
+        note="`--budget-usd`, its hard cap for a session. Of 500 at once most wait longer than 5 s "
+        "for one of its 100 connections and fail: how much is billed then depends on the machine (0 "
+        "to 9 times the budget seen)",
     ),
     Contender(
         "agent-loop-guard",
