@@ -118,8 +118,8 @@ CONTENDERS = (
             "x-llm-leash-upstream": terms.upstream,
         },
         note="`--budget-usd`, its hard cap for a session. Of 500 at once most wait longer than 5 s "
-        "for one of its 100 connections and fail: how much is billed then depends on the machine (0 "
-        "to 9 times the budget seen)",
+        "for one of its 100 connections and fail: how much is billed then depends on the machine "
+        "(0 to 9 times the budget seen)",
     ),
     Contender(
         "agent-loop-guard",
