@@ -16,6 +16,7 @@ from bench.measure import NotReady, Running, direct, measure, start, start_upstr
 from bench.peers import SYSTEMS
 from bench.peers.systems import System
 from bench.places import BENCH, BUILD, ROOT
+from bench.process import end_cleanly
 from bench.profile import profile
 from bench.report import between_markers, caption, document, summary_table, wrong
 from bench.results import Results
@@ -61,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if problem := unfit():
         print(problem, file=sys.stderr)
         return 1
+    end_cleanly()
     BUILD.mkdir(exist_ok=True)
     cells = [cell for cell in CELLS if cell.name in args.cells]
     upstream, port = start_upstream()

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from bench.measure import PROXY_CORE
 from bench.places import BENCH, BUILD
-from bench.process import Server, free_port
+from bench.process import Server, end_cleanly, free_port
 from bench.race.calls import PRICES, Call, Model, Seen, Target, calls, race
 from bench.race.contenders import CONTENDERS, Contender, Terms
 from bench.report import number, table
@@ -206,6 +206,7 @@ def main() -> int:
     parser.add_argument("--only", action="append", choices=known, help="may be given several times")
     args = parser.parse_args()
     chosen = [each for each in CONTENDERS if not args.only or each.name in args.only]
+    end_cleanly()
     BUILD.mkdir(exist_ok=True)
     # The simulator's server reports every client that leaves; here they leave on purpose.
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
