@@ -3,8 +3,9 @@
 What is not known here is refused: a new billed endpoint must not be a way around the limits.
 """
 
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from proxy.core.request import DialectName
 
@@ -28,23 +29,26 @@ _FREE_POSTS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(msgspec.Struct, frozen=True):
     """`dialect` is the one that errors are told in, also where nothing is governed."""
 
     kind: Kind
     dialect: DialectName = "chat"
 
 
+_ENDPOINTS = {path: Endpoint("governed", dialect) for path, dialect in _GOVERNED.items()}
+
+
 def classify(method: str, path: str, *, upgrade: str | None = None) -> Endpoint:
     """The endpoint of a normalised path (without query). `upgrade`: the Upgrade header."""
+    upgrades = upgrade is not None and upgrade.lower() == "websocket"
+    if method == "POST" and path in _ENDPOINTS and not upgrades:
+        return _ENDPOINTS[path]
     dialect = _dialect_of(path)
     if path in ("/healthz", "/readyz"):
         return Endpoint("health" if path == "/healthz" else "ready")
-    if upgrade is not None and upgrade.lower() == "websocket":
+    if upgrades:
         return Endpoint("websocket", dialect)
-    if method == "POST" and path in _GOVERNED:
-        return Endpoint("governed", _GOVERNED[path])
     if path == "*" or (method in ("HEAD", "GET") and path in ("/", "/v1", "/v1/")):
         return Endpoint("probe", dialect)
     if method in ("GET", "HEAD", "DELETE", "OPTIONS") or _is_free_post(path):
@@ -55,6 +59,8 @@ def classify(method: str, path: str, *, upgrade: str | None = None) -> Endpoint:
 def spoken_at(target: str) -> DialectName:
     """The dialect to refuse a request in whose path could not be read."""
     path = target.partition("?")[0]
+    if path in _GOVERNED:
+        return _GOVERNED[path]
     for known, dialect in _GOVERNED.items():
         if path.endswith(known.removeprefix("/v1")):
             return dialect

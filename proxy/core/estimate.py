@@ -7,6 +7,7 @@ be seen here: state it keeps (`previous_response_id`), results of tools that it 
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from proxy.core.request import Request
 
@@ -109,6 +110,7 @@ def estimate_input_tokens(
     return tokens
 
 
+@lru_cache(1024)
 def _prior_rate(model: str) -> int:
     return _first(_PRIOR_MILLITOKENS_PER_BYTE, model)
 

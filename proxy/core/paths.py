@@ -5,7 +5,10 @@ repaired: a governed path must not reach a provider under a spelling that is not
 """
 
 import re
-from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import msgspec
+from msgspec.structs import replace
 
 from proxy.errors import MalformedRequest
 
@@ -19,6 +22,8 @@ _UNSAFE = re.compile(
     r"|^(\.|%20)+$",
     re.IGNORECASE | re.ASCII,
 )
+_KNOWN_CHARACTERS = 256
+"""Agents send the same few targets: shorter ones are remembered."""
 _SLASH = re.compile("%2f", re.IGNORECASE)
 _UNIDENTIFIABLE = frozenset({".", "..", "v1"})
 _GOVERNED_HEADS = frozenset({"chat", "completions", "responses", "messages", "embeddings"})
@@ -29,8 +34,7 @@ _HEADS = _GOVERNED_HEADS | {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class PathParts:
+class PathParts(msgspec.Struct, frozen=True):
     """A target taken apart. rest: normalised path with the query as it was sent."""
 
     rest: str
@@ -62,11 +66,18 @@ def split_path(target: str) -> PathParts:
     `/v1/v1/…` becomes `/v1/…`, `/chat/completions` gets its `/v1`, repeated slashes become one. An
     empty id (`/s//v1`, an unset variable in a base URL) is refused: it would join all its runs.
     """
+    return _split_known(target) if len(target) <= _KNOWN_CHARACTERS else _split(target)
+
+
+def _split(target: str) -> PathParts:
     path, question, query = _origin_form(target).partition("?")
     if path == "*":
         return PathParts(rest=target)
     parts, rest = _split_prefix(path.lstrip("/").split("/"))
     return replace(parts, rest=_normalised(rest) + question + query)
+
+
+_split_known = lru_cache(1024)(_split)
 
 
 def _origin_form(target: str) -> str:
