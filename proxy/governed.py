@@ -66,7 +66,8 @@ class Governed:
             self._p.observe(CallRecord.refused(dialect, "reject", call, request_id))
             return
         if (tape := self._p.joins.find(call)) is not None:
-            await self._p.joins.follow(call, tape, exchange)
+            await self._p.joins.follow(tape, exchange)
+            self._p.index.remember_given(call.key.tenant, call.identified, call.request)
             self._p.observe(replayed(call, tape.status, request_id))
             return
         live = self._p.calls.open(call.key, call.policy.deadline_seconds, partial(_late, call))

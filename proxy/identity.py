@@ -128,11 +128,19 @@ class SessionIndex:
         if lasting or track.midway:  # a link leads to it
             index.keep(track)
         if attempt is not None and attempt.failed:
+            attempt.after = (track.tip, track.last)
             track.tip, track.last = attempt.before, last
             index.begin(request.body_digest, attempt)
         self._grown(tenant, index, index.size - before)
         named = who.source in ("path", "header") or who.source.startswith("client:")
         return () if named else lasting
+
+    def remember_given(self, tenant: str, who: Identified, request: Request) -> None:
+        """A retry was given the answer of the attempt that failed: it will not come again."""
+        index = self._tenants.get(tenant)
+        attempt = None if index is None else index.end(request.body_digest, who.session)
+        if attempt is not None and attempt.after is not None:
+            attempt.track.tip, attempt.track.last = attempt.after
 
     async def _found(self, tenant: str, request: Request, *, counted: bool) -> Found | None:
         index = self._tenants.get(tenant) or TenantIndex(tenant)

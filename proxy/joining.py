@@ -4,7 +4,8 @@ A client that leaves ends its call at once, for nobody would read the answer. On
 that says how long it waits (`x-stainless-read-timeout`, `-timeout`) and leaves when that time is
 over sends the same request again. Where it has seen nothing of the answer yet, the call goes on
 without it, onto a tape; the retry (same session, model and body, and a retry by its own count) is
-given the tape from its start. Who never comes back costs a call that is ended after `join_seconds`.
+given the tape from its start. Who never comes back costs a call that is ended after `join_seconds`;
+after 3 seconds where the SDK did not say how long it waits.
 """
 
 import asyncio
@@ -23,6 +24,9 @@ _EARLY = 0.9
 _EARLY_SECONDS = 1.0
 """How much before its own time-out a client may seem to leave: its clock started before ours, and
 some send whole seconds, rounded down."""
+_UNSAID_SECONDS = 3.0
+"""For an SDK that retries by itself but does not say how long it waits (openai-node, where the
+time-out is the client's): it asks again within 2 seconds, or its user has left."""
 
 Name = tuple[SessionKey, str, bool, bytes]
 
@@ -159,9 +163,9 @@ class Joins:
 
     def goes_on(self, call: Call, audience: Audience, live: LiveCall) -> bool:
         """Asked when the client leaves: whether the call goes on, because a retry will come."""
-        seconds = call.policy.retries.join_seconds
         waited = self._clock.monotonic() - call.received
-        if audience.started or live.closed or not seconds or not _gave_up(call.head, waited):
+        seconds = _kept_for(call.head, waited, call.policy.retries.join_seconds)
+        if audience.started or live.closed or not seconds:
             return False
         tape = self._tapes[_name(call)] = Tape()
         audience.leave(tape)
@@ -174,7 +178,7 @@ class Joins:
             return None
         return self._tapes.get(_name(call))
 
-    async def follow(self, call: Call, tape: Tape, exchange: Answering) -> None:
+    async def follow(self, tape: Tape, exchange: Answering) -> None:
         """Gives the retry what its earlier attempt comes to."""
         tape.listeners += 1
         try:
@@ -219,14 +223,16 @@ def _name(call: Call) -> Name:
     return (call.key, call.model, request.stream, request.body_digest)
 
 
-def _gave_up(head: Head, waited_seconds: float) -> bool:
-    """Whether the time is over that the client says it waits."""
+def _kept_for(head: Head, waited_seconds: float, most_seconds: float) -> float:
+    """How long a retry is waited for; 0 where none will come."""
     fields = head.fields
     said = fields.get("x-stainless-read-timeout") or fields.get("x-stainless-timeout")
     if said is None:
-        return False
+        says_nothing = "x-stainless-retry-count" in fields
+        return min(most_seconds, _UNSAID_SECONDS) if says_nothing else 0.0
     try:
         seconds = float(said)
     except ValueError:
-        return False
-    return waited_seconds >= min(seconds * _EARLY, seconds - _EARLY_SECONDS)
+        return 0.0
+    gave_up = waited_seconds >= min(seconds * _EARLY, seconds - _EARLY_SECONDS)
+    return most_seconds if gave_up else 0.0

@@ -26,13 +26,15 @@ _ATTEMPTS_KEPT = 1024
 
 @dataclass(slots=True, eq=False)
 class Attempt:
-    """A request under way, or one that failed and may come again. before: the tip before it."""
+    """A request under way, or one that failed and may come again. before: the tip before it.
+    after: tip and last of the answer that came when its client had gone."""
 
     track: Track
     before: bytes
     at: float
     failed: bool = False
     client_gone: bool = False
+    after: tuple[bytes, bytes] | None = None
 
 
 class TenantIndex:

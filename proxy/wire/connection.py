@@ -174,7 +174,8 @@ class Connection(web.RequestHandler):
         if self._cancelled or self._handler is None or exchange is None or exchange.ended:
             return
         self._cancelled = True
-        if exchange.stays is None or not exchange.stays():
+        exchange.goes_on = exchange.stays is not None and exchange.stays()
+        if not exchange.goes_on:
             self._handler.cancel()
 
     def drop(self) -> None:

@@ -65,6 +65,7 @@ class HttpExchange:
         )
         self.started = False
         self.stays: Callable[[], bool] | None = None
+        self.goes_on = False
         self.ended = False
         self.keeps_alive = False
         self._request = request

@@ -40,7 +40,7 @@ class _Listener(web.Server):
         try:
             screen(request, exchange.head, self._bounds)
             await self._application(exchange)
-            if not exchange.ended:
+            if not (exchange.ended or exchange.goes_on):
                 raise RuntimeError("the handler returned without ending its answer")
         finally:
             if exchange.started:

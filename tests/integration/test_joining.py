@@ -87,6 +87,20 @@ async def test_a_client_that_leaves_before_its_time_ends_the_call(tmp_path: Path
         assert len(on.app.joins) == 0
 
 
+async def test_an_sdk_that_does_not_say_how_long_it_waits_is_waited_for_briefly(
+    tmp_path: Path,
+) -> None:
+    """openai-node says it only where the time-out is the request's own."""
+    async with sidecar(tmp_path) as on:
+        on.sim.fail("slow_head=0.4")
+        await given_up(on, "chat", stream=False, headers={"x-stainless-retry-count": "0"})
+        await until(on, 1)
+        again = await on.call("chat", headers={"x-stainless-retry-count": "1"})
+
+        assert said(again) == (200, "replay")
+        assert len(on.sim.journal) == 1
+
+
 async def test_a_client_that_never_comes_back_ends_it_after_a_while(tmp_path: Path) -> None:
     async with sidecar(tmp_path, "retries: {join_seconds: 0.3}\n") as on:
         on.sim.fail("slow_head=60")

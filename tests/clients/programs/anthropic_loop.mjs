@@ -1,9 +1,9 @@
 // A tool loop on Anthropic's SDK for Node.
 
 import Anthropic from '@anthropic-ai/sdk'
-import { MODEL, PROMPT, SCHEMA, TOOL, lookup, tell } from './report.mjs'
+import { MODEL, PROMPT, SCHEMA, TIMEOUT, TOOL, lookup, tell } from './report.mjs'
 
-const client = new Anthropic()
+const client = new Anthropic({ timeout: TIMEOUT })
 
 async function loop(answer) {
   const messages = [{ role: 'user', content: PROMPT }]

@@ -4,10 +4,10 @@
 import json
 
 from anthropic import Anthropic
-from report import DESCRIPTION, MODEL, PROMPT, SCHEMA, lookup, tell
+from report import DESCRIPTION, MODEL, PROMPT, SCHEMA, TIMEOUT, lookup, tell
 
 TOOLS = [{"name": "lookup", "description": DESCRIPTION, "input_schema": SCHEMA}]
-client = Anthropic()
+client = Anthropic(timeout=TIMEOUT)
 
 
 def loop(answer):

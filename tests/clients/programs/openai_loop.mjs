@@ -1,9 +1,9 @@
 // A tool loop on openai-node.
 
 import OpenAI from 'openai'
-import { MODEL, PROMPT, SCHEMA, TOOL, lookup, tell } from './report.mjs'
+import { MODEL, PROMPT, SCHEMA, TIMEOUT, TOOL, lookup, tell } from './report.mjs'
 
-const client = new OpenAI()
+const client = new OpenAI({ timeout: TIMEOUT })
 const FUNCTION = { ...TOOL, parameters: SCHEMA, strict: true }
 
 async function chat(answer) {

@@ -4,10 +4,10 @@
 import json
 
 from openai import OpenAI
-from report import DESCRIPTION, MODEL, PROMPT, SCHEMA, lookup, tell
+from report import DESCRIPTION, MODEL, PROMPT, SCHEMA, TIMEOUT, lookup, tell
 
 TOOL = {"name": "lookup", "description": DESCRIPTION, "parameters": SCHEMA}
-client = OpenAI()
+client = OpenAI(timeout=TIMEOUT)
 
 
 def chat(answer):

@@ -2,6 +2,7 @@
 
 export const PROMPT = 'Find three facts about rivers.'
 export const MODEL = 'sim-model'
+export const TIMEOUT = 1000 * Number(process.env.CLIENT_TIMEOUT_SECONDS ?? 60)
 export const TOOL = {
   name: 'lookup',
   description: 'Looks up one fact about a topic.',

@@ -4,6 +4,7 @@
 import asyncio
 import inspect
 import json
+import os
 import sys
 
 PROMPT = "Find three facts about rivers."
@@ -15,6 +16,7 @@ SCHEMA = {
     "required": ["topic"],
     "additionalProperties": False,
 }
+TIMEOUT = float(os.environ.get("CLIENT_TIMEOUT_SECONDS", "60"))
 _FIELDS = ("status_code", "code", "type", "body", "request_id")
 looked_up = []
 
