@@ -1,5 +1,7 @@
 """What the meters of all dialects have in common: events in, bytes out, tokens counted."""
 
+from abc import ABC, abstractmethod
+
 from proxy.core.dialects.base import Bounds
 from proxy.core.dialects.output_count import OutputCount
 from proxy.core.sse import SseEvent, SseSplitter
@@ -9,7 +11,7 @@ DONE = b"[DONE]"
 """OpenAI's end of a chat stream, which imitators send in other dialects too."""
 
 
-class StreamMeter:
+class StreamMeter(ABC):
     """Implements `Meter` but for `answer`; a dialect says what its events mean (`_read`).
 
     What is told is kept in plain attributes, up to date after every `feed`: they are read for every
@@ -45,9 +47,9 @@ class StreamMeter:
             self._sum_up()
         return b""
 
+    @abstractmethod
     def _read(self, event: SseEvent) -> object:
         """Meters an event; what it returns is between a dialect and itself."""
-        raise NotImplementedError
 
     def _pass_over(self, event: SseEvent) -> None:
         """An event without data: a comment, or one beyond the bound, known by its beginning."""
