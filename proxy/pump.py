@@ -70,7 +70,7 @@ class Pump:
         if counted - self._counted > self._largest:
             self._largest = counted - self._counted
         self._counted = counted
-        if self._held or not came.endswith(_BORDERS):
+        if self._held or not meter.at_border:
             came = self._whole(came)
         else:
             progress.at_border = True
