@@ -1,6 +1,6 @@
 """HTTP/1.1 in and out: connections, pools, time-outs, back-pressure. Knows nothing of LLMs."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Protocol
 
 import msgspec
@@ -75,7 +75,7 @@ class Exchange(Answering, Protocol):
         """The body as it comes, for what is only relayed."""
 
 
-Handler = Callable[[Exchange], Awaitable[None]]
+Handler = Callable[[Exchange], Coroutine[object, None, None]]
 
 
 class Timeouts(msgspec.Struct, frozen=True):

@@ -1,238 +1,279 @@
-"""One client connection: aiohttp's protocol with what it leaves open closed.
+"""One client connection: from segments to requests, each to a handler, one after the other.
 
-Each has a raw-socket test that fails without the remedy (aiohttp 3.14.5): a bad chunk in a later
-segment leaves the body's reader waiting for ever; slow heads are bounded by the keep-alive time
-only; what follows an `Upgrade: h2c` request in one segment is dropped.
+    idle       nothing has come of the next request       until idle_seconds: closed
+    head       its head is on the way                     until head_seconds: 408
+    handled    a task handles it; its body may still come, and the next requests wait
+    lingering  answered, with more to come: half-closed,  until lingering_seconds: cut
+               and what comes is swallowed
+    closing    what was written is on its way             until write_seconds: cut
+
+A client that ends its side has left, wherever it is: until one writes, a half-close cannot be told
+from a close, and a provider must not work for nobody. The handler is cancelled, unless its answer
+has ended: then what is still on its way arrives.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import Final
-
-from aiohttp import web
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http import RawRequestMessage
+import math
+from typing import Final, cast
 
 from proxy.errors import HoldfastError, MalformedRequest
-from proxy.wire import Headers
-from proxy.wire.bounds import Bounds
+from proxy.wire import Head
+from proxy.wire.body import Body
 from proxy.wire.exchange import HttpExchange
 from proxy.wire.head import rendered, status_line
-from proxy.wire.screening import parse_error
+from proxy.wire.outlet import Outlet
+from proxy.wire.reader import RequestReader
+from proxy.wire.shared import Shared
 
 log = logging.getLogger(__name__)
 
-_READ_BYTES: Final = 65_536
-
-Refusal = Callable[[HoldfastError], tuple[Headers, bytes]]
-"""Headers and body of the answer to a request that never reached the handler, or broke it."""
-
-
-class _Answered(web.StreamResponse):
-    """Tells aiohttp that the answer is on the wire already, and whether the connection lives on."""
-
-    def __init__(self, keeps_alive: bool) -> None:
-        super().__init__()
-        self._keeps_alive = keeps_alive
-
-    @property
-    def keep_alive(self) -> bool:
-        return self._keeps_alive
-
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        return None
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        return None
-
-
-class _Refused(_Answered):
-    """Keeps aiohttp from closing while the client may still be sending: its kernel would answer
-    that with a reset, and the client lose the refusal unread."""
-
-    def __init__(self, connection: "Connection") -> None:
-        super().__init__(keeps_alive=False)
-        self._connection = connection
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        await self._connection.linger()
-
-
-KEEP: Final = _Answered(keeps_alive=True)
-CLOSE: Final = _Answered(keeps_alive=False)
+_AHEAD_BYTES: Final = 65_536
 
 
 class Connections:
-    """The connections of one server: all that are open, those with a request on them, and the
-    handlers, which may outlive the connection that they answered on."""
+    """The connections of one server, and the handlers that outlived the one they answered on."""
 
     def __init__(self) -> None:
         self.open: set[Connection] = set()
-        self.busy: set[Connection] = set()
-        self.handlers: set[asyncio.Task[None]] = set()
+        self.left_behind: dict[asyncio.Task[None], bool] = {}
+        """True for one that goes on for itself, and does not only come to its end."""
         self.draining = False
         self.none_left = asyncio.Event()
 
-    def forget(self, connection: "Connection") -> None:
-        """It is closed, and all that was written to it has left."""
-        self.busy.discard(connection)
-        self.open.discard(connection)
-        self.look_around()
-
     def look_around(self) -> None:
         """Tells whoever drains when nothing is left."""
-        if not self.open and not self.handlers:
+        if not self.open and not self.left_behind:
             self.none_left.set()
 
 
-class Connection(web.RequestHandler):
-    """Cancels the handler itself when the client leaves. aiohttp would also cancel one that has
-    ended its answer, in the middle of what it still has to write down."""
+class Connection(asyncio.Protocol):
+    """Called by the event loop, and by the exchange that is on it."""
 
-    def __init__(
-        self, server: web.Server, others: Connections, bounds: Bounds, refusal: Refusal
-    ) -> None:
-        super().__init__(
-            server,
-            loop=asyncio.get_running_loop(),
-            keepalive_timeout=bounds.idle_seconds,
-            access_log=None,  # type: ignore[arg-type]  # aiohttp's way to have none
-            max_line_size=bounds.line_bytes,
-            max_headers=bounds.header_count,
-            max_field_size=bounds.header_bytes,
-            lingering_time=bounds.lingering_seconds,
-            read_bufsize=_READ_BYTES,
-            auto_decompress=False,
-        )
+    due = math.inf
+    _exchange: HttpExchange | None = None
+    _body: Body | None = None
+    _handler: asyncio.Task[None] | None = None
+    _cancelled = False
+    _deaf = False
+    _leaving = False
+    _head_is_coming = False
+
+    def __init__(self, shared: Shared, others: Connections) -> None:
+        self._shared = shared
         self._others = others
-        self._bounds = bounds
-        self._refusal = refusal
-        self._exchange: HttpExchange | None = None
-        self._handler: asyncio.Task[None] | None = None
-        self._cancelled = False
-        self._head_timer: asyncio.TimerHandle | None = None
-        self._upgrading = False
-        self._deaf = False
+        self._reader = RequestReader(shared.bounds)
+        self._ahead: list[bytes] = []
+        self._ahead_at = 0
+        self._ahead_bytes = 0
+
+    # --- called by the event loop ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        others = self._others
-        if others.draining or len(others.open) >= self._bounds.connections:
+        shared, others = self._shared, self._others
+        self._transport = cast("asyncio.Transport", transport)
+        self._outlet = Outlet(self._transport, shared)
+        if others.draining or len(others.open) >= shared.bounds.connections:
             log.warning("connection refused: %s are open", len(others.open))
             self.drop()
         others.open.add(self)
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        serving = self._task_handler
-        super().connection_lost(exc)
-        self._stop_head_timer()
-        self._others.forget(self)
-        if self._exchange is not None:
-            self.client_left()
-        elif serving is not None:
-            serving.cancel()  # it may be waiting for the rest of a body that was refused
+        self.due = shared.loop.time() + shared.bounds.idle_seconds
+        shared.deadlines.add(self)
 
     def data_received(self, data: bytes) -> None:
         if self._deaf:
             return
-        if data and self._exchange is None and self._head_timer is None:
-            self._others.busy.add(self)
-            delay = self._bounds.head_seconds
-            self._head_timer = self._loop.call_later(delay, self._head_is_late)
-        super().data_received(data)
-        if self._exchange is not None and self._messages:
-            self._pass_on_parse_error(self._exchange)
+        if self._exchange is None or not self._reader.complete:
+            self._parse(data, 0)
+            return
+        self._ahead.append(data)
+        self._ahead_bytes += len(data)
+        if self._ahead_bytes > _AHEAD_BYTES:
+            self._transport.pause_reading()
 
-    def begin(self, request: web.BaseRequest) -> HttpExchange:
-        """The head of a request is complete, and the current task handles it."""
-        self._stop_head_timer()
-        self._others.busy.add(self)
-        self._handler = asyncio.current_task()
-        assert self._handler is not None
-        self._others.handlers.add(self._handler)
-        self._exchange = HttpExchange(request, self, self._bounds)
-        self._upgrading = self._exchange.head.get("upgrade") is not None
-        return self._exchange
+    def eof_received(self) -> None:
+        """The transport closes by itself then, once what was written has left."""
+        exchange = self._exchange
+        if exchange is not None and not exchange.ended:
+            self.client_left()
+            exchange.cut()
+        else:
+            self.leave()
 
-    def end(self) -> None:
-        """The handler has returned or failed."""
+    def connection_lost(self, exc: BaseException | None) -> None:
         others = self._others
-        self._exchange = None
-        assert self._handler is not None
-        others.handlers.discard(self._handler)
-        others.busy.discard(self)
+        self._shared.deadlines.discard(self)
+        self.client_left()
+        others.open.discard(self)
+        if self._handler is not None:
+            others.left_behind[self._handler] = (
+                self._exchange is not None and self._exchange.goes_on
+            )
         others.look_around()
+        self._outlet.wake()
+        if self._body is not None:
+            self._body.fail("the client left in the middle of its request")
+        self._ahead.clear()
+        self._reader.close()
+
+    def pause_writing(self) -> None:
+        self._outlet.pause()
+
+    def resume_writing(self) -> None:
+        self._outlet.resume()
+
+    # --- called by the exchange, and the server ---
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is a request on it; a head that is still coming is one."""
+        return self._exchange is not None or (self._head_is_coming and not self._leaving)
 
     def may_stay_open(self) -> bool:
-        """Not while draining; nor after an upgrade, where aiohttp loses what follows."""
-        return not self._upgrading and not self._others.draining
+        """Whether the connection can take another request after this one."""
+        return self._reader.keeps_alive and not self._deaf and not self._others.draining
 
-    def client_left(self) -> None:
-        """Cancels a handler that has not ended its answer, once."""
+    def client_left(self) -> bool:
+        """Cancels a handler that has not ended its answer, unless it stays; once, and False if
+        there is nothing to cancel."""
         exchange = self._exchange
         if self._cancelled or self._handler is None or exchange is None or exchange.ended:
-            return
+            return False
         self._cancelled = True
-        exchange.goes_on = exchange.stays is not None and exchange.stays()
-        if not exchange.goes_on:
+        if exchange.stays is not None and exchange.stays():
+            exchange.goes_on = True
+        else:
             self._handler.cancel()
+        return True
+
+    def leave(self) -> None:
+        """Closes, once what was written has left."""
+        self._leaving = True
+        self.due = self._shared.loop.time() + self._shared.bounds.write_seconds
+        self._transport.close()
 
     def drop(self) -> None:
-        """Ends the connection now, whatever is on it."""
-        if self.transport is not None:
-            self.transport.abort()
+        """Ends the connection; its handler learns of that as if the client had left."""
+        self._transport.abort()
 
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """aiohttp calls this for what it cannot parse and for what the handler raised."""
-        if status == 400:
-            error: HoldfastError = parse_error(exc, message)
-        elif isinstance(exc, MalformedRequest):
-            error = exc
+    def end(self) -> None:
+        """Ends the connection and what is on it, but for a handler that has ended its answer."""
+        if self._exchange is not None:
+            self._exchange.stays = None
+        self.drop()
+
+    def expired(self, now: float) -> None:
+        """The time of the state that it is in is over."""
+        if self._leaving:
+            self.drop()
+        elif self._head_is_coming:
+            self._refuse(MalformedRequest("the request head did not arrive in time", status=408))
         else:
-            log.error("handler failed", exc_info=exc)
-            error = HoldfastError("internal error")
-        self._refuse(error, with_body=request.method != "HEAD")
-        return _Refused(self)
+            self.leave()
 
-    async def linger(self) -> None:
-        """Half-closes and swallows what still comes, until the client closes or takes too long."""
-        self._deaf = True
-        self._others.busy.discard(self)
-        if self.transport is None or self.transport.is_closing():
-            return
-        self.transport.write_eof()
+    # --- requests ---
+
+    def _parse(self, data: bytes, at: int) -> None:
+        """What has come, up to the end of one request; the rest waits until it is answered."""
+        reader, size = self._reader, len(data)
         try:
-            async with asyncio.timeout(self._bounds.lingering_seconds):
-                await self._loop.create_future()  # the end of the connection cancels this
-        except TimeoutError:
+            while at < size and not reader.complete:
+                at = reader.feed(data, at)
+                if self._body is None and reader.head is not None:
+                    self._body = reader.sink = self._begin(reader.head)
+        except MalformedRequest as error:
+            self._misread(error)
             return
+        if at < size:
+            self._ahead, self._ahead_at, self._ahead_bytes = [data], at, size - at
+        body = self._body
+        if body is not None:
+            if not body.complete or body.waiter is not None:
+                body.moved()
+        elif not self._head_is_coming and reader.begun:
+            self._head_is_coming = True
+            self.due = self._shared.loop.time() + self._shared.bounds.head_seconds
 
-    def _refuse(self, error: HoldfastError, *, with_body: bool = True) -> None:
-        self._stop_head_timer()
-        if self.transport is None or self.transport.is_closing():
+    def _begin(self, head: Head) -> Body:
+        """A request whose head is complete; its handler runs once all that came has been read."""
+        shared, reader = self._shared, self._reader
+        self.due = math.inf
+        self._head_is_coming = False
+        body = Body(self._transport, shared)
+        body.complete = reader.complete
+        exchange = HttpExchange(head, body, self._outlet, self, reader.http_1_0)
+        self._exchange = exchange
+        self._handler = shared.loop.create_task(shared.handler(exchange))
+        self._handler.add_done_callback(self._handled)
+        return body
+
+    def _handled(self, handler: asyncio.Task[None]) -> None:
+        """The handler has returned, raised, or was cancelled; this may be long after the client
+        left."""
+        exchange = self._exchange
+        assert exchange is not None
+        self._exchange = self._body = self._handler = None
+        error = None if handler.cancelled() else handler.exception()
+        if not (error or exchange.ended or exchange.goes_on or handler.cancelled()):
+            error = RuntimeError("the handler returned without ending its answer")
+        if error is not None and not isinstance(error, MalformedRequest):
+            log.error("handler failed", exc_info=error)
+        if self._transport.is_closing():
+            self._others.left_behind.pop(handler, None)
+            self._others.look_around()
+        elif exchange.ended:
+            self._go_on(exchange)
+        elif exchange.started or error is None:
+            exchange.abort()
+        else:
+            told = error if isinstance(error, MalformedRequest) else HoldfastError("internal error")
+            self._refuse(told)
+
+    def _go_on(self, exchange: HttpExchange) -> None:
+        """With the next request, or to the end."""
+        if exchange.keeps_alive and self.may_stay_open():
+            self.due = self._shared.loop.time() + self._shared.bounds.idle_seconds
+            self._reader.start()
+            if self._ahead:
+                self._take_up()
+        elif self._reader.complete and not self._ahead:
+            self.leave()
+        else:
+            self._linger()
+
+    def _take_up(self) -> None:
+        """Parses what was sent ahead; more is read once little of it is left."""
+        data, at = b"".join(self._ahead), self._ahead_at
+        self._ahead, self._ahead_at, self._ahead_bytes = [], 0, 0
+        self._parse(data, at)
+        if self._ahead_bytes <= _AHEAD_BYTES:
+            self._transport.resume_reading()
+
+    def _misread(self, error: MalformedRequest) -> None:
+        """What came is not HTTP, so nothing after it is known to be."""
+        self._deaf = True
+        if self._body is None:
+            self._refuse(error)
+        else:
+            self._body.fail(error.message)
+
+    def _refuse(self, error: HoldfastError) -> None:
+        if self._transport.is_closing():
             return
-        headers, body = self._refusal(error)
+        headers, body = self._shared.refusal(error)
         framing = (("content-length", str(len(body))), ("connection", "close"))
         head = rendered(status_line(error.status), (*headers, *framing))
-        self.transport.write(head + body if with_body else head)
+        self._outlet.put(head, b"" if self._reader.method == "HEAD" else body)
+        self._linger()
 
-    def _head_is_late(self) -> None:
-        self._refuse(MalformedRequest("the request head did not arrive in time", status=408))
-        self.force_close()
-
-    def _stop_head_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
-
-    def _pass_on_parse_error(self, exchange: HttpExchange) -> None:
-        """aiohttp queues a parse error as the next request; the body's reader must know it now."""
-        if not isinstance(self._messages[-1][0], RawRequestMessage):
-            exchange.break_body()
+    def _linger(self) -> None:
+        """Half-closes and swallows what still comes: a close would be answered with a reset by the
+        kernel, and the client lose its answer unread."""
+        bounds = self._shared.bounds
+        self._deaf = self._leaving = True
+        self._ahead.clear()
+        unsent = self._transport.get_write_buffer_size() > 0
+        seconds = bounds.write_seconds if unsent else bounds.lingering_seconds
+        self.due = self._shared.loop.time() + seconds
+        self._transport.resume_reading()
+        self._transport.write_eof()

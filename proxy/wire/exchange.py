@@ -1,44 +1,31 @@
 """One request of a client and the answer to it, written to the socket as it is meant to be.
 
-aiohttp parses the request; the answer does not pass through its response classes, which add
-`Date`, `Server` and `Content-Type` and re-encode header values. The framing is ours:
-
-    EMPTY        no body by definition: HEAD, 204, 304
-    LENGTH       a content-length; fewer bytes than promised end in a cut connection
-    CHUNKED      no length known
-    UNTIL_CLOSE  the same for HTTP/1.0; only a reset shows such a client that it was cut
-
 A client that has left is never reported to the handler as an error: its task is cancelled, and
-whoever still writes or reads waits for that.
+whoever still writes waits for that.
 """
 
 import asyncio
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable
-from enum import Enum, auto
-from typing import Protocol
+from typing import Final, Literal, Protocol
 
-from aiohttp import web
-from aiohttp.http import HttpProcessingError
-
-from proxy.errors import MalformedRequest
 from proxy.wire import Head, Headers
-from proxy.wire.bounds import Bounds
-from proxy.wire.head import decoded, origin_form, rendered, status_line
-from proxy.wire.headers import get, without
+from proxy.wire.body import Body, too_large
+from proxy.wire.head import rendered, status_line
+from proxy.wire.headers import get
+from proxy.wire.outlet import Outlet
 
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-_FRAMING_HEADERS = ("connection", "keep-alive", "transfer-encoding")
+_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
+_BODILESS: Final = (204, 304)
+_FRAMING_HEADERS: Final = frozenset({"connection", "keep-alive", "transfer-encoding"})
+_FRAMING_AND_LENGTH: Final = _FRAMING_HEADERS | {"content-length"}
 
 
-class Framing(Enum):
-    """How the client finds the end of the answer's body."""
-
-    EMPTY = auto()
-    LENGTH = auto()
-    CHUNKED = auto()
-    UNTIL_CLOSE = auto()
+Framing = Literal["none", "length", "chunked", "until close"]
+"""How the client finds the end of the answer's body. none: it has none by definition (HEAD, 204,
+304). length: fewer bytes than promised end in a cut connection. until close: HTTP/1.0 knows no
+chunks; only a reset shows such a client that the answer was cut."""
 
 
 class Link(Protocol):
@@ -47,76 +34,76 @@ class Link(Protocol):
     def may_stay_open(self) -> bool:
         """Whether the connection can take another request after this one."""
 
-    def client_left(self) -> None:
-        """Cancels the handler, once."""
+    def client_left(self) -> bool:
+        """Cancels the handler, unless it stays; False if that was done before."""
 
 
 class HttpExchange:
-    """An `Exchange` on aiohttp's parser and transport. Belongs to one handler."""
+    """An `Exchange`. Belongs to one handler."""
 
-    def __init__(self, request: web.BaseRequest, link: Link, bounds: Bounds) -> None:
-        target = request.raw_path
-        if not target.isascii():
-            target = target.encode("utf-8", "surrogateescape").decode("latin-1")
-        self.head = Head(
-            method=request.method,
-            target=origin_form(target),
-            headers=decoded(request.raw_headers),
-        )
-        self.started = False
-        self.stays: Callable[[], bool] | None = None
-        self.goes_on = False
-        self.ended = False
-        self.keeps_alive = False
-        self._request = request
+    started = False
+    ended = False
+    keeps_alive = False
+    stays: Callable[[], bool] | None = None
+    goes_on = False
+    """The client has left, and the handler stays: what it writes is lost."""
+    _asked = False
+    _framing: Framing = "none"
+    _left_to_write = 0
+
+    def __init__(self, head: Head, body: Body, outlet: Outlet, link: Link, http_1_0: bool) -> None:
+        self.head = head
+        self._body = body
+        self._outlet = outlet
         self._link = link
-        self._bounds = bounds
-        self._framing = Framing.EMPTY
-        self._left_to_write = 0
-        self._broken = False
-        self._body_began: float | None = None
-        self._body_bytes = 0
+        self._http_1_0 = http_1_0
 
     async def read_body(self, limit_bytes: int) -> bytes:
         """The whole body, as it was sent: still content-encoded."""
+        body = self._body
+        if body.complete and body.size <= limit_bytes:
+            return body.taken()
         declared = self.head.get("content-length")
         if declared is not None and int(declared) > limit_bytes:
-            raise _too_large(limit_bytes)
-        chunks = []
-        while chunk := await self._next_chunk():
-            if self._body_bytes > limit_bytes:
-                raise _too_large(limit_bytes)
-            chunks.append(chunk)
-        return b"".join(chunks)
+            raise too_large(limit_bytes)
+        self._ask_for_body()
+        return await body.whole(limit_bytes)
 
     async def stream_body(self) -> AsyncIterator[bytes]:
         """The body as it comes. MalformedRequest: 408 when it stalls, 400 for bad chunks."""
-        while chunk := await self._next_chunk():
-            yield chunk
+        self._ask_for_body()
+        while part := await self._body.next_part():
+            yield part
 
     async def respond(self, status: int, headers: Headers, body: bytes) -> None:
         """A whole answer. To HEAD, and with 304, a content-length that is given stands."""
-        self._begin()
-        self._framing = Framing.EMPTY if self._has_no_body(status) else Framing.LENGTH
-        if self._framing is Framing.LENGTH or (body and status not in (204, 304)):
-            headers = (*without(headers, "content-length"), ("content-length", str(len(body))))
-        head = self._head_bytes(status, headers)
+        if self.head.method != "HEAD" and status not in _BODILESS:
+            head = self._begun(status, headers, "length", len(body))
+        else:
+            counted = body and status not in _BODILESS
+            head = self._begun(status, headers, "none", len(body) if counted else None)
+            body = b""
         self.ended = True
-        await self._send(head if self._framing is Framing.EMPTY else head + body)
+        if not self._outlet.put(head, body):
+            await self.drained()
 
     async def start(self, status: int, headers: Headers) -> None:
         """Begins a streamed answer; its head leaves at once."""
-        self._begin()
         length = get(headers, "content-length")
-        if self._has_no_body(status):
-            self._framing = Framing.EMPTY
+        framing: Framing
+        if self.head.method == "HEAD" or status in _BODILESS:
+            framing = "none"
         elif length is not None:
-            self._framing, self._left_to_write = Framing.LENGTH, int(length)
-        elif self._request.version < (1, 1):
-            self._framing = Framing.UNTIL_CLOSE
+            framing = "length"
+        elif self._http_1_0:
+            framing = "until close"
         else:
-            self._framing = Framing.CHUNKED
-        await self._send(self._head_bytes(status, headers))
+            framing = "chunked"
+        left = int(length) if length is not None and framing == "length" else 0
+        head = self._begun(status, headers, framing, None)
+        self._left_to_write = left
+        if not self._outlet.put(head):
+            await self.drained()
 
     async def write(self, chunk: bytes) -> None:
         """Sends at once; waits only while the client does not read."""
@@ -127,16 +114,22 @@ class HttpExchange:
         """`write` without the wait."""
         if not self.started or self.ended:
             raise RuntimeError("write before start or after the end")
-        if not chunk or self._framing is Framing.EMPTY:
+        framing = self._framing
+        if not chunk or framing == "none":
             return True
-        if self._framing is Framing.CHUNKED:
+        if framing == "chunked":
             chunk = b"%x\r\n%b\r\n" % (len(chunk), chunk)
-        elif self._framing is Framing.LENGTH:
+        elif framing == "length":
             self._left_to_write -= len(chunk)
             if self._left_to_write < 0:
                 self.abort()
                 raise RuntimeError("more bytes than the content-length promised")
-        return self._put(chunk)
+        return self._outlet.put(chunk) or self.goes_on
+
+    async def drained(self) -> None:
+        """Waits until the client reads again."""
+        if not await self._outlet.drained():
+            await self._client_is_gone()
 
     async def finish(self) -> None:
         """Ends the answer; one that is shorter than its content-length ends in a cut."""
@@ -148,123 +141,64 @@ class HttpExchange:
             self.abort()
             return
         self.ended = True
-        if self._framing is Framing.CHUNKED:
-            await self._send(b"0\r\n\r\n")
+        if self._framing == "chunked" and not self._outlet.put(b"0\r\n\r\n"):
+            await self.drained()
 
     def abort(self) -> None:
         """Cuts the connection; the handler goes on, to settle what it has to."""
-        if self.ended:
-            return
-        self.ended = True
-        self.keeps_alive = False
-        transport = self._request.transport
-        if transport is None:
-            return
-        if self._framing is Framing.UNTIL_CLOSE:
+        if not self.ended:
+            self.ended = True
+            self.keeps_alive = False
+            self.cut()
+
+    def cut(self) -> None:
+        """Ends the connection so that what was sent does not look whole."""
+        transport = self._outlet.transport
+        if self._framing == "until close" and not transport.is_closing():
             sock = transport.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         transport.abort()
 
-    def break_body(self) -> None:
-        """The rest of the body is not HTTP: its reader must not wait for it."""
-        if not self._request.content.is_eof():
-            self._broken = True
-            self._request.content.feed_eof()
-
-    def _begin(self) -> None:
+    def _begun(self, status: int, headers: Headers, framing: Framing, length: int | None) -> bytes:
+        """The head of the answer, which is begun with it. It says how long it is, and whether the
+        connection stays, where the client could expect otherwise."""
         if self.started or self.ended:
             raise RuntimeError("an answer was begun already")
-        self.started = True
-
-    def _has_no_body(self, status: int) -> bool:
-        return self.head.method == "HEAD" or status in (204, 304)
-
-    def _head_bytes(self, status: int, headers: Headers) -> bytes:
-        """The head, with a `Connection` header where the client could expect otherwise."""
-        request = self._request
-        self.keeps_alive = (
-            self._framing is not Framing.UNTIL_CLOSE
-            and request.keep_alive
-            and request.content.is_eof()  # else what is unread would be taken for a request
-            and not self._broken
+        keeps_alive = (
+            self._body.complete  # else what is unread would be taken for a request
+            and framing != "until close"
             and self._link.may_stay_open()
         )
-        dropped = (*_FRAMING_HEADERS, "content-length") if status == 204 else _FRAMING_HEADERS
-        headers = without(headers, *dropped)
-        if self._framing is Framing.CHUNKED:
-            headers += (("transfer-encoding", "chunked"),)
-        if not self.keeps_alive:
-            headers += (("connection", "close"),)
-        elif request.version < (1, 1):
-            headers += (("connection", "keep-alive"),)
-        return rendered(status_line(status), headers)
+        replaced = length is not None or status == 204
+        dropped = _FRAMING_AND_LENGTH if replaced else _FRAMING_HEADERS
+        sent = [header for header in headers if header[0].lower() not in dropped]
+        if length is not None:
+            sent.append(("content-length", str(length)))
+        elif framing == "chunked":
+            sent.append(("transfer-encoding", "chunked"))
+        if not keeps_alive:
+            sent.append(("connection", "close"))
+        elif self._http_1_0:
+            sent.append(("connection", "keep-alive"))
+        head = rendered(status_line(status), sent)
+        self.started, self.keeps_alive, self._framing = True, keeps_alive, framing
+        return head
 
-    async def _send(self, data: bytes) -> None:
-        if not self._put(data):
-            await self.drained()
-
-    def _put(self, data: bytes) -> bool:
-        transport = self._request.transport
-        if transport is None or transport.is_closing():
-            return False
-        transport.write(data)
-        return not self._request.protocol.writing_paused
-
-    async def drained(self) -> None:
-        """Waits until the client reads again."""
-        transport = self._request.transport
-        if transport is None or transport.is_closing():
-            await self._client_is_gone()
+    def _ask_for_body(self) -> None:
+        """An HTTP/1.0 client would take it for the answer (RFC 9110 section 10.1.1)."""
+        if self._asked or self._body.complete or self._body.size or self.started:
             return
-        try:
-            async with asyncio.timeout(self._bounds.write_seconds):
-                await self._request.writer.drain()
-        except (TimeoutError, ConnectionError):
-            transport.abort()
-            await self._client_is_gone()
-
-    async def _next_chunk(self) -> bytes:
-        """What has come of the body, or b"" at its end."""
-        content = self._request.content
-        chunk = b""
-        try:
-            chunk = content.read_nowait()
-            if not chunk and not content.is_eof():
-                async with asyncio.timeout_at(self._body_deadline()):
-                    chunk = await content.readany()
-        except TimeoutError:
-            raise MalformedRequest("the request body did not arrive in time", status=408) from None
-        except (HttpProcessingError, web.RequestPayloadError) as exc:
-            raise MalformedRequest("the request body is not framed as HTTP demands") from exc
-        except OSError:
-            await self._client_is_gone()
-        if not chunk and self._broken:
-            raise MalformedRequest("the request body is not framed as HTTP demands")
-        self._body_bytes += len(chunk)
-        return chunk
-
-    def _body_deadline(self) -> float:
-        """When the next part must be there: neither a stall nor a drip holds the connection."""
-        now = asyncio.get_running_loop().time()
-        bounds = self._bounds
-        if self._body_began is None:
-            self._body_began = now
-            self._say_continue()
-        at_slowest = self._body_bytes / bounds.body_bytes_per_second
-        return bounds.body_seconds + min(now, self._body_began + at_slowest)
-
-    def _say_continue(self) -> None:
-        transport = self._request.transport
-        if transport is not None and self.head.get("expect") is not None:
-            transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._asked = True
+        if not self._http_1_0 and self.head.get("expect") is not None:
+            self._outlet.put(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     async def _client_is_gone(self) -> None:
         """Waits for the cancellation; after the end of the answer nothing is left to cancel."""
         if self.ended:
             return
-        self._link.client_left()
+        left_now = self._link.client_left()
+        if self.goes_on:
+            return
+        if not left_now:
+            raise asyncio.CancelledError  # it was cancelled before, and writes all the same
         await asyncio.get_running_loop().create_future()
-
-
-def _too_large(limit_bytes: int) -> MalformedRequest:
-    return MalformedRequest(f"the request body is larger than {limit_bytes} bytes", status=413)

@@ -9,9 +9,20 @@ _BREAKS = frozenset("\r\n\0")
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}" for status in HTTPStatus}
 
 
-def decoded(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
-    """Header bytes as text that `rendered` turns into the same bytes again."""
-    return tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in raw)
+def header_lines(text: str) -> tuple[Headers, dict[str, str]]:
+    """Headers, in lines that are known to be well formed, and the first value of each by lower-case
+    name."""
+    usual = not ("  " in text or "\t" in text or " \r" in text or text.endswith(" "))
+    headers = []
+    fields: dict[str, str] = {}
+    for line in text.split("\r\n"):
+        name, separator, value = line.partition(": ")
+        if not (usual and separator) or ":" in name:
+            name, _, value = line.partition(":")
+            value = value.strip(" \t")
+        headers.append((name, value))
+        fields.setdefault(name.lower(), value)
+    return tuple(headers), fields
 
 
 def status_line(status: int) -> str:

@@ -3,13 +3,12 @@
 import asyncio
 from typing import Final
 
-from aiohttp import web
-
 from proxy.errors import HoldfastError
 from proxy.wire import Handler, Headers
 from proxy.wire.bounds import Bounds
-from proxy.wire.connection import CLOSE, KEEP, Connection, Connections, Refusal
-from proxy.wire.screening import screen
+from proxy.wire.connection import Connection, Connections
+from proxy.wire.shared import Refusal, Shared
+from proxy.wire.timing import Deadlines
 
 _BACKLOG: Final = 1_024
 _CANCEL_SECONDS: Final = 5.0
@@ -20,48 +19,19 @@ def plain_refusal(error: HoldfastError) -> tuple[Headers, bytes]:
     return (("content-type", "text/plain; charset=utf-8"),), f"{error}\n".encode()
 
 
-class _Listener(web.Server):
-    """Makes a `Connection` of each accepted socket and runs the handler on each request."""
-
-    def __init__(self, handler: Handler, bounds: Bounds, refusal: Refusal) -> None:
-        super().__init__(self._serve)
-        self.clients = Connections()
-        self._application = handler
-        self._bounds = bounds
-        self._refusal = refusal
-
-    def __call__(self) -> web.RequestHandler:
-        return Connection(self, self.clients, self._bounds, self._refusal)
-
-    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
-        connection = request.protocol
-        assert isinstance(connection, Connection)
-        exchange = connection.begin(request)
-        try:
-            screen(request, exchange.head, self._bounds)
-            await self._application(exchange)
-            if not (exchange.ended or exchange.goes_on):
-                raise RuntimeError("the handler returned without ending its answer")
-        finally:
-            if exchange.started:
-                exchange.abort()  # does nothing to an answer that has ended
-            connection.end()
-        return KEEP if exchange.keeps_alive and connection.may_stay_open() else CLOSE
-
-
 class Server:
     """A listening server. Belongs to the loop that it was started on."""
 
-    def __init__(self, sockets: asyncio.Server, listener: _Listener) -> None:
+    def __init__(self, sockets: asyncio.Server, clients: Connections, deadlines: Deadlines) -> None:
         self._sockets = sockets
-        self._listener = listener
-        self._clients = listener.clients
+        self._clients = clients
+        self._deadlines = deadlines
         self.port: int = sockets.sockets[0].getsockname()[1]
 
     @property
     def in_progress(self) -> int:
         """Connections with a request on them, a head that is still coming included."""
-        return len(self._clients.busy)
+        return sum(connection.busy for connection in self._clients.open)
 
     def stop_accepting(self) -> None:
         """Closes the listening socket; connections stay."""
@@ -73,8 +43,29 @@ class Server:
         clients = self._clients
         self.stop_accepting()
         clients.draining = True
-        for connection in clients.open - clients.busy:
-            connection.force_close()
+        for connection in clients.open:
+            if not connection.busy:
+                connection.leave()
+        return await self._is_empty(seconds)
+
+    async def close(self) -> None:
+        """Ends everything now: connections are cut, their handlers cancelled and waited for."""
+        self.stop_accepting()
+        self._clients.draining = True
+        for connection in self._clients.open:
+            connection.end()
+        for handler, goes_on in self._clients.left_behind.items():
+            if goes_on:
+                handler.cancel()
+        if not await self._is_empty(_CANCEL_SECONDS):
+            for handler in self._clients.left_behind:
+                handler.cancel()
+            await self._is_empty(_CANCEL_SECONDS)
+        self._deadlines.close()
+
+    async def _is_empty(self, seconds: float) -> bool:
+        """Waits for the last connection, and the last handler; False if it takes longer."""
+        clients = self._clients
         clients.none_left.clear()
         clients.look_around()
         try:
@@ -83,16 +74,6 @@ class Server:
         except TimeoutError:
             return False
         return True
-
-    async def close(self) -> None:
-        """Ends everything now: connections are cut, their handlers cancelled and waited for."""
-        self.stop_accepting()
-        self._clients.draining = True
-        for connection in tuple(self._clients.open):
-            connection.drop()
-        if self._clients.handlers:
-            await asyncio.wait(tuple(self._clients.handlers), timeout=_CANCEL_SECONDS)
-        await self._listener.shutdown(_CANCEL_SECONDS)
 
 
 async def serve(
@@ -112,9 +93,11 @@ async def serve(
     by the same function (a MalformedRequest its own status), or a cut connection if the answer was
     begun.
     """
-    listener = _Listener(handler, bounds or Bounds(), refusal)
     loop = asyncio.get_running_loop()
+    deadlines = Deadlines(loop)
+    shared = Shared(handler, refusal, bounds or Bounds(), loop, deadlines)
+    clients = Connections()
     sockets = await loop.create_server(
-        listener, host, port, backlog=_BACKLOG, reuse_port=reuse_port
+        lambda: Connection(shared, clients), host, port, backlog=_BACKLOG, reuse_port=reuse_port
     )
-    return Server(sockets, listener)
+    return Server(sockets, clients, deadlines)

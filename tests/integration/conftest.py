@@ -1,4 +1,4 @@
-"""The upstream client runs on asyncio's loop and on uvloop; the rest on asyncio's alone.
+"""Both ends of the wire run on asyncio's loop and on uvloop; the rest on asyncio's alone.
 
 What is served runs on uvloop; asyncio's loop is stricter with whoever misuses a transport.
 """
@@ -17,6 +17,6 @@ def pytest_asyncio_loop_factories(
 ) -> Mapping[str, LoopFactory]:
     """Called by pytest-asyncio for each test."""
     factories: dict[str, LoopFactory] = {"asyncio": asyncio.new_event_loop}
-    if item.path.name.startswith("test_wire_client"):
+    if item.path.name.startswith("test_wire_"):
         factories["uvloop"] = uvloop.new_event_loop
     return factories

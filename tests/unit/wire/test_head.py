@@ -1,10 +1,10 @@
 """Heads survive the way through text byte for byte, and cannot hold another head."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from proxy.wire.head import decoded, origin_form, rendered, status_line
+from proxy.wire.head import header_lines, origin_form, rendered, status_line
 
 value_bytes = st.binary(max_size=20).filter(lambda value: not set(value) & set(b"\r\n\0"))
 
@@ -16,7 +16,30 @@ def test_any_bytes_that_a_header_may_hold_come_out_as_they_went_in(
     """Node sends Latin-1, Python UTF-8: neither is ours to change."""
     lines = [b"HTTP/1.1 200 OK", *(name + b": " + value for name, value in raw), b"", b""]
 
-    assert rendered("HTTP/1.1 200 OK", decoded(raw)) == b"\r\n".join(lines)
+    decoded = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw]
+
+    assert rendered("HTTP/1.1 200 OK", decoded) == b"\r\n".join(lines)
+
+
+blanks = st.sampled_from(["", " ", " ", "  ", "\t"])
+names = st.sampled_from(["Host", "HOST", "x-a", "X-B"])
+values = st.lists(st.text("ab: \xe9", min_size=1, max_size=3), max_size=2).map(" ".join)
+
+
+@example([("Host", " ", "a", " "), ("x-a", " ", "b", "")])
+@example([("Host", " ", "a", "\t"), ("x-a", " ", "b", "")])
+@example([("Host", "  ", "a", ""), ("x-a", "", "b: a", "")])
+@example([("Host", " ", "a", " ")])
+@given(st.lists(st.tuples(names, blanks, values.map(str.strip), blanks), min_size=1, max_size=5))
+def test_lines_are_read_as_names_and_values_without_the_blanks_around_them(
+    written: list[tuple[str, str, str, str]],
+) -> None:
+    """The usual way to write them is read a shorter way, and must come to the same."""
+    text = "\r\n".join(f"{name}:{before}{value}{after}" for name, before, value, after in written)
+    headers, fields = header_lines(text)
+
+    assert headers == tuple((name, value) for name, _, value, _ in written)
+    assert fields == {name.lower(): value for name, value in reversed(headers)}
 
 
 @pytest.mark.parametrize("value", ["a\nb", "a\rb", "a\r\nb: c", "a\0"])

@@ -1,0 +1,195 @@
+"""Requests out of bytes: llhttp, fed so that it never sees beyond the end of one.
+
+llhttp cannot stop between two requests of a segment, and does not say where one ended. But neither
+a head nor a chunked body ends before an empty line, and a body with a length ends where that says.
+So it is fed up to the next such place, and asked there whether the request is complete. What
+follows a request waits as bytes, until that has been answered, and costs nothing.
+"""
+
+from typing import Final, Protocol
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+
+from proxy.wire import Head
+from proxy.wire.bounds import Bounds
+from proxy.wire.head import header_lines
+from proxy.wire.screening import malformed, measure, request_line, screen, too_large
+
+_COPIED_BYTES: Final = 4_096
+"""Up to here a copy costs less than a view."""
+_EMPTY_LINE: Final = b"\r\n\r\n"
+
+
+class Sink(Protocol):
+    """Where a body goes."""
+
+    parts: list[bytes]
+    size: int
+    complete: bool
+
+
+class RequestReader:
+    """The requests of one connection, one after the other. What is public is of the current one.
+
+    head: once it is complete, and screened. keeps_alive: whether the client wants, and its request
+    allows, another after it. complete: nothing more of it is to come. sink: has to be set before
+    what follows the head is fed.
+    """
+
+    def __init__(self, bounds: Bounds) -> None:
+        self._bounds = bounds
+        self._short_bytes = min(bounds.line_bytes, bounds.header_bytes)
+        self._parser = HttpRequestParser(self)
+        self._tail = b""
+        self._overrun = False
+        self._upgrade = False
+        self.start()
+
+    def start(self) -> None:
+        """Makes ready for the next request."""
+        self.complete = False
+        self.head: Head | None = None
+        self.http_1_0 = False
+        self.keeps_alive = False
+        self.sink: Sink | None = None
+        self._fed = 0
+        self._head_is_over = False
+        self._left = 0
+        self._pieces: list[bytes] = []
+        self._unfruitful = 0
+
+    def close(self) -> None:
+        """Lets go of the parser, which holds this as well; nothing can be read any more."""
+        del self._parser
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything has come of the request."""
+        return self._fed > 0
+
+    @property
+    def method(self) -> str:
+        """Of a request whose head is complete, refused or not."""
+        return self._parser.get_method().decode() if self._head_is_over else ""
+
+    def feed(self, data: bytes, at: int) -> int:
+        """Reads on from `at`, at most to the end of the head, or of the request; returns where it
+        stopped. Raises MalformedRequest; the connection cannot be read any more then."""
+        if self.head is None:
+            return self._feed_head(data, at)
+        if not self._left:
+            return self._feed_chunks(data, at)
+        end = min(at + self._left, len(data))
+        self._left -= end - at
+        self._execute(memoryview(data)[at:end] if end - at > _COPIED_BYTES else data[at:end])
+        return end
+
+    def _feed_head(self, data: bytes, at: int) -> int:
+        if not self._fed:
+            while data.startswith(b"\r\n", at):  # RFC 9112 section 2.2; no part of a request
+                at += 2
+            if at == len(data):
+                return at
+        end = self._border(data, at)
+        self._fed += end - at
+        if self._fed > self._bounds.head_bytes:
+            raise too_large()
+        piece = data[at:end]
+        self._pieces.append(piece)
+        self._execute(piece)
+        if self._head_is_over:
+            self._finish_head()
+        return end
+
+    def _feed_chunks(self, data: bytes, at: int) -> int:
+        sink = self.sink
+        assert sink is not None
+        before = sink.size
+        end = self._border(data, at)
+        self._execute(memoryview(data)[at:end])
+        self._unfruitful = 0 if sink.size > before else self._unfruitful + end - at
+        if self._unfruitful > self._bounds.line_bytes:
+            raise malformed()  # an extension, or trailers, without end
+        return end
+
+    def _border(self, data: bytes, at: int) -> int:
+        """Behind the next empty line, which may have begun in the segment before."""
+        tail = self._tail
+        if tail:
+            seam = (tail + data[at : at + 3]).find(_EMPTY_LINE)
+            if seam >= 0:
+                self._tail = b""
+                return at + seam + 4 - len(tail)
+        found = data.find(_EMPTY_LINE, at)
+        if found >= 0:
+            self._tail = b""
+            return found + 4
+        self._tail = (tail + data[max(at, len(data) - 3) :])[-3:]
+        return len(data)
+
+    def _execute(self, piece: bytes | memoryview) -> None:
+        try:
+            self._parser.feed_data(piece)
+        except HttpParserUpgrade:
+            self._upgrade = True
+        except HttpParserError:
+            raise malformed() from None
+        if self._overrun:
+            raise malformed()
+
+    def _finish_head(self) -> None:
+        """llhttp has judged the head, and this reads it: in one go, for half of what a callback for
+        each header costs. No line is folded, and none ends but in CRLF: that was refused."""
+        text = b"".join(self._pieces).decode("latin-1")
+        start = 0
+        while text.startswith("\r\n", start):  # RFC 9112 section 2.2
+            start += 2
+        first, _, rest = text[start:-4].partition("\r\n")
+        method, target, self.http_1_0 = request_line(first)
+        headers, fields = header_lines(rest) if rest else ((), {})
+        bounds = self._bounds
+        if self._fed > self._short_bytes or len(headers) > bounds.header_count:
+            measure(first, headers, bounds)  # else no line of it can be too long
+        head = Head(method, target, headers, fields)
+        screen(head, http_1_0=self.http_1_0)
+        length = fields.get("content-length")
+        if length is not None:
+            self._left = int(length)
+        if self._upgrade:
+            self._decline_upgrade("transfer-encoding" in fields)
+        self._pieces.clear()
+        self.head = head
+
+    def _decline_upgrade(self, chunked: bool) -> None:
+        """No upgrade is taken, so what follows is the body (RFC 9110 section 7.8; Java's client
+        sends one). httptools has given it up to the other protocol: another parser reads it."""
+        self._upgrade = False
+        if chunked or self._left:
+            self.complete = False
+            self._parser = HttpRequestParser(self)
+            framing = (
+                b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % self._left
+            )
+            self._parser.feed_data(b"POST / HTTP/1.1\r\nHost: x\r\n" + framing + _EMPTY_LINE)
+        self.keeps_alive = False
+
+    # --- called by httptools ---
+
+    def on_message_begin(self) -> None:
+        if self.complete:
+            self._overrun = True
+
+    def on_headers_complete(self) -> None:
+        self._head_is_over = True
+        self.keeps_alive = self._parser.should_keep_alive()
+
+    def on_body(self, part: bytes) -> None:
+        sink = self.sink
+        assert sink is not None
+        sink.parts.append(part)
+        sink.size += len(part)
+
+    def on_message_complete(self) -> None:
+        self.complete = True
+        if self.sink is not None:
+            self.sink.complete = True
