@@ -4,6 +4,7 @@ import asyncio
 import functools
 import ssl
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Final
 
 from proxy.errors import UpstreamUnavailable
@@ -19,6 +20,10 @@ from proxy.wire.upload import upload
 from proxy.wire.upstream import Household, UpstreamConnection
 
 _URLS_KEPT: Final = 1_024
+_URL_LENGTH: Final = 512
+"""Longer ones are not kept: clients choose their queries."""
+
+_CLOSE_SECONDS: Final = 1.0
 
 
 class UpstreamPool:
@@ -46,13 +51,15 @@ class UpstreamPool:
         self._names: dict[bytes, str] = {}
         self._tasks = Tasks()
         self._origin_of = functools.lru_cache(_URLS_KEPT)(self._find_origin)
-        self._route_of = functools.lru_cache(_URLS_KEPT)(self._find_route)
+        self._known_route = functools.lru_cache(_URLS_KEPT)(self._find_route)
 
     async def send(
         self, request: Outgoing, timeouts: Timeouts, on_sent: Callable[[], None] | None = None
     ) -> Answer:
         """Sends and waits for the head. Cancelled or failed, it leaves no connection behind."""
-        origin, target = self._route_of(request.url)
+        url = request.url
+        route = self._known_route if len(url) <= _URL_LENGTH else self._find_route
+        origin, target = route(url)
         head = self._heads.of(request, target, origin.own_headers)
         connection = _kept(origin) or await self._connect(origin, timeouts)
         answer = connection.begin(self._names, timeouts, bodiless=request.method == "HEAD")
@@ -75,8 +82,10 @@ class UpstreamPool:
             connection.close()
         await self._tasks.close()
         await self._dialer.close()
-        if household.open:
-            await household.none_left.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                if household.open:
+                    await household.none_left.wait()
         household.deadlines.close()
 
     async def _connect(self, origin: Origin, timeouts: Timeouts) -> UpstreamConnection:

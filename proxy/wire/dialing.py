@@ -70,11 +70,7 @@ class Dialer:
         """TLS on a connection that nothing has been said on, or that leads through a proxy."""
         protocol = make()
         loop = asyncio.get_running_loop()
-        try:
-            inner = await loop.start_tls(transport, protocol, self._tls, server_hostname=host)
-        except BaseException:
-            transport.abort()
-            raise
+        inner = await loop.start_tls(transport, protocol, self._tls, server_hostname=host)
         assert inner is not None
         protocol.connection_made(inner)
         return protocol

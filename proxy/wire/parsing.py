@@ -23,6 +23,7 @@ _BARREN_BYTES: Final = 65_536
 
 _FIELDS: Final = 256
 _NAMES_KEPT: Final = 1_024
+_NAME_BYTES: Final = 64
 _VERSIONS: Final = frozenset({"1.0", "1.1"})
 
 
@@ -139,7 +140,7 @@ class AnswerParser:
             if self._chunked or value.lower() != b"chunked":
                 raise MalformedAnswer("a transfer coding other than chunked")
             self._chunked = True
-        elif len(self._names) < _NAMES_KEPT:
+        elif len(self._names) < _NAMES_KEPT and len(name) <= _NAME_BYTES:
             self._names[name] = text
         return text
 

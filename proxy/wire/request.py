@@ -9,6 +9,7 @@ from proxy.wire.headers import get
 _NEED_NO_LENGTH: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "DELETE"})
 _OURS: Final = frozenset({"host", "content-length", "transfer-encoding"})
 _NAMES_KEPT: Final = 1_024
+_NAME_LENGTH: Final = 64
 
 
 class RequestHeads:
@@ -32,7 +33,7 @@ class RequestHeads:
         make two messages of it to somebody."""
         kept = tuple(header for header in given if header[0].lower() not in _OURS)
         if len(self._not_ours) < _NAMES_KEPT:
-            self._not_ours.update(name for name, _ in kept)
+            self._not_ours.update(name for name, _ in kept if len(name) <= _NAME_LENGTH)
         return kept
 
 

@@ -217,7 +217,7 @@ class UpstreamConnection(asyncio.Protocol):
     def _finished(self, answer: Answer) -> None:
         """The answer is over: whole, broken, or left."""
         transport = self._transport
-        if self._answer is not answer or transport is None:
+        if self._lost or transport is None:
             return
         certain = answer.whole and answer.keeps_alive and not answer.extra
         if not certain or self._upload is not None or transport.get_write_buffer_size():

@@ -110,6 +110,16 @@ async def test_a_target_begins_with_a_slash(pool: UpstreamPool, url: str, line: 
         assert upstream.received[0].lines[0] == line
 
 
+async def test_a_long_target_is_sent_and_not_remembered(pool: UpstreamPool) -> None:
+    """A thousand queries of a client would be all our memory."""
+    async with ScriptedUpstream() as upstream:
+        for query in ("?short", "?" + "x" * 10_000):
+            await body_of(pool, get(upstream.url + query))
+
+        assert [len(r.lines[0]) for r in upstream.received] == [20, 10_015]
+        assert pool._known_route.cache_info().currsize == 1
+
+
 async def test_a_target_that_would_be_two_lines_is_refused(pool: UpstreamPool) -> None:
     """Before anything is sent."""
     async with ScriptedUpstream() as upstream:

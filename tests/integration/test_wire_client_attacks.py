@@ -509,7 +509,8 @@ async def test_on_sent_that_fails_sends_nothing(pool: UpstreamPool) -> None:
     async with ScriptedUpstream() as upstream:
         with pytest.raises(ZeroDivisionError):
             await pool.send(request(upstream.url), PATIENT, fail)
-        await upstream.wait_for_disconnects()
+        async with asyncio.timeout(1):
+            await upstream.wait_for_disconnects()
 
         assert upstream.seen_bytes == b""
 

@@ -168,6 +168,26 @@ async def test_a_tls_provider_is_told_its_name_and_the_one_protocol_we_speak(
     assert (upstream.names, upstream.protocols) == (["localhost"], ["http/1.1"])
 
 
+async def test_a_large_body_goes_through_tls_whole(open_pool: Open, listen: Listen) -> None:
+    """Head and body are handed over as two buffers."""
+    body = bytes(range(256)) * 1_000
+    came: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        came.append(await reader.readexactly(len(body)))
+        writer.write(answer(b"ok", "200 OK", "Connection: close"))
+        writer.close()
+
+    port = await listen(serve, TlsUpstream().context)
+    pool = open_pool(tls=trusting())
+    request = Outgoing("POST", f"https://localhost:{port}/", (), body)
+    incoming = await pool.send(request, PATIENT)
+
+    assert await incoming.read(10) == b"ok"
+    assert came == [body]
+
+
 async def test_plain_http_where_tls_was_asked_for_is_a_tls_fault(open_pool: Open) -> None:
     """A base URL with https:// for a server without it."""
 

@@ -264,3 +264,13 @@ def test_names_are_decoded_once_and_not_kept_without_bound() -> None:
 
         assert parser.headers == ((f"x-{number}", "a"), ("x-b", "c"), ("Content-Length", "0"))
     assert len(names) == 1_024
+
+
+def test_a_long_name_is_not_kept() -> None:
+    """A thousand of 64 KB would be all our memory."""
+    names: dict[bytes, str] = {}
+    parser = AnswerParser(names, bodiless=False)
+    parser.parse(OK + b"%b: a\r\n%b: b\r\n\r\n" % (b"x" * 64, b"y" * 65))
+
+    assert [len(name) for name, _ in parser.headers] == [64, 65]
+    assert list(names) == [b"x" * 64]

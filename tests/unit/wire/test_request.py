@@ -63,6 +63,8 @@ def test_names_are_remembered_within_a_bound() -> None:
     """Clients choose them."""
     heads = RequestHeads()
     for number in range(2_000):
-        heads.of(Outgoing("GET", "", ((f"x-{number}", ""),), b""), "/", HOST)
+        given = ((f"x-{number}", ""), (f"{number}" * 99, ""))
+        heads.of(Outgoing("GET", "", given, b""), "/", HOST)
 
     assert len(heads._not_ours) == 1_024
+    assert max(map(len, heads._not_ours)) < 64

@@ -187,6 +187,19 @@ async def test_the_head_has_all_its_time_again_while_the_request_is_taken(rig: R
     assert fault_of(incoming).kind == "timeout"
 
 
+async def test_a_slow_request_buys_the_next_one_no_time(rig: Rig) -> None:
+    """On the same connection."""
+    rig.begin()
+    rig.transport.unsent = 5_000
+    rig.pass_time(10)
+    rig.transport.unsent = 0
+    rig.feed(answer(b"a"))
+    second = rig.begin()
+    rig.pass_time(10)
+
+    assert fault_of(second).kind == "timeout"
+
+
 async def test_the_head_has_all_its_time_from_the_end_of_an_upload(rig: Rig) -> None:
     """While there is nothing to send, we wait for the client, and the provider for us."""
     incoming = rig.begin()
@@ -273,6 +286,24 @@ async def test_a_connection_is_kept_only_where_all_is_certain(
     rig.feed(raw)
 
     assert (incoming.whole, incoming.fault) == (True, None)
+    assert rig.transport.aborted
+    assert not rig.kept
+
+
+async def test_a_call_that_is_ended_from_within_its_last_piece_is_cut(rig: Rig) -> None:
+    """By the taker: the connection is lost by then, whole as the answer is."""
+    incoming = rig.begin()
+    rig.feed(chunked_head())
+
+    def take(piece: bytes) -> bool:
+        incoming.close()
+        return True
+
+    passing = asyncio.ensure_future(incoming.pass_on(take))
+    await turn()
+    rig.feed(chunk(b"a") + chunk(b""))
+
+    assert await passing is False
     assert rig.transport.aborted
     assert not rig.kept
 
