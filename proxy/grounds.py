@@ -13,7 +13,8 @@ from proxy.core.ask import Account
 from proxy.core.decision import Admit, Blocked, Decision, Granted, Wanted
 from proxy.core.engine import decide, fits_more
 from proxy.core.session import HeldCall, SessionState, apply, fold
-from proxy.core.tree import lowered, tree_account
+from proxy.core.tree import lowered
+from proxy.errors import SeqConflict
 from proxy.folds import Fold, Folds
 from proxy.lineage import (
     Ancestor,
@@ -73,7 +74,7 @@ class Ground:
     def hold(self, admit: Admit, owner: str) -> tuple[Append, SessionState]:
         """The append of an admitted call, and the state after it."""
         want, above, state = self._want, self.above, self._state
-        trees = tuple([tree_account(ancestor.kin.key) for ancestor in above])
+        trees = tuple([ancestor.account for ancestor in above])
         events = holding(want, admit, state, self.accounts, trees, owner, self._now)
         after = fold(events, start=state)
         charges = self._charges(admit.hold_cost_micro_usd, after)
@@ -90,7 +91,7 @@ class Ground:
             self._rules, self._view, ask, self.accounts, output, wanted, self._now, kin
         )
 
-    def grow(self, more: Granted) -> tuple[Append, SessionState]:
+    def grow(self, held: HeldCall, more: Granted) -> tuple[Append, SessionState]:
         """The append of a hold that grows, and the state after it."""
         event = ev.HoldExtended(
             at=self._now,
@@ -100,8 +101,8 @@ class Ground:
         )
         after = apply(self._state, event)
         charges = self._charges(more.cost_micro_usd, after)
-        if self.above:
-            charges += growth_charges(self.above, more.cost_micro_usd, more.output_tokens)
+        if held.trees:
+            charges += growth_charges(held, self.above, more)
         return self._append((*self._opened, event), charges), after
 
     def _charges(self, cost_micro_usd: int, after: SessionState) -> tuple[Charge, ...]:
@@ -144,9 +145,12 @@ class Grounds:
             accounts = self._names.accounts(want.budgets, want.key.tenant, want.agent, now)
         above: tuple[Ancestor, ...] = ()
         if fold_.state.parent or want.parent:
-            above = await self._lineage.above(want, fold_, fresh=fresh)
+            try:
+                above = await self._lineage.above(want, fold_, fresh=fresh)
+            except SeqConflict:  # another process began the same tree
+                return None
         if fold_.state.has_children:
-            await self._lineage.read_below([want.key], fresh=fresh)
+            await self._lineage.read_below([(want.key, fold_.state)], fresh=fresh)
         filled = None if fresh else folds.filled(accounts)
         while filled is None:
             await folds.read_balances([account.account for account in accounts])

@@ -16,7 +16,7 @@ from proxy.closings import Closings
 from proxy.core import events as ev
 from proxy.core.decision import Admit, Blocked, Granted, Refusal, Wanted
 from proxy.core.limits.rooms import SESSION, Place
-from proxy.core.session import SessionKey, SessionState, apply, is_idle
+from proxy.core.session import HeldCall, SessionKey, SessionState, apply, is_idle
 from proxy.errors import AccountExceeded, HoldfastError, SeqConflict, StoreUnavailable
 from proxy.folds import Fold, Folds
 from proxy.grounds import Ground, Grounds
@@ -125,13 +125,13 @@ class Ledger:
             more = ground.fits_more(held, running.input_tokens, wanted)
             if isinstance(more, Blocked) and (fresh or more.place in (None, SESSION)):
                 return more
-            if isinstance(more, Granted) and await self._grow(ground, more):
+            if isinstance(more, Granted) and await self._grow(ground, held, more):
                 return more
             fresh = True
         return Blocked(None)
 
-    async def _grow(self, ground: Ground, more: Granted) -> bool:
-        append, after = ground.grow(more)
+    async def _grow(self, ground: Ground, held: HeldCall, more: Granted) -> bool:
+        append, after = ground.grow(held, more)
         try:
             await self._append(ground.fold, append, after)
         except (SeqConflict, AccountExceeded):

@@ -23,9 +23,11 @@ class Kin(msgspec.Struct, frozen=True):
     state: SessionState
 
 
-def tree_account(key: SessionKey) -> str:
-    """The id of the account of all sessions below this one."""
-    return f"tree:{key.tenant}:{key.session}"
+def tree_account(key: SessionKey, state: SessionState) -> str:
+    """The id of the account of all sessions below this one, in this generation of it.
+
+    By its beginning: generations are counted anew where a log was deleted."""
+    return f"tree:{key.tenant}:{key.session}:{state.created_at * 1000:.0f}"
 
 
 def lowered(limits: Limits, cost_micro_usd: int | None, steps: int | None) -> Limits:

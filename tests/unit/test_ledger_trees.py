@@ -1,5 +1,6 @@
 """Trees of sessions on a real (memory) store: what a limit above counts, whoever calls."""
 
+import asyncio
 from dataclasses import replace
 from functools import partial
 
@@ -80,7 +81,7 @@ async def test_what_is_settled_or_given_back_leaves_no_hold_above(bench: Bench) 
     await bench.ledger.settle(SessionKey("t", "a"), "1", changed(used(40), tools=("x", "y")))
     await bench.ledger.release(SessionKey("t", "b"), "2", "unsent")
 
-    account = tree_account(ROOT)
+    account = tree_account(ROOT, await bench.ledger.state(ROOT))
     stored = (await bench.store.balances([account]))[account]
     assert stored == Balance(40, 0, Counts(tokens=used(40).tokens, steps=1, tool_calls=2))
 
@@ -136,6 +137,56 @@ async def test_a_budget_that_a_run_brings_along_stays(bench: Bench) -> None:
 
     assert isinstance(await bench.ledger.reserve(child("a", "3", UNLIMITED)), Refusal)
     assert isinstance(await bench.ledger.reserve(own("4", UNLIMITED)), Refusal)
+
+
+async def test_a_tree_that_was_idle_begins_anew(bench: Bench) -> None:
+    """A base URL fixed in a Deployment must not run dry, with or without children."""
+    limits = replace(UNLIMITED, cost_micro_usd=250)
+    await bench.ledger.reserve(child("a", "1", limits))
+    await bench.ledger.settle(SessionKey("t", "a"), "1", used(250))
+    assert isinstance(await bench.ledger.reserve(child("b", "2", limits)), Refusal)
+    bench.clock.advance(3_601)
+
+    assert isinstance(await bench.ledger.reserve(child("b", "3", limits)), Admitted)
+    assert (await bench.ledger.state(ROOT)).generation == 2
+
+
+async def test_a_tree_is_in_use_as_long_as_those_below_call(bench: Bench) -> None:
+    """Else its budget would begin anew while it is being spent."""
+    limits = replace(UNLIMITED, cost_micro_usd=250)
+    for number in range(4):
+        await bench.ledger.reserve(child("a", f"{number}", limits))
+        await bench.ledger.settle(SessionKey("t", "a"), f"{number}", used(50))
+        bench.clock.advance(1_800)
+
+    refusal = await bench.ledger.reserve(child("a", "4", limits))
+    assert isinstance(refusal, Refusal)
+    assert (await bench.ledger.state(ROOT)).generation == 1
+
+
+async def test_a_hold_that_outlives_its_trees_generation_is_given_back_whole(bench: Bench) -> None:
+    """It grows where it began, so that what is freed is what was held."""
+    limits = replace(UNLIMITED, cost_micro_usd=1_000)
+    await bench.ledger.reserve(child("a", "1", limits))
+    first = tree_account(ROOT, await bench.ledger.state(ROOT))
+    bench.clock.advance(3_601)
+    await bench.ledger.reserve(own("2", limits))
+    assert await bench.ledger.extend("1", just(50)) == Granted(50, 50)
+    await bench.ledger.settle(SessionKey("t", "a"), "1", used(120))
+
+    second = tree_account(ROOT, await bench.ledger.state(ROOT))
+    stored = await bench.store.balances([first, second])
+    assert stored[first] == Balance(120, 0, Counts(tokens=120, steps=1))
+    assert stored[second] == Balance()
+
+
+async def test_two_processes_may_begin_one_tree_at_once(bench: Bench) -> None:
+    other = bench.another("other")
+    outcomes = await asyncio.gather(
+        bench.ledger.reserve(child("a", "1", UNLIMITED)), other.reserve(child("b", "2", UNLIMITED))
+    )
+
+    assert all(isinstance(outcome, Admitted) for outcome in outcomes)
 
 
 async def test_a_circle_is_refused(bench: Bench) -> None:
