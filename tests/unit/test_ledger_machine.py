@@ -324,7 +324,7 @@ class LedgerMachine(RuleBasedStateMachine):
         """All is settled or past its deadline: then nothing is held anywhere."""
         for life in self.open:
             self.do(self.ledgers[life.who].settle(life.want.key, life.want.call_id, used(1)))
-        self.clock.advance(200_000 + DEADLINE_SECONDS)
+        self.clock.advance(10_000_000)  # however often it was set back
         self.ledgers = [self.process()]
         self.do(Sweeper(self.ledgers[0], self.stores[0], self.clock, lambda: 10**9).sweep())
         assert self.do(self.stores[0].open_holds()) == []
