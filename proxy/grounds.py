@@ -12,7 +12,7 @@ from proxy.core import events as ev
 from proxy.core.ask import Account
 from proxy.core.decision import Admit, Blocked, Decision, Granted, Wanted
 from proxy.core.engine import decide, fits_more
-from proxy.core.session import HeldCall, SessionState, apply, fold
+from proxy.core.session import HeldCall, SessionKey, SessionState, apply, fold
 from proxy.core.tree import lowered
 from proxy.errors import SeqConflict
 from proxy.folds import Fold, Folds
@@ -130,6 +130,15 @@ class Grounds:
         self._clock = clock
         self._names = AccountNames()
         self._lineage = Lineage(folds, clock)
+
+    async def read_below(self, key: SessionKey, state: SessionState) -> None:
+        """Makes sure that what the sessions below came to is at hand."""
+        if state.has_children:
+            await self._lineage.read_below([(key, state)], fresh=False)
+
+    def with_below(self, key: SessionKey, state: SessionState) -> SessionState:
+        """The state with what the sessions below it came to, as far as it is at hand."""
+        return self._lineage.with_below(key, state) if state.has_children else state
 
     async def read(
         self, want: Reservation, *, fresh: bool, accounts: tuple[Account, ...] | None = None

@@ -20,10 +20,11 @@ from proxy.core.session import HeldCall, SessionKey, SessionState, apply, is_idl
 from proxy.errors import AccountExceeded, HoldfastError, SeqConflict, StoreUnavailable
 from proxy.folds import Fold, Folds
 from proxy.grounds import Ground, Grounds
-from proxy.lines import Lines
+from proxy.lines import Lines, Waiter
 from proxy.reservation import (
     Admitted,
     Reservation,
+    Settlement,
     most_output,
     place_of,
 )
@@ -60,8 +61,6 @@ class Ledger:
         self._grounds = Grounds(self._folds, clock)
         self.lines = Lines()
         self._closings = closings = Closings(self._folds, self._append, clock, tasks)
-        self.settle = closings.settle
-        self.release = closings.release
         self.expire = closings.expire
 
     async def reserve(self, want: Reservation) -> Admitted | Refusal:
@@ -70,7 +69,7 @@ class Ledger:
         What is missing only because calls in flight hold it is waited for, in line.
         """
         waits = self.lines.is_taken(want.key) and want.wait_seconds > 0
-        waiter = self.lines.join(want.key) if waits else None
+        waiter = self.lines.join(want.key, want.key) if waits else None
         until = self._clock.monotonic() + want.wait_seconds
         fresh = False
         try:
@@ -81,14 +80,23 @@ class Ledger:
                 outcome = await self._reserve(want, fresh=fresh)
                 if not isinstance(outcome, Refusal):
                     return outcome
-                if outcome.held_at is None or left <= 0:
+                waiter = self._line_up(waiter, want, outcome.held_at if left > 0 else None)
+                if waiter is None:
                     return await self._refused(want, outcome)
-                place = place_of(want.key, outcome.held_at)
-                if waiter is None or waiter.place != place:
-                    waiter = self.lines.move(waiter, place)
         finally:
             if waiter is not None:
                 self.lines.leave(waiter)
+
+    def _line_up(
+        self, waiter: Waiter | None, want: Reservation, full: Place | None
+    ) -> Waiter | None:
+        """In the line of the room that is full; in none where waiting does not help."""
+        place = None if full is None else place_of(want.key, full)
+        if waiter is not None:
+            if waiter.place == place:
+                return waiter
+            self.lines.leave(waiter)
+        return None if place is None else self.lines.join(place, want.key)
 
     async def _reserve(self, want: Reservation, *, fresh: bool) -> Admitted | Refusal:
         for _ in range(_ATTEMPTS):
@@ -156,12 +164,28 @@ class Ledger:
         """Appends a fact about the session (pause, kill, extend …)."""
         fold_ = await self._folds.load(key)
         state = await self._append(fold_, Append(key, (event,)), apply(fold_.state, event))
-        self.lines.freed(key)  # a limit may have been extended
-        return state
+        self.lines.stir()
+        return self._grounds.with_below(key, state)
+
+    async def refresh(self, key: SessionKey) -> None:
+        """Another process wrote to the session's log: what is known here is read anew."""
+        await self._folds.load(key, fresh=True)
+        self.lines.stir()
 
     async def state(self, key: SessionKey) -> SessionState:
-        """The folded state; its seq is 0 for a session nobody has seen."""
-        return (await self._folds.load(key)).state
+        """The folded state; its seq is 0 for a session nobody has seen. With what the sessions
+        below it came to."""
+        state = (await self._folds.load(key)).state
+        await self._grounds.read_below(key, state)
+        return self._grounds.with_below(key, state)
+
+    async def settle(self, key: SessionKey, call_id: str, what: Settlement) -> SessionState:
+        """See `Closings.settle`."""
+        return self._grounds.with_below(key, await self._closings.settle(key, call_id, what))
+
+    async def release(self, key: SessionKey, call_id: str, reason: str) -> SessionState:
+        """See `Closings.release`."""
+        return self._grounds.with_below(key, await self._closings.release(key, call_id, reason))
 
     async def drained(self) -> None:
         """Everything submitted has been written."""
@@ -194,7 +218,8 @@ class Ledger:
         except HoldfastError:
             self.calls.pop(want.call_id, None)
             raise
-        return Admitted(admit, after, most_output(want.ask, admit), above)
+        shown = self._grounds.with_below(want.key, after)
+        return Admitted(admit, shown, most_output(want.ask, admit), above)
 
     async def _refused(self, want: Reservation, refusal: Refusal) -> Refusal:
         """Writes a refusal down, but the same one only once a minute: a client that hammers on a

@@ -190,7 +190,7 @@ class Settler:
                 if more.place is None or not self._make_room(call_id, more.place):
                     return False
                 place = place_of(progress.call.key, more.place)
-                waiter = waiter or lines.join(place, urgent=True)
+                waiter = waiter or lines.press(place)
                 await lines.turn(waiter, _ROOM_SECONDS)
         finally:
             if waiter is not None:

@@ -9,7 +9,7 @@ from msgspec.structs import replace as changed
 
 from proxy.core import events as ev
 from proxy.core.decision import Blocked, Granted, Refusal
-from proxy.core.engine import Rules
+from proxy.core.engine import Rules, remaining_micro_usd
 from proxy.core.policy import Limits
 from proxy.core.session import SessionKey
 from proxy.core.tree import tree_account
@@ -180,13 +180,14 @@ async def test_a_hold_that_outlives_its_trees_generation_is_given_back_whole(ben
     assert stored[second] == Balance()
 
 
-async def test_two_processes_may_begin_one_tree_at_once(bench: Bench) -> None:
+async def test_two_processes_may_begin_one_tree(bench: Bench) -> None:
+    """The second knew the root before it was one."""
     other = bench.another("other")
-    outcomes = await asyncio.gather(
-        bench.ledger.reserve(child("a", "1", UNLIMITED)), other.reserve(child("b", "2", UNLIMITED))
-    )
+    await bench.ledger.reserve(own("0", UNLIMITED))
+    await other.state(ROOT)
+    await bench.ledger.reserve(child("a", "1", UNLIMITED))
 
-    assert all(isinstance(outcome, Admitted) for outcome in outcomes)
+    assert isinstance(await other.reserve(child("b", "2", UNLIMITED)), Admitted)
 
 
 async def test_a_circle_is_refused(bench: Bench) -> None:
@@ -210,3 +211,47 @@ async def test_a_tree_is_only_so_deep(bench: Bench) -> None:
 
 def test_the_calls_here_are_of_a_hundred() -> None:
     assert (ASK.input_tokens, ASK.output_bound) == (10, 90)
+
+
+async def test_a_call_that_waits_ends_when_a_session_above_is_killed(bench: Bench) -> None:
+    """Behind others in a line that nothing else moves, and within its wait."""
+    limits = replace(UNLIMITED, cost_micro_usd=100)
+    await bench.ledger.reserve(child("a", "1", limits))
+    waiting = [
+        asyncio.ensure_future(
+            bench.ledger.reserve(changed(child("a", f"w{n}", limits), wait_seconds=30))
+        )
+        for n in range(3)
+    ]
+    while len(bench.ledger.lines) < 3:
+        await asyncio.wait(waiting, timeout=0)
+    await bench.ledger.record(ROOT, ev.SessionKilled(at=bench.clock.now()))
+
+    outcomes = await asyncio.gather(*waiting)
+    assert {o.code for o in outcomes if isinstance(o, Refusal)} == {"session_killed"}
+    assert not bench.ledger.lines
+
+
+async def test_what_a_root_has_left_counts_those_below(bench: Bench) -> None:
+    limits = replace(UNLIMITED, cost_micro_usd=1_000)
+    await bench.ledger.reserve(child("a", "1", limits))
+    await bench.ledger.settle(SessionKey("t", "a"), "1", used(60))
+    admitted = await bench.ledger.reserve(own("2", limits))
+    assert isinstance(admitted, Admitted)
+    assert remaining_micro_usd(limits, admitted.state) == 840
+
+    settled = await bench.ledger.settle(ROOT, "2", used(40))
+    assert remaining_micro_usd(limits, settled) == 900
+    elsewhere = await bench.another("other").state(ROOT)
+    assert remaining_micro_usd(limits, elsewhere) == 900
+
+
+async def test_what_the_root_itself_spent_is_not_left_to_those_below(bench: Bench) -> None:
+    """Where another process charged the tree, and this one has not heard of it."""
+    limits, other = replace(UNLIMITED, cost_micro_usd=450), bench.another("other")
+    await bench.ledger.reserve(own("1", limits))
+    await bench.ledger.settle(ROOT, "1", used(200))
+    await bench.ledger.reserve(child("a", "2", limits))
+    assert isinstance(await other.reserve(child("b", "3", limits)), Admitted)
+
+    assert isinstance(await bench.ledger.reserve(child("a", "4", limits)), Refusal)
