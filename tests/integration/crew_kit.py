@@ -91,6 +91,15 @@ class Serving(Client):
                 return found
             await self._logged.wait()
 
+    async def lines_of(self, session: str, count: int) -> list[dict[str, Json]]:
+        """What was logged of a session's calls, once so many are there."""
+        while True:
+            self._logged.clear()
+            found = [line for line in self.log if line.get("session") == session]
+            if len(found) >= count:
+                return found
+            await self._logged.wait()
+
     async def told_of(self, killed: int) -> None:
         """The supervisor knows that this worker has died."""
         await self.logged(lambda line: line.get("pid") == killed)

@@ -43,8 +43,7 @@ async def test_steps_of_one_session_are_counted_exactly(tmp_path: Path) -> None:
         refused = {a.error["code"] for a in answers if a.status != 200}
         assert refused == {"step_limit_exceeded"}
         assert sim.totals.requests == 30
-        lines = [line for line in on.log if line.get("session") == "s1"]
-        assert len({line["worker"] for line in lines}) > 1
+        assert len({line["worker"] for line in await on.lines_of("s1", 45)}) > 1
         shown = [await on.admin("GET", "/sessions/s1") for _ in range(8)]
         assert [one["steps"] for one in shown] == [30] * 8
         assert {one["held_usd"] for one in shown} == {0}
@@ -73,7 +72,7 @@ async def test_a_kill_cuts_the_streams_of_every_worker(tmp_path: Path) -> None:
         assert told == ["session_killed"] * 4
         refused = [await client.call() for client in clients]
         assert [answer.error["code"] for answer in refused] == ["session_killed"] * 4
-        assert max(took) < 0.1
+        assert max(took) < 0.5  # 0.1 on a machine that does nothing else
 
 
 async def test_another_sidecar_on_the_ledger_kills_as_well(tmp_path: Path) -> None:
@@ -88,7 +87,7 @@ async def test_another_sidecar_on_the_ledger_kills_as_well(tmp_path: Path) -> No
 
         assert json.loads(frames(rest)[-1][1])["error"]["code"] == "session_killed"
         assert (await killing)["state"] == "killed"
-        assert loop.time() - began < 0.2
+        assert loop.time() - began < 0.5
 
 
 async def test_a_kill_reaches_the_others_though_the_ledger_is_away(
@@ -299,7 +298,9 @@ async def test_a_worker_that_dies_again_and_again_is_started_later_each_time(
             os.kill(dies, signal.SIGKILL)
             await on.told_of(dies)
             while not set(on.pids()) - {stays}:
-                assert await on.text("/readyz") == (503, "not ready: 1 of 2 workers are up\n")
+                said = await on.text("/readyz")
+                is_down = not set(on.pids()) - {stays}
+                assert said == (503, "not ready: 1 of 2 workers are up\n") or not is_down
                 assert await on.text("/healthz", admin=False) == (200, "ok\n")
         await until_ready(on)
         waits = [line["again_in_seconds"] for line in on.log if "again_in_seconds" in line]
@@ -333,8 +334,10 @@ async def test_a_start_books_what_a_whole_sidecar_held_that_was_killed(tmp_path:
         async with serving(tmp_path, sim.url, 3) as on:
             for n in range(6):
                 await on.streaming(f"s{n}")
-            for pid in (on.process.pid, *on.pids()):
-                os.kill(pid, signal.SIGKILL)
+            processes = (on.process.pid, *on.pids())
+            for number in (signal.SIGSTOP, signal.SIGKILL):  # so that none sees another die
+                for pid in processes:
+                    os.kill(pid, number)
             await on.process.wait()
             assert len(await on.open_holds()) == 6
         async with serving(tmp_path, sim.url, 1) as again:
