@@ -22,11 +22,13 @@ _ROOM_BYTES: Final = 65_536
 class Link(Protocol):
     """What an answer needs of its connection, until it is over."""
 
+    paused: bool
+
     def pause(self) -> None:
-        """Reads no more."""
+        """Reads no more; no error if it does not already."""
 
     def resume(self) -> None:
-        """Reads again; no error if it does already."""
+        """Reads again."""
 
     def cut(self) -> None:
         """Ends the connection: the rest of the answer is not wanted."""
@@ -188,7 +190,8 @@ class Answer(AnswerParser):
 
     async def _wait(self, *, patient: bool) -> None:
         self._patient = patient
-        self._link.resume()
+        if self._link.paused:
+            self._link.resume()
         waiter = self._waiter = self._loop.create_future()
         try:
             await waiter

@@ -3,7 +3,7 @@
 import asyncio
 import functools
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from typing import Final
 
@@ -66,7 +66,10 @@ class UpstreamPool:
         try:
             if on_sent is not None:
                 on_sent()
-            self._write(connection, head, request)
+            if isinstance(request.body, bytes):
+                connection.write(head, request.body)
+            else:
+                self._upload(connection, head, request, request.body)
             await answer.begun()
         except BaseException:
             answer.close()
@@ -96,12 +99,14 @@ class UpstreamPool:
             raise UpstreamUnavailable(message, kind="reset", sent=False)
         return connection
 
-    def _write(self, connection: UpstreamConnection, head: bytes, request: Outgoing) -> None:
-        """A body of bytes leaves with its head; one that comes in parts is sent by a task."""
-        body = request.body
-        if isinstance(body, bytes):
-            connection.write(head, body)
-            return
+    def _upload(
+        self,
+        connection: UpstreamConnection,
+        head: bytes,
+        request: Outgoing,
+        body: AsyncIterator[bytes],
+    ) -> None:
+        """A body that comes in parts is sent by a task; one of bytes leaves with its head."""
         connection.write(head)
         sending = upload(body, announced_length(request), connection)
         connection.uploads(self._tasks.spawn(sending, "request body"))

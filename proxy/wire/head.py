@@ -5,7 +5,6 @@ from http import HTTPStatus
 
 from proxy.wire import Headers
 
-_BREAKS = frozenset("\r\n\0")
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}" for status in HTTPStatus}
 
 
@@ -37,7 +36,8 @@ def rendered(first_line: str, headers: Iterable[tuple[str, str]]) -> bytes:
     message, to whoever reads it.
     """
     lines = [first_line, *map(": ".join, headers)]
-    if not (line := "".join(lines)).isprintable() and not _BREAKS.isdisjoint(line):
+    unbroken = "".join(lines)  # three searches: counting breaks in `text` takes three times as long
+    if "\n" in unbroken or "\r" in unbroken or "\0" in unbroken:
         raise ValueError("a header holds a line break or NUL")
     text = "\r\n".join((*lines, "", ""))
     try:

@@ -63,7 +63,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._timeouts = Timeouts()
         self._end = 0.0
         self._unsent_bytes = 0
-        self._paused = False
+        self.paused = False
         self._upload: asyncio.Task[None] | None = None
         self._writable: asyncio.Future[None] | None = None
 
@@ -144,15 +144,15 @@ class UpstreamConnection(asyncio.Protocol):
 
     def pause(self) -> None:
         """Reads no more. The provider is not late meanwhile: we are."""
-        if not self._paused and self._transport is not None and self.is_open():
-            self._paused = True
+        if not self.paused and self._transport is not None and self.is_open():
+            self.paused = True
             self._transport.pause_reading()
             self.due = self._end
 
     def resume(self) -> None:
         """Reads again."""
-        if self._paused and self._transport is not None and self.is_open():
-            self._paused = False
+        if self.paused and self._transport is not None and self.is_open():
+            self.paused = False
             self._transport.resume_reading()
             self._is_due_in(self._timeouts.idle, self._loop.time())
 
@@ -189,8 +189,9 @@ class UpstreamConnection(asyncio.Protocol):
         answer.feed(data)
         if answer.over:
             self._finished(answer)
-        elif answer.status and not self._paused:
-            self._is_due_in(self._timeouts.idle, self._loop.time())
+        elif answer.status and not self.paused:
+            due = self._loop.time() + self._timeouts.idle
+            self.due = due if due < self._end else self._end
 
     def eof_received(self) -> None:
         answer = self._answer
@@ -224,7 +225,7 @@ class UpstreamConnection(asyncio.Protocol):
             self.cut()
             return
         self._answer = None
-        if self._paused:
+        if self.paused:
             self.resume()
         self.due = self._loop.time() + self._household.keepalive_seconds
         self._kept[self] = None
