@@ -21,6 +21,7 @@ from proxy.clock import Clock, SystemClock
 from proxy.config.watch import PolicyWatcher
 from proxy.control import Control
 from proxy.core.decision import Refusal
+from proxy.core.memo import MEMO_BYTES, Memo
 from proxy.core.session import SessionKey
 from proxy.errors import HoldfastError, MalformedRequest
 from proxy.governed import Governed, Parts
@@ -155,7 +156,8 @@ class App:
             on_write=self.metrics.observe_store,
         )
         capacity = policy.current.bounds.sessions_in_memory * _LINKS_PER_SESSION
-        index = SessionIndex(self.store, capacity, clock, shared=self._seat is not None)
+        memo = Memo(MEMO_BYTES, secrets.randbits(64))
+        index = SessionIndex(self.store, capacity, clock, shared=self._seat is not None, memo=memo)
         prices, usual = PriceBook(load_table(), clock), UsualOutput()
         tenant_key = hmac.digest(self._key, b"tenant", "sha256")
         intake = Intake(policy, index, prices, usual, Callers(tenant_key), clock)
@@ -193,7 +195,8 @@ class App:
         )
 
     async def _refresh(self, key: SessionKey) -> None:
-        await self.ledger.refresh(key)
+        """Reads a session's log anew: with no call, that is all that `expire` does."""
+        await self.ledger.expire(key, "")
 
     def _observe(self, call: CallRecord) -> None:
         self.metrics.observe_call(call)

@@ -11,7 +11,8 @@ from typing import Protocol
 from proxy.clock import Clock
 from proxy.core.evidence import Found, evidence_links, find
 from proxy.core.identity import Identified, Named, named_session, new_session_id
-from proxy.core.links import Track, has_history, history_of
+from proxy.core.links import Track, has_history
+from proxy.core.memo import Memo
 from proxy.core.paths import PathParts
 from proxy.core.request import Request
 from proxy.core.usage import Answer
@@ -35,7 +36,8 @@ class SessionIndex:
     capacity: links and tracks in memory, over all tenants (some 140 bytes each, four to seven a
     step). Over it the tenant with the most loses its oldest, so that none can push out another's.
     shared: other processes write to the store too: what is not proven by an id is looked up there,
-    since memory does not know whom else the same answer was given to.
+    since memory does not know whom else the same answer was given to. memo: what answered requests
+    were read as.
     """
 
     def __init__(
@@ -45,12 +47,14 @@ class SessionIndex:
         clock: Clock,
         *,
         shared: bool = False,
+        memo: Memo | None = None,
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         self._store = store
         self._capacity = capacity
         self._clock = clock
         self._shared = shared
+        self.memo = memo
         self._random_bytes = random_bytes
         self._tenants: dict[str, TenantIndex] = {}
         self._unanswered: dict[str, None] = {}
@@ -75,9 +79,7 @@ class SessionIndex:
     ) -> Identified:
         """The session of a request. Raises MalformedRequest (an id that cannot be one) and
         StoreUnavailable. request None: not governed, then only what it names itself counts."""
-        headers: dict[str, str] = {}
-        for name, value in head.headers:
-            headers.setdefault(name.lower(), value)
+        headers = head.fields
         named = named_session(headers, parts, request)
         if named.session is not None:
             thread = named.thread or self._thread_within(tenant, named.session, request)
@@ -117,6 +119,8 @@ class SessionIndex:
         """A request was answered; in part, where it failed before: then it may still come again.
         Returns the links to persist with its settlement: at most IDS_KEPT + 4, none for a session
         that its client names (it will again)."""
+        if self.memo is not None and request.learned is not None:
+            self.memo.keep(request.learned)
         index = self._tenants.get(tenant) or self._opened(tenant)
         attempt = index.end(request.body_digest, who.session)
         track = index.track(who.session, who.thread, attempt.track if attempt else None)
@@ -175,7 +179,7 @@ class SessionIndex:
         found = find(index.links, request, lookup)
         if found is not None:
             return found.track.thread
-        return index.links.asked(history_of(request).chain).hex()[:8]
+        return index.links.asked(request.history.chain).hex()[:8]
 
     def _opened(self, tenant: str) -> TenantIndex:
         """A tenant that was given nothing may be a made-up credential: only a few are kept."""

@@ -12,9 +12,11 @@ from proxy.clock import Clock
 from proxy.core.ask import Ask
 from proxy.core.decision import Refusal
 from proxy.core.dialects.base import PARSE_ON_THREAD_BYTES, Bounds
+from proxy.core.dialects.reader import unread_bytes
 from proxy.core.engine import Rules
 from proxy.core.estimate import estimate_input_tokens
 from proxy.core.identity import Identified
+from proxy.core.memo import Memo
 from proxy.core.paths import PathParts
 from proxy.core.policy import Caller, Policy, Target, Upstream
 from proxy.core.pricing import Price
@@ -99,7 +101,7 @@ class Intake:
         received = self._clock.monotonic()
         policy = self._policy.current
         body = decoded(raw, head.get("content-encoding"), policy.bounds.body_bytes)
-        request = await _parsed(dialect, body, dialect_bounds(policy))
+        request = await _parsed(dialect, body, dialect_bounds(policy), self._index.memo)
         if request.background and policy.ungoverned == "reject":
             return ungoverned(policy, "background: true")
         origin = self.origin(head, parts, policy, request.model, dialect)
@@ -196,12 +198,15 @@ def dialect_bounds(policy: Policy) -> Bounds:
     return Bounds(policy.bounds.json_depth, policy.bounds.sse_line_bytes)
 
 
-async def _parsed(dialect: DialectName, body: bytes, bounds: Bounds) -> Request:
-    """A large body is read on a thread: streams and kills must not wait for it."""
+async def _parsed(dialect: DialectName, body: bytes, bounds: Bounds, memo: Memo | None) -> Request:
+    """Much that is new is read on a thread: streams and kills must not wait for it."""
     parse = dialect_of(dialect).parse
-    if len(body) < PARSE_ON_THREAD_BYTES:
-        return parse(body, bounds)
-    return await asyncio.to_thread(parse, body, bounds)
+    unread = len(body)
+    if memo is not None and unread >= PARSE_ON_THREAD_BYTES:
+        unread = unread_bytes(dialect, body, bounds, memo)
+    if unread < PARSE_ON_THREAD_BYTES:
+        return parse(body, bounds, memo)
+    return await asyncio.to_thread(parse, body, bounds, memo)
 
 
 def _continues(request: Request) -> bool:

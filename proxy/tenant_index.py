@@ -1,7 +1,8 @@
 """What one tenant's sessions were given, in memory: the links, the tracks, the open attempts."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from proxy.core.evidence import Found, find, sole
 from proxy.core.links import (
@@ -11,7 +12,6 @@ from proxy.core.links import (
     Links,
     Track,
     answer_turn,
-    history_of,
     is_random_id,
     turns_of,
 )
@@ -24,8 +24,7 @@ _SHARED_BY_MOST = 32
 _ATTEMPTS_KEPT = 1024
 
 
-@dataclass(slots=True, eq=False)
-class Attempt:
+class Attempt(msgspec.Struct, eq=False):
     """A request under way, or one that failed and may come again. before: the tip before it.
     after: tip and last of the answer that came when its client had gone."""
 
@@ -131,7 +130,7 @@ def proven(index: TenantIndex, request: Request) -> Found | None:
 
 def advance(links: Links, track: Track, request: Request) -> None:
     """`track` goes on to `request`."""
-    history = history_of(request)
+    history = request.history
     asked = links.asked(history.chain)
     if track.last and asked != track.asked:
         newest = next(turns_of(history), None)
@@ -146,7 +145,7 @@ def adopt(index: TenantIndex, track: Track, request: Request) -> None:
     """A session opened in the middle of a history was given those of its answers that somebody was.
 
     Not the others: a message that its client wrote may stand in another's history as well."""
-    for turn in turns_of(history_of(request)):
+    for turn in turns_of(request.history):
         link = index.links.said(turn.said)
         if index.lookup(link):
             track.midway = track.shortens = True
@@ -157,7 +156,7 @@ def remember(
     index: TenantIndex, track: Track, request: Request, answer: Answer
 ) -> tuple[bytes, ...]:
     """Links `track` to its answer; returns the links to persist, at most IDS_KEPT + 4."""
-    links, history = index.links, history_of(request)
+    links, history = index.links, request.history
     given = [
         links.call_id(call.call_id)
         for call in answer.tool_calls[:IDS_KEPT]

@@ -21,6 +21,7 @@ from proxy.core.usage import Answer, ToolCall
 _RAW_LIST = msgspec.json.Decoder(list[msgspec.Raw])
 _RAW_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _RAW_OBJECTS = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
+_ENCODER = msgspec.msgpack.Encoder()
 _EXACT_FLOAT = 2**53
 _ARGUMENTS_CHARACTERS = 262_144
 _QUOTE = ord('"')
@@ -47,7 +48,7 @@ def message_digest(
     calls = [(call.call_id, call.name, canonical_arguments(call.arguments)) for call in tool_calls]
     parts = [digest(_undecorated(part)) for part in attachments]
     said = (role, text.strip(), calls, tool_result_id or "", parts)
-    return digest(msgspec.msgpack.encode(said))
+    return digest(_ENCODER.encode(said))
 
 
 def answer_digest(answer: Answer) -> bytes:
@@ -77,20 +78,22 @@ def parts_nest_deeper(parts: Iterable[msgspec.Raw | bytes], limit: int, peel: in
 
     What is not JSON may be either: its decoder will say. Deeper than the interpreter's recursion
     limit (1000) counts as too deep for any `limit`.
-    Most of a body is text and small members, neither of which nests: so a large part is taken
-    apart, up to `peel` times. At 58 KB this costs a quarter of a scan for brackets outside strings,
-    which is left for what is large even then.
+    What has no more brackets than that, in texts or not, nests no deeper: that settles most. A
+    large part with more is taken apart, up to `peel` times, since most of it is text; what is large
+    even then is scanned for brackets outside strings.
     """
     for part in parts:
-        raw = memoryview(part)
+        raw = bytes(part)
         if len(raw) > 2 * limit and raw[0] != _QUOTE and _deeper(raw, limit, peel):
             return True
     return False
 
 
-def _deeper(raw: memoryview, limit: int, peel: int) -> bool:
+def _deeper(raw: bytes, limit: int, peel: int) -> bool:
+    if raw.count(b"[") + raw.count(b"{") <= limit:
+        return False
     if not peel or limit < 2:
-        return _nesting(bytes(raw)) > limit
+        return _nesting(raw) > limit
     try:
         levels, parts = _take_apart(raw)
     except msgspec.DecodeError:
@@ -100,7 +103,7 @@ def _deeper(raw: memoryview, limit: int, peel: int) -> bool:
     return parts_nest_deeper(parts, limit - levels, peel - 1)
 
 
-def _take_apart(raw: memoryview) -> tuple[int, Iterable[msgspec.Raw]]:
+def _take_apart(raw: bytes) -> tuple[int, Iterable[msgspec.Raw]]:
     if raw[0] == _BRACE:
         return 1, _RAW_OBJECT.decode(raw).values()
     try:

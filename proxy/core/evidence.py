@@ -21,29 +21,26 @@ System messages are not part of a history, since clients move and rewrite them.
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain
+
+import msgspec
 
 from proxy.core.links import (
     IDS_KEPT,
     STRONG_CHARACTERS,
     TURNS_READ,
-    History,
     Links,
     Track,
-    Turn,
-    history_of,
     turns_of,
 )
-from proxy.core.request import Message, Request
+from proxy.core.request import History, Message, Request, Turn
 
 _ID_IN_TEXT = re.compile(r"\b(?:call|toolu|tooluse|chatcmpl-tool|fc)[_-][A-Za-z0-9]{8,64}")
 
 Lookup = Callable[[bytes], Sequence[Track]]
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """source: tool_call_id, prefix (whole history known) or answer (part of it)."""
 
     track: Track
@@ -56,7 +53,7 @@ def find(links: Links, request: Request, lookup: Lookup) -> Found | None:
     messages = request.messages
     if found := _by_call_id(links, _since_answer(messages), lookup):
         return found
-    search = _Search(links, history_of(request), request.model, lookup)
+    search = _Search(links, request.history, request.model, lookup)
     return (
         search.by_newest_answer()
         or _by_call_id(links, messages, lookup)
@@ -72,7 +69,7 @@ def evidence_links(links: Links, request: Request, turns: int = 4) -> list[bytes
         wanted[links.response(request.previous_response_id)] = None
     for call_id in _newest_ids(request.messages, 4 * turns):
         wanted[links.call_id(call_id)] = None
-    history = history_of(request)
+    history = request.history
     for _, turn in zip(range(turns), turns_of(history), strict=False):
         wanted[links.said(turn.said)] = None
         wanted[links.history(history.before(turn.start), turn.said)] = None
@@ -131,8 +128,7 @@ def _by_id_in_text(links: Links, messages: Sequence[Message], lookup: Lookup) ->
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class _Search:
+class _Search(msgspec.Struct, frozen=True):
     """One look for the session that a history belongs to, by what it was answered with."""
 
     links: Links

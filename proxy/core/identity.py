@@ -14,11 +14,11 @@ from proxy.core.paths import PathParts, checked_id, is_session_id
 from proxy.core.request import Request
 
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_PAIRS = [first + second for first in _BASE62 for second in _BASE62]
 _CLAUDE_MARK = "_session_"
 
 
-@dataclass(frozen=True, slots=True)
-class Identified:
+class Identified(msgspec.Struct, frozen=True):
     """The session a request belongs to, and how that is known.
 
     session: "" only where a request that is not governed names none. source: path, header,
@@ -35,8 +35,7 @@ class Identified:
     is_new: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
+class Named(msgspec.Struct, frozen=True):
     """What a request says of itself. session None: it names none."""
 
     session: str | None
@@ -123,6 +122,9 @@ CLIENT_HINTS: tuple[ClientHint, ...] = (
 )
 """The first that gives a value wins. `previous_response_id` needs the index: it comes after."""
 
+_HEADERS = frozenset(hint.key for hint in CLIENT_HINTS if hint.place == "header")
+_FIELDS = frozenset(hint.key for hint in CLIENT_HINTS if hint.place == "body")
+
 
 def named_session(headers: Mapping[str, str], parts: PathParts, request: Request | None) -> Named:
     """What the request names, by lower-case headers. Raises MalformedRequest for an id in the path
@@ -148,11 +150,11 @@ def named_session(headers: Mapping[str, str], parts: PathParts, request: Request
 def new_session_id(random_bytes: bytes) -> str:
     """`s_` and 22 base62 digits, from at least 17 random bytes."""
     number = int.from_bytes(random_bytes, "big")
-    digits = []
-    for _ in range(22):
-        number, digit = divmod(number, 62)
-        digits.append(_BASE62[digit])
-    return "s_" + "".join(digits)
+    pairs = []
+    for _ in range(11):
+        number, pair = divmod(number, 62 * 62)
+        pairs.append(_PAIRS[pair])
+    return "s_" + "".join(pairs)
 
 
 def _own_header(headers: Mapping[str, str], name: str) -> str | None:
@@ -164,6 +166,8 @@ def _first_hint(
     headers: Mapping[str, str], request: Request | None
 ) -> tuple[ClientHint | None, str | None]:
     fields: Mapping[str, str] = {} if request is None else request.hints
+    if _HEADERS.isdisjoint(headers) and _FIELDS.isdisjoint(fields):
+        return None, None
     user_agent = headers.get("user-agent", "").lower()
     for hint in CLIENT_HINTS:
         value = (headers if hint.place == "header" else fields).get(hint.key)

@@ -13,7 +13,7 @@ from itertools import pairwise
 import msgspec
 
 from proxy.core.canonical import canonical_arguments, digest
-from proxy.core.request import Message, Request
+from proxy.core.request import History, Request, Turn
 from proxy.core.usage import Answer, ToolCall
 
 STRONG_CHARACTERS = 64
@@ -63,92 +63,69 @@ CROWD = (Track(""),)
 """What a link leads to that was given to too many sessions to tell them apart."""
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """One answer as a history echoes it, messages[start:end] (Responses splits it into items).
-
-    said: digest without ids. size: characters said.
-    """
-
-    start: int
-    end: int
-    said: bytes
-    size: int
-
-
 class Links:
     """The links of one tenant. Two tenants with the same messages have no link in common."""
 
     def __init__(self, tenant: str) -> None:
-        self._salt = blake2b(tenant.encode("utf-8", "replace"), digest_size=16).digest()
+        salt = blake2b(tenant.encode("utf-8", "replace"), digest_size=16).digest()
+        self._call_id, self._response, self._said, self._heard, self._history, self._asked = (
+            *(salt + kind for kind in (b"i", b"r", b"s", b"h", b"p", b"q")),
+        )
 
     def call_id(self, call_id: str) -> bytes:
-        return self._link(b"i", call_id[:_ID_CHARACTERS].encode("utf-8", "replace"))
+        return digest(self._call_id + call_id[:_ID_CHARACTERS].encode("utf-8", "replace"))
 
     def response(self, response_id: str) -> bytes:
-        return self._link(b"r", response_id[:_ID_CHARACTERS].encode("utf-8", "replace"))
+        return digest(self._response + response_id[:_ID_CHARACTERS].encode("utf-8", "replace"))
 
     def said(self, said: bytes) -> bytes:
-        return self._link(b"s", said)
+        return digest(self._said + said)
 
     def heard(self, before: bytes, said: bytes) -> bytes:
-        return self._link(b"h", before + said)
+        return digest(self._heard + before + said)
 
     def history(self, before: bytes, said: bytes) -> bytes:
         """before: the digests of all earlier messages in a row, so this is their chain's head."""
-        return self._link(b"p", before + said)
+        return digest(self._history + before + said)
 
     def asked(self, messages: bytes) -> bytes:
-        return self._link(b"q", messages)
-
-    def _link(self, kind: bytes, content: bytes) -> bytes:
-        return digest(self._salt + kind + content)
-
-
-@dataclass(frozen=True, slots=True)
-class History:
-    """A request's messages without the system's; chain: their digests in a row.
-
-    answers_in_items: one answer may be several assistant messages (Responses)."""
-
-    messages: tuple[Message, ...]
-    chain: bytes
-    answers_in_items: bool = False
-
-    def before(self, index: int) -> bytes:
-        return self.chain[: 16 * index]
-
-
-def history_of(request: Request) -> History:
-    spoken = tuple([message for message in request.messages if message.role != "system"])
-    chain = b"".join([message.content_digest for message in spoken])
-    return History(spoken, chain, request.dialect == "responses")
+        return digest(self._asked + messages)
 
 
 def has_history(request: Request) -> bool:
     """Whether a request goes on from something: else it is the first of a session."""
-    return request.previous_response_id is not None or any(
-        message.role in ("assistant", "tool") for message in request.messages
-    )
+    if request.previous_response_id is not None:
+        return True
+    for message in request.messages:  # noqa: SIM110 - at most three, on the path of every request
+        if message.role in ("assistant", "tool"):
+            return True
+    return False
 
 
 def turns_of(history: History) -> Iterator[Turn]:
     """The newest answers in a history, newest first."""
-    messages = history.messages
-    end, read = len(messages), 0
-    for _ in range(TURNS_READ):
-        while end and messages[end - 1].role != "assistant":
-            end -= 1
-        if not end or read > _CHARACTERS_READ:
+    for place in range(TURNS_READ):
+        if place == len(history.turns) and not _read_turn(history):
             return
-        start = end - 1
-        while history.answers_in_items and start and messages[start - 1].role == "assistant":
-            start -= 1
-        run = messages[start:end]
-        text = run[0].text if end - start == 1 else "".join([message.text for message in run])
-        turn = _turn(start, end, text, [call for message in run for call in message.tool_calls])
-        yield turn
-        end, read = start, read + turn.size
+        yield history.turns[place]
+
+
+def _read_turn(history: History) -> bool:
+    """Reads one answer further back, False where there is none that counts."""
+    messages, turns = history.messages, history.turns
+    end = turns[-1].start if turns else len(messages)
+    while end and messages[end - 1].role != "assistant":
+        end -= 1
+    if not end or sum([turn.size for turn in turns]) > _CHARACTERS_READ:
+        return False
+    start = end - 1
+    while history.answers_in_items and start and messages[start - 1].role == "assistant":
+        start -= 1
+    run = messages[start:end]
+    text = run[0].text if end - start == 1 else "".join([message.text for message in run])
+    calls = [call for message in run for call in message.tool_calls]
+    turns.append(_turn(start, end, text, calls))
+    return True
 
 
 def answer_turn(answer: Answer, end: int) -> Turn:

@@ -3,15 +3,16 @@
 Theory of operation. A top-level scan needs the end of each value. msgspec has found them all in one
 fast pass (`dict[str, Raw]`), without saying where; but in order. So the scan walks the members and
 checks that the value msgspec found stands where the walk is; only where it does not (a key given
-twice: msgspec keeps the last) is the value skipped token by token.
+twice: msgspec keeps the last) is the value skipped token by token. Keys are expected as serialisers
+write them, and read by a pattern only where they are not.
 
 A search for the key would be no shortcut: it can be spelled with escapes ("max\\u005ftokens"), and
 to look for those takes longer than the pass (58 KB: 70 to 270 µs against 30).
 """
 
 import re
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import msgspec
 
@@ -21,10 +22,13 @@ _SKIPPED = re.compile(rb'(?:[^"{}\[\]]+|"[^"\\]*(?:\\.[^"\\]*)*")*', re.DOTALL)
 _SCALAR = re.compile(rb"[^\s,}\]]+")
 _SPACE = re.compile(rb"[ \t\n\r]*")
 _KEY = re.compile(rb'[ \t\n\r]*"([^"\\]*(?:\\.[^"\\]*)*)"[ \t\n\r]*:[ \t\n\r]*', re.DOTALL)
+_BLANK = ord(" ")
 _COMMA = ord(",")
+_CLOSING = frozenset(b",}")
+_DELIMITERS = frozenset(b", \t\n\r}")
 
 
-class Member(NamedTuple):
+class Member(msgspec.Struct, frozen=True, gc=False):
     """A top-level member: where its key begins, and where its value begins and ends."""
 
     key: str
@@ -33,16 +37,19 @@ class Member(NamedTuple):
     value_end: int
 
 
-def members(body: bytes, decoded: Mapping[str, msgspec.Raw] | None = None) -> list[Member]:
-    """The top-level members in order, repeated keys included.
+def members(
+    body: bytes, decoded: Mapping[str, msgspec.Raw] | None = None, most: int | None = None
+) -> list[Member]:
+    """The top-level members in order, repeated keys included; of more than `most`, one more.
 
     body: UTF-8 JSON. decoded: its members, where the caller has them already.
     Raises msgspec.DecodeError (or RecursionError) if it is not a JSON object.
     """
     values = _MEMBERS.decode(body) if decoded is None else decoded
-    found: list[Member] = []
-    at = body.index(b"{") + 1
-    while match := _KEY.match(body, at):
+    found, at = _as_expected(body, values)
+    if at == len(body):
+        return found
+    while (match := _KEY.match(body, at)) and (most is None or len(found) <= most):
         token = match[1]
         key = msgspec.json.decode(b'"%b"' % token, type=str) if b"\\" in token else token.decode()
         start = match.end()
@@ -53,38 +60,83 @@ def members(body: bytes, decoded: Mapping[str, msgspec.Raw] | None = None) -> li
     return found
 
 
+def raw_value(body: bytes, found: Sequence[Member], key: str) -> bytes | None:
+    """The JSON of a member's value, None where it is absent or null. Of several the last counts."""
+    for member in reversed(found):
+        if member.key == key:
+            value = body[member.value_start : member.value_end]
+            return None if value == b"null" else value
+    return None
+
+
 def splice(
-    body: bytes,
-    changes: Mapping[str, bytes | None],
-    decoded: Mapping[str, msgspec.Raw] | None = None,
+    body: bytes, changes: Mapping[str, bytes | None], found: Sequence[Member] | None = None
 ) -> bytes:
     """`body` with top-level members set to the given JSON (None: removed); new ones come last.
 
-    The same object when nothing changes. Same `body`, `decoded` and errors as `members`.
+    The same object when nothing changes. found: all `members` of the body, where the caller has
+    them already. Same `body` and errors as `members`.
     """
-    found = members(body, decoded)
-    open_end = body.index(b"{") + 1
+    found = members(body) if found is None else found
     view = memoryview(body)  # most of a large body is one member: it is copied once
-    head = view[: found[0].key_start if found else open_end]
-    tail = view[found[-1].value_end if found else open_end :]
+    first = found[0].key_start if found else body.index(b"{") + 1
+    last = found[-1].value_end if found else first
     pieces: list[bytes | memoryview] = []
-    before = len(head)
+    start, end, kept = first, first, False  # what is kept and not yet among the pieces
     for member in found:
-        value = changes.get(member.key, view[member.value_start : member.value_end])
-        if value is not None:
-            start = before if pieces else member.key_start
+        start = start if kept else member.key_start
+        value = changes.get(member.key, b"")
+        if value is None:
+            pieces.append(view[start:end])
+            start = member.value_end
+            continue
+        if value and value != view[member.value_start : member.value_end]:
             pieces += (view[start : member.value_start], value)
-        before = member.value_end
+            start = member.value_end
+        kept, end = True, member.value_end
+    new = _new(changes, found)
+    if not pieces and not new:
+        return body
+    comma = b"," if kept and new else b""
+    return b"".join((view[:first], *pieces, view[start:end], comma, new, view[last:]))
+
+
+def _new(changes: Mapping[str, bytes | None], found: Sequence[Member]) -> bytes:
+    """The members that `found` does not have."""
     there = {member.key for member in found}
-    for key, value in changes.items():
-        if value is not None and key not in there:
-            pieces += (b"," if pieces else b"", _member(key, value))
-    result = b"".join((head, *pieces, tail))
-    return body if result == body else result
+    return b",".join(
+        [
+            msgspec.json.encode(key) + b":" + value
+            for key, value in changes.items()
+            if value is not None and key not in there
+        ]
+    )
 
 
-def _member(key: str, value: bytes) -> bytes:
-    return msgspec.json.encode(key) + b":" + value
+def _as_expected(body: bytes, values: Mapping[str, msgspec.Raw]) -> tuple[list[Member], int]:
+    """The members as far as they stand as serialisers write them, each key once, and where the next
+    one begins."""
+    found: list[Member] = []
+    at = body.index(b"{") + 1
+    for key, raw in values.items():
+        key_start = at + (body[at] == _BLANK)
+        token = _token(key)
+        if not body.startswith(token, key_start):
+            break
+        start = key_start + len(token)
+        start += body[start] == _BLANK
+        value = memoryview(raw)
+        end = start + len(value)
+        if not body.startswith(value, start) or body[end] not in _DELIMITERS:
+            break
+        found.append(Member(key, key_start, start, end))
+        at = end + 1 if body[end] in _CLOSING else _end(_SPACE, body, end) + 1
+    return found, at
+
+
+@lru_cache(1024)
+def _token(key: str) -> bytes:
+    return msgspec.json.encode(key) + b":"
 
 
 def _end(pattern: re.Pattern[bytes], body: bytes, at: int) -> int:
@@ -94,7 +146,7 @@ def _end(pattern: re.Pattern[bytes], body: bytes, at: int) -> int:
 
 def _value_end(body: bytes, start: int, expected: memoryview) -> int:
     end = start + len(expected)
-    if body.startswith(expected, start) and body[end : end + 1] in b", \t\n\r}":
+    if body.startswith(expected, start) and body[end] in _DELIMITERS:
         return end
     if body[start : start + 1] == b'"':
         return _end(_STRING, body, start)

@@ -2,7 +2,10 @@
 
 import pytest
 
+from proxy.core.dialects.base import Bounds
+from proxy.core.dialects.chat import CHAT
 from proxy.core.identity import Identified
+from proxy.core.memo import Memo
 from proxy.core.paths import PathParts
 from proxy.core.request import Message, Request
 from proxy.core.usage import Answer, ToolCall
@@ -366,3 +369,18 @@ async def test_sessions_that_were_all_given_the_same_are_bounded_too() -> None:
     assert index.size == world.index.size <= 100
     assert index.track("s299", who.thread).last
     assert not index.track("s0", who.thread).last
+
+
+async def test_what_an_answered_request_was_read_as_is_remembered() -> None:
+    """And only that: what nobody paid for pushes nothing out."""
+    world = World()
+    world.index.memo = memo = Memo(100_000, 7)
+    request = CHAT.parse(
+        b'{"model":"m","messages":[{"role":"user","content":"x"}]}', Bounds(), memo
+    )
+
+    who = await world.ask(request=request)
+    assert not memo.young
+    world.give_to(who, Answer("y"), request)
+
+    assert len(memo.young) == 1

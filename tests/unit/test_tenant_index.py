@@ -1,6 +1,6 @@
 """What one tenant's sessions were given, and what is kept of it."""
 
-from proxy.core.links import CROWD, Track, history_of
+from proxy.core.links import CROWD, Track
 from proxy.core.request import Request
 from proxy.core.usage import Answer, ToolCall
 from proxy.tenant_index import TenantIndex, adopt, advance, proven, remember
@@ -125,7 +125,7 @@ def test_the_oldest_links_are_forgotten_first() -> None:
 
 def test_the_chain_of_a_history_is_its_messages_digests() -> None:
     """Sixteen bytes each, so that a prefix of messages is a prefix of bytes."""
-    history = history_of(request_of(user("a"), said("b"), user("c")))
+    history = request_of(user("a"), said("b"), user("c")).history
 
     assert len(history.chain) == 48
     assert history.before(2) == history.chain[:32]

@@ -6,6 +6,7 @@ from typing import Protocol
 import msgspec
 
 from proxy.core.decision import Refusal
+from proxy.core.memo import Memo
 from proxy.core.request import Changes, DialectName, Request
 from proxy.core.usage import Answer, Usage
 
@@ -89,11 +90,14 @@ class Dialect(Protocol):
 
     name: DialectName
 
-    def parse(self, body: bytes, bounds: Bounds) -> Request:
-        """Reads a request body. Raises MalformedRequest (never anything else)."""
+    def parse(self, body: bytes, bounds: Bounds, memo: Memo | None = None) -> Request:
+        """Reads a request body. Raises MalformedRequest (never anything else).
+
+        memo: saves reading again what earlier bodies had; the same is read with any and without."""
 
     def rewrite(self, body: bytes, request: Request, changes: Changes) -> bytes:
-        """Splices `changes` into the original bytes; the same object when nothing changes."""
+        """Splices `changes` into the bytes that `request` was parsed from; the same object when
+        nothing changes."""
 
     def meter(self, *, strip_usage: bool, bounds: Bounds) -> Meter:
         """A fresh meter for one stream."""

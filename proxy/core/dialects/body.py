@@ -3,14 +3,17 @@
 What is refused here never reaches a provider, costs nothing, and names the parameter at fault.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from itertools import islice
+from collections.abc import Collection, Iterable, Mapping
+from itertools import count, islice
 from typing import NoReturn, TypeVar, cast
 
 import msgspec
+import xxhash
 
-from proxy.core.canonical import digest, parts_nest_deeper
+from proxy.core.canonical import parts_nest_deeper
 from proxy.core.dialects.base import Bounds
+from proxy.core.splice import Member
+from proxy.core.splice import members as places_of
 from proxy.errors import MalformedRequest
 
 Members = Mapping[str, msgspec.Raw]
@@ -18,7 +21,7 @@ T = TypeVar("T")
 
 MAX_COUNT = 2**31 - 1
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_TEXT = msgspec.json.Decoder(str)
+TEXT = msgspec.json.Decoder(str)
 _FLAG = msgspec.json.Decoder(bool)
 _COUNT = msgspec.json.Decoder(int)
 _SCALAR = msgspec.json.Decoder(str | int | float)
@@ -39,6 +42,9 @@ _SMALL_BYTES = 4096
 _MODEL_CHARACTERS = 256
 _PER_ATTEMPT = frozenset({"stream", "stream_options"})
 _MARKS = (b",", b"{", b"[")
+_NULL = msgspec.Raw(b"null")
+_FEW_BYTES = 65_536
+"""No body of this size holds more members than are decoded in a millisecond."""
 
 
 class _Key(str):
@@ -50,52 +56,95 @@ class _Key(str):
 _MET = cast(type[dict[str, msgspec.Raw]], dict[_Key, msgspec.Raw])
 
 
+class Body(msgspec.Struct, frozen=True):
+    """A body taken apart: its top-level members, and where each of them is, repeated ones too.
+
+    Where it goes on from an earlier body, its messages are not among the members. parts: those that
+    are new; keys: of the others' pieces; borders: where the last of the others end (`Trail`).
+    """
+
+    whole: bytes
+    members: Members
+    places: tuple[Member, ...]
+    parts: list[msgspec.Raw] = []
+    keys: tuple[bytes, ...] = ()
+    borders: tuple[tuple[int, int], ...] = ()
+
+
 def refuse(message: str, param: str | None = None) -> NoReturn:
     """Raises MalformedRequest with the parameter at the head of its message."""
     raise MalformedRequest(f"{param}: {message}" if param else message, param=param)
 
 
-def read_members(body: bytes, bounds: Bounds, governed: Collection[str]) -> Members:
-    """The top-level members of a body. Raises MalformedRequest.
+def read_body(
+    body: bytes, bounds: Bounds, governed: Collection[str], apart: Collection[str] = ()
+) -> Body:
+    """Takes a body apart. Raises MalformedRequest.
 
     governed: keys that a decision is made on; given twice, we and the provider could read different
-    ones, so that is refused.
+    ones, so that is refused. apart: keys whose depth is left to who reads their parts.
     """
-    _refuse_many_values(body, bounds.values)
+    refuse_many_values(body, bounds.values)
     try:
         if not body.isascii():
             body.decode()
-        decoded, keys = _decoded(body, bounds.members)
+        decoded = _decoded(body, bounds.members)
     except (ValueError, RecursionError) as error:
         raise MalformedRequest(_unreadable(body, error)) from error
-    if parts_nest_deeper(decoded.values(), bounds.json_depth - 1):
-        refuse(f"the body nests deeper than {bounds.json_depth} levels")
-    if len(keys) > len(decoded) and (twice := [key for key in governed if keys.count(key) > 1]):
+    found = places_of(body, decoded, bounds.members)
+    if len(found) > bounds.members:
+        refuse(f"the body has more than {bounds.members} members")
+    if len(found) > len(decoded):
+        _refuse_twice(found, governed)
+    _refuse_large(found, decoded, bounds, apart)
+    return Body(body, decoded, tuple(found))
+
+
+def _refuse_large(
+    found: Iterable[Member], decoded: Members, bounds: Bounds, apart: Collection[str]
+) -> None:
+    harmless = min(2 * (bounds.json_depth - 1), _SMALL_BYTES)  # too little to nest too deeply
+    for place in found:
+        size = place.value_end - place.value_start
+        if size > harmless:
+            if size > _SMALL_BYTES and place.key in _SMALL:
+                refuse(f"expected at most {_SMALL_BYTES} bytes", place.key)
+            if place.key not in apart:
+                refuse_deep((decoded[place.key],), bounds, 1)
+
+
+def _refuse_twice(found: Iterable[Member], governed: Collection[str]) -> None:
+    keys = [place.key for place in found]
+    if twice := [key for key in governed if keys.count(key) > 1]:
         refuse("is given twice", twice[0])
-    for key in _SMALL:
-        if key in decoded and len(memoryview(decoded[key])) > _SMALL_BYTES:
-            refuse(f"expected at most {_SMALL_BYTES} bytes", key)
-    return decoded
 
 
-def _refuse_many_values(body: bytes, most: int) -> None:
-    """Every mark is a byte: most bodies need not be counted."""
+def refuse_deep(parts: Iterable[msgspec.Raw | bytes], bounds: Bounds, levels: int) -> None:
+    """Raises MalformedRequest for a part that nests too deeply, `levels` deep in the body."""
+    if parts_nest_deeper(parts, bounds.json_depth - levels):
+        refuse(f"the body nests deeper than {bounds.json_depth} levels")
+
+
+def refuse_many_values(body: bytes, most: int) -> None:
+    """Raises MalformedRequest. Every mark is a byte: most bodies need not be counted."""
     if len(body) > most and sum(map(body.count, _MARKS)) > most:
         refuse(f"the body has more than {most} values")
 
 
-def _decoded(body: bytes, most: int) -> tuple[Members, list[str]]:
-    """The members, and every key as it was met: msgspec keeps only the last of those given twice,
-    and would take a minute for a million before it said how many there are."""
-    keys: list[str] = []
+def _decoded(body: bytes, most: int) -> Members:
+    """The members; of a large body they are counted as they are met, for msgspec would take a
+    minute for a million before it said how many there are."""
+    if len(body) <= _FEW_BYTES:
+        return _MEMBERS.decode(body)
+    met = count(1)
 
     def meet(_: type, key: object) -> _Key:
-        keys.append(str(key))
-        if len(keys) > most:
+        if next(met) > most:
             refuse(f"the body has more than {most} members")
-        return _Key(key)
+        return _Key(str(key))
 
-    return msgspec.json.Decoder(_MET, dec_hook=meet).decode(body), keys
+    decoded = msgspec.json.Decoder(_MET, dec_hook=meet).decode(body)
+    return {str(key): raw for key, raw in decoded.items()}
 
 
 def _unreadable(body: bytes, error: Exception) -> str:
@@ -111,12 +160,16 @@ def _unreadable(body: bytes, error: Exception) -> str:
     return f"the body is not JSON: {error}"
 
 
+def given(members: Members, key: str) -> msgspec.Raw | None:
+    """One member as it was sent, None where it is absent or null."""
+    raw = members.get(key)
+    return None if raw is None or raw == _NULL else raw
+
+
 def read(members: Members, key: str, decoder: msgspec.json.Decoder[T], expected: str) -> T | None:
     """One member, None where it is absent or null. Raises MalformedRequest: `key: expected …`."""
-    raw = members.get(key)
-    if raw is None or bytes(raw) == b"null":
-        return None
-    return read_raw(raw, key, decoder, expected)
+    raw = given(members, key)
+    return None if raw is None else read_raw(raw, key, decoder, expected)
 
 
 def read_raw(
@@ -130,7 +183,7 @@ def read_raw(
 
 
 def read_text(members: Members, key: str) -> str | None:
-    return read(members, key, _TEXT, "a string")
+    return read(members, key, TEXT, "a string")
 
 
 def read_flag(members: Members, key: str) -> bool:
@@ -169,31 +222,34 @@ def read_hints(members: Members) -> dict[str, str]:
 
     Values that are no text or number, long ones, and those after the first 64 are left out.
     """
-    hints = {key: value for key in _HINTS if (value := _scalar(members.get(key)))}
+    hints = {key: value for key in _HINTS if key in members and (value := _scalar(members[key]))}
     for key in _HINT_OBJECTS:
-        for inner, raw in islice(_object(members.get(key)).items(), _HINTS_PER_OBJECT):
-            value = _scalar(raw)
-            if value:
-                hints[f"{key}.{inner}"] = value
+        if key in members:
+            for inner, raw in islice(_object(members[key]).items(), _HINTS_PER_OBJECT):
+                if value := _scalar(raw):
+                    hints[f"{key}.{inner}"] = value
     return hints
 
 
-def prompt_bytes(members: Members, keys: Sequence[str]) -> int:
+def prompt_bytes(body: Body, keys: Collection[str]) -> int:
     """Size of the members that a provider tokenises."""
-    return sum(len(memoryview(members[key])) for key in keys if key in members)
+    sizes = [place.value_end - place.value_start for place in body.places if place.key in keys]
+    return sum(sizes)
 
 
-def body_digest(members: Members) -> bytes:
+def body_digest(body: Body) -> bytes:
     """16 bytes that an SDK's retry shares with its first attempt, streamed or not."""
-    parts: list[bytes] = []
-    for key, raw in members.items():
-        if key not in _PER_ATTEMPT:
-            parts += (key.encode(), b"\0", bytes(raw), b"\0")
-    return digest(b"".join(parts))
+    whole = memoryview(body.whole)
+    digest = xxhash.xxh3_128()
+    for member in body.places:
+        if member.key not in _PER_ATTEMPT:
+            digest.update(whole[member.key_start : member.value_end])
+            digest.update(b",")
+    return digest.digest()
 
 
-def _object(raw: msgspec.Raw | None) -> Members:
-    if raw is None or len(memoryview(raw)) > _HINT_OBJECT_BYTES:
+def _object(raw: msgspec.Raw) -> Members:
+    if len(memoryview(raw)) > _HINT_OBJECT_BYTES:
         return {}
     try:
         return _MEMBERS.decode(raw)
@@ -201,8 +257,8 @@ def _object(raw: msgspec.Raw | None) -> Members:
         return {}
 
 
-def _scalar(raw: msgspec.Raw | None) -> str:
-    if raw is None or len(memoryview(raw)) > _HINT_BYTES:
+def _scalar(raw: msgspec.Raw) -> str:
+    if len(memoryview(raw)) > _HINT_BYTES:
         return ""
     try:
         value = _SCALAR.decode(raw)

@@ -10,6 +10,7 @@ from proxy.core.dialects.base import Bounds, Meter, Unstreamed
 from proxy.core.dialects.chat_meter import meter_of, read_answer
 from proxy.core.dialects.chat_rewrite import rewrite
 from proxy.core.dialects.render import error_frame, openai_error
+from proxy.core.memo import Memo
 from proxy.core.request import Changes, DialectName, Request
 from proxy.core.sse import encode_frame
 
@@ -21,8 +22,8 @@ class ChatDialect:
 
     name: DialectName = "chat"
 
-    def parse(self, body: bytes, bounds: Bounds) -> Request:
-        return chat_parse.parse(body, bounds)
+    def parse(self, body: bytes, bounds: Bounds, memo: Memo | None = None) -> Request:
+        return chat_parse.parse(body, bounds, memo)
 
     def rewrite(self, body: bytes, request: Request, changes: Changes) -> bytes:
         return rewrite(body, request, changes, chat_parse.BOUND_KEYS)

@@ -1,31 +1,35 @@
 """Reads a chat-completions request into the view that decisions are made on."""
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Sequence
 
 import msgspec
 
-from proxy.core.canonical import message_digest
 from proxy.core.dialects.base import Bounds
 from proxy.core.dialects.body import (
     Members,
     body_digest,
     bounded_tools,
+    given,
     prompt_bytes,
     read,
     read_count,
     read_flag,
     read_hints,
-    read_members,
     read_model,
-    refuse,
+    read_raw,
 )
-from proxy.core.dialects.chat_parts import Call, Function, argument_text, read_parts
-from proxy.core.dialects.exposing import USUAL_SEARCHES, exposure_of, scanned_write
-from proxy.core.exposure import CacheWrites
-from proxy.core.request import Message, Request, Role
-from proxy.core.usage import ToolCall
-from proxy.errors import MalformedRequest
+from proxy.core.dialects.chat_messages import read_message, sent_messages
+from proxy.core.dialects.exposing import (
+    USUAL_SEARCHES,
+    apart_in,
+    exposure_of,
+    longest,
+    scanned_write,
+)
+from proxy.core.dialects.reader import Reader
+from proxy.core.exposure import CacheWrites, Exposure
+from proxy.core.memo import Memo
+from proxy.core.request import Apart, Piece, Request
 
 MAX_CHOICES = 128
 BOUND_KEYS = ("max_completion_tokens", "max_tokens")
@@ -37,26 +41,8 @@ _GOVERNED = (
     *("user", "metadata", "prompt_cache_key", "safety_identifier"),
     *("service_tier", "modalities", "audio", "web_search_options", "plugins"),
 )
-_PROMPT_KEYS = ("tools", "functions", "response_format", "tool_choice")
-_ROLES: Mapping[str, Role] = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "assistant": "assistant",
-    "tool": "tool",
-    "function": "tool",
-}
-_IMAGE_PARTS = frozenset({"image_url", "image", "input_image"})
-_TEXT_PARTS = frozenset({"text", "input_text", "output_text", "refusal", "thinking", "reasoning"})
-
-
-class _Message(msgspec.Struct):
-    role: str
-    content: str | list[msgspec.Raw] | None = None
-    refusal: str | None = None
-    tool_calls: list[Call] | None = None
-    function_call: Function | None = None
-    tool_call_id: str | None = None
+_PROMPT_KEYS = ("messages", "tools", "functions", "response_format", "tool_choice")
+_PARTS = frozenset({"messages", "tools", "functions"})
 
 
 class _Named(msgspec.Struct):
@@ -86,7 +72,6 @@ class _StreamOptions(msgspec.Struct):
     include_usage: bool | None = None
 
 
-_MESSAGES = msgspec.json.Decoder(list[_Message])
 _TOOLS = msgspec.json.Decoder(list[_Tool])
 _FUNCTIONS = msgspec.json.Decoder(list[_Named])
 _FUNCTION_CHOICE = msgspec.json.Decoder(str | _Named)
@@ -95,53 +80,43 @@ _FORMAT = msgspec.json.Decoder(_ResponseFormat)
 _STREAM_OPTIONS = msgspec.json.Decoder(_StreamOptions)
 
 
-class _Content(NamedTuple):
-    """What a message holds: its text, and its other parts as raw JSON."""
-
-    text: str = ""
-    attachments: tuple[bytes, ...] = ()
-    images: int = 0
-
-
-def parse(body: bytes, bounds: Bounds) -> Request:
+def parse(body: bytes, bounds: Bounds, memo: Memo | None = None) -> Request:
     """Reads a request body. Raises MalformedRequest (never anything else).
 
     Where a client gives both max_tokens and max_completion_tokens, which one a provider takes is
     not known: the bound is the larger, and `rewrite` lowers both.
     """
-    members = read_members(body, bounds, _GOVERNED)
+    reader = Reader(bounds, memo, "chat", "messages")
+    taken = reader.body(body, _GOVERNED, apart=("tools",))
+    members = taken.members
     model = read_model(members)
-    structs = _read_messages(members, bounds)
-    contents = [_content(struct, at) for at, struct in enumerate(structs)]
-    attached = [part for content in contents for part in content.attachments]
-    images = sum(content.images for content in contents)
-    files = len(attached) - images
+    sent = taken.parts if taken.keys else sent_messages(members, bounds)
+    pieces = reader.conversation(sent, read_message)
+    tools = _offered(members, reader)
+    apart = apart_in((*pieces, *tools))
     stream = read_flag(members, "stream")
-    offered = bounded_tools(_offered_tools(members), bounds)
+    offered = bounded_tools([name for piece in tools for name in piece.names], bounds)
     disabled, forced = _tool_choice(members)
     return Request(
         dialect="chat",
         model=model,
         stream=stream,
-        messages=tuple(map(_message, structs, contents)),
+        messages=tuple([message for piece in pieces for message in piece.messages]),
         output_bound=read_bound(members, BOUND_KEYS),
         choices=read_count(members, "n", most=MAX_CHOICES) or 1,
-        text_bytes=prompt_bytes(members, ("messages", *_PROMPT_KEYS)) - sum(map(len, attached)),
-        image_count=images,
-        file_count=files,
+        text_bytes=prompt_bytes(taken, _PROMPT_KEYS) - apart.hidden_bytes,
+        image_count=apart.images,
+        file_count=apart.files,
         offered_tools=offered,
         tools_disabled=disabled or not offered,
         forces_tool=forced,
         forces_format=_forces_format(members),
         include_usage=stream and wants_usage(members),
         hints=read_hints(members),
-        body_digest=body_digest(members),
-        exposure=exposure_of(
-            members,
-            writes=_writes(body, model),
-            audio=files > 0 or _speaks(members),
-            searches=_searches(members, model, offered),
-        ),
+        body_digest=body_digest(taken),
+        exposure=_exposure(members, model, offered, apart),
+        places=taken.places,
+        learned=reader.learned(taken, sent),
     )
 
 
@@ -157,85 +132,21 @@ def wants_usage(members: Members) -> bool:
     return options is not None and options.include_usage is True
 
 
-def _read_messages(members: Members, bounds: Bounds) -> list[_Message]:
-    raw = members.get("messages")
-    if raw is None:
-        refuse("expected a list of messages", "messages")
-    try:
-        structs = _MESSAGES.decode(raw)
-    except (ValueError, RecursionError) as error:
-        raise _misfit("messages", error) from error
-    if not structs:
-        refuse("expected at least one message", "messages")
-    if len(structs) > bounds.messages:
-        refuse(f"expected at most {bounds.messages} messages", "messages")
-    for at, struct in enumerate(structs):
-        if struct.role not in _ROLES:
-            refuse(f"expected one of {', '.join(_ROLES)}", f"messages[{at}].role")
-    return structs
+def _offered(members: Members, reader: Reader) -> list[Piece]:
+    raw = given(members, "tools")
+    tools = [] if raw is None else [reader.part("chat tools", raw, _tools)]
+    if functions := read(members, "functions", _FUNCTIONS, "a list of functions"):
+        writes = scanned_write(members["functions"])
+        tools.append(
+            Piece(names=tuple([one.name for one in functions]), apart=Apart(writes=writes))
+        )
+    return tools
 
 
-def _misfit(param: str, error: Exception) -> MalformedRequest:
-    """From msgspec's words, `Expected … - at `$[3].role``, to `messages[3].role: expected …`."""
-    expected, _, place = str(error).partition(" - at `$")
-    param += place.rstrip("`")
-    if expected.startswith("Expected `array`"):
-        expected = "expected a list"
-    return MalformedRequest(f"{param}: {expected[:1].lower()}{expected[1:]}", param=param)
-
-
-def _content(struct: _Message, at: int) -> _Content:
-    if not isinstance(struct.content, list):
-        return _Content(struct.content or struct.refusal or "")
-    texts: list[str] = []
-    attachments: list[bytes] = []
-    images = 0
-    try:
-        for part, raw in read_parts(struct.content):
-            if part.type in _TEXT_PARTS:
-                texts.append(part.said)
-            else:
-                attachments.append(bytes(raw))
-                images += part.type in _IMAGE_PARTS
-    except msgspec.DecodeError as error:
-        param = f"messages[{at}].content"
-        raise MalformedRequest(f"{param}: expected text or a list of parts", param=param) from error
-    return _Content("".join(texts) or struct.refusal or "", tuple(attachments), images)
-
-
-def _message(struct: _Message, content: _Content) -> Message:
-    role = _ROLES[struct.role]
-    calls = _tool_calls(struct) if role == "assistant" else ()
-    result_id = (struct.tool_call_id or "") if role == "tool" else None
-    return Message(
-        role=role,
-        text=content.text,
-        content_digest=message_digest(
-            role,
-            content.text,
-            calls,
-            tool_result_id=result_id,
-            attachments=content.attachments,
-        ),
-        tool_calls=calls,
-        tool_result_id=result_id,
-    )
-
-
-def _tool_calls(struct: _Message) -> tuple[ToolCall, ...]:
-    """The legacy `function_call` has no id: "" links it to its result, and must prove nothing."""
-    calls = [ToolCall(call.id or "", *call.called) for call in struct.tool_calls or ()]
-    if struct.function_call is not None:
-        function = struct.function_call
-        calls.append(ToolCall("", function.name or "", argument_text(function.arguments)))
-    return tuple(calls)
-
-
-def _offered_tools(members: Members) -> list[str]:
-    tools = read(members, "tools", _TOOLS, "a list of tools") or []
-    functions = read(members, "functions", _FUNCTIONS, "a list of functions") or []
+def _tools(raw: msgspec.Raw, _: int) -> Piece:
+    tools = read_raw(raw, "tools", _TOOLS, "a list of tools")
     names = [(tool.function or tool.custom or _Named(tool.type)).name for tool in tools]
-    return names + [function.name for function in functions]
+    return Piece(names=tuple(names), apart=Apart(writes=scanned_write(raw)))
 
 
 def _forces_format(members: Members) -> bool:
@@ -243,20 +154,27 @@ def _forces_format(members: Members) -> bool:
     return form is not None and form.type != "text"
 
 
-def _writes(body: bytes, model: str) -> CacheWrites:
+def _exposure(members: Members, model: str, offered: Collection[str], apart: Apart) -> Exposure:
+    speaks = "audio" in members or b"audio" in bytes(members.get("modalities", b""))
+    return exposure_of(
+        members,
+        writes=_writes(members, apart) if "claude" in model.lower() else "none",
+        audio=apart.files > 0 or speaks,
+        searches=USUAL_SEARCHES if _searches(members, model, offered) else 0,
+    )
+
+
+def _writes(members: Members, apart: Apart) -> CacheWrites:
     """Only Claude, which a router may serve in this dialect, has markers."""
-    return scanned_write(body) if "claude" in model.lower() else "none"
+    others = [b'"%b":%b' % (key.encode(), members[key]) for key in members if key not in _PARTS]
+    return longest([apart.writes, *map(scanned_write, others)])
 
 
-def _speaks(members: Members) -> bool:
-    return "audio" in members or b"audio" in bytes(members.get("modalities", b""))
-
-
-def _searches(members: Members, model: str, offered: Sequence[str]) -> int:
-    """How often OpenRouter or the provider may search, and bill it."""
-    searches = model.endswith(":online") or "web_search_options" in members or "plugins" in members
-    searches = searches or any(name.endswith(":web_search") for name in offered)
-    return USUAL_SEARCHES if searches else 0
+def _searches(members: Members, model: str, offered: Collection[str]) -> bool:
+    """Whether OpenRouter or the provider may search, and bill it."""
+    if model.endswith(":online") or "web_search_options" in members or "plugins" in members:
+        return True
+    return any(name.endswith(":web_search") for name in offered)
 
 
 def _tool_choice(members: Members) -> tuple[bool, bool]:

@@ -10,10 +10,10 @@ from proxy.core.dialects.base import Bounds, Meter, Unstreamed
 from proxy.core.dialects.body import (
     body_digest,
     prompt_bytes,
+    read_body,
     read_count,
     read_flag,
     read_hints,
-    read_members,
     read_model,
     refuse,
 )
@@ -23,6 +23,7 @@ from proxy.core.dialects.chat_parse import MAX_CHOICES, read_bound, wants_usage
 from proxy.core.dialects.chat_rewrite import rewrite
 from proxy.core.dialects.prompts import Prompt, read_prompts
 from proxy.core.dialects.render import error_frame, openai_error
+from proxy.core.memo import Memo
 from proxy.core.request import Changes, DialectName, Message, Request
 
 _BOUND_KEYS = ("max_tokens",)
@@ -38,8 +39,9 @@ class CompletionsDialect:
 
     name: DialectName = "completions"
 
-    def parse(self, body: bytes, bounds: Bounds) -> Request:
-        members = read_members(body, bounds, _GOVERNED)
+    def parse(self, body: bytes, bounds: Bounds, memo: Memo | None = None) -> Request:
+        taken = read_body(body, bounds, _GOVERNED)
+        members = taken.members
         prompts = read_prompts(members, "prompt")
         if len(prompts) > bounds.messages:
             refuse(f"expected at most {bounds.messages} prompts", "prompt")
@@ -53,10 +55,11 @@ class CompletionsDialect:
             output_bound=read_bound(members, _BOUND_KEYS, least=0),
             choices=max(per_prompt) * max(1, len(prompts)),
             text_bytes=sum(prompt.size_bytes for prompt in prompts)
-            + prompt_bytes(members, ("suffix",)),
+            + prompt_bytes(taken, ("suffix",)),
             include_usage=stream and wants_usage(members),
             hints=read_hints(members),
-            body_digest=body_digest(members),
+            body_digest=body_digest(taken),
+            places=taken.places,
         )
 
     def rewrite(self, body: bytes, request: Request, changes: Changes) -> bytes:

@@ -6,14 +6,15 @@ from proxy.core.decision import Refusal
 from proxy.core.dialects.base import Bounds, Meter, Unstreamed
 from proxy.core.dialects.body import (
     body_digest,
+    read_body,
     read_hints,
-    read_members,
     read_model,
     refuse,
 )
 from proxy.core.dialects.chat_meter import meter_of, read_embeddings
 from proxy.core.dialects.prompts import read_prompts
 from proxy.core.dialects.render import error_frame, openai_error
+from proxy.core.memo import Memo
 from proxy.core.request import Changes, DialectName, Request
 from proxy.core.splice import splice
 
@@ -25,8 +26,9 @@ class EmbeddingsDialect:
 
     name: DialectName = "embeddings"
 
-    def parse(self, body: bytes, bounds: Bounds) -> Request:
-        members = read_members(body, bounds, _GOVERNED)
+    def parse(self, body: bytes, bounds: Bounds, memo: Memo | None = None) -> Request:
+        taken = read_body(body, bounds, _GOVERNED)
+        members = taken.members
         inputs = read_prompts(members, "input")
         if not 1 <= len(inputs) <= bounds.messages:
             refuse(f"expected 1 to {bounds.messages} inputs", "input")
@@ -39,13 +41,14 @@ class EmbeddingsDialect:
             choices=1,
             text_bytes=sum(prompt.size_bytes for prompt in inputs),
             hints=read_hints(members),
-            body_digest=body_digest(members),
+            body_digest=body_digest(taken),
+            places=taken.places,
         )
 
     def rewrite(self, body: bytes, request: Request, changes: Changes) -> bytes:
         if changes.model is None or changes.model == request.model:
             return body
-        return splice(body, {"model": msgspec.json.encode(changes.model)})
+        return splice(body, {"model": msgspec.json.encode(changes.model)}, request.places)
 
     def meter(self, *, strip_usage: bool, bounds: Bounds) -> Meter:
         return meter_of(strip_usage=strip_usage, bounds=bounds)

@@ -1,24 +1,51 @@
 """What a request shows of the dear classes that it can be billed at."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import msgspec
 
 from proxy.core.dialects.body import Members
 from proxy.core.dialects.reported import member, terms_of, value_of
 from proxy.core.exposure import PLAIN, CacheWrites, Exposure
+from proxy.core.request import Apart, Piece
 
 USUAL_SEARCHES = 10
 """Held for a tool that the provider runs where the request sets no bound. Most answers search once
 to three times; OpenAI's and Anthropic's documents have no figure (read 2026-11-22)."""
 
+_NOTHING = Apart()
+_MARK = b"cache_control"
+_ESCAPE = b"\\u00"
+_NOTHING = Apart()
+_MARK = b"cache_control"
+_ESCAPE = b"\\u00"
 _MARKER = re.compile(rb'"cache_control"')
 _HIDDEN_MARKER = re.compile(rb"\\u00[3567]")
 _NEAR_BYTES = 128
 _ABSENT = msgspec.Raw()
 _TERMS = ("service_tier", "speed", "inference_geo")
 _NO_MEMBER = (b"", b"null")
+
+
+def apart_in(pieces: Iterable[Piece]) -> Apart:
+    """What all of these have beside text."""
+    found = [piece.apart for piece in pieces if piece.apart is not None]
+    if not found:
+        return _NOTHING
+    return Apart(
+        images=sum([one.images for one in found]),
+        files=sum([one.files for one in found]),
+        hidden_bytes=sum([one.hidden_bytes for one in found]),
+        writes=longest([one.writes for one in found]),
+        searches=sum([one.searches for one in found]),
+    )
+
+
+def longest(writes: Collection[CacheWrites]) -> CacheWrites:
+    if "1h" in writes:
+        return "1h"
+    return "5m" if "5m" in writes else "none"
 
 
 def longest_write(marks: Iterable[msgspec.Raw]) -> CacheWrites:
@@ -33,15 +60,18 @@ def longest_write(marks: Iterable[msgspec.Raw]) -> CacheWrites:
     return longest
 
 
-def scanned_write(body: bytes) -> CacheWrites:
-    """The same from the text of a body whose parts are not read one by one. Escaped letters may
-    spell a marker, and count as one."""
+def scanned_write(part: msgspec.Raw | bytes) -> CacheWrites:
+    """The same from the text of a part that is not read member by member. Escaped letters may spell
+    a marker, and count as one."""
+    raw = bytes(part)
+    if _MARK not in raw and _ESCAPE not in raw:
+        return "none"
     longest: CacheWrites = "none"
-    for found in _MARKER.finditer(body):
-        if b'"1h"' in body[found.end() : found.end() + _NEAR_BYTES]:
+    for found in _MARKER.finditer(raw):
+        if b'"1h"' in raw[found.end() : found.end() + _NEAR_BYTES]:
             return "1h"
         longest = "5m"
-    return longest if _HIDDEN_MARKER.search(body) is None else "1h"
+    return longest if _HIDDEN_MARKER.search(raw) is None else "1h"
 
 
 def exposure_of(

@@ -5,6 +5,7 @@ from proxy.core.dialects import messages_answer, messages_render, messages_reque
 from proxy.core.dialects.base import Bounds, Dialect, Meter, Unstreamed
 from proxy.core.dialects.messages_stream import MessagesMeter
 from proxy.core.dialects.render import error_frame
+from proxy.core.memo import Memo
 from proxy.core.request import Changes, DialectName, Request
 
 
@@ -13,11 +14,11 @@ class _Messages:
 
     name: DialectName = "messages"
 
-    def parse(self, body: bytes, bounds: Bounds) -> Request:
-        return messages_request.parse(body, bounds)
+    def parse(self, body: bytes, bounds: Bounds, memo: Memo | None = None) -> Request:
+        return messages_request.parse(body, bounds, memo)
 
     def rewrite(self, body: bytes, request: Request, changes: Changes) -> bytes:
-        return messages_request.rewrite(body, changes)
+        return messages_request.rewrite(body, request, changes)
 
     def meter(self, *, strip_usage: bool, bounds: Bounds) -> Meter:
         return MessagesMeter(bounds)

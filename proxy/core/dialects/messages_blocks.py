@@ -4,7 +4,6 @@ The shapes: https://docs.anthropic.com/en/api/messages (read 2026-11-22).
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import msgspec
@@ -55,8 +54,7 @@ class Placed(NamedTuple):
     raw: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(msgspec.Struct, frozen=True):
     """What a message or a result says. `hidden_bytes` of it are no text that is tokenised."""
 
     text: str = ""

@@ -5,6 +5,7 @@ from proxy.core.dialects import responses_answer, responses_render, responses_re
 from proxy.core.dialects.base import Bounds, Dialect, Meter, Unstreamed
 from proxy.core.dialects.render import openai_error
 from proxy.core.dialects.responses_stream import ResponsesMeter
+from proxy.core.memo import Memo
 from proxy.core.request import Changes, DialectName, Request
 
 
@@ -13,11 +14,11 @@ class _Responses:
 
     name: DialectName = "responses"
 
-    def parse(self, body: bytes, bounds: Bounds) -> Request:
-        return responses_request.parse(body, bounds)
+    def parse(self, body: bytes, bounds: Bounds, memo: Memo | None = None) -> Request:
+        return responses_request.parse(body, bounds, memo)
 
     def rewrite(self, body: bytes, request: Request, changes: Changes) -> bytes:
-        return responses_request.rewrite(body, changes)
+        return responses_request.rewrite(body, request, changes)
 
     def meter(self, *, strip_usage: bool, bounds: Bounds) -> Meter:
         return ResponsesMeter(bounds)

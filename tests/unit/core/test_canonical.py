@@ -132,6 +132,7 @@ def test_depth_is_exact(value: object, limit: int) -> None:
         (b"[" * 100_000, True),
         (b'{"a":' * 100_000, True),
         (b'{"a":' + b"x" * 1000, False),
+        (b'{"a":[x' + b"[" * 300, False),
         (b'"' + b"[" * 1000 + b'"', False),
     ],
 )

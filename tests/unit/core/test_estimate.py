@@ -4,12 +4,12 @@ import gzip
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from proxy.core.estimate import Calibration, estimate_input_tokens
 from proxy.core.request import Request

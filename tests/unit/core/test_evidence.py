@@ -1,7 +1,7 @@
 """What proves a session, and what does not: a session found wrongly is worse than one not found."""
 
 from proxy.core.evidence import Found, evidence_links, find, sole
-from proxy.core.links import CROWD, Links, Track, answer_turn, history_of
+from proxy.core.links import CROWD, Links, Track, answer_turn
 from proxy.core.request import Message, Request
 from proxy.core.usage import Answer, ToolCall
 from tests.fakes_identity import request_of, result, said, user
@@ -26,7 +26,7 @@ class Given:
 
     def answer(self, track: Track, request: Request, text: str, *calls: ToolCall) -> None:
         """`track` sent `request` and was answered so."""
-        history = history_of(request)
+        history = request.history
         turn = answer_turn(Answer(text, calls), len(history.messages))
         track.asked = self.links.asked(history.chain)
         track.root = track.root or track.asked

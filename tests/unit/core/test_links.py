@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.canonical import message_digest
-from proxy.core.links import Links, answer_turn, has_history, history_of, is_random_id, turns_of
+from proxy.core.links import Links, answer_turn, has_history, is_random_id, turns_of
 from proxy.core.request import Message, Request
 from proxy.core.usage import Answer, ToolCall
 from tests.fakes_identity import request_of, said, user
@@ -77,7 +77,7 @@ def test_kinds_of_links_do_not_collide() -> None:
 )
 def test_an_answer_is_known_by_its_echo_whatever_the_client_respells(echo: Message) -> None:
     """Ids replaced, arguments dumped again, thinking stripped: still the answer that was given."""
-    turn = next(turns_of(history_of(request_of(user("hi"), echo))))
+    turn = next(turns_of(request_of(user("hi"), echo).history))
     given_turn = answer_turn(Answer("<think>hm</think>\nSure.", (CALL,)), 1)
 
     assert turn.said == given_turn.said
@@ -97,8 +97,8 @@ def test_responses_items_of_one_answer_are_one_turn() -> None:
     items = [said("Sure."), Message("assistant", "", b"c", (CALL,))]
     whole = answer_turn(Answer("Sure.", (CALL,)), 1)
 
-    in_items = list(turns_of(history_of(request_of(user("hi"), *items, dialect="responses"))))
-    in_chat = list(turns_of(history_of(request_of(user("hi"), *items))))
+    in_items = list(turns_of(request_of(user("hi"), *items, dialect="responses").history))
+    in_chat = list(turns_of(request_of(user("hi"), *items).history))
 
     assert [(turn.start, turn.end, turn.said) for turn in in_items] == [(1, 3, whole.said)]
     assert len(in_chat) == 2
@@ -108,8 +108,8 @@ def test_system_messages_are_not_part_of_a_history() -> None:
     """Clients move and rewrite them between requests."""
     system = Message("system", "be good", message_digest("system", "be good"))
 
-    plain = history_of(request_of(user("hi"), said("yes")))
-    moved = history_of(request_of(user("hi"), system, said("yes")))
+    plain = request_of(user("hi"), said("yes")).history
+    moved = request_of(user("hi"), system, said("yes")).history
 
     assert plain.chain == moved.chain
 
@@ -133,7 +133,7 @@ def test_turns_cover_every_answer_once_newest_first(roles: list[str]) -> None:
     ]
     request: Request = request_of(*messages)
 
-    starts = [turn.start for turn in turns_of(history_of(request))]
+    starts = [turn.start for turn in turns_of(request.history)]
 
     assert starts == [i for i, role in enumerate(roles) if role == "assistant"][::-1]
 
@@ -161,8 +161,8 @@ def test_no_more_is_read_of_a_turn_than_a_model_can_answer() -> None:
 
 def test_long_answers_are_searched_less_far_back() -> None:
     """Sixteen turns of a few hundred thousand characters each, on every step, are too many."""
-    turns = turns_of(history_of(request_of(*[said(LONGER[:300_000]) for _ in range(9)])))
-    short = turns_of(history_of(request_of(*[said("x") for _ in range(20)])))
+    turns = turns_of(request_of(*[said(LONGER[:300_000]) for _ in range(9)]).history)
+    short = turns_of(request_of(*[said("x") for _ in range(20)]).history)
 
     assert [turn.start for turn in turns] == [8, 7]
     assert [turn.start for turn in short] == list(range(19, 3, -1))

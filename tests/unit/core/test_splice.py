@@ -118,6 +118,7 @@ def test_a_key_inside_a_value_is_not_the_key() -> None:
         b'{"a":{"x":[1,"}"]},"a":5}',
         b'{"a":"s\\"","a":5}',
         b'{"a":12,"a":1}',
+        b'{"a":"xxx,y","a":"zz"}',
         b'{"a":[{"b":["]",{}]}],"b":true,"a":[]}',
     ],
 )

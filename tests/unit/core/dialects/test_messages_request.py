@@ -40,6 +40,14 @@ def result(content: object, **more: object) -> Json:
     return {"type": "tool_result", "tool_use_id": "t", "content": content, **more}
 
 
+def test_servers_of_tools_are_offered_by_their_names() -> None:
+    """Their calls are the provider's own, but a policy may name them."""
+    request = parse(tools=[{"name": "look"}], mcp_servers=[{"type": "url", "name": "wiki"}])
+
+    assert request.offered_tools == ("look", "wiki")
+    assert parse(mcp_servers=[{"type": "url", "name": "wiki"}]).offered_tools == ("wiki",)
+
+
 def test_all_members_of_the_request_are_read() -> None:
     """What decisions are made on, each once."""
     request = parse(

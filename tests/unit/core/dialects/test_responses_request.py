@@ -423,8 +423,9 @@ def test_only_what_changes_is_spliced() -> None:
     changed = RESPONSES.rewrite(body, request, Changes(output_bound=300, model='n"'))
 
     assert changed == b'{ "model":"n\\"" ,"max_output_tokens" : 300,"input":"Hi", "x":1.0}'
-    bare = RESPONSES.rewrite(b'{"model":"m"}', request, Changes(output_bound=300))
-    assert bare == b'{"model":"m","max_output_tokens":300}'
+    bare = b'{"model":"m"}'
+    bounded = RESPONSES.rewrite(bare, RESPONSES.parse(bare, Bounds()), Changes(output_bound=300))
+    assert bounded == b'{"model":"m","max_output_tokens":300}'
 
 
 def test_a_tool_message_has_the_digest_of_every_dialect() -> None:

@@ -1,0 +1,146 @@
+"""Reads one item of a `/v1/responses` request, which may be part of a message or none."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import msgspec
+
+from proxy.core.canonical import message_digest
+from proxy.core.dialects.body import read_raw
+from proxy.core.dialects.responses_items import ITEM, Content, Item, read_content
+from proxy.core.request import Apart, Message, Piece, Role, Saying
+from proxy.core.usage import ToolCall
+from proxy.errors import MalformedRequest
+
+
+class Named(msgspec.Struct, frozen=True):
+    """A tool, a tool choice or a format, by what tells it from others. tools: a namespace's."""
+
+    type: str | None = None
+    name: str | None = None
+    server_label: str | None = None
+    mode: str | None = None
+    tools: list["Named"] | None = None
+
+
+TOOLS = msgspec.json.Decoder(list[Named])
+
+
+def tool_names(tools: Iterable[Named]) -> Iterator[str]:
+    """The names of tools; calls name a namespace's tool by its own."""
+    for tool in tools:
+        if tool.type == "namespace":
+            yield from tool_names(tool.tools or ())
+        else:
+            yield tool.name or tool.server_label or tool.type or ""
+
+
+def plain_message(role: Role, text: str) -> Message:
+    return _message(role, Content(text))
+
+
+def read_item(raw: msgspec.Raw, at: int) -> Piece:
+    """The item at this place; nothing of what the provider did by itself (reasoning, searches).
+
+    Raises MalformedRequest."""
+    param = f"input[{at}]"
+    item = read_raw(raw, param, ITEM, "an item")
+    if item.type == "additional_tools" and bytes(item.tools) not in (b"", b"null"):
+        tools = read_raw(item.tools, f"{param}.tools", TOOLS, "a list of tools")
+        return Piece(names=tuple(tool_names(tools)))
+    try:
+        answered = _answered(item)
+        content = None if answered else _content(item)
+    except ValueError as error:
+        raise MalformedRequest(f"{param}: expected text or parts", param=param) from error
+    if answered:
+        return answered
+    if content is None:
+        return Piece()
+    result_id = item.result_id if item.is_result else None
+    message = _message(_role(item), content, result_id=result_id)
+    return Piece((message,), apart=_apart(content))
+
+
+def messages_of(pieces: Iterable[Piece]) -> Iterator[Message]:
+    """Consecutive output items of one answer become one assistant message, as the answer is one.
+
+    What says nothing parts nothing."""
+    pending: list[Piece] = []
+    for piece in pieces:
+        if piece.saying is not None:
+            pending.append(piece)
+        elif piece.messages:
+            yield from _whole(pending)
+            pending = []
+            yield from piece.messages
+    yield from _whole(pending)
+
+
+def _whole(pieces: Sequence[Piece]) -> Sequence[Message]:
+    """The one message that the items of an answer are."""
+    if len(pieces) > 1:
+        return (_answer([piece.saying for piece in pieces if piece.saying is not None]),)
+    return pieces[0].messages if pieces else ()
+
+
+def _answered(item: Item) -> Piece | None:
+    """What an item of an earlier answer said; None if it is from somebody else."""
+    call = item.tool_call()
+    if call is not None:
+        return _saying(Saying(tool_call=call))
+    if item.is_message:
+        if item.role != "assistant":
+            return None
+        said = read_content(item.content)
+        saying = Saying(said.text, said.attachments)
+        return _saying(saying, _apart(said))
+    if item.type in (None, "item_reference") and item.id:
+        # The provider kept what it said; two references are the same only if they name the same.
+        reference = msgspec.json.encode({"item_reference": item.id})
+        return _saying(Saying(attachments=(reference,)))
+    return None
+
+
+def _saying(saying: Saying, apart: Apart | None = None) -> Piece:
+    return Piece((_answer((saying,)),), saying, apart=apart)
+
+
+def _apart(content: Content) -> Apart | None:
+    if not content.attachments:
+        return None
+    return Apart(content.images, content.files, content.inline_bytes)
+
+
+def _content(item: Item) -> Content | None:
+    """What a message or a tool's result says; None for items that say nothing."""
+    if item.is_message:
+        return read_content(item.content)
+    if item.type == "mcp_approval_response":
+        return Content("approved" if item.approve else "denied")
+    return read_content(item.output) if item.is_result else None
+
+
+def _role(item: Item) -> Role:
+    if item.is_result:
+        return "tool"
+    return "system" if item.role in ("system", "developer") else "user"
+
+
+def _answer(sayings: Sequence[Saying]) -> Message:
+    return _message(
+        "assistant",
+        Content(
+            "".join([saying.text for saying in sayings]),
+            tuple([part for saying in sayings for part in saying.attachments]),
+        ),
+        tuple([saying.tool_call for saying in sayings if saying.tool_call is not None]),
+    )
+
+
+def _message(
+    role: Role, content: Content, calls: tuple[ToolCall, ...] = (), result_id: str | None = None
+) -> Message:
+    digest = message_digest(
+        role, content.text, calls, tool_result_id=result_id, attachments=content.attachments
+    )
+    return Message(role, content.text, digest, calls, result_id)
