@@ -195,8 +195,7 @@ class App:
         )
 
     async def _refresh(self, key: SessionKey) -> None:
-        """Reads a session's log anew: with no call, that is all that `expire` does."""
-        await self.ledger.expire(key, "")
+        await self.ledger.refresh(key)
 
     def _observe(self, call: CallRecord) -> None:
         self.metrics.observe_call(call)
