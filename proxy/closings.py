@@ -39,8 +39,15 @@ class Closings:
         self._clock = clock
         self._tasks = tasks
 
-    async def settle(self, key: SessionKey, call_id: str, what: Settlement) -> SessionState:
-        """Books what the call came to and frees its hold. A repeat changes nothing.
+    async def settle(
+        self,
+        key: SessionKey,
+        call_id: str,
+        what: Settlement,
+        charges: tuple[Charge, ...] = (),
+    ) -> SessionState:
+        """Books what the call came to and frees its hold. A repeat changes nothing. charges: where
+        it counts beside the accounts of its hold.
 
         Raises StoreUnavailable; then it is tried again.
         """
@@ -58,6 +65,7 @@ class Closings:
         append = Append(
             key,
             (event,),
+            charges=charges,
             closes=(call_id,),
             spent_micro_usd=what.cost_micro_usd,
             counts=Counts(tokens=what.tokens, tool_calls=len(what.tools)),

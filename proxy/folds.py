@@ -215,6 +215,8 @@ class Folds:
         if isinstance(result, Appended):
             if result.repeated or result.seq != done.after.seq:
                 fold_.stale = True
+            if result.repeated:
+                self._move(done.append.charges, -1)
             done.happened(done.append, done.after)
         else:
             fold_.stale = True

@@ -12,6 +12,7 @@ from proxy.core import events as ev
 from proxy.core.ask import Account
 from proxy.core.decision import Admit, Blocked, Decision, Granted, Wanted
 from proxy.core.engine import decide, fits_more
+from proxy.core.policy import Limits
 from proxy.core.session import HeldCall, SessionKey, SessionState, apply, fold
 from proxy.core.tree import lowered
 from proxy.errors import SeqConflict
@@ -19,6 +20,7 @@ from proxy.folds import Fold, Folds
 from proxy.lineage import (
     Ancestor,
     Lineage,
+    Tree,
     growth_charges,
     guards,
     is_current,
@@ -27,6 +29,9 @@ from proxy.lineage import (
 )
 from proxy.reservation import Reservation, holding, opening
 from proxy.stores import Append, Charge, Maximum
+
+NO_LIMITS = Limits()
+"""Whose trees are only told of: neither tools nor minutes are counted."""
 
 
 class Ground:
@@ -60,10 +65,11 @@ class Ground:
         self._now = now
         self._opened = opening(want, fold_.state, now)
         self._state = state = fold(self._opened, start=fold_.state)
-        self._view = lineage.with_below(want.key, state) if state.has_children else state
         rules = want.rules
         limits = lowered(rules.limits, state.budget_micro_usd, state.budget_steps)
         self._rules = rules if limits is rules.limits else replace(rules, limits=limits)
+        tree = Tree(want.key, state, limits)
+        self._view = lineage.with_below(tree, now) if state.has_children else state
 
     def decide(self) -> Decision:
         """See `engine.decide`."""
@@ -110,7 +116,10 @@ class Ground:
             Charge(a.account, cost_micro_usd, maximum=Maximum(a.maximum_micro_usd))
             for a in self.accounts
         ]
-        return (*windows, *own_tree(self._want.key, self._rules.limits, after))
+        if not after.has_children:
+            return tuple(windows)
+        after = replace(after, below=self._view.below)
+        return (*windows, *own_tree(self._want.key, self._rules.limits, after, self._now))
 
     def _append(self, events: tuple[ev.AnyEvent, ...], charges: tuple[Charge, ...]) -> Append:
         return Append(
@@ -134,11 +143,13 @@ class Grounds:
     async def read_below(self, key: SessionKey, state: SessionState) -> None:
         """Makes sure that what the sessions below came to is at hand."""
         if state.has_children:
-            await self._lineage.read_below([(key, state)], fresh=False)
+            await self._lineage.read_below([Tree(key, state, NO_LIMITS)], fresh=False)
 
     def with_below(self, key: SessionKey, state: SessionState) -> SessionState:
         """The state with what the sessions below it came to, as far as it is at hand."""
-        return self._lineage.with_below(key, state) if state.has_children else state
+        if not state.has_children:
+            return state
+        return self._lineage.with_below(Tree(key, state, NO_LIMITS), self._clock.now())
 
     async def read(
         self, want: Reservation, *, fresh: bool, accounts: tuple[Account, ...] | None = None
@@ -159,7 +170,8 @@ class Grounds:
             except SeqConflict:  # another process began the same tree
                 return None
         if fold_.state.has_children:
-            await self._lineage.read_below([(want.key, fold_.state)], fresh=fresh)
+            tree = Tree(want.key, fold_.state, want.rules.limits)
+            await self._lineage.read_below([tree], fresh=fresh)
         filled = None if fresh else folds.filled(accounts)
         while filled is None:
             await folds.read_balances([account.account for account in accounts])

@@ -20,6 +20,7 @@ from proxy.core.session import HeldCall, SessionKey, SessionState, apply, is_idl
 from proxy.errors import AccountExceeded, HoldfastError, SeqConflict, StoreUnavailable
 from proxy.folds import Fold, Folds
 from proxy.grounds import Ground, Grounds
+from proxy.lineage import closing_charges
 from proxy.lines import Lines, Waiter
 from proxy.reservation import (
     Admitted,
@@ -181,7 +182,11 @@ class Ledger:
 
     async def settle(self, key: SessionKey, call_id: str, what: Settlement) -> SessionState:
         """See `Closings.settle`."""
-        return self._grounds.with_below(key, await self._closings.settle(key, call_id, what))
+        running, charges = self.calls.get(call_id), tuple[Charge, ...]()
+        if running is not None and running.trees:
+            charges = closing_charges(running.trees, what, self._clock.now())
+        settled = await self._closings.settle(key, call_id, what, charges)
+        return self._grounds.with_below(key, settled)
 
     async def release(self, key: SessionKey, call_id: str, reason: str) -> SessionState:
         """See `Closings.release`."""
@@ -208,7 +213,9 @@ class Ledger:
         append, after = ground.hold(admit, self._owner)
         above = tuple([ancestor.kin.key for ancestor in ground.above])
         places: tuple[Place, ...] = (want.key, *above, *[a.account for a in ground.accounts])
-        self.calls[want.call_id] = Running(want, ground.accounts, admit.hold_input_tokens, places)
+        trees = tuple([(a.account, a.kin.limits) for a in ground.above])
+        running = Running(want, ground.accounts, admit.hold_input_tokens, places, trees)
+        self.calls[want.call_id] = running
         try:
             await self._append(ground.fold, append, after)
         except asyncio.CancelledError:

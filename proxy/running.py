@@ -5,18 +5,21 @@ from dataclasses import dataclass
 
 from proxy.core.ask import Account
 from proxy.core.limits.rooms import Place
+from proxy.core.policy import Limits
 from proxy.reservation import Reservation, place_of
 
 
 @dataclass(slots=True, eq=False)
 class Running:
-    """One of them. input_tokens: as held. places: where it holds something. cut: ends it to make
-    room for others; None where it may not be."""
+    """One of them. input_tokens: as held. places: where it holds something. trees: those that it
+    counts in, with the limits that count it. cut: ends it to make room for others; None where it
+    may not be."""
 
     want: Reservation
     accounts: tuple[Account, ...]
     input_tokens: int
     places: tuple[Place, ...]
+    trees: tuple[tuple[str, Limits], ...] = ()
     cut: Callable[[], None] | None = None
 
 

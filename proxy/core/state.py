@@ -40,7 +40,8 @@ class FailedCall(msgspec.Struct, frozen=True):
 
 
 class Below(msgspec.Struct, frozen=True):
-    """What the sessions below one came to, all together. calls: in flight."""
+    """What the sessions below one came to, all together. calls: in flight. per_tool: by the globs
+    of its limits. recent_micro_usd: settled within a minute, where it has a limit on that."""
 
     spent_micro_usd: int = 0
     held_micro_usd: int = 0
@@ -49,6 +50,8 @@ class Below(msgspec.Struct, frozen=True):
     steps: int = 0
     tool_calls: int = 0
     calls: int = 0
+    per_tool: Mapping[str, int] = {}
+    recent_micro_usd: int = 0
 
 
 NOTHING_BELOW = Below()

@@ -15,6 +15,10 @@ MOST_ABOVE = 8
 """Sessions above one another."""
 
 
+_SLOT_SECONDS = 15
+_SLOTS = 5
+
+
 class Kin(msgspec.Struct, frozen=True):
     """A session above the one that calls. state: with what the sessions below it came to."""
 
@@ -28,6 +32,18 @@ def tree_account(key: SessionKey, state: SessionState) -> str:
 
     By its beginning: generations are counted anew where a log was deleted."""
     return f"tree:{key.tenant}:{key.session}:{state.created_at * 1000:.0f}"
+
+
+def tool_account(tree: str, glob: str) -> str:
+    """The id of the account that counts the calls of such tools below."""
+    return f"{tree}/tool/{glob}"
+
+
+def minute_accounts(tree: str, now: float) -> tuple[str, ...]:
+    """The ids of the accounts of what was settled below within a minute, and up to a quarter more;
+    the one of now is the first."""
+    slot = int(now // _SLOT_SECONDS)
+    return tuple([f"{tree}/minute/{slot - back}" for back in range(_SLOTS)])
 
 
 def lowered(limits: Limits, cost_micro_usd: int | None, steps: int | None) -> Limits:

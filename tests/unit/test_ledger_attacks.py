@@ -346,3 +346,38 @@ async def test_a_hold_that_is_gone_is_not_booked(bench: Bench) -> None:
     assert await bench.ledger.expire(KEY, "a")
     assert not await bench.ledger.expire(KEY, "a")
     assert (await bench.ledger.state(KEY)).cost_micro_usd == 100
+
+
+class FailingLate(SlowStore):
+    """A store that takes its time to say that it is away."""
+
+    fails = False
+
+    async def append(self, append: Append) -> Appended:
+        await self.gate.wait()
+        if self.fails:
+            raise StoreUnavailable("gone")
+        return await super().append(append)
+
+
+async def test_a_settlement_cancelled_before_the_store_fails_is_made_later() -> None:
+    """A kill during an outage: nobody waits for the answer any more, and the hold must go."""
+    store = FailingLate()
+    store.gate.set()
+    bench = Bench(store)
+    await store.open()
+    await bench.ledger.reserve(wants("a", budgets=BUDGETS))
+    store.gate.clear()
+    store.fails = True
+    settling = asyncio.ensure_future(bench.ledger.settle(KEY, "a", used(40)))
+    await settle_loop()
+    settling.cancel()
+    store.gate.set()
+    await settle_loop()
+    assert settling.cancelled()
+    store.fails = False
+    bench.clock.advance(1)
+    await bench.tasks.settle()
+
+    assert (await account(bench)).spent_micro_usd == 40
+    assert await store.open_holds() == []

@@ -255,3 +255,50 @@ async def test_what_the_root_itself_spent_is_not_left_to_those_below(bench: Benc
     assert isinstance(await other.reserve(child("b", "3", limits)), Admitted)
 
     assert isinstance(await bench.ledger.reserve(child("a", "4", limits)), Refusal)
+
+
+async def test_tools_are_counted_over_the_tree(bench: Bench) -> None:
+    """By glob, whichever of the tools each session has; a repeat counts nothing."""
+    limits = replace(UNLIMITED, per_tool={"send_*": 3})
+    for number, tool in enumerate(("send_mail", "send_sms", "search")):
+        name = SessionKey("t", f"s{number}")
+        await bench.ledger.reserve(child(name.session, f"{number}", limits))
+        asked = changed(used(1), tools=(tool, tool) if number else (tool,))
+        await bench.ledger.settle(name, f"{number}", asked)
+        await bench.ledger.settle(name, f"{number}", asked)
+
+    want = child("s4", "4", limits)
+    offering = changed(want, ask=changed(want.ask, tools=("send_fax",)))
+    refusal = await bench.ledger.reserve(offering)
+    assert isinstance(refusal, Refusal)
+    assert (refusal.code, refusal.facts and refusal.facts.used) == ("tool_call_limit_exceeded", 3)
+    assert isinstance(await bench.another("other").reserve(offering), Refusal)
+    assert isinstance(await bench.ledger.reserve(want), Admitted)
+
+
+async def test_what_a_tree_spends_within_a_minute_is_bounded(bench: Bench) -> None:
+    """Spent and held together, for every process; a minute later it may go on."""
+    limits, other = replace(UNLIMITED, cost_micro_usd_per_minute=300), bench.another("other")
+    await bench.ledger.reserve(child("a", "1", limits))
+    await bench.ledger.settle(SessionKey("t", "a"), "1", used(90))
+    assert isinstance(await other.reserve(child("b", "2", limits)), Admitted)
+    assert isinstance(await bench.ledger.reserve(child("a", "3", limits)), Admitted)
+
+    refusal = await bench.ledger.reserve(child("a", "4", limits))
+    assert isinstance(refusal, Refusal)
+    assert refusal.code == "velocity_exceeded"
+    await other.settle(SessionKey("t", "b"), "2", used(100))
+    await bench.ledger.settle(SessionKey("t", "a"), "3", used(100))
+    assert isinstance(await bench.ledger.reserve(child("a", "5", limits)), Refusal)
+    bench.clock.advance(76)
+    assert isinstance(await bench.ledger.reserve(child("a", "6", limits)), Admitted)
+
+
+async def test_a_minute_of_a_tree_is_compared_when_it_is_written(bench: Bench) -> None:
+    """What this process knows of the tree is behind what another has held."""
+    limits, other = replace(UNLIMITED, cost_micro_usd_per_minute=250), bench.another("other")
+    await bench.ledger.reserve(child("a", "1", limits))
+    await bench.ledger.settle(SessionKey("t", "a"), "1", used(100))
+    assert isinstance(await other.reserve(child("b", "2", limits)), Admitted)
+
+    assert isinstance(await bench.ledger.reserve(child("a", "3", limits)), Refusal)

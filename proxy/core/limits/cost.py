@@ -28,6 +28,12 @@ def rooms(
         yield _account_room(account, session)
 
 
+def recent_micro_usd(state: SessionState, now: float) -> int:
+    """What the session's own calls came to within a minute."""
+    # Farther ahead than a minute is no other host's clock, but ours before it was set back.
+    return sum(cost for at, cost in state.recent_costs if abs(at - now) < VELOCITY_SECONDS)
+
+
 def share(limits: Limits, state: SessionState) -> float:
     used = state.cost_micro_usd + state.below.spent_micro_usd
     return share_of(used, maximum(limits.cost_micro_usd, state, COST))
@@ -68,9 +74,8 @@ def _request_room(most: int, session: str) -> Room:
 
 
 def _velocity_room(most: int, state: SessionState, session: str, now: float) -> Room:
-    # Farther ahead than a minute is no other host's clock, but ours before it was set back.
-    recent = [cost for at, cost in state.recent_costs if abs(at - now) < VELOCITY_SECONDS]
-    used = state.held_micro_usd + sum(recent)
+    held = state.held_micro_usd + state.below.held_micro_usd
+    used = held + recent_micro_usd(state, now) + state.below.recent_micro_usd
 
     def breach(requested: int) -> Breach:
         return Breach(
@@ -83,7 +88,7 @@ def _velocity_room(most: int, state: SessionState, session: str, now: float) -> 
             f"{money(most)}; this call can cost {money(requested)}. It may go on in a minute.",
         )
 
-    return Room(most - used, "micro_usd", breach, state.held_micro_usd)
+    return Room(most - used, "micro_usd", breach, held)
 
 
 def _account_room(account: Account, session: str) -> Room:

@@ -42,4 +42,5 @@ class PerTool:
 
 
 def _used(state: SessionState, glob: str) -> int:
-    return sum(count for tool, count in state.per_tool.items() if fnmatchcase(tool, glob))
+    own = sum(count for tool, count in state.per_tool.items() if fnmatchcase(tool, glob))
+    return own + state.below.per_tool.get(glob, 0)
