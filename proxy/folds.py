@@ -32,8 +32,8 @@ class Fold:
     """A session's state with everything submitted so far.
 
     token: of the append submitted last, b"" where the state was read from the log. pending: appends
-    not answered yet. stale: the log is not what was foreseen. refused: an append
-    was; the heads of those submitted after it told of what never happened.
+    not answered yet. stale: the log is not what was foreseen. misled: a head was written that tells
+    of another log: an append before it was refused, or another process's is not in it.
     """
 
     key: SessionKey
@@ -41,7 +41,7 @@ class Fold:
     token: bytes = b""
     pending: int = 0
     stale: bool = False
-    refused: bool = False
+    misled: bool = False
 
 
 class Submitted:
@@ -215,26 +215,28 @@ class Folds:
         if isinstance(result, Appended):
             if result.repeated or result.seq != done.after.seq:
                 fold_.stale = True
+                fold_.misled = fold_.misled or not result.repeated
             if result.repeated:
                 self._move(done.append.charges, -1)
             done.happened(done.append, done.after)
         else:
             fold_.stale = True
-            fold_.refused = fold_.refused or fold_.pending > 0
+            fold_.misled = fold_.misled or fold_.pending > 0
             self._move(done.append.charges, -1)
             self._move(done.freed, -1)
-        if fold_.refused and not fold_.pending:
+        if fold_.misled and not fold_.pending:
             self._tasks.spawn(self._mend_head(fold_.key), "mend a listing")
         if self._on_write is not None:
             self._on_write(self.monotonic() - done.began)
 
     async def _mend_head(self, key: SessionKey) -> None:
-        """Tells listings of the session as its log has it. If the store is away they stay wrong
-        until the session's next call."""
+        """Tells listings of the session as its log has it. Where another process wrote meanwhile,
+        it mends; if the store is away they stay wrong until the session's next call."""
         with suppress(HoldfastError):
             state = (await self.load(key)).state
             if state.seq:
-                await self._store.append(Append(key, (), head=_head(state)))
+                mended = Append(key, (), expected_seq=state.seq, head=_head(state))
+                await self._store.append(mended)
 
     async def settled(self) -> None:
         """Waits until every append that was submitted has been answered."""

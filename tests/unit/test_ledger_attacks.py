@@ -339,6 +339,19 @@ async def test_a_listing_tells_nothing_of_what_the_store_refused() -> None:
     assert (rows[0].head.held_micro_usd, rows[0].head.steps) == (251, 2)
 
 
+async def test_a_listing_tells_of_what_two_processes_did(bench: Bench) -> None:
+    """Each writes the head as it knows the session; the last one knew nothing of the other."""
+    other = bench.another("other")
+    await bench.ledger.reserve(wants("a"))
+    await other.reserve(wants("b"))
+    await bench.ledger.settle(KEY, "a", used(40))
+    await bench.tasks.settle()
+
+    rows, _ = await bench.store.list_sessions()
+    head = rows[0].head
+    assert (head.cost_micro_usd, head.held_micro_usd, head.steps) == (40, 100, 2)
+
+
 async def test_a_hold_that_is_gone_is_not_booked(bench: Bench) -> None:
     """Two processes sweep one store: the second finds it done."""
     await bench.ledger.reserve(wants("a"))
