@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from proxy.core import events as ev
-from proxy.core.decision import Blocked, Refusal
+from proxy.core.decision import Blocked, Granted, Refusal
 from proxy.core.policy import Budget
 from proxy.core.session import SessionKey, fold
 from proxy.errors import StoreUnavailable
@@ -350,6 +350,23 @@ async def test_a_listing_tells_of_what_two_processes_did(bench: Bench) -> None:
     rows, _ = await bench.store.list_sessions()
     head = rows[0].head
     assert (head.cost_micro_usd, head.held_micro_usd, head.steps) == (40, 100, 2)
+
+
+async def test_a_stream_that_outlives_its_window_grows_and_is_booked_where_it_began(
+    bench: Bench,
+) -> None:
+    """Else the old window would be given back more than it held, and the new one never enough."""
+    budgets = (Budget("tenant", "1h", 1000),)
+    await bench.ledger.reserve(wants("a", cost=None, budgets=budgets))
+    bench.clock.advance(3_600)
+    assert await bench.ledger.extend("a", just(50)) == Granted(50, 50)
+    await bench.ledger.reserve(wants("b", cost=None, budgets=budgets))
+    await bench.ledger.settle(KEY, "a", used(120))
+    await bench.ledger.settle(KEY, "b", used(7))
+
+    names = [e.accounts[0] for e in bench.seen if isinstance(e, ev.StepReserved)]
+    stored = await bench.store.balances(names)
+    assert [stored[name] for name in names] == [Balance(120, 0), Balance(7, 0)]
 
 
 async def test_a_hold_that_is_gone_is_not_booked(bench: Bench) -> None:

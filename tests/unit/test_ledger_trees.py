@@ -248,6 +248,15 @@ async def test_what_a_root_has_left_counts_those_below(bench: Bench) -> None:
     assert remaining_micro_usd(limits, elsewhere) == 900
 
 
+async def test_a_call_of_the_roots_own_is_compared_with_those_below(bench: Bench) -> None:
+    """Where another process charged the tree, and this one has not heard of it."""
+    limits, other = replace(UNLIMITED, cost_micro_usd=290), bench.another("other")
+    await bench.ledger.reserve(child("a", "1", limits))
+    assert isinstance(await other.reserve(child("b", "2", limits)), Admitted)
+
+    assert isinstance(await bench.ledger.reserve(own("3", limits)), Refusal)
+
+
 async def test_what_the_root_itself_spent_is_not_left_to_those_below(bench: Bench) -> None:
     """Where another process charged the tree, and this one has not heard of it."""
     limits, other = replace(UNLIMITED, cost_micro_usd=450), bench.another("other")
