@@ -79,7 +79,7 @@ def compose(text: str, file: str) -> Document:
     except _Stop as stop:
         return Document(Broken(start), (*composer.problems, stop.problem))
     except yaml.YAMLError as error:
-        return Document(Broken(start), (*composer.problems, _syntax(error, file)))
+        return Document(Broken(start), (*composer.problems, _syntax(error, text, file)))
     return Document(root, tuple(composer.problems))
 
 
@@ -231,7 +231,10 @@ def _marked(mark: yaml.Mark | None, file: str) -> Place:
     return Place(file, mark.line + 1, mark.column + 1) if mark else Place(file)
 
 
-def _syntax(error: yaml.YAMLError, file: str) -> Problem:
+def _syntax(error: yaml.YAMLError, text: str, file: str) -> Problem:
     place = _marked(getattr(error, "problem_mark", None), file)
+    if isinstance(error, yaml.reader.ReaderError):  # has no mark, but an offset in UTF-8
+        before = text.encode()[: error.position].decode(errors="ignore")
+        place = Place(file, before.count("\n") + 1, len(before) - before.rfind("\n"))
     said = getattr(error, "problem", None) or getattr(error, "reason", None) or "cannot be read"
     return Problem(place, "", f"not YAML: {said}")

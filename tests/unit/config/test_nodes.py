@@ -112,7 +112,8 @@ def test_a_quoted_merge_key_is_a_key() -> None:
         ("? [a]\n: 1\n", "f:1:3: a key that is not text"),
         ("a: 1\n---\nb: 1\n", "f:2:1: a second document (allowed: one in a file)"),
         ("a: {b: 1\n", "f:2:1: not YAML: did not find expected ',' or '}'"),
-        ("a: \x00\n", "f: not YAML: control characters are not allowed"),
+        ("a: \x00\n", "f:1:4: not YAML: control characters are not allowed"),
+        ("a: é\nb: 😀\x1b[2J\n", "f:2:5: not YAML: control characters are not allowed"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_with_its_place(text: str, message: str) -> None:
