@@ -35,6 +35,7 @@ Kind = Literal[
     "input",
     "input tools",
     "instructions",
+    "together",
 ]
 """What a part is read as: the same bytes may say something else elsewhere."""
 

@@ -21,7 +21,6 @@ from proxy.core.request import Apart, Message, Piece, Role
 from proxy.core.usage import ToolCall
 from proxy.errors import MalformedRequest
 
-_NOTHING = Apart()
 _Said = tuple[Message, Content]
 
 
@@ -97,10 +96,12 @@ def _message(
 
 def _piece(said: Sequence[_Said], marks: Sequence[msgspec.Raw]) -> Piece:
     messages = tuple([message for message, _ in said])
-    apart = Apart(
-        images=sum([content.images for _, content in said]),
-        files=sum([content.files for _, content in said]),
-        hidden_bytes=sum([content.hidden_bytes for _, content in said]),
-        writes=longest_write(marks),
-    )
-    return Piece(messages, apart=None if apart == _NOTHING else apart)
+    images = files = hidden_bytes = 0
+    for _, content in said:
+        images += content.images
+        files += content.files
+        hidden_bytes += content.hidden_bytes
+    writes = longest_write(marks)
+    if not hidden_bytes and writes == "none":
+        return Piece(messages)
+    return Piece(messages, apart=Apart(images, files, hidden_bytes, writes))

@@ -67,13 +67,25 @@ class Reader:
         """What each message says. parts: those that are not known by the body.
 
         Raises what `read` does, and MalformedRequest for one that nests too deeply."""
-        first = len(self._recalled)
-        self._keys = self._keys_of(self._kind, parts)
-        return self._recalled + self._pieces(self._keys, parts, read, 2, first)
+        keys = self._keys_of(self._kind, parts)
+        self._keys += keys
+        return self._recalled + self._pieces(keys, parts, read, 2, len(self._recalled))
 
     def part(self, kind: Kind, part: msgspec.Raw, read: Read) -> Piece:
         """What a member of the body says. Raises like `conversation`."""
         return self._pieces(self._keys_of(kind, (part,)), (part,), read, 1)[0]
+
+    def together(self, places: Sequence[int], read: Callable[[], Piece]) -> Piece:
+        """What the elements at these places of the conversation say together."""
+        if self._memo is None:
+            return read()
+        seed = self._memo.seed("together", self._bounds.json_depth)
+        key = _part_key(b"".join([self._keys[at] for at in places]), seed)
+        young = self._memo.young.get(key)
+        piece = young or self._memo.older(key) or read()
+        if young is None:
+            self._met.append((key, piece))
+        return piece
 
     def learned(self, body: Body, parts: Sequence[msgspec.Raw]) -> Learned | None:
         """What to keep. parts: as given to `conversation`."""
@@ -81,7 +93,7 @@ class Reader:
             return None
         past = None
         if self._beginnings:
-            past = past_of(body, self._listed, parts, (*body.keys, *self._keys))
+            past = past_of(body, self._listed, parts, tuple(self._keys))
         return Learned(tuple(self._met), past, self._trail, self._beginnings)
 
     def _continued(self, memo: Memo, trail: Trail, body: bytes) -> Body | None:
@@ -107,7 +119,7 @@ class Reader:
                 if young is None:
                     self._met.append((key, piece))
                 pieces.append(piece)
-        self._recalled = pieces
+        self._recalled, self._keys = pieces, list(keys)
         return True
 
     def _keys_of(self, kind: Kind, parts: Sequence[msgspec.Raw]) -> list[bytes]:

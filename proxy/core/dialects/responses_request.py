@@ -27,7 +27,7 @@ from proxy.core.dialects.responses_turns import (
 )
 from proxy.core.exposure import CacheWrites, Exposure
 from proxy.core.memo import Memo
-from proxy.core.request import Apart, Changes, Piece, Request
+from proxy.core.request import Apart, Changes, Message, Piece, Request
 from proxy.core.splice import splice
 
 _GOVERNED = (
@@ -75,7 +75,8 @@ def parse(body: bytes, bounds: Bounds, memo: Memo | None = None) -> Request:
     taken = reader.body(body, _GOVERNED, apart=("tools",))
     members = taken.members
     sent = taken.parts if taken.keys else _sent(members, bounds)
-    pieces = _conversation(members, sent, reader)
+    pieces = _conversation(sent, reader)
+    prompt = _prompt(members, reader)
     tools = _offered(members, reader)
     apart = apart_in((*pieces, *tools))
     offered = bodies.bounded_tools(
@@ -89,7 +90,7 @@ def parse(body: bytes, bounds: Bounds, memo: Memo | None = None) -> Request:
         dialect="responses",
         model=model,
         stream=read_flag(members, "stream"),
-        messages=tuple(messages_of(pieces)),
+        messages=(*prompt, *messages_of(pieces, reader)),
         output_bound=read_count(members, "max_output_tokens"),
         choices=1,
         text_bytes=bodies.prompt_bytes(taken, _TOKENISED) - apart.hidden_bytes,
@@ -127,13 +128,15 @@ def _sent(members: Members, bounds: Bounds) -> str | list[msgspec.Raw]:
     return sent
 
 
-def _conversation(members: Members, sent: str | list[msgspec.Raw], reader: Reader) -> list[Piece]:
+def _conversation(sent: str | list[msgspec.Raw], reader: Reader) -> list[Piece]:
     if isinstance(sent, str):
-        pieces = [Piece((plain_message("user", sent),))]
-    else:
-        pieces = reader.conversation(sent, read_item)
+        return [Piece((plain_message("user", sent),))]
+    return reader.conversation(sent, read_item)
+
+
+def _prompt(members: Members, reader: Reader) -> tuple[Message, ...]:
     raw = given(members, "instructions")
-    return pieces if raw is None else [reader.part("instructions", raw, _instructions), *pieces]
+    return () if raw is None else reader.part("instructions", raw, _instructions).messages
 
 
 def _instructions(raw: msgspec.Raw, _: int) -> Piece:

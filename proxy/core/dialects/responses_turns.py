@@ -1,11 +1,13 @@
 """Reads one item of a `/v1/responses` request, which may be part of a message or none."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 
 import msgspec
 
 from proxy.core.canonical import message_digest
 from proxy.core.dialects.body import read_raw
+from proxy.core.dialects.reader import Reader
 from proxy.core.dialects.responses_items import ITEM, Content, Item, read_content
 from proxy.core.request import Apart, Message, Piece, Role, Saying
 from proxy.core.usage import ToolCall
@@ -61,26 +63,33 @@ def read_item(raw: msgspec.Raw, at: int) -> Piece:
     return Piece((message,), apart=_apart(content))
 
 
-def messages_of(pieces: Iterable[Piece]) -> Iterator[Message]:
+def messages_of(pieces: Sequence[Piece], reader: Reader) -> list[Message]:
     """Consecutive output items of one answer become one assistant message, as the answer is one.
 
-    What says nothing parts nothing."""
-    pending: list[Piece] = []
-    for piece in pieces:
+    What says nothing parts nothing. pieces: of the whole conversation that `reader` has read."""
+    messages: list[Message] = []
+    pending: list[int] = []
+    for at, piece in enumerate(pieces):
         if piece.saying is not None:
-            pending.append(piece)
+            pending.append(at)
         elif piece.messages:
-            yield from _whole(pending)
-            pending = []
-            yield from piece.messages
-    yield from _whole(pending)
+            if pending:
+                messages += _whole(pieces, pending, reader)
+                pending = []
+            messages += piece.messages
+    return [*messages, *_whole(pieces, pending, reader)] if pending else messages
 
 
-def _whole(pieces: Sequence[Piece]) -> Sequence[Message]:
+def _whole(pieces: Sequence[Piece], places: Sequence[int], reader: Reader) -> tuple[Message, ...]:
     """The one message that the items of an answer are."""
-    if len(pieces) > 1:
-        return (_answer([piece.saying for piece in pieces if piece.saying is not None]),)
-    return pieces[0].messages if pieces else ()
+    if len(places) == 1:
+        return pieces[places[0]].messages
+    return reader.together(places, partial(_joined, pieces, places)).messages
+
+
+def _joined(pieces: Sequence[Piece], places: Sequence[int]) -> Piece:
+    said = [pieces[at].saying for at in places]
+    return Piece((_answer([saying for saying in said if saying is not None]),))
 
 
 def _answered(item: Item) -> Piece | None:

@@ -154,7 +154,7 @@ def test_what_is_known_is_read_as_if_it_were_not(
 @pytest.mark.parametrize("dialect", ["chat", "messages", "responses"])
 def test_a_body_met_again_teaches_nothing(dialect: DialectName) -> None:
     """Else the memo would be of no use."""
-    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    turns = [{"role": "user", "content": "a"}, *[{"role": "assistant", "content": "b"}] * 2]
     body = spelled(
         dialect, turns, [{"type": "function", "name": "f", "function": {"name": "f"}}], compact=True
     )
@@ -200,3 +200,15 @@ def test_reading_alone_remembers_nothing() -> None:
 
     assert memo.size_bytes == 0
     assert not memo.young
+
+
+def test_answers_that_begin_alike_are_told_apart() -> None:
+    """Several items are one answer: all of them say which."""
+    user: Json = {"role": "user", "content": "a"}
+    first: Json = {"role": "assistant", "content": "Well"}
+    memo = Memo(10**6, 7)
+    for rest in ("yes", "no", "yes"):
+        turns = [user, first, {"role": "assistant", "content": rest}]
+        body = spelled("responses", turns, None, compact=True)
+
+        assert outcome("responses", body, memo) == outcome("responses", body, None)
