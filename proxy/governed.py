@@ -10,13 +10,14 @@ from proxy.call_records import carried_out, refused, replayed
 from proxy.calls import Calls, LiveCall
 from proxy.clock import Clock
 from proxy.core.decision import LimitFacts, Refusal
+from proxy.core.engine import refuse_closed
 from proxy.core.paths import PathParts
 from proxy.core.policy import Caller, Limits
 from proxy.core.request import DialectName
 from proxy.errors import MalformedRequest, StoreUnavailable, UpstreamUnavailable
 from proxy.identity import SessionIndex
 from proxy.intake import Call, Intake, PolicySource, decoded, dialect_bounds
-from proxy.joining import Audience, Joins
+from proxy.joining import Audience, Joins, Tape
 from proxy.ledger import Ledger
 from proxy.outbound import asks_usage, outgoing, timeouts
 from proxy.progress import Progress, Settler
@@ -66,15 +67,24 @@ class Governed:
             self._p.observe(CallRecord.refused(dialect, "reject", call, request_id))
             return
         if (tape := self._p.joins.find(call)) is not None:
-            await self._p.joins.follow(tape, exchange)
-            self._p.index.remember_given(call.key.tenant, call.identified, call.request)
-            self._p.observe(replayed(call, tape.status, request_id))
+            await self._join(exchange, call, tape, request_id)
             return
         live = self._p.calls.open(call.key, call.policy.deadline_seconds, partial(_late, call))
         try:
             await self._carry(exchange, call, live, request_id)
         finally:
             self._p.calls.close(live)
+
+    async def _join(self, exchange: Exchange, call: Call, tape: Tape, request_id: str) -> None:
+        """Gives a retry what its earlier attempt comes to, unless the session was closed since."""
+        state = await self._p.ledger.state(call.key)
+        if (closed := refuse_closed(call.rules, state, call.key.session)) is not None:
+            await self._refuse(exchange, call, closed, request_id)
+            return
+        await self._p.joins.follow(tape, exchange)
+        if tape.is_answer:
+            self._p.index.remember_given(call.key.tenant, call.identified, call.request)
+        self._p.observe(replayed(call, tape.status, request_id))
 
     async def _carry(self, exchange: Exchange, call: Call, live: LiveCall, request_id: str) -> None:
         try:
@@ -96,14 +106,13 @@ class Governed:
             exchange.stays = partial(self._stays, progress, audience)
             await self._run(audience, progress)
         finally:
-            self._p.joins.ended(call)
+            self._p.joins.ended(call, whole=progress.outcome is None and progress.refusal is None)
             self._p.observe(carried_out(progress, self._p.clock.monotonic()))
 
     def _stays(self, progress: Progress, audience: Audience) -> bool:
         """Whether the call goes on though its client has left."""
         call = progress.call
-        goes_on = self._p.joins.goes_on(call, audience, progress.live)
-        if goes_on:
+        if goes_on := self._p.joins.goes_on(call, audience, progress.live):
             self._p.index.remember_failure(
                 call.key.tenant, call.identified, call.request, client_gone=True
             )
@@ -278,12 +287,8 @@ def _broken_off(error: UpstreamUnavailable, progress: Progress) -> UpstreamUnava
 
 
 def _malformed(why: str) -> UpstreamUnavailable:
-    return UpstreamUnavailable(
-        f"The provider's answer is not one: {why}.",
-        kind="malformed",
-        code="upstream_malformed",
-        status=502,
-    )
+    message = f"The provider's answer is not one: {why}."
+    return UpstreamUnavailable(message, kind="malformed", code="upstream_malformed", status=502)
 
 
 def _is_event_stream(incoming: Incoming) -> bool:

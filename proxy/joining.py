@@ -6,6 +6,9 @@ over sends the same request again. Where it has seen nothing of the answer yet, 
 without it, onto a tape; the retry (same session, model and body, and a retry by its own count) is
 given the tape from its start. Who never comes back costs a call that is ended after `join_seconds`;
 after 3 seconds where the SDK did not say how long it waits.
+
+Only a whole answer is kept: what failed is told to the retry that waits for it, and the next one
+asks the provider anew. Equal calls of one session have a tape each.
 """
 
 import asyncio
@@ -32,9 +35,15 @@ Name = tuple[SessionKey, str, bool, bytes]
 
 
 class Tape:
-    """An answer as it is given, for who asks for it again."""
+    """An answer as it is given, for who asks for it again. grown: told how much came.
 
-    def __init__(self) -> None:
+    given: how many have asked for it. lost: forgotten before it was whole."""
+
+    def __init__(self, call_id: str, grown: Callable[[int], None]) -> None:
+        self.call_id = call_id
+        self.given = 0
+        self.lost = False
+        self._grown = grown
         self.status = 0
         self.size_bytes = 0
         self.ended = False
@@ -45,14 +54,27 @@ class Tape:
         self._is_whole = False
         self._more: asyncio.Future[None] | None = None
 
+    @property
+    def is_answer(self) -> bool:
+        """Whether a provider's answer is on it, and nothing is known to be missing."""
+        return 200 <= self.status < 300 and not self.cut
+
     def begin(self, status: int, headers: Headers, *, whole: bool) -> None:
         self.status, self._headers, self._is_whole = status, headers, whole
         self._tell()
 
     def add(self, chunk: bytes) -> None:
+        if self.lost:
+            return
         self._chunks.append(chunk)
         self.size_bytes += len(chunk)
+        self._grown(len(chunk))
         self._tell()
+
+    def lose(self) -> None:
+        """Nobody will be given it: what came is let go, and what comes."""
+        self.lost = True
+        self._chunks.clear()
 
     def end(self, *, cut: bool = False) -> None:
         """Nothing follows. cut: it is not whole."""
@@ -158,8 +180,9 @@ class Joins:
 
     def __init__(self, clock: Clock, capacity_bytes: int = 64 * 1024 * 1024) -> None:
         self._clock = clock
-        self._capacity_bytes = capacity_bytes
-        self._tapes: dict[Name, Tape] = {}
+        self.capacity_bytes = capacity_bytes
+        self._tapes: dict[Name, list[Tape]] = {}
+        self._kept_bytes = 0
 
     def goes_on(self, call: Call, audience: Audience, live: LiveCall) -> bool:
         """Asked when the client leaves: whether the call goes on, because a retry will come."""
@@ -167,40 +190,60 @@ class Joins:
         seconds = _kept_for(call.head, waited, call.policy.retries.join_seconds)
         if audience.started or live.closed or not seconds:
             return False
-        tape = self._tapes[_name(call)] = Tape()
+        tape = Tape(call.call_id, self._grown)
+        self._tapes.setdefault(_name(call), []).append(tape)
         audience.leave(tape)
         self._wait(_name(call), tape, live, seconds)
         return True
 
     def find(self, call: Call) -> Tape | None:
-        """The answer that this retry is owed."""
+        """The answer that this retry is owed: of several, one that nobody was given yet."""
         if not self._tapes or call.head.fields.get("x-stainless-retry-count", "0") == "0":
             return None
-        return self._tapes.get(_name(call))
+        return min(self._tapes.get(_name(call), ()), key=lambda tape: tape.given, default=None)
 
     async def follow(self, tape: Tape, exchange: Answering) -> None:
         """Gives the retry what its earlier attempt comes to."""
+        tape.given += 1
         tape.listeners += 1
         try:
             await tape.play(exchange)
         finally:
             tape.listeners -= 1
 
-    def ended(self, call: Call) -> None:
-        """The call has ended, however; what it came to is kept for a while."""
-        tape = self._tapes.get(_name(call))
+    def ended(self, call: Call, *, whole: bool) -> None:
+        """The call has ended; a whole answer is kept for a while."""
+        name = _name(call)
+        tape = next((t for t in self._tapes.get(name, ()) if t.call_id == call.call_id), None)
         if tape is None:
             return
         if not tape.ended:
             tape.end(cut=True)
-        kept = sum(tape.size_bytes for tape in self._tapes.values())
-        for name in list(self._tapes):
-            if kept <= self._capacity_bytes:
+        if not (whole and tape.is_answer):
+            self._forget(name, tape)
+
+    def _grown(self, size_bytes: int) -> None:
+        """Over the capacity the oldest are lost, but for those that somebody listens to."""
+        self._kept_bytes += size_bytes
+        if self._kept_bytes <= self.capacity_bytes:
+            return
+        for name, tape in [(name, tape) for name, tapes in self._tapes.items() for tape in tapes]:
+            if not tape.listeners:
+                self._forget(name, tape)
+                tape.lose()
+            if self._kept_bytes <= self.capacity_bytes:
                 return
-            kept -= self._tapes.pop(name).size_bytes
+
+    def _forget(self, name: Name, tape: Tape) -> None:
+        tapes = self._tapes.get(name, [])
+        if tape in tapes:
+            tapes.remove(tape)
+            self._kept_bytes -= tape.size_bytes
+        if not tapes:
+            self._tapes.pop(name, None)
 
     def __len__(self) -> int:
-        return len(self._tapes)
+        return sum(map(len, self._tapes.values()))
 
     def _wait(self, name: Name, tape: Tape, live: LiveCall, seconds: float) -> None:
         """Looks again in so long, and forgets what nobody has asked for since."""
@@ -211,8 +254,8 @@ class Joins:
         if tape.listeners:
             self._wait(name, tape, live, seconds)
             return
-        if self._tapes.get(name) is tape:
-            del self._tapes[name]
+        self._forget(name, tape)
+        tape.lose()
         if not live.closed:
             with suppress(RuntimeError):  # the loop is closed
                 live.task.cancel()

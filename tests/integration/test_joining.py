@@ -141,3 +141,88 @@ async def test_a_killed_session_answers_its_retry_with_the_kill(tmp_path: Path) 
 
         again = await on.call("chat", headers=AGAIN)
         assert (again.status, again.error["code"]) == (422, "session_killed")
+
+
+async def answered(on: Sidecar) -> None:
+    """No call is under way any more."""
+    while len(on.app.calls):
+        await on.app.clock.sleep(0.01)
+
+
+async def test_an_equal_call_that_ends_meanwhile_takes_nothing_from_the_retry(
+    tmp_path: Path,
+) -> None:
+    """Agents sample one prompt several times: one body is not one call."""
+    async with sidecar(tmp_path) as on:
+        on.sim.fail("slow_head=0.5", times=1)
+        await given_up(on, "chat", stream=False, headers=GIVES_UP)
+        await until(on, 1)
+        twin = await on.call("chat")
+        again = await on.call("chat", headers=AGAIN)
+
+        assert said(twin) == (200, "allow")
+        assert said(again) == (200, "replay")
+        assert len(on.sim.journal) == 2
+
+
+async def test_of_two_equal_calls_each_retry_is_given_one(tmp_path: Path) -> None:
+    async with sidecar(tmp_path) as on:
+        on.sim.fail("slow_head=0.2")
+        for kept in (1, 2):
+            await given_up(on, "chat", stream=False, headers=GIVES_UP)
+            await until(on, kept)
+        retries = [on.call("chat", headers=AGAIN) for _ in range(2)]
+        first, second = await asyncio.gather(*retries)
+
+        assert said(first) == said(second) == (200, "replay")
+        assert first.json["id"] != second.json["id"]
+        assert len(on.sim.journal) == 2
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("fault", ["status=503", "cut_events=2;how=reset", "error_event=2"])
+async def test_a_failure_is_told_to_who_waits_and_to_nobody_after(
+    tmp_path: Path, fault: str, late: bool
+) -> None:
+    """Given again and again, it would be all that an SDK's retries can get."""
+    stream = not fault.startswith("status")
+    async with sidecar(tmp_path) as on:
+        on.sim.fail(f"slow_head=0.2,{fault}", times=1)
+        await given_up(on, "chat", stream=stream, headers=GIVES_UP)
+        await until(on, 1)
+        if late:
+            await answered(on)
+        else:
+            told = await on.call("chat", stream=stream, headers=AGAIN)
+            assert told.headers["x-holdfast-decision"] == "replay"
+        again = await on.call("chat", stream=stream, headers=AGAIN)
+
+        assert said(again) == (200, "allow")
+        assert b"error" not in again.body
+        assert len(on.sim.journal) == 2
+
+
+@pytest.mark.parametrize("verb", ["kill", "pause"])
+async def test_a_session_closed_since_gives_its_retry_nothing(tmp_path: Path, verb: str) -> None:
+    async with sidecar(tmp_path) as on:
+        on.sim.fail("slow_head=0.1")
+        await given_up(on, "chat", stream=False, headers=GIVES_UP)
+        await until(on, 1)
+        await answered(on)
+        await on.admin("POST", f"/sessions/s1/{verb}")
+        again = await on.call("chat", headers=AGAIN)
+
+        assert again.status == 422
+        assert again.error["code"] == {"kill": "session_killed", "pause": "session_paused"}[verb]
+
+
+async def test_what_is_kept_has_a_bound(tmp_path: Path) -> None:
+    """Also of answers that still come: the oldest that nobody listens to is lost."""
+    async with sidecar(tmp_path) as on:
+        on.app.joins.capacity_bytes = 300
+        on.sim.fail("slow_head=0.1")
+        await given_up(on, "chat", stream=False, headers=GIVES_UP)
+        await until(on, 1)
+        await answered(on)
+
+        assert len(on.app.joins) == 0
