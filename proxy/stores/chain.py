@@ -12,6 +12,8 @@ import os
 import secrets
 import struct
 from collections.abc import Iterable
+from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 
 import msgspec
@@ -24,6 +26,9 @@ GENESIS = bytes(32)
 
 KEY_BYTES = 32
 
+_PREFIXES = 4_096
+_BLOCK_BYTES = 64
+
 
 class ChainedPayload(msgspec.Struct, frozen=True):
     """One event as it was chained: its bytes, not its meaning."""
@@ -33,6 +38,7 @@ class ChainedPayload(msgspec.Struct, frozen=True):
     chain: bytes
 
 
+@lru_cache(_PREFIXES)
 def prefix_of(key: SessionKey) -> bytes:
     """What names the session under the HMAC. Raises UnicodeEncodeError for a lone surrogate."""
     tenant, session = key.tenant.encode(), key.session.encode()
@@ -40,18 +46,23 @@ def prefix_of(key: SessionKey) -> bytes:
 
 
 class Chain:
-    """HMAC-SHA256 under one key, which is taken in once: `hmac.digest` takes twice as long."""
+    """HMAC-SHA256 under one key, which is taken in once: `hmac.digest` takes twice as long, and a
+    copy of `hmac.new` half as long again as its two hashes (RFC 2104)."""
 
-    __slots__ = ("_keyed",)
+    __slots__ = ("_inner", "_outer")
 
     def __init__(self, secret: bytes) -> None:
-        self._keyed = hmac.new(secret, digestmod="sha256")
+        block = secret if len(secret) <= _BLOCK_BYTES else sha256(secret).digest()
+        block = block.ljust(_BLOCK_BYTES, b"\0")
+        self._inner = sha256(bytes(byte ^ 0x36 for byte in block))
+        self._outer = sha256(bytes(byte ^ 0x5C for byte in block))
 
     def after(self, previous: bytes, prefix: bytes, seq: int, payload: bytes) -> bytes:
         """The chain at event `seq` of the session that `prefix` (of `prefix_of`) names."""
-        mac = self._keyed.copy()
-        mac.update(b"%b%b%b%b" % (previous, prefix, seq.to_bytes(8, "big"), payload))
-        return mac.digest()
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(b"".join((previous, prefix, seq.to_bytes(8, "big"), payload)))
+        outer.update(inner.digest())
+        return outer.digest()
 
 
 def first_altered(

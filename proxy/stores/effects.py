@@ -4,7 +4,7 @@ Pure. A store answers what it has (`Tables`) and carries out what comes back (`E
 append raises and so leaves no trace.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from math import isfinite
 from typing import Protocol
 
@@ -16,9 +16,9 @@ from proxy.core.session import SessionKey
 from proxy.errors import AccountExceeded, MalformedRequest, SeqConflict
 from proxy.stores import (
     NO_COUNTS,
+    UNBOUNDED,
     Append,
     Balance,
-    Charge,
     Counts,
     Maximum,
     SessionHead,
@@ -29,7 +29,7 @@ from proxy.stores.codec import encode_event
 _INT64 = 2**63
 
 
-class Tip(msgspec.Struct, frozen=True):
+class Tip(msgspec.Struct, frozen=True, array_like=True):
     """Where a session's log ends, and what its listing shows."""
 
     seq: int = 0
@@ -41,7 +41,7 @@ class Tip(msgspec.Struct, frozen=True):
 NO_SESSION = Tip()
 
 
-class Hold(msgspec.Struct, frozen=True):
+class Hold(msgspec.Struct, frozen=True, array_like=True):
     """What an open call holds, and on which shared accounts: what closing it gives back.
 
     trees: those of the accounts that also count."""
@@ -91,13 +91,18 @@ def prepare(append: Append) -> Prepared:
     Raises MalformedRequest for text that is not UTF-8 (a client may have chosen it), ValueError
     for a time that is not finite.
     """
-    if append.head is not None and not isfinite(append.head.updated_at):
-        raise ValueError(f"not a finite time: {append.head}")
+    head = append.head
+    if head is not None and not isfinite(head.updated_at):
+        raise ValueError(f"not a finite time: {head}")
     try:
-        for text in _texts_of(append):
-            if not text.isascii():
-                text.encode()
-        payloads = tuple(encode_event(event) for event in append.events)
+        for charge in append.charges:
+            if not charge.account.isascii():
+                charge.account.encode()
+        if append.closes:
+            "".join(append.closes).encode()
+        if head is not None:
+            (head.state + (head.agent or "") + (head.parent or "")).encode()
+        payloads = tuple([encode_event(event) for event in append.events])
         return Prepared(append, prefix_of(append.key), payloads)
     except UnicodeEncodeError as error:
         raise MalformedRequest("a name holds characters that are not Unicode") from error
@@ -110,10 +115,12 @@ def effects_of(prepared: Prepared, tables: Tables, chain: Chain) -> Effects | No
     usually lost the race for the seq as well.
     """
     append = prepared.append
-    key = append.key
-    closed = {call: hold for call in append.closes if (hold := tables.hold(key, call))}
-    if append.closes and not closed:
-        return None
+    key, closes = append.key, append.closes
+    closed: dict[str, Hold] = {}
+    if closes:
+        closed = {call: hold for call in closes if (hold := tables.hold(key, call))}
+        if not closed:
+            return None
     tip = tables.tip(key)
     if append.expected_seq is not None and not _is_on(append.expected_seq, append.after, tip):
         raise SeqConflict(tip.seq)
@@ -121,22 +128,19 @@ def effects_of(prepared: Prepared, tables: Tables, chain: Chain) -> Effects | No
         if not _is_on(guard.seq, guard.after, tables.tip(guard.key)):
             raise SeqConflict(tip.seq)
     opened = _opened(append, tables, tip)
-    balances = _charged((*append.charges, *_freed(closed.values(), append)), tables)
-    rows = _chained(prepared, tip, chain)
-    return Effects(
-        seq=tip.seq + len(rows),
-        chain=rows[-1].chain if rows else tip.chain,
-        head=_head_after(tip.head, append),
-        rows=rows,
-        balances=balances,
-        opened=opened,
-        closed=append.closes,
-    )
+    balances = _charged(append, closed, tables)
+    rows, seq, previous = [], tip.seq, tip.chain
+    for payload in prepared.payloads:
+        seq += 1
+        previous = chain.after(previous, prepared.prefix, seq, payload)
+        rows.append(ChainedPayload(seq, payload, previous))
+    head = _head_after(tip.head, append)
+    return Effects(seq, previous, head, tuple(rows), balances, opened, closes)
 
 
 def _is_on(expected_seq: int, after: bytes | None, tip: Tip) -> bool:
     """Whether the log is still the one that was decided on: as long, with the same end."""
-    return expected_seq == tip.seq and after in (None, tip.token)
+    return expected_seq == tip.seq and (after is None or after == tip.token)
 
 
 def _opened(append: Append, tables: Tables, tip: Tip) -> dict[str, Hold]:
@@ -164,16 +168,6 @@ def _opened(append: Append, tables: Tables, tip: Tip) -> dict[str, Hold]:
     return opened
 
 
-def _freed(closed: Iterable[Hold], append: Append) -> Iterator[Charge]:
-    for hold in closed:
-        for account in hold.accounts:
-            yield Charge(account, -hold.cost_micro_usd, append.spent_micro_usd)
-        for tree in hold.trees:
-            freed = Counts(held_tokens=-hold.tokens, calls=-1)
-            counts = counted(append.counts, freed)
-            yield Charge(tree, -hold.cost_micro_usd, append.spent_micro_usd, counts)
-
-
 def counted(before: Counts, movement: Counts, sign: int = 1) -> Counts:
     """The counts after a movement, or (-1) before it."""
     if movement is NO_COUNTS:
@@ -192,38 +186,54 @@ def relinked(sessions: tuple[str, ...], session: str) -> tuple[str, ...]:
     return (*(s for s in sessions if s != session), session)[-SESSIONS_PER_LINK:]
 
 
-def _texts_of(append: Append) -> tuple[str, ...]:
-    head = append.head
-    named = (head.state, head.agent or "", head.parent or "") if head is not None else ()
-    return (*append.closes, *(charge.account for charge in append.charges), *named)
-
-
-def _charged(charges: tuple[Charge, ...], tables: Tables) -> dict[str, Balance]:
-    """The balances after all charges together: their order does not matter."""
+def _charged(append: Append, closed: Mapping[str, Hold], tables: Tables) -> dict[str, Balance]:
+    """The balances after all that is charged and all that is freed: their order does not matter."""
     after: dict[str, Balance] = {}
-    for charge in charges:
-        before = after.get(charge.account) or tables.balance(charge.account)
-        after[charge.account] = Balance(
-            before.spent_micro_usd + charge.spent_micro_usd,
-            before.held_micro_usd + charge.held_micro_usd,
-            counted(before.counts, charge.counts),
+    for charge in append.charges:
+        account, counts = charge.account, charge.counts
+        old = after.get(account) or tables.balance(account)
+        after[account] = Balance(
+            old.spent_micro_usd + charge.spent_micro_usd,
+            old.held_micro_usd + charge.held_micro_usd,
+            old.counts if counts is NO_COUNTS else counted(old.counts, counts),
         )
-    for charge in charges:
+    for hold in closed.values():
+        _free(hold, append, after, tables)
+    for charge in append.charges:
         balance = after[charge.account]
         if _is_above(balance, charge.maximum) or not _storable(balance):
             raise AccountExceeded(charge.account)
+    if closed:
+        for account, balance in after.items():
+            if not _storable(balance):
+                raise AccountExceeded(account)
     return after
 
 
+def _free(hold: Hold, append: Append, after: dict[str, Balance], tables: Tables) -> None:
+    """Gives back what a closed call held, and books what it came to."""
+    cost, spent = hold.cost_micro_usd, append.spent_micro_usd
+    for account in hold.accounts:
+        old = after.get(account) or tables.balance(account)
+        after[account] = Balance(old.spent_micro_usd + spent, old.held_micro_usd - cost, old.counts)
+    for tree in hold.trees:
+        freed = counted(append.counts, Counts(held_tokens=-hold.tokens, calls=-1))
+        old = after.get(tree) or tables.balance(tree)
+        after[tree] = Balance(
+            old.spent_micro_usd + spent, old.held_micro_usd - cost, counted(old.counts, freed)
+        )
+
+
 def _is_above(balance: Balance, most: Maximum) -> bool:
-    counts = balance.counts
-    pairs = (
-        (balance.spent_micro_usd + balance.held_micro_usd, most.micro_usd),
-        (counts.tokens + counts.held_tokens, most.tokens),
-        (counts.steps, most.steps),
-        (counts.calls, most.calls),
+    if most is UNBOUNDED:
+        return False
+    used, counts = balance.spent_micro_usd + balance.held_micro_usd, balance.counts
+    return (
+        (most.micro_usd is not None and used > most.micro_usd)
+        or (most.tokens is not None and counts.tokens + counts.held_tokens > most.tokens)
+        or (most.steps is not None and counts.steps > most.steps)
+        or (most.calls is not None and counts.calls > most.calls)
     )
-    return any(maximum is not None and used > maximum for used, maximum in pairs)
 
 
 def _storable(balance: Balance) -> bool:
@@ -232,25 +242,16 @@ def _storable(balance: Balance) -> bool:
     return -_INT64 <= spent < _INT64 and -_INT64 <= held < _INT64
 
 
-def _chained(prepared: Prepared, tip: Tip, chain: Chain) -> tuple[ChainedPayload, ...]:
-    rows: list[ChainedPayload] = []
-    seq, previous = tip.seq, tip.chain
-    for payload in prepared.payloads:
-        seq += 1
-        previous = chain.after(previous, prepared.prefix, seq, payload)
-        rows.append(ChainedPayload(seq, payload, previous))
-    return tuple(rows)
-
-
 def _head_after(before: SessionHead | None, append: Append) -> SessionHead:
     """The head the writer gave, else the one before; never older than the last event."""
     events = append.events
     head = append.head or before or SessionHead(created_at=events[0].at if events else 0.0)
-    updated_at = max(
-        head.updated_at,
-        before.updated_at if before is not None else 0.0,
-        max((event.at for event in events), default=0.0),
-    )
-    if updated_at == head.updated_at:
+    updated_at = head.updated_at
+    if before is not None and before.updated_at > updated_at:
+        updated_at = before.updated_at
+    for event in events:
+        if event.at > updated_at:
+            updated_at = event.at
+    if updated_at <= head.updated_at:
         return head
     return msgspec.structs.replace(head, updated_at=updated_at)

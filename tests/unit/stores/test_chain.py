@@ -1,5 +1,6 @@
 """The chain finds every kind of tampering, and its key is made once, for its owner only."""
 
+import hmac
 import os
 import stat
 from collections.abc import Callable
@@ -40,6 +41,18 @@ def test_the_chain_is_an_hmac_that_anyone_can_recompute() -> None:
     (row,) = _log([b"{}"])
 
     assert row.chain.hex() == "19bfec72a8bd06d31ee43183bb6accfd1c1410e9063598c506c13b986f8fba73"
+
+
+@given(st.binary(max_size=200), st.binary(max_size=32), payloads)
+def test_two_hashes_kept_are_the_hmac(
+    secret: bytes, previous: bytes, contents: list[bytes]
+) -> None:
+    """RFC 2104 by hand, for keys shorter and longer than its block."""
+    chain, prefix = Chain(secret), prefix_of(KEY)
+
+    for seq, payload in enumerate(contents):
+        message = previous + prefix + seq.to_bytes(8, "big") + payload
+        assert chain.after(previous, prefix, seq, payload) == hmac.digest(secret, message, "sha256")
 
 
 @given(payloads)
