@@ -121,6 +121,8 @@ class Pump:
             wanted = Wanted(least, max(least, _EXTENSION_TOKENS))
         if not await settler.extend(progress, wanted):
             progress.live.cut(spent(progress))
+            # What came meanwhile is not passed on: the cut is heard here, before the next piece.
+            await asyncio.get_running_loop().create_future()
 
     async def _trailing(self) -> None:
         """What follows the provider's own end: a `[DONE]` at most. More is not the answer any more,

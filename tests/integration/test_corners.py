@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from proxy.core import events as ev
 from proxy.core.request import DialectName
 from proxy.errors import StoreUnavailable
 from proxy.simulator import Script, Turn
-from proxy.stores import Append, Appended, Store
+from proxy.stores import Append, Appended, Balance, Store
 from tests.fakes_wire import End, ScriptedUpstream, chunk, chunked_head
 from tests.integration.kit import DIALECTS, Sidecar, sidecar
 from tests.integration.test_control import ENDLESS, streaming
@@ -188,6 +188,36 @@ async def test_kill_cuts_though_the_store_is_gone(tmp_path: Path) -> None:
             rest = await stream.content.read()
         assert b"session_killed" in rest
         assert "store_unavailable" in str(told["error"])
+
+
+async def test_nothing_that_came_while_more_was_asked_for_passes_a_cut(tmp_path: Path) -> None:
+    """A provider that is faster than the store would give away all that came meanwhile."""
+    asked, begun = asyncio.Event(), asyncio.Event()
+    over = event({"id": "c", "choices": [{"index": 0, "delta": {"content": "over " * 4000}}]})
+    rest = b"".join(chunk(CHAT[0]) for _ in range(50))
+    script = [chunked_head(SSE), chunk(CHAT[0]), begun, chunk(over), asked, rest, End.HOLD]
+    budget = "budgets: [{scope: tenant, cost_usd: 0.001, window: 1d}]\n"
+    async with (
+        ScriptedUpstream(script) as provider,
+        sidecar(tmp_path, budget, upstream=provider.url) as on,
+    ):
+        balances = on.app.store.balances
+
+        async def slow(accounts: Iterable[str]) -> Mapping[str, Balance]:
+            if begun.is_set():
+                asked.set()
+                await on.app.clock.sleep(0.1)
+            return await balances(accounts)
+
+        on.app.store.balances = slow  # type: ignore[method-assign]
+        response = await streaming(on, "chat")
+        begun.set()
+        body = await response.read()
+
+        assert asked.is_set()
+        assert b"over over" in body
+        assert b"budget_exceeded" in body
+        assert b"hello" not in body
 
 
 async def test_a_kill_during_the_settlement_of_a_stream_is_told(tmp_path: Path) -> None:
