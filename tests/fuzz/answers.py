@@ -24,8 +24,10 @@ _STREAM, _JSON = "text/event-stream", "application/json"
 
 
 def _asked(rng: Random, number: int, dialect: DialectName, stream: bool) -> bytes:
-    body = json.dumps(request_of(dialect, stream=stream)).encode()
-    return post(number, f"/s/{session_of(number)}{PATHS[dialect]}", body)
+    request = request_of(dialect, stream=stream)
+    if stream and dialect in ("chat", "completions") and rng.random() < 0.5:
+        request["stream_options"] = {"include_usage": True}
+    return post(number, f"/s/{session_of(number)}{PATHS[dialect]}", json.dumps(request).encode())
 
 
 def _head(status: str, *lines: str) -> bytes:
@@ -37,6 +39,19 @@ def _framed(rng: Random, body: bytes, *lines: str, status: str = _OK) -> bytes:
     if rng.random() < 0.5:
         return _head(status, f"content-length: {len(body)}", *lines) + body
     return _head(status, "transfer-encoding: chunked", *lines) + _chunks(rng, body) + chunk(b"")
+
+
+def body_of(raw: bytes) -> bytes:
+    """The body of an answer that was made by `_framed`, as far as it goes."""
+    head, _, rest = raw.partition(b"\r\n\r\n")
+    if b"chunked" not in head:
+        return rest
+    body = b""
+    while size := int(rest.partition(b"\r\n")[0] or b"0", 16) if b"\r\n" in rest else 0:
+        data = rest.partition(b"\r\n")[2]
+        body += data[:size]
+        rest = data[size + 2 :]
+    return body
 
 
 def _chunks(rng: Random, body: bytes) -> bytes:
@@ -60,13 +75,19 @@ def streams(rng: Random, number: int) -> Case:
     seed = rng.choice(told)
     body = spoilt_events(rng, seed.answer)
     raw = _framed(rng, body, f"content-type: {_STREAM}")
+    ends: tuple[End, ...] = ()
     if rng.random() < 0.3:
-        cut = raw[: rng.randint(0, len(raw))]
-        plan = [*_segments(rng, cut), rng.choice((End.CLOSE, End.RESET))]
-    else:
-        plan = _segments(rng, raw)
-    asked = _asked(rng, number, seed.dialect, stream=True)
-    return Case(number, asked, Leave.WAIT, seed.dialect, session_of(number), plan)
+        raw = raw[: rng.randint(0, len(raw))]
+        ends = (rng.choice((End.CLOSE, End.RESET)),)
+    return Case(
+        number,
+        _asked(rng, number, seed.dialect, stream=True),
+        dialect=seed.dialect,
+        session=session_of(number),
+        plan=[*_segments(rng, raw), *ends],
+        said=body_of(raw),
+        all_came=End.RESET not in ends,
+    )
 
 
 def answers(rng: Random, number: int) -> Case:

@@ -35,7 +35,8 @@ _LONG = 20_000
 _REMEMBERED = 12_000
 _BATCH = 2_000
 _QUIET_SECONDS = 10.0
-_SLACK_DESCRIPTORS = 2
+_SLACK_DESCRIPTORS = 6
+"""Two connections to the ledger are opened when they are first needed."""
 _SLACK_THREADS = 2
 """Those that begin when they are first needed."""
 POLICY: Final = """
@@ -131,6 +132,7 @@ async def _close(process: Process, provider: Provider, outcome: Outcome) -> None
     books = await read_books(process.database)
     if books.holds:
         outcome.faults.append(f"{books.holds} holds are left")
+    outcome.faults += books.faults
     sent = Counter({number: _sent(case, provider) for number, case in provider.cases.items()})
     sent[-1] = provider.seen[-1]
     outcome.faults += disagreements(books, provider.cases, sent, provider.billed)

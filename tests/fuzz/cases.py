@@ -34,6 +34,8 @@ class Case:
     """dialect: what refusals must be told in, None where the request may not say. session: where
     it names one in its path. plan: None is an honest provider. ends: whether a provider that was
     only cut short or spoilt may have come to its own end. billed: in micro-USD, if `plan` is sent.
+    said: the body that it sends, as far as it sends it, where that is known. all_came: and nothing
+    of it can have been lost on its way, as a reset may lose it.
     """
 
     number: int
@@ -44,6 +46,8 @@ class Case:
     plan: Plan | None = None
     ends: bool = True
     billed: int = 0
+    said: bytes | None = None
+    all_came: bool = True
 
 
 Fuzzer = Callable[[Random, int], Case]

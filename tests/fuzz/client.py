@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from tests.fakes_wire import Answer, End, RawClient
 from tests.fuzz.cases import Case, Leave
+from tests.fuzz.fidelity import honest_forms, wrong_with_stream
 
 _LIMIT_BYTES = 4_194_304
 _PATIENT_SECONDS = 0.4
@@ -134,12 +135,22 @@ def wrong_with(case: Case, answer: Answer) -> str | None:
         left = case.leave is not Leave.WAIT
         return None if left else f"cut: {answer.head!r} {answer.body[-200:]!r}"
     if 200 <= answer.status < 400:
-        return _wrong_end(case, answer)
+        return _wrong_end(case, answer) or (_unlike(case, answer) if theirs else None)
     if theirs:
         return None
     if answer.status >= 500 and not _may_fail(case, answer.status):
         return f"a {answer.status} of ours: {answer.body[:300]!r}"
     return None if case.raw.startswith(b"HEAD ") else _wrong_refusal(case, answer)
+
+
+def _unlike(case: Case, answer: Answer) -> str | None:
+    """Where the provider's words have changed on their way."""
+    if case.plan is None and not case.raw.startswith(b"HEAD "):
+        honest = answer.body in honest_forms()
+        return None if honest else f"is not what an honest provider said: {answer.body[:300]!r}"
+    if case.said is None or "text/event-stream" not in (answer.header("content-type") or ""):
+        return None
+    return wrong_with_stream(case.said, answer.body, all_came=case.all_came)
 
 
 def _may_fail(case: Case, status: int) -> bool:

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from proxy.core import events as ev
 from tests.fakes_wire import Answer
-from tests.fuzz.books import Books, disagreements
+from tests.fuzz.books import Books, disagreements, wrong_in_log
 from tests.fuzz.campaign import CLIENTS, PROVIDERS, campaign
 from tests.fuzz.cases import Case, Fuzzer
 from tests.fuzz.client import wrong_with
+from tests.fuzz.fidelity import wrong_with_stream
 from tests.fuzz.policies import fuzz_policies
 
 pytestmark = pytest.mark.timeout(40)
@@ -51,6 +53,7 @@ WRONG = {
     "cut": given(200, b"x", whole=False),
     "a stream without an end": given(200, b"data: {}\n\n", "content-type: text/event-stream"),
     "half an answer": given(200, b"{"),
+    "what nobody said": given(200, b'{"choices": [1]}', "x-up: 1"),
 }
 
 
@@ -71,8 +74,73 @@ def test_what_is_right_is_let_pass() -> None:
     assert wrong_with(case, given(500, b"<html>", "x-up: 1")) is None
 
 
+ONE, TWO = b'data: {"n": 1}\n\n', b'data: {"n": 2}\n\n'
+USAGE, DONE = b'data: {"choices": [], "usage": {}}\n\n', b"data: [DONE]\n\n"
+WITH_NULL = b'data: {"n": 2, "usage": null}\n\n'
+BROKE = b'event: error\ndata: {"type":"error","error":{}}\n\n'
+SAME = {
+    "all": (ONE + TWO + DONE, ONE + TWO + DONE),
+    "usage taken out": (ONE + USAGE + DONE, ONE + DONE),
+    "a null taken out": (ONE + WITH_NULL + DONE, ONE + TWO + DONE),
+    "what follows the end": (ONE + DONE + TWO, ONE + DONE),
+    "cut in an event": (ONE + TWO[:9], ONE + BROKE),
+    "cut in an event that passed": (ONE + TWO[:9], ONE + TWO[:9] + b"\n\n" + BROKE),
+    "usage before the cut": (ONE + USAGE, ONE + BROKE),
+}
+OTHERWISE = {
+    "an event lost": (ONE + TWO + DONE, TWO + DONE),
+    "an event lost at the end": (ONE + TWO, ONE),
+    "an event lost before the cut": (ONE + TWO, ONE + BROKE),
+    "an event twice": (ONE + TWO + DONE, ONE + ONE + TWO + DONE),
+    "events that changed places": (ONE + TWO + DONE, TWO + ONE + DONE),
+    "a byte changed": (ONE + TWO + DONE, ONE + TWO.replace(b"2", b"3") + DONE),
+    "something after the frame": (ONE, ONE + BROKE + ONE),
+    "somebody else's event": (ONE + DONE, ONE + TWO + DONE),
+    "usage that was changed": (ONE + WITH_NULL + DONE, ONE + WITH_NULL[:-3] + b"}}\n\n" + DONE),
+}
+
+
+@pytest.mark.parametrize(("said", "got"), SAME.values(), ids=SAME.keys())
+def test_what_a_provider_said_may_come_so(said: bytes, got: bytes) -> None:
+    """Whole, without usage that nobody asked for, or broken off and told so."""
+    assert wrong_with_stream(said, got, all_came=True) is None
+
+
+@pytest.mark.parametrize(("said", "got"), OTHERWISE.values(), ids=OTHERWISE.keys())
+def test_what_a_provider_said_may_not_come_so(said: bytes, got: bytes) -> None:
+    """One event lost in ten thousand streams is one wrong answer."""
+    assert wrong_with_stream(said, got, all_came=True) is not None
+
+
+def test_a_reset_may_lose_what_was_said() -> None:
+    """It overtakes what is on its way."""
+    assert wrong_with_stream(ONE + TWO, ONE + BROKE, all_came=False) is None
+
+
+OPENED, HELD = ev.SessionOpened(1.0), ev.StepReserved(1.0, call_id="c", step=1)
+BOOKED = ev.StepSettled(2.0, call_id="c", cost_micro_usd=13)
+EXPIRED = ev.StepSettled(2.0, call_id="c", outcome="expired")
+LOGS: dict[str, tuple[ev.AnyEvent, ...]] = {
+    "a hold without an end": (OPENED, HELD),
+    "two ends": (OPENED, HELD, BOOKED, BOOKED),
+    "an end without a hold": (OPENED, BOOKED),
+    "a hold twice": (OPENED, HELD, HELD, BOOKED),
+    "forgotten until its deadline": (OPENED, HELD, EXPIRED),
+    "no beginning": (HELD, BOOKED),
+}
+
+
+@pytest.mark.parametrize("events", LOGS.values(), ids=LOGS.keys())
+def test_a_log_that_cannot_be_is_seen(events: tuple[ev.AnyEvent, ...]) -> None:
+    """Whatever the sums say."""
+    assert len(wrong_in_log(events)) == 1
+    assert wrong_in_log((OPENED, HELD, BOOKED)) == []
+
+
 @pytest.mark.parametrize(
-    ("booked", "charged", "found"), [(13, 1, 0), (12, 1, 2), (13, 2, 2)], ids=["", "less", "more"]
+    ("booked", "charged", "found"),
+    [(13, 1, 0), (12, 1, 2), (13, 2, 2), (14, 1, 1)],
+    ids=["as billed", "less", "more calls", "more"],
 )
 def test_books_that_disagree_are_seen(booked: int, charged: int, found: int) -> None:
     """For the whole, and for the session."""

@@ -82,9 +82,10 @@ async def soak_sessions(
         samples.append(Sample(run.ended, process.memory_bytes()))
         seconds, cpu = loop.time() - began, process.cpu_seconds() - busy
     found = torn = 0
-    async for _, events in read_log(process.database):
+    async for _, stored, is_whole in read_log(process.database):
         found += 1
-        torn += sum(isinstance(event, ev.StepSettled) for event in events) != steps
+        ends = sum(isinstance(one.event, ev.StepSettled) for one in stored)
+        torn += ends != steps or not is_whole
     size = process.database.stat().st_size
     return Lived(
         tuple(samples), in_memory, sessions * steps, run.refused, size, found, torn, seconds, cpu

@@ -1,0 +1,94 @@
+"""What a client got against what its provider said: nothing lost, doubled, moved or made up.
+
+The slow way, on whole bodies, of what the pump and the meters do chunk by chunk.
+"""
+
+import re
+from functools import cache
+
+from tests.fuzz.seeds import PATHS, honest_answer, honest_events
+
+_EVENT = re.compile(rb".*?(?:\n\n|\n\r\n?|\r\r\n?)|.+\Z", re.DOTALL)
+_OURS = re.compile(
+    rb"(?:event: response\.failed\ndata: [^\r\n]*\n\n)?"
+    rb'event: error\ndata: \{"type":"error",[^\r\n]*\n\n\Z'
+)
+_ENDS = (
+    *(b"[DONE]", b"message_stop", b"response.completed", b"response.incomplete"),
+    *(b"error", b"response.failed"),
+)
+"""What follows one of them is not the answer any more."""
+_USAGE = b"usage"
+_ENDLESS_BYTES = 60_000
+"""An event of this size comes in pieces."""
+
+
+@cache
+def honest_forms() -> frozenset[bytes]:
+    """All that comes of an honest provider: its usage is taken out where the client did not ask."""
+    forms = {b"{}", b""}
+    for dialect in PATHS:
+        events = honest_events(dialect)
+        forms |= {honest_answer(dialect), b"".join(events)}
+        forms.add(b"".join(event for event in events if b'"choices": [],' not in event))
+    return frozenset(forms)
+
+
+def wrong_with_stream(said: bytes, got: bytes, *, all_came: bool) -> str | None:
+    """`got` is what was said, with no more left out than usage that nobody asked for, up to the
+    provider's end or to where it broke off, and then a frame of ours. all_came: what was said has
+    reached the sidecar, so no whole event of it may be missing before that frame."""
+    frame = _OURS.search(got)
+    passed = got[: frame.start()] if frame else got
+    lost = _lost(said, passed)
+    if lost is None and frame is not None:  # an event that was cut is ended first
+        lost = _lost(said, passed.removesuffix(b"\n\n"))
+    if lost is None:
+        return f"is not what was said: {passed[-300:]!r} of {said[-300:]!r}"
+    if not lost or len(lost) > _ENDLESS_BYTES:
+        return None
+    if frame is None:
+        if any(mark in passed for mark in _ENDS):
+            return None
+        return f"ends cleanly without {lost[:200]!r}"
+    whole = [event for event in _EVENT.findall(lost) if _is_whole(event)]
+    if all_came and whole and not any(mark in passed for mark in _ENDS):
+        return f"lost {whole[0][:200]!r}"
+    return None
+
+
+def _is_whole(event: bytes) -> bool:
+    """As far as it matters: usage may have been taken out, and an LF may follow a CR."""
+    return event.endswith((b"\n\n", b"\n\r\n", b"\r\r\n")) and _USAGE not in event
+
+
+def _lost(said: bytes, passed: bytes) -> bytes | None:
+    """What was said after all that was passed on; None where that is something else."""
+    if said.startswith(passed):
+        return said[len(passed) :]
+    at = came = 0
+    for match in _EVENT.finditer(said):
+        event = match[0]
+        if at == len(passed):
+            break
+        if passed.startswith(event, at):
+            at += len(event)
+        elif event.startswith(passed[at:]) and not said.endswith(passed[at:]):  # cut within it
+            return event[len(passed) - at :] + said[match.end() :]
+        elif _USAGE in event:
+            at += _shortened(event, passed, at)
+        else:
+            return None
+        came = match.end()
+    return said[came:] if at == len(passed) else None
+
+
+def _shortened(event: bytes, passed: bytes, at: int) -> int:
+    """The size of what was passed on of an event with usage: none, or all but one stretch."""
+    found = _EVENT.match(passed, at)
+    got = found[0] if found else b""
+    same = 0
+    while same < len(got) and got[same] == event[same]:
+        same += 1
+    is_part = b"data:" in got and len(got) < len(event) and event.endswith(got[same:])
+    return len(got) if is_part else 0
