@@ -15,7 +15,7 @@ from proxy.core.request import DialectName
 from proxy.errors import StoreUnavailable
 from proxy.simulator import Script, Turn
 from proxy.stores import Append, Appended, Balance, Store
-from tests.fakes_wire import End, ScriptedUpstream, chunk, chunked_head
+from tests.fakes_wire import End, ScriptedUpstream, Step, chunk, chunked_head
 from tests.integration.kit import DIALECTS, Sidecar, sidecar
 from tests.integration.test_control import ENDLESS, streaming
 from tests.integration.test_streams import settled
@@ -195,7 +195,15 @@ async def test_nothing_that_came_while_more_was_asked_for_passes_a_cut(tmp_path:
     asked, begun = asyncio.Event(), asyncio.Event()
     over = event({"id": "c", "choices": [{"index": 0, "delta": {"content": "over " * 4000}}]})
     rest = b"".join(chunk(CHAT[0]) for _ in range(50))
-    script = [chunked_head(SSE), chunk(CHAT[0]), begun, chunk(over), asked, rest, End.HOLD]
+    script: list[Step] = [
+        chunked_head(SSE),
+        chunk(CHAT[0]),
+        begun,
+        chunk(over),
+        asked,
+        rest,
+        End.HOLD,
+    ]
     budget = "budgets: [{scope: tenant, cost_usd: 0.001, window: 1d}]\n"
     async with (
         ScriptedUpstream(script) as provider,
