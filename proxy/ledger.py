@@ -107,7 +107,7 @@ class Ledger:
             # From here to the submit there is no await: the decision is made on what it changes.
             decision = ground.decide()
             if isinstance(decision, Refusal):
-                if fresh or not (ground.above or _by_shared(decision)):
+                if fresh or not (_by_shared(decision) or self._may_be_old(ground)):
                     return decision
                 fresh = True  # another process may have freed what this one still sees held
                 continue
@@ -132,12 +132,19 @@ class Ledger:
             if held is None:
                 return Blocked(None)
             more = ground.fits_more(held, running.input_tokens, wanted)
-            if isinstance(more, Blocked) and (fresh or more.place in (None, SESSION)):
-                return more
+            if isinstance(more, Blocked):
+                own = more.place == SESSION and not self._may_be_old(ground)
+                if fresh or own or more.place is None:
+                    return more
             if isinstance(more, Granted) and await self._grow(ground, held, more):
                 return more
             fresh = True
         return Blocked(None)
+
+    def _may_be_old(self, ground: Ground) -> bool:
+        """Whether others than this process change what was decided on: it may be old."""
+        held = ground.fold.state.held
+        return bool(ground.above) or any(call_id not in self.calls for call_id in held)
 
     async def _grow(self, ground: Ground, held: HeldCall, more: Granted) -> bool:
         append, after = ground.grow(held, more)

@@ -1,6 +1,7 @@
 """Attacks on the ledger that once went through: other processes, stores that fail, cancellation."""
 
 import asyncio
+import dataclasses
 from collections.abc import Sequence
 
 import pytest
@@ -8,14 +9,15 @@ from msgspec.structs import replace
 
 from proxy.core import events as ev
 from proxy.core.decision import Blocked, Granted, Refusal
-from proxy.core.policy import Budget
+from proxy.core.engine import Rules
+from proxy.core.policy import Budget, Limits
 from proxy.core.session import SessionKey, fold
 from proxy.errors import StoreUnavailable
 from proxy.ledger import Ledger
 from proxy.reservation import Admitted, Reservation
 from proxy.stores import Append, Appended, Balance, Stored
 from proxy.stores.memory import MemoryStore
-from tests.unit.test_ledger import ASK, KEY, Bench, SlowStore, just, used, wants
+from tests.unit.test_ledger import ASK, KEY, UNLIMITED, Bench, SlowStore, just, used, wants
 from tests.unit.test_ledger import bench as bench
 
 BUDGETS = (Budget("global", "1d", 1000),)
@@ -411,3 +413,38 @@ async def test_a_settlement_cancelled_before_the_store_fails_is_made_later() -> 
 
     assert (await account(bench)).spent_micro_usd == 40
     assert await store.open_holds() == []
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        dataclasses.replace(UNLIMITED, parallel=1),
+        dataclasses.replace(UNLIMITED, cost_micro_usd=150),
+    ],
+)
+async def test_nobody_is_refused_for_what_another_process_gave_back(
+    bench: Bench, limits: Limits
+) -> None:
+    """What is at hand of a session may be older than what became of its calls elsewhere."""
+    other = bench.another("other")
+    rules = Rules(limits, min_output_tokens=90)
+    await other.reserve(replace(wants("a"), rules=rules))
+    assert isinstance(await bench.ledger.reserve(replace(wants("b"), rules=rules)), Refusal)
+    await other.settle(KEY, "a", used(0))
+
+    outcome = await bench.ledger.reserve(replace(wants("c"), rules=rules))
+
+    assert isinstance(outcome, Admitted)
+
+
+async def test_a_stream_grows_into_what_another_process_gave_back(bench: Bench) -> None:
+    """Else it is cut, as nobody is left here who could make room."""
+    other = bench.another("other")
+    for ledger, name in ((bench.ledger, "mine"), (other, "theirs")):
+        await ledger.reserve(wants(name, cost=300))
+    await bench.ledger.extend("mine", just(50))
+    await other.settle(KEY, "theirs", used(0))
+
+    more = await bench.ledger.extend("mine", just(100))
+
+    assert isinstance(more, Granted)
