@@ -1,11 +1,11 @@
 """Who calls, and what the policy sets for them: asked once, remembered while the policy stays."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from typing import TypeVar
 
 import msgspec
-from msgspec.structs import replace
 
 from proxy.core.decision import Refusal
 from proxy.core.engine import Rules

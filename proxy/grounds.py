@@ -4,6 +4,8 @@ Reading may wait; once a `Ground` is given out, nothing of it has changed, and n
 its holder awaits again.
 """
 
+import dataclasses
+
 from msgspec.structs import replace
 
 from proxy.account_names import AccountNames
@@ -67,7 +69,7 @@ class Ground:
         self._state = state = fold(self._opened, start=fold_.state)
         rules = want.rules
         limits = lowered(rules.limits, state.budget_micro_usd, state.budget_steps)
-        self._rules = rules if limits is rules.limits else replace(rules, limits=limits)
+        self._rules = rules if limits is rules.limits else dataclasses.replace(rules, limits=limits)
         tree = Tree(want.key, state, limits)
         self._view = lineage.with_below(tree, now) if state.has_children else state
 

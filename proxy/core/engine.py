@@ -2,8 +2,8 @@
 
 import dataclasses
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
-import msgspec
 from msgspec.structs import replace
 
 from proxy.core.ask import Account, Ask
@@ -21,18 +21,24 @@ from proxy.core.limits import cost, tokens
 from proxy.core.limits.base import Breach, maximum
 from proxy.core.limits.registry import GATES, shares
 from proxy.core.limits.rooms import Room
+from proxy.core.plan import Plan, admit_at_once, plan_of
 from proxy.core.policy import Limits
 from proxy.core.pricing import affordable_output_tokens, hold_cost
 from proxy.core.session import SessionKey, SessionState, failed_before
 from proxy.core.tree import Kin
 
 
-class Rules(msgspec.Struct, frozen=True):
-    """What a call is held to, resolved from the policy for this caller."""
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a call is held to, resolved from the policy for this caller. plan: of the limits."""
 
     limits: Limits
     min_output_tokens: int = 256
     refusal_status: int = 422
+    plan: Plan = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "plan", plan_of(self.limits))
 
 
 def decide(
@@ -45,11 +51,28 @@ def decide(
 ) -> Decision:
     """Admit or refuse one call on this state, and on those of the sessions above. `now` in epoch
     seconds; no side effect."""
-    if (refusal := _stopped(rules, state, ask, now)) is not None:
+    if not above:
+        least = rules.min_output_tokens
+        admit = admit_at_once(rules.plan, least, state, ask, accounts, now)
+        if admit is not None:
+            return admit
+    return decide_by_rules(rules, state, ask, accounts, now, above)
+
+
+def decide_by_rules(
+    rules: Rules,
+    state: SessionState,
+    ask: Ask,
+    accounts: tuple[Account, ...],
+    now: float,
+    above: tuple[Kin, ...] = (),
+) -> Decision:
+    """The same without the plan: what each limit says."""
+    if (refusal := _stopped(rules, rules.limits, state, ask, now)) is not None:
         return refusal
     for kin in above:
         theirs = replace(ask, session=kin.key.session)
-        refusal = _stopped(replace(rules, limits=kin.limits), kin.state, theirs, now)
+        refusal = _stopped(rules, kin.limits, kin.state, theirs, now)
         if refusal is not None:
             return refusal
     if ask.unseen_tokens:
@@ -58,12 +81,14 @@ def decide(
     return _fit(rules, state, ask, accounts, now, above)
 
 
-def _stopped(rules: Rules, state: SessionState, ask: Ask, now: float) -> Refusal | None:
+def _stopped(
+    rules: Rules, limits: Limits, state: SessionState, ask: Ask, now: float
+) -> Refusal | None:
     """Why a session lets no call through now, however small."""
     if state.killed or state.paused:
         return refuse_closed(rules, state, ask.session)
     for gate in GATES:
-        if (breach := gate.check(rules.limits, state, ask, now)) is not None:
+        if (breach := gate.check(limits, state, ask, now)) is not None:
             return _refuse(rules, state, ask.session, breach)
     return None
 

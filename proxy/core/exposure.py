@@ -1,13 +1,13 @@
 """What of a price a request can come to be billed at, as far as the request itself shows it."""
 
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 CacheWrites = Literal["none", "5m", "1h"]
 
 
-@dataclass(frozen=True, slots=True)
-class Exposure:
+class Exposure(msgspec.Struct, frozen=True, gc=False):
     """Which of the dear classes of a price a request can reach. What it rules out is not held.
 
     cache_writes: the longest life that a `cache_control` marker asks for. Only providers that write

@@ -5,17 +5,16 @@ its rates (https://platform.claude.com/docs/en/about-claude/pricing#long-context
 2026-11-22; the price data says the same of every provider).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, Decimal
 from typing import Literal
 
 from proxy.core.exposure import ANYTHING, Exposure
 from proxy.core.policy import PriceOverride
-from proxy.core.surcharges import NO_FACTORS, NO_FEES, PICO_PER_MICRO, Apart, Factors, Fees
+from proxy.core.surcharges import NO_FACTORS, NO_FEES, Apart, Factors, Fees
+from proxy.core.tariff import NO_TOKEN_BOUND as NO_TOKEN_BOUND
+from proxy.core.tariff import PICO_PER_MICRO, Tariff
 from proxy.core.usage import Extras, Usage
-
-NO_TOKEN_BOUND = 1_000_000_000
-"""What `affordable_output_tokens` answers where output costs nothing."""
 
 DEFAULT_MAX_OUTPUT_TOKENS = 128_000
 """For a model whose maximum nobody published here. 95 % of the 191 chat models in LiteLLM's table
@@ -30,6 +29,9 @@ _CREDIBLE_TIMES = 100
 _CREDIBLE_FEES_MICRO_USD = 5_000_000
 """A bill beyond a hundred times our own figure and $5 of fees, or below a hundredth of it, is in
 another unit, or no bill. Those recorded are 0.9 to 1.6 times ours, without fees of tools."""
+
+_TARIFFS = 64
+"""Exposures that clients make up must not grow the process."""
 
 Source = Literal["policy", "genai-prices", "free", "dearest"]
 
@@ -67,6 +69,7 @@ class Price:
     max_output_tokens, context_window: as published, None if not known here.
     source: "free" by the policy, whatever is said to be billed.
     provider, model: the entry of the price data that it was taken from.
+    tariffs: what `tariff` found, by exposure and how many tiers are reached.
     """
 
     rates: Rates
@@ -81,6 +84,9 @@ class Price:
     source: Source = "genai-prices"
     provider: str = ""
     model: str = ""
+    tariffs: dict[tuple[Exposure, int], Tariff] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
 
 FREE = Price(Rates(0, 0, 0, 0, 0, 0, 0, 0), source="free")
@@ -102,29 +108,32 @@ def cost_micro_usd(price: Price, usage: Usage) -> int:
 def hold_cost(
     price: Price, input_tokens: int, output_tokens: int, exposure: Exposure = ANYTHING
 ) -> int:
-    """The most that so many tokens can cost, in micro-USD: each at the dearest class that the
-    request can be billed at, in the dearest tier up to this input. Monotone in both counts."""
-    into, out = _dearest_rates(price, input_tokens, exposure)
-    times, per = _dearest_factor(price, exposure)
-    pico = (input_tokens * into + output_tokens * out) * times
-    if price.fees is not NO_FEES:
-        pico += price.fees.most(exposure) * per
-    return -(-pico // (per * PICO_PER_MICRO))
+    """The most that so many tokens can cost, in micro-USD (see `tariff`). Monotone in both."""
+    return tariff(price, input_tokens, exposure).cost(input_tokens, output_tokens)
 
 
 def affordable_output_tokens(
     price: Price, input_tokens: int, room_micro_usd: int, exposure: Exposure = ANYTHING
 ) -> int:
     """The largest output whose `hold_cost` is within the room; -1 if not even the input fits."""
-    into, out = _dearest_rates(price, input_tokens, exposure)
-    times, per = _dearest_factor(price, exposure)
-    left = room_micro_usd * PICO_PER_MICRO
-    if price.fees is not NO_FEES:
-        left -= price.fees.most(exposure)
-    left = left * per // times - input_tokens * into
-    if left < 0:
-        return -1
-    return min(left // out, NO_TOKEN_BOUND) if out else NO_TOKEN_BOUND
+    return tariff(price, input_tokens, exposure).affordable(input_tokens, room_micro_usd)
+
+
+def tariff(price: Price, input_tokens: int, exposure: Exposure = ANYTHING) -> Tariff:
+    """At what so much input, and any output, is held: each token at the dearest class that the
+    request can be billed at, in the dearest tier up to this input."""
+    tiers = 0
+    for tier in price.tiers:
+        tiers += input_tokens > tier.above_input_tokens
+    known = price.tariffs.get((exposure, tiers))
+    if known is None:
+        into, out = _dearest_rates(price, price.tiers[:tiers], exposure)
+        times, per = _dearest_factor(price, exposure)
+        known = Tariff(into, out, times, per, price.fees.most(exposure))
+        if len(price.tariffs) >= _TARIFFS:
+            price.tariffs.clear()
+        price.tariffs[exposure, tiers] = known
+    return known
 
 
 def max_output_tokens(price: Price | None) -> int:
@@ -242,21 +251,17 @@ def _factored(factors: Factors, terms: tuple[str, ...], others: int, reads: int)
 
 def _rates_at(price: Price, usage: Usage) -> Rates:
     rates = price.rates
-    if price.tiers:
-        total = usage.total_input_tokens
-        for tier in price.tiers:
-            if total <= tier.above_input_tokens:
-                break
-            rates = tier.rates
+    for tier in price.tiers:
+        if usage.total_input_tokens <= tier.above_input_tokens:
+            break
+        rates = tier.rates
     return rates
 
 
-def _dearest_rates(price: Price, input_tokens: int, exposure: Exposure) -> tuple[int, int]:
-    """The dearest input and output rate over every tier that this much input can reach."""
+def _dearest_rates(price: Price, tiers: tuple[Tier, ...], exposure: Exposure) -> tuple[int, int]:
+    """The dearest input and output rate without a tier and over these."""
     into, out = _dearest_of(price, price.rates, exposure)
-    for tier in price.tiers:
-        if input_tokens <= tier.above_input_tokens:
-            break
+    for tier in tiers:
         tier_into, tier_out = _dearest_of(price, tier.rates, exposure)
         into, out = max(into, tier_into), max(out, tier_out)
     if (apart := price.apart) is not None:

@@ -4,10 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from proxy.core.exposure import Exposure
+from proxy.core.tariff import PICO_PER_MICRO
 from proxy.core.usage import Extras
-
-PICO_PER_MICRO = 1_000_000
-"""Rates are pico-USD per token: USD per million tokens to six places."""
 
 
 @dataclass(frozen=True, slots=True)

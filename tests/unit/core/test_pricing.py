@@ -338,6 +338,23 @@ def test_the_affordable_output_is_the_largest_that_fits(
         assert output == NO_TOKEN_BOUND or hold_cost(price, into, output + 1, exposure) > room
 
 
+def test_what_was_held_before_changes_no_hold() -> None:
+    """Rates are found once for each exposure and tier; one price serves many calls."""
+    calls = [(size, out, e) for e in (PLAIN, ANYTHING) for size in (300_000, 1) for out in (0, 5)]
+    alone = [hold_cost(replace(SONNET), *call) for call in calls]
+    price = replace(SONNET)
+
+    assert [hold_cost(price, *call) for call in calls * 2] == alone * 2
+
+
+def test_exposures_that_clients_make_up_are_not_kept_for_ever() -> None:
+    price = replace(SONNET)
+    for searches in range(1_000):
+        hold_cost(price, 10, 10, Exposure(searches=searches))
+
+    assert len(price.tariffs) <= 64
+
+
 def test_a_hold_covers_each_class_where_that_one_is_the_dearest() -> None:
     """At the first token past a threshold as well."""
     cheap = Rates(*(USD,) * 8)
