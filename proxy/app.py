@@ -97,7 +97,6 @@ class App:
         self._key = chain_key(self.store_url, env)
         self.store: Store = open_store(self.store_url, self._key)
         self.calls = Calls()
-        self.joins = Joins(clock)
         self.lines = CallLines(line_writer(), clock, seat.number if seat else None)
         self.live = Live()
         self.metrics = Metrics(lambda: self.ledger.running, lambda: self.calls.streams)
@@ -105,6 +104,7 @@ class App:
         name = seat.owner() if seat else f"{os.getpid()}-{secrets.token_hex(4)}"
         self.owners = Owners(owners_folder(self.store_url), name)
         self.peers = Peers(self.owners, seat.shared.crew if seat else name)
+        self.joins = Joins(clock, self.peers, self.tasks)
         self._draining = False
         self._orphaned = False
         self._writable = False
@@ -190,7 +190,7 @@ class App:
             self.ledger, self.store, self.calls, clock, policy, self.peers, self._refresh
         )
         self.crew = Crew(
-            *(self._seat, self.peers, self.calls, self.metrics, self.live, policy),
+            *(self._seat, self.peers, self.calls, self.joins, self.metrics, self.live, policy),
             *(clock, self.tasks, self._refresh, index.share),
         )
 

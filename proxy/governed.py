@@ -9,15 +9,16 @@ from functools import partial
 from proxy.call_records import carried_out, refused, replayed
 from proxy.calls import Calls, LiveCall
 from proxy.clock import Clock
-from proxy.core.decision import LimitFacts, Refusal
+from proxy.core.decision import Refusal
 from proxy.core.engine import refuse_closed
 from proxy.core.paths import PathParts
 from proxy.core.policy import Caller, Limits
 from proxy.core.request import DialectName
 from proxy.errors import MalformedRequest, StoreUnavailable, UpstreamUnavailable
+from proxy.failures import broken_off, late, malformed
 from proxy.identity import SessionIndex
 from proxy.intake import Call, Intake, PolicySource, decoded, dialect_bounds
-from proxy.joining import Audience, Joins, Tape
+from proxy.joining import Audience, Joins
 from proxy.ledger import Ledger
 from proxy.outbound import asks_usage, outgoing, timeouts
 from proxy.progress import Progress, Settler
@@ -26,6 +27,7 @@ from proxy.records import CallRecord
 from proxy.replies import dialect_of, in_session, refusal_of, refusal_reply, send
 from proxy.reservation import Admitted, Reservation
 from proxy.stamps import admitted_stamps, refusal_stamps, relayed_headers
+from proxy.tapes import Tape
 from proxy.wire import Answering, Exchange, Incoming, Upstreams
 from proxy.wire.headers import get
 
@@ -66,25 +68,31 @@ class Governed:
             await send(exchange, refusal_reply(call, dialect, request_id))
             self._p.observe(CallRecord.refused(dialect, "reject", call, request_id))
             return
-        if (tape := self._p.joins.find(call)) is not None:
-            await self._join(exchange, call, tape, request_id)
+        tape = await self._p.joins.owed(call)
+        if tape is not None and await self._join(exchange, call, tape, request_id):
             return
-        live = self._p.calls.open(call.key, call.policy.deadline_seconds, partial(_late, call))
+        live = self._p.calls.open(call.key, call.policy.deadline_seconds, partial(late, call))
         try:
             await self._carry(exchange, call, live, request_id)
         finally:
             self._p.calls.close(live)
 
-    async def _join(self, exchange: Exchange, call: Call, tape: Tape, request_id: str) -> None:
-        """Gives a retry what its earlier attempt comes to, unless the session was closed since."""
-        state = await self._p.ledger.state(call.key)
-        if (closed := refuse_closed(call.rules, state, call.key.session)) is not None:
-            await self._refuse(exchange, call, closed, request_id)
-            return
-        await self._p.joins.follow(tape, exchange)
+    async def _join(self, exchange: Exchange, call: Call, tape: Tape, request_id: str) -> bool:
+        """Gives a retry what its earlier attempt comes to, unless the session was closed since.
+        False where that came to nothing: it is a call of its own."""
+        try:
+            state = await self._p.ledger.state(call.key)
+            if (closed := refuse_closed(call.rules, state, call.key.session)) is not None:
+                await self._refuse(exchange, call, closed, request_id)
+                return True
+            answered = await tape.play(exchange)
+        finally:
+            self._p.joins.let_go(tape)
         if tape.is_answer:
             self._p.index.remember_given(call.key.tenant, call.identified, call.request)
-        self._p.observe(replayed(call, tape.status, request_id))
+        if answered:
+            self._p.observe(replayed(call, tape.status, request_id))
+        return answered
 
     async def _carry(self, exchange: Exchange, call: Call, live: LiveCall, request_id: str) -> None:
         try:
@@ -169,7 +177,7 @@ class Governed:
             await self._end(exchange, progress, refusal)
         except UpstreamUnavailable as error:
             progress.broke("truncated")
-            await self._end(exchange, progress, refusal_of(_broken_off(error, progress)))
+            await self._end(exchange, progress, refusal_of(broken_off(error, progress)))
         except StoreUnavailable as error:
             if not exchange.started:
                 raise
@@ -186,7 +194,7 @@ class Governed:
         progress.status = incoming.status
         try:
             if not 200 <= incoming.status < 300:
-                await self._relay_error(exchange, progress, incoming)
+                await self._failed(exchange, progress, incoming)
             elif _is_event_stream(incoming):
                 await self._stream(exchange, progress, incoming)
             else:
@@ -194,9 +202,7 @@ class Governed:
         finally:
             incoming.close()
 
-    async def _relay_error(
-        self, exchange: Answering, progress: Progress, incoming: Incoming
-    ) -> None:
+    async def _failed(self, exchange: Answering, progress: Progress, incoming: Incoming) -> None:
         """The provider's own refusal goes through as it is; it is not billed."""
         body = await incoming.read(progress.call.policy.bounds.answer_bytes)
         await self._p.settler.settle_error(progress, incoming.status)
@@ -212,10 +218,10 @@ class Governed:
         try:
             plain = decoded(body, get(incoming.headers, "content-encoding"), limit)
         except MalformedRequest as exc:
-            raise _malformed(f"its answer cannot be decoded: {exc.message}") from exc
+            raise malformed(f"its answer cannot be decoded: {exc.message}") from exc
         read = dialect_of(call.request.dialect).read_answer(plain)
         if read.malformed is not None:
-            raise _malformed(read.malformed)
+            raise malformed(read.malformed)
         await self._p.settler.settle_answer(progress, read.usage, read.answer)
         await self._respond(exchange, progress, incoming, body)
 
@@ -229,7 +235,7 @@ class Governed:
     async def _stream(self, exchange: Answering, progress: Progress, incoming: Incoming) -> None:
         call = progress.call
         if get(incoming.headers, "content-encoding") not in (None, "", "identity"):
-            raise _malformed("it compressed a stream that was not asked to be")
+            raise malformed("it compressed a stream that was not asked to be")
         progress.meter = dialect_of(call.request.dialect).meter(
             strip_usage=asks_usage(call), bounds=dialect_bounds(call.policy)
         )
@@ -267,28 +273,6 @@ class Governed:
             )
             await exchange.write(frames if progress.at_border else b"\n\n" + frames)
             await exchange.finish()
-
-
-def _late(call: Call) -> Refusal:
-    seconds = call.policy.deadline_seconds
-    message = (
-        f"This call of session {call.key.session} was not finished within deadline_seconds "
-        f"({seconds:g}). Its upstream {call.upstream.name} is slow; raise it or ask for less."
-    )
-    facts = LimitFacts(session=call.key.session, limit="deadline_seconds", maximum=seconds)
-    return Refusal(504, "deadline_exceeded", "upstream_error", message, facts)
-
-
-def _broken_off(error: UpstreamUnavailable, progress: Progress) -> UpstreamUnavailable:
-    """Once the provider has begun to answer, what ends it early is a truncation."""
-    if progress.status == 0 or error.code != UpstreamUnavailable.code:
-        return error
-    return replace(error, code="upstream_truncated", status=502)
-
-
-def _malformed(why: str) -> UpstreamUnavailable:
-    message = f"The provider's answer is not one: {why}."
-    return UpstreamUnavailable(message, kind="malformed", code="upstream_malformed", status=502)
 
 
 def _is_event_stream(incoming: Incoming) -> bool:

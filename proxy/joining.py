@@ -9,20 +9,25 @@ after 3 seconds where the SDK did not say how long it waits.
 
 Only a whole answer is kept: what failed is told to the retry that waits for it, and the next one
 asks the provider anew. Equal calls of one session have a tape each.
+
+Of several workers the retry may reach another than its earlier attempt did, which asks the others;
+only for a session that is known by its name or history: a first prompt may be somebody else's.
 """
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing, suppress
 
 from proxy.calls import LiveCall
 from proxy.clock import Clock
 from proxy.core.session import SessionKey
 from proxy.intake import Call
+from proxy.tapes import Tape
+from proxy.tasks import Tasks
 from proxy.wire import Answering, Head, Headers
-from proxy.wire.headers import without
+from proxy.workers.messages import TapeWanted
+from proxy.workers.peers import ANSWER_SECONDS, Peers
 
-_DECISION = "x-holdfast-decision"
 _EARLY = 0.9
 _EARLY_SECONDS = 1.0
 """How much before its own time-out a client may seem to leave: its clock started before ours, and
@@ -32,87 +37,6 @@ _UNSAID_SECONDS = 3.0
 time-out is the client's): it asks again within 2 seconds, or its user has left."""
 
 Name = tuple[SessionKey, str, bool, bytes]
-
-
-class Tape:
-    """An answer as it is given, for who asks for it again. grown: told how much came.
-
-    given: how many have asked for it. lost: forgotten before it was whole."""
-
-    def __init__(self, call_id: str, grown: Callable[[int], None]) -> None:
-        self.call_id = call_id
-        self.given = 0
-        self.lost = False
-        self._grown = grown
-        self.status = 0
-        self.size_bytes = 0
-        self.ended = False
-        self.cut = False
-        self.listeners = 0
-        self._headers: Headers = ()
-        self._chunks: list[bytes] = []
-        self._is_whole = False
-        self._more: asyncio.Future[None] | None = None
-
-    @property
-    def is_answer(self) -> bool:
-        """Whether a provider's answer is on it, and nothing is known to be missing."""
-        return 200 <= self.status < 300 and not self.cut
-
-    def begin(self, status: int, headers: Headers, *, whole: bool) -> None:
-        self.status, self._headers, self._is_whole = status, headers, whole
-        self._tell()
-
-    def add(self, chunk: bytes) -> None:
-        if self.lost:
-            return
-        self._chunks.append(chunk)
-        self.size_bytes += len(chunk)
-        self._grown(len(chunk))
-        self._tell()
-
-    def lose(self) -> None:
-        """Nobody will be given it: what came is let go, and what comes."""
-        self.lost = True
-        self._chunks.clear()
-
-    def end(self, *, cut: bool = False) -> None:
-        """Nothing follows. cut: it is not whole."""
-        self.ended, self.cut = True, self.cut or cut
-        self._tell()
-
-    async def play(self, exchange: Answering) -> None:
-        """Gives it to a client from its start, and goes on as it comes."""
-        while not self.ended and (self._is_whole or not self.status):
-            await self._next()
-        if not self.status:
-            exchange.abort()
-            return
-        headers = (*without(self._headers, _DECISION), (_DECISION, "replay"))
-        if self._is_whole:
-            await exchange.respond(self.status, headers, b"".join(self._chunks))
-            return
-        await exchange.start(self.status, headers)
-        given = 0
-        while given < len(self._chunks) or not self.ended:
-            if given == len(self._chunks):
-                await self._next()
-                continue
-            await exchange.write(self._chunks[given])
-            given += 1
-        if self.cut:
-            exchange.abort()
-        else:
-            await exchange.finish()
-
-    def _tell(self) -> None:
-        if self._more is not None and not self._more.done():
-            self._more.set_result(None)
-
-    async def _next(self) -> None:
-        if self._more is None or self._more.done():
-            self._more = asyncio.get_running_loop().create_future()
-        await asyncio.shield(self._more)
 
 
 class Audience:
@@ -178,8 +102,16 @@ class Joins:
     """The calls of a process that go on without their client. Bounded: over it the oldest answers
     are forgotten, and their retries paid for."""
 
-    def __init__(self, clock: Clock, capacity_bytes: int = 64 * 1024 * 1024) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        peers: Peers,
+        tasks: Tasks,
+        capacity_bytes: int = 64 * 1024 * 1024,
+    ) -> None:
         self._clock = clock
+        self._peers = peers
+        self._tasks = tasks
         self.capacity_bytes = capacity_bytes
         self._tapes: dict[Name, list[Tape]] = {}
         self._kept_bytes = 0
@@ -196,20 +128,66 @@ class Joins:
         self._wait(_name(call), tape, live, seconds)
         return True
 
-    def find(self, call: Call) -> Tape | None:
-        """The answer that this retry is owed: of several, one that nobody was given yet."""
-        if not self._tapes or call.head.fields.get("x-stainless-retry-count", "0") == "0":
+    async def owed(self, call: Call) -> Tape | None:
+        """The answer that this retry is owed: of several, one that nobody was given yet. Whoever
+        takes it gives it back to `let_go`."""
+        if call.head.fields.get("x-stainless-retry-count", "0") == "0":
             return None
-        return min(self._tapes.get(_name(call), ()), key=lambda tape: tape.given, default=None)
+        tape = self._claim(_name(call))
+        if tape is None and not call.identified.is_new and (crew := self._peers.crew()):
+            tape = await self._borrow(call, crew)
+        return tape
 
-    async def follow(self, tape: Tape, exchange: Answering) -> None:
-        """Gives the retry what its earlier attempt comes to."""
-        tape.given += 1
-        tape.listeners += 1
+    def let_go(self, tape: Tape) -> None:
+        """It is played no more."""
+        tape.listeners -= 1
+        if tape.source is not None:
+            tape.source.cancel()
+
+    async def parts(self, wanted: TapeWanted) -> AsyncGenerator[bytes, None]:
+        """What another worker is owed, in the frames of `Tape.parts`; none where nothing is."""
+        key = SessionKey(wanted.tenant, wanted.session)
+        tape = self._claim((key, wanted.model, wanted.stream, wanted.body_digest))
+        if tape is None:
+            return
         try:
-            await tape.play(exchange)
+            async with aclosing(tape.parts()) as parts:
+                async for part in parts:
+                    yield part
         finally:
-            tape.listeners -= 1
+            self.let_go(tape)
+
+    def _claim(self, name: Name) -> Tape | None:
+        tape = min(self._tapes.get(name, ()), key=lambda tape: tape.given, default=None)
+        if tape is not None:
+            tape.given += 1
+            tape.listeners += 1
+        return tape
+
+    async def _borrow(self, call: Call, crew: list[str]) -> Tape | None:
+        """From the first of the other workers that has it, of those that answer in time."""
+        key, request = call.key, call.request
+        wanted = TapeWanted(
+            key.tenant, key.session, call.model, request.stream, request.body_digest
+        )
+        asked = [self._peers.follow(name, wanted) for name in crew]
+        tape: Tape | None = None
+        try:
+            for parts, has_it in zip(
+                asked, await asyncio.gather(*map(_has_it, asked)), strict=True
+            ):
+                if has_it and tape is None:
+                    tape = Tape(call.call_id, _not_counted)
+                    tape.listeners = 1
+                    tape.source = self._tasks.run(tape.take(parts), "take another worker's answer")
+                else:
+                    await parts.aclose()
+        except BaseException:
+            for parts in asked:
+                with suppress(RuntimeError):  # it is being asked, and ends with that
+                    await parts.aclose()
+            raise
+        return tape
 
     def ended(self, call: Call, *, whole: bool) -> None:
         """The call has ended; a whole answer is kept for a while."""
@@ -264,6 +242,19 @@ class Joins:
 def _name(call: Call) -> Name:
     request = call.request
     return (call.key, call.model, request.stream, request.body_digest)
+
+
+async def _has_it(parts: AsyncGenerator[bytes, None]) -> bool:
+    """Whether another worker has what it was asked for: a first frame says so."""
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            return await anext(parts, None) is not None
+    except OSError:  # it has just died, or hangs
+        return False
+
+
+def _not_counted(size_bytes: int) -> None:
+    """It is kept elsewhere."""
 
 
 def _kept_for(head: Head, waited_seconds: float, most_seconds: float) -> float:

@@ -28,6 +28,7 @@ from proxy.counts import (
     without_gauges,
 )
 from proxy.errors import StoreUnavailable
+from proxy.joining import Joins
 from proxy.metrics import Metrics
 from proxy.tasks import Tasks
 from proxy.workers.messages import (
@@ -39,6 +40,7 @@ from proxy.workers.messages import (
     ReloadWanted,
     Running,
     SessionChanged,
+    TapeWanted,
     WhoRuns,
 )
 from proxy.workers.peers import ANSWER_SECONDS, Peers
@@ -55,6 +57,7 @@ class Crew:
     seat: Seat | None
     peers: Peers
     calls: Calls
+    joins: Joins
     metrics: Metrics
     live: Live
     watcher: PolicyWatcher
@@ -139,7 +142,9 @@ class Crew:
             return
         watching.tasks.spawn(_pass_on(events, watching.watcher), "follow a worker's events")
 
-    async def hear(self, message: Message) -> AsyncGenerator[bytes, None]:
+    async def hear(  # noqa: C901 - the arms of a match over a closed union count as one
+        self, message: Message
+    ) -> AsyncGenerator[bytes, None]:
         """Answers another process."""
         match message:
             case SessionChanged():
@@ -154,6 +159,10 @@ class Crew:
                 yield msgspec.msgpack.encode(told)
             case Arrived():
                 yield await self._arrived(message.name)
+            case TapeWanted():
+                async with aclosing(self.joins.parts(message)) as parts:
+                    async for part in parts:
+                        yield part
             case EventsWanted():
                 with self.live.watch() as watcher:
                     yield b""

@@ -35,13 +35,25 @@ class EventsWanted(msgspec.Struct, frozen=True, tag=True):
     """Events as they happen, one a frame, after an empty one that says that they are watched."""
 
 
+class TapeWanted(msgspec.Struct, frozen=True, tag=True):
+    """The answer of an earlier attempt that a retry is owed, in the frames of `Tape.parts`."""
+
+    tenant: str
+    session: str
+    model: str
+    stream: bool
+    body_digest: bytes
+
+
 class Arrived(msgspec.Struct, frozen=True, tag=True):
     """A process has come that can be spoken to."""
 
     name: str
 
 
-Message: TypeAlias = SessionChanged | WhoRuns | CountsWanted | ReloadWanted | EventsWanted | Arrived
+Message: TypeAlias = (
+    SessionChanged | WhoRuns | CountsWanted | ReloadWanted | EventsWanted | TapeWanted | Arrived
+)
 
 
 class Running(msgspec.Struct, frozen=True):

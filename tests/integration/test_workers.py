@@ -21,6 +21,7 @@ from proxy.workers.seat import number_of
 from tests.integration.crew_kit import Client, Serving, crew, serving
 from tests.integration.kit import MODEL, PRICES, TOKEN, Answer, frames, sidecar
 from tests.integration.test_cli_serve import SERVE
+from tests.integration.test_joining import AGAIN, GIVES_UP, said
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(40)]
 
@@ -485,3 +486,44 @@ async def test_a_port_that_others_listen_on_is_not_shared_with_them(tmp_path: Pa
 
         assert done.returncode == 1
         assert f":{on.ports[0]}: Address already in use" in said.decode()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("late", [False, True])
+async def test_a_retry_joins_its_earlier_attempt_on_whichever_worker(
+    tmp_path: Path, stream: bool, late: bool
+) -> None:
+    async with crew(tmp_path, 2) as (on, sim):
+        first, other = await on.pinned(2)
+        sim.forget()
+        sim.fail("slow_head=0.4")
+        given_up = asyncio.ensure_future(first.call(stream=stream, headers=GIVES_UP))
+        await sim.wait_for(lambda sim: len(sim.journal) == 1)
+        given_up.cancel()
+        if late:
+            await on.lines_of("s1", 1)
+        retries = [other.call(stream=stream, headers=AGAIN) for _ in range(2)]
+        again, third = await asyncio.gather(*retries)
+
+        assert said(again) == said(third) == (200, "replay")
+        assert again.body == third.body
+        assert len(sim.journal) == 1
+        session = await on.admin("GET", "/sessions/s1")
+        assert (session["steps"], session["held_usd"]) == (1, 0)
+
+
+async def test_a_retry_whose_earlier_worker_dies_is_a_call_of_its_own(tmp_path: Path) -> None:
+    async with crew(tmp_path, 2) as (on, sim):
+        first, other = await on.pinned(2)
+        sim.forget()
+        sim.fail("slow_head=30")
+        given_up = asyncio.ensure_future(first.call(headers=GIVES_UP))
+        await sim.wait_for(lambda sim: len(sim.journal) == 1)
+        given_up.cancel()
+        again = asyncio.ensure_future(other.call(headers=AGAIN))
+        await asyncio.wait([again], timeout=0.3)
+        assert not again.done()
+        sim.heal()
+        os.kill(on.pids()[0], signal.SIGKILL)
+
+        assert said(await again) == (200, "allow")

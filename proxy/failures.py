@@ -1,0 +1,30 @@
+"""What a governed call that came to nothing is told."""
+
+from dataclasses import replace
+
+from proxy.core.decision import LimitFacts, Refusal
+from proxy.errors import UpstreamUnavailable
+from proxy.intake import Call
+from proxy.progress import Progress
+
+
+def late(call: Call) -> Refusal:
+    seconds = call.policy.deadline_seconds
+    message = (
+        f"This call of session {call.key.session} was not finished within deadline_seconds "
+        f"({seconds:g}). Its upstream {call.upstream.name} is slow; raise it or ask for less."
+    )
+    facts = LimitFacts(session=call.key.session, limit="deadline_seconds", maximum=seconds)
+    return Refusal(504, "deadline_exceeded", "upstream_error", message, facts)
+
+
+def broken_off(error: UpstreamUnavailable, progress: Progress) -> UpstreamUnavailable:
+    """Once the provider has begun to answer, what ends it early is a truncation."""
+    if progress.status == 0 or error.code != UpstreamUnavailable.code:
+        return error
+    return replace(error, code="upstream_truncated", status=502)
+
+
+def malformed(why: str) -> UpstreamUnavailable:
+    message = f"The provider's answer is not one: {why}."
+    return UpstreamUnavailable(message, kind="malformed", code="upstream_malformed", status=502)
