@@ -23,8 +23,8 @@ _OK = "200 OK"
 _STREAM, _JSON = "text/event-stream", "application/json"
 
 
-def _asked(rng: Random, number: int, dialect: DialectName, stream: bool) -> bytes:
-    request = request_of(dialect, stream=stream)
+def _asked(rng: Random, number: int, dialect: DialectName, stream: bool, model: str = "m") -> bytes:
+    request = request_of(dialect, stream=stream) | {"model": model}
     if stream and dialect in ("chat", "completions") and rng.random() < 0.5:
         request["stream_options"] = {"include_usage": True}
     return post(number, f"/s/{session_of(number)}{PATHS[dialect]}", json.dumps(request).encode())
@@ -94,6 +94,9 @@ def answers(rng: Random, number: int) -> Case:
     """Everything else that a provider may get wrong, or do to us."""
     dialect = rng.choice(tuple(PATHS))
     stream = dialect != "embeddings" and rng.random() < 0.5
+    if rng.random() < 0.03:
+        asked = _asked(rng, number, dialect, stream, "nobody")
+        return Case(number, asked, Leave.WAIT, dialect, session_of(number), plan=())
     asked = _asked(rng, number, dialect, stream)
     ends, billed = True, 0
     if rng.random() < 0.25:

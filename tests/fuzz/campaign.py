@@ -41,7 +41,9 @@ _SLACK_THREADS = 2
 """Those that begin when they are first needed."""
 POLICY: Final = """
 prices: {"*": {input: 1.0, output: 2.0}}
-upstreams: {local: {base_url: "http://127.0.0.1:9/v1", price: null}}
+upstreams: {nobody: {base_url: "http://127.0.0.1:9/v1", price: null}}
+routes: [{match: {model: nobody}, to: [nobody]}, {match: {endpoint: messages}, to: [anthropic]},
+         {match: {model: "*"}, to: [openai]}]
 limits: {steps: null, cost_usd: null, tokens: null, duration_seconds: null}
 budgets: []
 timeouts: {connect: 2, head: 1, idle: 1, body: 1}
@@ -146,7 +148,7 @@ async def _close(process: Process, provider: Provider, outcome: Outcome) -> None
 
 def _sent(case: Case, provider: Provider) -> int:
     """The calls that may be charged. One that crosses a provider's leaving is lost unseen."""
-    return provider.seen[case.number] if case.plan is None else 1
+    return 1 if case.plan else provider.seen[case.number]
 
 
 @dataclass(slots=True)

@@ -17,7 +17,8 @@ SESSIONS: Final = 4_000
 
 Plan = Sequence[bytes | float | End]
 """What a provider does: sends bytes, waits some seconds, leaves; with End.HOLD it waits for the
-other end to leave. At its end the connection stays."""
+other end to leave. At its end the connection stays. An empty one is of a provider that is not
+there."""
 
 
 class Leave(Enum):

@@ -64,18 +64,18 @@ def _is_whole(event: bytes) -> bool:
 
 def _lost(said: bytes, passed: bytes) -> bytes | None:
     """What was said after all that was passed on; None where that is something else."""
-    if said.startswith(passed):
-        return said[len(passed) :]
     at = came = 0
     for match in _EVENT.finditer(said):
-        event = match[0]
+        event, may_be_left_out = match[0], _USAGE in match[0]
         if at == len(passed):
             break
         if passed.startswith(event, at):
             at += len(event)
-        elif event.startswith(passed[at:]) and not said.endswith(passed[at:]):  # cut within it
-            return event[len(passed) - at :] + said[match.end() :]
-        elif _USAGE in event:
+        elif event.startswith(rest := passed[at:]) and not (
+            may_be_left_out and said.endswith(rest)
+        ):
+            return event[len(rest) :] + said[match.end() :]  # cut within it
+        elif may_be_left_out:
             at += _shortened(event, passed, at)
         else:
             return None

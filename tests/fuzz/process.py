@@ -19,13 +19,15 @@ _STOP_SECONDS = 15.0
 
 
 class Told(msgspec.Struct, frozen=True):
-    """What the process says of itself. tasks: by the name of what they run."""
+    """What the process says of itself. tasks: by the name of what they run. checkpoints: begin and
+    end of each, where they are watched."""
 
     port: int
     tasks: Mapping[str, int]
     threads: int
     holds: int
     streams: int
+    checkpoints: tuple[tuple[float, float], ...] = ()
 
 
 class Process:
@@ -112,8 +114,11 @@ class Process:
 
 
 @asynccontextmanager
-async def running(folder: Path, policy: str, upstream: str) -> AsyncIterator[Process]:
-    """A sidecar with its ledger in `folder`, whose every provider is `upstream`."""
+async def running(
+    folder: Path, policy: str, upstream: str, *options: str
+) -> AsyncIterator[Process]:
+    """A sidecar with its ledger in `folder`, whose every provider is `upstream`. options: of
+    tests.fuzz.sidecar."""
     file = folder / "policy.yaml"
     file.write_text(policy)
     variables = {
@@ -122,7 +127,7 @@ async def running(folder: Path, policy: str, upstream: str) -> AsyncIterator[Pro
         "HOLDFAST_ADMIN_TOKEN": TOKEN,
     }
     store = f"sqlite:///{folder / 'ledger.db'}"
-    command = (sys.executable, "-m", "tests.fuzz.sidecar", str(file), store)
+    command = (sys.executable, "-m", "tests.fuzz.sidecar", str(file), store, *options)
     with (folder / "log").open("wb") as log:
         started = await asyncio.create_subprocess_exec(
             *command, cwd=_ROOT, env=os.environ | variables, stdin=PIPE, stdout=PIPE, stderr=log

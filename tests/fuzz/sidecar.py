@@ -1,30 +1,37 @@
 """The sidecar of the fuzzers and of the soak: as `holdfast serve`, and it tells about itself.
 
+    python -m tests.fuzz.sidecar POLICY STORE [--checkpoints watched|never] [--core N]
+
 For each line on its standard input it writes one of JSON to its standard output: what a process
 knows of itself and nobody outside can see. The first comes by itself, when it serves.
 """
 
+import argparse
 import asyncio
 import gc
 import json
 import os
 import signal
-import sys
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import uvloop
 
 from proxy import logs
 from proxy.app import App, Settings
+from tests.soak.checkpoints import observe
 
 
 def _coroutine(task: "asyncio.Task[object]") -> str:
     return str(getattr(task.get_coro(), "__qualname__", task.get_coro()))
 
 
-def _tell(app: App) -> None:
+Spans = Sequence[tuple[float, float]]
+
+
+def _tell(app: App, checkpoints: Spans) -> None:
     gc.collect()
     line = {
         "port": app.port,
@@ -32,29 +39,44 @@ def _tell(app: App) -> None:
         "threads": threading.active_count(),
         "holds": app.ledger.running,
         "streams": app.calls.streams,
+        "checkpoints": checkpoints,
     }
     print(json.dumps(line), flush=True)
 
 
-def _asked(app: App) -> None:
+def _asked(app: App, checkpoints: Spans) -> None:
     for _ in os.read(0, 1_024).splitlines():
-        _tell(app)
+        _tell(app, checkpoints)
 
 
-async def _serve(policy: Path, store: str) -> None:
+async def _serve(policy: Path, store: str, checkpoints: Spans) -> None:
     stop = asyncio.Event()
     app = App(Settings(policy, port=0, admin_port=0, store_url=store, drain_seconds=5), os.environ)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     gc.freeze()  # as `serve` does
     await app.start()
-    loop.add_reader(0, _asked, app)
-    _tell(app)
+    loop.add_reader(0, _asked, app, checkpoints)
+    _tell(app, checkpoints)
     await stop.wait()
     loop.remove_reader(0)
     await app.drain()
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Serves until SIGTERM."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("policy", type=Path)
+    parser.add_argument("store")
+    parser.add_argument("--checkpoints", choices=("watched", "never"))
+    parser.add_argument("--core", type=int)
+    arguments = parser.parse_args()
+    if arguments.core is not None:
+        os.sched_setaffinity(0, {arguments.core})
+    spans = observe(arguments.checkpoints) if arguments.checkpoints else ()
     logs.configure("INFO")
-    uvloop.run(_serve(Path(sys.argv[1]), sys.argv[2]))
+    uvloop.run(_serve(arguments.policy, arguments.store, spans))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,46 +1,113 @@
 """A short soak; `python -m tests.soak` is the long one."""
 
+import sqlite3
 from pathlib import Path
 
 import pytest
 
 from tests.soak.__main__ import faults_of_sessions, faults_of_streams
+from tests.soak.checkpoints import observe
+from tests.soak.delays import Delays
 from tests.soak.sessions import Lived, Sample, soak_sessions
-from tests.soak.streams import Delays, soak_streams
+from tests.soak.streams import Load, Streamed, through, without
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(40)]
+
+LOAD = Load(streams=50, seconds=0.5, gap_seconds=(0.05, 0.1), sample_seconds=0.1)
 
 
 async def test_streams_at_once_end_whole_while_others_write(tmp_path: Path) -> None:
     """Each chunk is stamped; how late they come is for the long run to say."""
-    done = await soak_streams(tmp_path, 50, 0.5, 60, gap_seconds=(0.05, 0.1))
+    done = await through(tmp_path, LOAD, "watched")
 
     assert faults_of_streams(done) == []
-    assert len(done.through.came) > 100
+    assert len(done.came) > 100
+
+
+async def test_the_rig_alone_is_measured_the_same_way() -> None:
+    """What it is late by itself is no fault of the sidecar's."""
+    came = await without(LOAD)
+
+    assert came.whole == LOAD.streams
+    assert len(came) > 100
 
 
 async def test_sessions_with_growing_histories_are_all_booked(tmp_path: Path) -> None:
     """Named by path, by header, and by their history alone: no two are merged, none is split."""
     done = await soak_sessions(tmp_path, 200, 5)
 
-    assert faults_of_sessions(done, 200) == []
-    assert done.file_bytes / done.steps < 2_000
+    assert faults_of_sessions(done) == []
+    assert done.file_bytes / (200 * 5) < 2_000
 
 
-def test_memory_that_grows_is_a_fault() -> None:
+def test_memory_that_grows_with_sessions_is_a_fault() -> None:
     """On the plateau, not before it."""
-    flat = [Sample(n, 50_000_000) for n in range(12)]
-    grown = [*flat[:-1], Sample(12, 53_000_000)]
-    told = (5, 12, 0, 100, 12, 0, 1.0, 1.0)
+    flat = [Sample(n, 30_000_000 + min(n, 40) * 500_000) for n in range(100)]
+    grown = [*flat[:-1], Sample(99, 53_000_000)]
+    told = (25, 0, 100, 100, 0, 1.0, 1.0)
 
-    assert faults_of_sessions(Lived(tuple(flat), *told), 12) == []
-    assert len(faults_of_sessions(Lived(tuple(grown), *told), 12)) == 1
+    assert faults_of_sessions(Lived(100, 5, tuple(flat), *told)) == []
+    assert len(faults_of_sessions(Lived(100, 5, tuple(grown), *told))) == 1
+
+
+CHECKPOINT = ((50.0, 50.1),)
+
+
+def delayed(sent: float) -> Delays:
+    """A thousand chunks, one of them half a second late."""
+    delays = Delays()
+    for at in range(1_000):
+        delays.add(at / 10, at / 10 + 0.001)
+    delays.add(sent, sent + 0.5)
+    return delays
 
 
 def test_a_delay_is_told_by_the_checkpoints_it_comes_beside() -> None:
     """Else a thousand quiet chunks hide the one that waited."""
-    delays = Delays([(at / 10, 0.001) for at in range(1_000)] + [(50.0, 0.5)])
+    during, before, after, else_where = (
+        delayed(sent).split(CHECKPOINT) for sent in (50.05, 49.6, 50.2, 20.0)
+    )
 
-    assert delays.at(0.5) == pytest.approx(1)
-    assert delays.beside([50.0]).at(1.0) == pytest.approx(500)
-    assert delays.beside([20.0]).at(1.0) == pytest.approx(1)
+    assert during[0].at(1.0) == before[0].at(1.0) == pytest.approx(500)
+    assert after[0].at(1.0) == else_where[0].at(1.0) == pytest.approx(1)
+    assert after[1].at(1.0) == else_where[1].at(1.0) == pytest.approx(500)
+    assert during[1].at(0.5) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("sent", "found"), [(50.05, 1), (20.0, 0)], ids=["beside", "elsewhere"])
+def test_a_checkpoint_that_delays_is_a_fault(sent: float, found: int) -> None:
+    """A delay of another cause is none of its own."""
+    came, load = delayed(sent), Load(1, 60)
+    came.whole = 1
+    done = Streamed(load, came, CHECKPOINT, (1_000,) * 20, 1.0, 0)
+
+    assert len(faults_of_streams(done)) == found
+
+
+def test_memory_that_grows_with_a_stream_is_a_fault() -> None:
+    """What has passed is over."""
+    came, memory = Delays(), tuple(range(1_000, 3_000, 100))
+    came.whole = 1
+
+    assert len(faults_of_streams(Streamed(Load(1, 60), came, (), memory, 1.0, 0))) == 1
+
+
+@pytest.mark.parametrize("wanted", ["watched", "never"])
+def test_checkpoints_are_seen_whoever_asks_for_them(
+    tmp_path: Path, wanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or kept from being carried out, for comparison."""
+    monkeypatch.setattr(sqlite3, "connect", sqlite3.connect)  # to be put back
+    spans = observe("never" if wanted == "never" else "watched")
+    connection = sqlite3.connect(tmp_path / "db", isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    connection.execute("CREATE TABLE t (x)")
+    connection.execute("INSERT INTO t VALUES (?)", (b"x" * 9_000,))
+    connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    moved = (tmp_path / "db").stat().st_size
+
+    assert connection.execute("SELECT count(*) FROM t").fetchone() == (1,)
+    connection.close()
+    assert len(spans) == 1
+    assert (moved > 4_096) == (wanted == "watched")

@@ -102,3 +102,8 @@ def length_of(head: bytes) -> int:
         if line.lower().startswith(b"content-length:"):
             return int(line.partition(b":")[2])
     return 0
+
+
+def reply_in(answer: bytes) -> bytes:
+    """What the model says in one of these answers."""
+    return answer.partition(b'"content": "')[2].partition(b'"')[0]

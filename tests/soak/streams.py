@@ -1,48 +1,105 @@
-"""Many streams at once, for minutes: what each chunk is late by, and whether checkpoints matter."""
+"""Many streams at once, for minutes: how late each chunk comes, and whether checkpoints matter.
+
+Three runs, all with the same streams and, but for the first, with the same other calls beside them:
+without a sidecar, which is what the rig itself is late by; through a sidecar whose ledger is never
+checkpointed; and, the long one, through a sidecar as it is.
+"""
 
 import asyncio
-import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from itertools import cycle
 from pathlib import Path
 from time import perf_counter
 from typing import Final, cast
 
-from tests.fuzz.process import Process, running
-from tests.soak.calls import PATH, POLICY, Caller, pause, request, said
+from tests.fuzz.process import Process, Told, running
+from tests.soak.calls import PATH, POLICY, Caller, message, pause, request
+from tests.soak.checkpoints import Checkpoints
+from tests.soak.delays import Delays
 from tests.soak.source import Source
 
-NEAR_SECONDS: Final = 0.2
-"""A chunk that comes within this of a checkpoint is counted beside it."""
-_MARKS = (("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0))
-_WRITERS = 8
-_QUIET_SECONDS = 5.0
+_WRITERS: Final = 8
+_QUIET_SECONDS: Final = 5.0
+_STARTS_PER_SECOND: Final = 1_000
 
 
-@dataclass(slots=True)
-class Delays:
-    """Of chunks, each with when it came. whole: streams that came to their end."""
+@dataclass(frozen=True, slots=True)
+class Load:
+    """seconds: that each stream lasts. gap_seconds: between its chunks. writes: other calls a
+    second. sample_seconds: between two looks at the memory."""
 
-    came: list[tuple[float, float]] = field(default_factory=list)
-    whole: int = 0
+    streams: int
+    seconds: float
+    writes: int = 100
+    gap_seconds: tuple[float, float] = (0.5, 1.0)
+    sample_seconds: float = 10.0
 
-    def beside(self, moments: Sequence[float]) -> "Delays":
-        """Only those of chunks that came near one of these moments."""
-        seconds = {round(moment / NEAR_SECONDS) for moment in moments}
-        near = [one for one in self.came if round(one[0] / NEAR_SECONDS) in seconds]
-        return Delays(near)
 
-    def at(self, share: float) -> float:
-        """The delay in milliseconds that this share of the chunks stays within."""
-        delays = sorted(delay for _, delay in self.came)
-        return delays[min(int(len(delays) * share), len(delays) - 1)] * 1e3 if delays else 0.0
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """What came of a run through a sidecar. came: of the time when all streams were there.
+    memory_bytes: before any stream, then sample by sample. holds: that were left."""
 
-    def shown(self) -> str:
-        """The figures in one line."""
-        told = (f"{name} {self.at(share):.1f}" for name, share in _MARKS)
-        return f"{', '.join(told)} ms of {len(self.came)} chunks"
+    load: Load
+    came: Delays
+    checkpoints: tuple[tuple[float, float], ...]
+    memory_bytes: tuple[int, ...]
+    cpu_seconds: float
+    holds: int
+
+    @property
+    def growth(self) -> float:
+        """Of the memory, in the second half of the time."""
+        half = self.memory_bytes[1:][len(self.memory_bytes) // 2 :]
+        return max(half) / half[0] - 1 if half else 0.0
+
+    @property
+    def bytes_per_stream(self) -> float:
+        """What the process holds for each of them, at its most."""
+        return (max(self.memory_bytes) - self.memory_bytes[0]) / self.load.streams
+
+
+async def without(load: Load) -> Delays:
+    """The rig alone."""
+    async with Source(load.seconds, load.gap_seconds).listening() as source:
+        return await _stream_all(source.port, load)
+
+
+async def through(folder: Path, load: Load, checkpoints: Checkpoints, *options: str) -> Streamed:
+    """So many streams through a sidecar, with calls of other sessions beside them. options: of
+    tests.fuzz.sidecar."""
+    async with (
+        Source(load.seconds, load.gap_seconds).listening() as source,
+        running(
+            *(folder, POLICY % max(1_000, 2 * load.streams), source.url),
+            f"--checkpoints={checkpoints}",
+            *options,
+        ) as process,
+    ):
+        memory = [process.memory_bytes()]
+        busy = process.cpu_seconds()
+        async with asyncio.TaskGroup() as group:
+            aside = [
+                group.create_task(_sample(process.memory_bytes, memory, load.sample_seconds)),
+                *(group.create_task(_write(process.port, load.writes, n)) for n in range(_WRITERS)),
+            ]
+            came = await _stream_all(process.port, load)
+            for task in aside:
+                task.cancel()
+        cpu = process.cpu_seconds() - busy
+        told = await _quiet(process)
+        return Streamed(load, came, told.checkpoints, tuple(memory), cpu, told.holds)
+
+
+async def _quiet(process: Process) -> Told:
+    """Those of the last writers are given back a moment after they have left."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + _QUIET_SECONDS
+    while (told := await process.tell()).holds and loop.time() < until:
+        pass
+    return told
 
 
 class _Reader(asyncio.Protocol):
@@ -60,7 +117,7 @@ class _Reader(asyncio.Protocol):
         now = perf_counter()
         self._rest += data
         while (at := self._rest.find(b"t=")) >= 0 and (end := self._rest.find(b" ", at)) >= 0:
-            self._delays.came.append((now, now - float(self._rest[at + 2 : end])))
+            self._delays.add(float(self._rest[at + 2 : end]), now)
             self._rest = self._rest[end:]
         if b"[DONE]" in self._rest:
             self._delays.whole += 1
@@ -71,68 +128,21 @@ class _Reader(asyncio.Protocol):
             self._done.set_result(None)
 
 
-@dataclass(frozen=True, slots=True)
-class Streamed:
-    """What came of it. alone: the same rig without a sidecar, at its own time."""
-
-    streams: int
-    alone: Delays
-    through: Delays
-    checkpoints: tuple[float, ...]
-    memory_bytes: tuple[int, ...]
-    cpu_seconds: float
-    holds_left: int
-
-
-async def soak_streams(
-    folder: Path,
-    streams: int,
-    seconds: float,
-    writes: int,
-    gap_seconds: tuple[float, float] = (0.5, 1.0),
-) -> Streamed:
-    """So many streams of so many seconds, with `writes` other calls a second beside them."""
-    async with Source(min(10.0, seconds), gap_seconds).listening() as source:
-        alone = await _stream_all(source.port, streams)
-        source.seconds = seconds
-        async with running(folder, POLICY % (2 * streams), source.url) as process:
-            moments: list[float] = []
-            memory = [process.memory_bytes()]
-            busy = process.cpu_seconds()
-            async with asyncio.TaskGroup() as group:
-                aside = [
-                    group.create_task(_note_checkpoints(process.database, moments)),
-                    group.create_task(_sample(process.memory_bytes, memory)),
-                    *(group.create_task(_write(process.port, writes, n)) for n in range(_WRITERS)),
-                ]
-                through = await _stream_all(process.port, streams)
-                for task in aside:
-                    task.cancel()
-            cpu = process.cpu_seconds() - busy
-            left = await _holds_left(process)
-        return Streamed(streams, alone, through, tuple(moments), tuple(memory), cpu, left)
-
-
-async def _holds_left(process: Process) -> int:
-    """Those of the last writers are given back a moment after they have left."""
-    loop = asyncio.get_running_loop()
-    until = loop.time() + _QUIET_SECONDS
-    while (left := (await process.tell()).holds) and loop.time() < until:
-        pass
-    return left
-
-
-async def _stream_all(port: int, streams: int) -> Delays:
-    """Begun one after another, 1,000 a second; returns when all have ended."""
+async def _stream_all(port: int, load: Load) -> Delays:
+    """Begun one after another; returns when all have ended."""
     loop, delays, ends = asyncio.get_running_loop(), Delays(), []
-    for number in range(streams):
-        raw = request(f"/s/stream-{number}{PATH}", said(f"stream {number}") | {"stream": True})
+    for number in range(load.streams):
+        said = message("user", b"Stream %d." % number)
+        raw = request(f"/s/stream-{number}{PATH}", [said], stream=True)
         ends.append(loop.create_future())
         reader = partial(_Reader, raw, delays, ends[-1])
         await loop.create_connection(reader, "127.0.0.1", port)
-        await pause(0.001)
+        await pause(1 / _STARTS_PER_SECOND)
+    all_there = perf_counter()
     await asyncio.gather(*ends)
-    return delays
+    came = delays.after(all_there)
+    came.whole = delays.whole
+    return came
 
 
 async def _write(port: int, per_second: int, writer: int) -> None:
@@ -140,24 +150,14 @@ async def _write(port: int, per_second: int, writer: int) -> None:
     caller = Caller(port)
     try:
         for number in cycle(range(50)):
-            body = said(f"call {number} of {writer}")
-            await caller.call(request(f"/s/write-{writer}-{number}{PATH}", body))
+            said = message("user", b"Call %d of %d." % (number, writer))
+            await caller.call(request(f"/s/write-{writer}-{number}{PATH}", [said]))
             await pause(_WRITERS / per_second)
     finally:
         caller.close()
 
 
-async def _note_checkpoints(database: Path, moments: list[float]) -> None:
-    """Only a checkpoint writes to the database itself."""
-    last = os.stat(database).st_mtime_ns
-    while True:
-        if (now := os.stat(database).st_mtime_ns) != last:
-            last = now
-            moments.append(perf_counter())
-        await pause(0.02)
-
-
-async def _sample(measure: Callable[[], int], into: list[int], seconds: float = 10.0) -> None:
+async def _sample(measure: Callable[[], int], into: list[int], seconds: float) -> None:
     while True:
         await pause(seconds)
         into.append(measure())
