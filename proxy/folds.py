@@ -25,6 +25,7 @@ from proxy.stores.written import Written, outlasting
 from proxy.tasks import Tasks
 
 _TRIED_AT_ONCE = 8
+_BALANCES = 1_024  # at the least: a call is decided on those of all its budgets and trees together
 
 
 @dataclass(slots=True, eq=False)
@@ -112,8 +113,7 @@ class Folds:
         self._all_answered = asyncio.Event()
 
     def at_hand(self, key: SessionKey, *, new: bool = False) -> Fold | None:
-        """The session's fold if it need not be read. new: the id was made for this call, so there
-        is nothing to read."""
+        """The session's fold if it need not be read. new: made for this call, nothing is there."""
         known = self._folds.get(key)
         if known is None:
             return self._keep(Fold(key, EMPTY)) if new else None
@@ -178,8 +178,10 @@ class Folds:
     async def read_balances(self, accounts: Sequence[str]) -> None:
         """Takes what is on them from the store."""
         if accounts:
-            self._balances.update(await self._store.balances(accounts))
-            while len(self._balances) > self._capacity:
+            for account, balance in (await self._store.balances(accounts)).items():
+                self._balances.pop(account, None)
+                self._balances[account] = balance
+            while len(self._balances) > max(self._capacity, _BALANCES):
                 del self._balances[next(iter(self._balances))]
 
     def submit(

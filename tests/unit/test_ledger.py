@@ -10,7 +10,7 @@ from proxy.core import events as ev
 from proxy.core.ask import Ask
 from proxy.core.decision import Blocked, Granted, Refusal, Wanted
 from proxy.core.engine import Rules
-from proxy.core.policy import Budget, Limits
+from proxy.core.policy import Budget, Limits, Scope
 from proxy.core.pricing import Price, Rates
 from proxy.core.session import SessionKey, fold
 from proxy.ledger import Ledger
@@ -346,3 +346,17 @@ async def test_a_warning_is_written_once(bench: Bench) -> None:
     await bench.ledger.reserve(wants("e", cost=700))
 
     assert sum(isinstance(e, ev.LimitWarned) for e in bench.seen) == 1
+
+
+async def test_a_call_is_decided_on_all_its_accounts_however_few_sessions_are_kept() -> None:
+    """Those that were read first must not go for those that are read next, again and again."""
+    store = MemoryStore()
+    await store.open()
+    ledger = Ledger(store, FakeClock(), "me", Tasks(), sessions_in_memory=1)
+    scopes: tuple[Scope, ...] = ("tenant", "agent", "global")
+    budgets = tuple(Budget(scope, "1d", 500) for scope in scopes)
+
+    async with asyncio.timeout(1):
+        outcome = await ledger.reserve(wants("a", budgets=budgets))
+
+    assert isinstance(outcome, Admitted)
