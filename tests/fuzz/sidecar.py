@@ -3,7 +3,8 @@
     python -m tests.fuzz.sidecar POLICY STORE [--checkpoints watched|never] [--core N]
 
 For each line on its standard input it writes one of JSON to its standard output: what a process
-knows of itself and nobody outside can see. The first comes by itself, when it serves.
+knows of itself and nobody outside can see. The first comes by itself, when it serves. With the end
+of its input it ends.
 """
 
 import argparse
@@ -44,9 +45,13 @@ def _tell(app: App, checkpoints: Spans) -> None:
     print(json.dumps(line), flush=True)
 
 
-def _asked(app: App, checkpoints: Spans) -> None:
-    for _ in os.read(0, 1_024).splitlines():
+def _asked(app: App, checkpoints: Spans, stop: asyncio.Event) -> None:
+    asked = os.read(0, 1_024)
+    for _ in asked.splitlines():
         _tell(app, checkpoints)
+    if not asked:  # whoever started it is gone
+        asyncio.get_running_loop().remove_reader(0)
+        stop.set()
 
 
 async def _serve(policy: Path, store: str, checkpoints: Spans) -> None:
@@ -56,7 +61,7 @@ async def _serve(policy: Path, store: str, checkpoints: Spans) -> None:
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     gc.freeze()  # as `serve` does
     await app.start()
-    loop.add_reader(0, _asked, app, checkpoints)
+    loop.add_reader(0, _asked, app, checkpoints, stop)
     _tell(app, checkpoints)
     await stop.wait()
     loop.remove_reader(0)

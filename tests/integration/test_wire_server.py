@@ -580,6 +580,20 @@ async def test_a_head_that_drips_is_a_408(start: Start) -> None:
     """Slowloris: each byte in time, the head never."""
     server = await start(Fixed(), SLOW)
     async with await RawClient.connect(server.port) as client:
+        await client.send(GET[:-2] + b"X: ")
+        reading = asyncio.ensure_future(client.read_answer())
+        while not reading.done():
+            await client.send(b"x")
+            await turn()
+
+        assert (await reading).status == 408
+        assert server.in_progress == 0
+
+
+async def test_a_head_that_stalls_is_a_408(start: Start) -> None:
+    """And closes: nobody knows what it would have become."""
+    server = await start(Fixed(), SLOW)
+    async with await RawClient.connect(server.port) as client:
         await client.send(GET[:-2])
         data = await client.read_to_end()
 
