@@ -45,9 +45,11 @@ upstreams: {nobody: {base_url: "http://127.0.0.1:9/v1", price: null}}
 routes: [{match: {model: nobody}, to: [nobody]}, {match: {endpoint: messages}, to: [anthropic]},
          {match: {model: "*"}, to: [openai]}]
 limits: {steps: null, cost_usd: null, tokens: null, duration_seconds: null}
+profiles: [{match: {agent: run-1}, limits: {steps: 3, parallel: 1, tokens: 9000}},
+           {match: {agent: "co*"}, limits: {cost_usd: 0.0005, cost_usd_per_minute: 0.0004}}]
 budgets: []
 timeouts: {connect: 2, head: 1, idle: 1, body: 1}
-retries: {join_seconds: 0}
+retries: {join_seconds: 1}
 bounds: {body_bytes: 262144, answer_bytes: 262144, sse_line_bytes: 65536, sessions_in_memory: 50}
 """
 

@@ -169,7 +169,7 @@ def _wrong_refusal(case: Case, answer: Answer) -> str | None:
     anthropic = told.get("type") == "error" and "request_id" in told
     if case.dialect is not None and anthropic != (case.dialect == "messages"):
         return f"{answer.status} not in the dialect: {told}"
-    if answer.status < 500 and answer.header("x-should-retry") != "false":
+    if (answer.status != 429) != (answer.header("x-should-retry") == "false"):
         return f"{answer.status} invites a retry: {answer.head!r}"
     return None
 
