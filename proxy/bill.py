@@ -11,6 +11,9 @@ from proxy.core.usage import Answer, Extras, Usage
 from proxy.intake import Call
 from proxy.reservation import Settlement
 
+_MOST = 10**12
+"""A million dollars, or so many tokens: more is a broken provider's, and sums have to be stored."""
+
 
 def failed(status: int) -> Settlement:
     """The provider answered with an error, or was never asked (status 0): nothing is billed."""
@@ -79,9 +82,9 @@ def _settlement(
     return Settlement(
         outcome=outcome,
         status=status,
-        cost_micro_usd=cost_micro_usd(call.price, usage) if call.price else 0,
+        cost_micro_usd=min(cost_micro_usd(call.price, usage), _MOST) if call.price else 0,
         usage=usage,
-        tokens=usage.total_tokens,
+        tokens=min(usage.total_tokens, _MOST),
         tools=tuple(tool.name for tool in answer.tool_calls),
         response_id=answer.response_id,
         links=links,

@@ -8,7 +8,7 @@ from proxy.core.endpoints import Endpoint
 from proxy.core.engine import refuse_spent
 from proxy.core.paths import PathParts
 from proxy.core.session import SessionKey
-from proxy.errors import UpstreamUnavailable
+from proxy.errors import MalformedRequest, UpstreamUnavailable
 from proxy.identity import SessionIndex
 from proxy.intake import Intake, Origin, PolicySource, ungoverned
 from proxy.ledger import Ledger
@@ -16,6 +16,9 @@ from proxy.outbound import timeouts, upstream_headers, upstream_url
 from proxy.replies import refusal_reply, send
 from proxy.stamps import relayed_headers
 from proxy.wire import Exchange, Incoming, Outgoing, Upstreams
+
+_OVERRIDES = ("x-http-method-override", "x-http-method", "x-method-override")
+"""A GET that a provider takes for a POST would be a call that nobody counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,10 @@ class Plain:
     async def serve(
         self, exchange: Exchange, endpoint: Endpoint, parts: PathParts, request_id: str
     ) -> None:
-        """Relays one request, bytes as they are. Raises UpstreamUnavailable before the answer."""
+        """Relays one request, bytes as they are. Raises UpstreamUnavailable before the answer, and
+        MalformedRequest for one that is of another method to somebody."""
+        if not exchange.head.fields.keys().isdisjoint(_OVERRIDES):
+            raise MalformedRequest("a request has one method, that of its first line")
         policy = self.policy.current
         anthropic = endpoint.dialect == "messages" or exchange.head.get("anthropic-version")
         name = "messages" if anthropic else endpoint.dialect

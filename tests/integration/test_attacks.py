@@ -174,6 +174,16 @@ async def test_a_spelling_that_is_understood_is_governed(tmp_path: Path, target:
         assert not on.sim.journal
 
 
+@pytest.mark.parametrize("name", ["X-HTTP-Method-Override", "x-http-method", "x-method-override"])
+async def test_no_other_method_takes_a_call_past_the_limits(tmp_path: Path, name: str) -> None:
+    async with ScriptedUpstream() as up, sidecar(tmp_path, upstream=up.url) as on:
+        path = "/v1/chat/completions"
+        answer = await on.send(path, body_of("chat"), {name: "POST"}, method="GET")
+
+        assert answer.status == 400
+        assert up.received == []
+
+
 async def test_none_of_our_headers_reaches_the_provider(tmp_path: Path) -> None:
     async with ScriptedUpstream([answer(ANSWER)]) as up, sidecar(tmp_path, upstream=up.url) as on:
         ours = ("X-HoldFast-Session: s1", "x-holdfast-budget-usd: 1", "x-holdfast-made-up: 1")
@@ -273,3 +283,21 @@ async def test_a_policy_that_vanishes_stays_in_force(tmp_path: Path) -> None:
 
         assert outcome["outcome"] == "refused"
         assert [(await on.call()).status for _ in range(2)] == [200, 422]
+
+
+async def test_no_figure_of_a_provider_is_too_large_to_be_booked(tmp_path: Path) -> None:
+    """What the ledger cannot add up it cannot settle: the hold would stay for ever."""
+    usage = dict.fromkeys(("input_tokens", "output_tokens", "cache_read_input_tokens"), 10**30)
+    message = {"content": [{"type": "text", "text": "hi"}], "usage": usage}
+    told = answer(json.dumps(message).encode(), "200 OK", "content-type: application/json")
+    policy = """
+prices: {"*": {input: 1000000, output: 1000000}}
+limits: {cost_usd: null, tokens: null}
+budgets: [{scope: tenant, cost_usd: 1000000000, window: 1d}]
+"""
+    async with ScriptedUpstream([told]) as up, sidecar(tmp_path, policy, upstream=up.url) as on:
+        for _ in range(6):
+            assert (await on.call("messages", bound=1)).status == 200
+        shown = await on.admin("GET", "/sessions/s1")
+
+        assert (shown["cost_usd"], shown["held_usd"]) == (6_000_000, 0)
