@@ -19,6 +19,7 @@ _ENDS = (
 )
 """What follows one of them is not the answer any more."""
 _USAGE = b"usage"
+_NULL = re.compile(rb'"usage"\s*:\s*null')
 _ENDLESS_BYTES = 60_000
 """An event of this size comes in pieces."""
 
@@ -84,11 +85,12 @@ def _lost(said: bytes, passed: bytes) -> bytes | None:
 
 
 def _shortened(event: bytes, passed: bytes, at: int) -> int:
-    """The size of what was passed on of an event with usage: none, or all but one stretch."""
+    """The size of what was passed on of an event with usage: none, or all but what is null."""
     found = _EVENT.match(passed, at)
     got = found[0] if found else b""
-    same = 0
-    while same < len(got) and got[same] == event[same]:
-        same += 1
-    is_part = b"data:" in got and len(got) < len(event) and event.endswith(got[same:])
-    return len(got) if is_part else 0
+    return len(got) if got != event and _without_null(got) == _without_null(event) else 0
+
+
+def _without_null(event: bytes) -> bytes:
+    """Commas and blanks aside, which go with it."""
+    return _NULL.sub(b"", event).translate(None, b", ")

@@ -77,11 +77,13 @@ def test_what_is_right_is_let_pass() -> None:
 ONE, TWO = b'data: {"n": 1}\n\n', b'data: {"n": 2}\n\n'
 USAGE, DONE = b'data: {"choices": [], "usage": {}}\n\n', b"data: [DONE]\n\n"
 WITH_NULL = b'data: {"n": 2, "usage": null}\n\n'
+WITH_TWO = b'data: {"usage": null, "n": 2, "usage":null, "m": 3}\n\n'
 BROKE = b'event: error\ndata: {"type":"error","error":{}}\n\n'
 SAME = {
     "all": (ONE + TWO + DONE, ONE + TWO + DONE),
     "usage taken out": (ONE + USAGE + DONE, ONE + DONE),
     "a null taken out": (ONE + WITH_NULL + DONE, ONE + TWO + DONE),
+    "both nulls taken out": (WITH_TWO + DONE, b'data: {"n": 2, "m": 3}\n\n' + DONE),
     "what follows the end": (ONE + DONE + TWO, ONE + DONE),
     "cut in an event": (ONE + TWO[:9], ONE + BROKE),
     "cut in an event that passed": (ONE + TWO[:9], ONE + TWO[:9] + b"\n\n" + BROKE),
