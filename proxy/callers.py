@@ -19,7 +19,7 @@ from proxy.core.policy import (
     refusal_status,
     route_for,
 )
-from proxy.core.tenancy import CREDENTIAL_HEADERS, credential_of, tenant_of
+from proxy.core.tenancy import CREDENTIAL_HEADERS, credential_of, credentials_in, tenant_of
 from proxy.core.tree import lowered
 from proxy.errors import MalformedRequest
 from proxy.wire import Head
@@ -121,11 +121,14 @@ class Callers:
 
 
 def _credentials(head: Head) -> Iterable[tuple[str, str]]:
-    """The headers that may hold one. All of them where a name came twice: two may differ."""
+    """The headers that may hold one. All of them where a name came twice: two may differ. And what
+    the query holds: some providers take it from there."""
     fields = head.fields
-    if len(fields) != len(head.headers):
-        return head.headers
-    return [(name, fields[name]) for name in CREDENTIAL_HEADERS if name in fields]
+    found: Iterable[tuple[str, str]] = head.headers
+    if len(fields) == len(head.headers):
+        found = [(name, fields[name]) for name in CREDENTIAL_HEADERS if name in fields]
+    _, has_query, query = head.target.partition("?")
+    return (*found, *credentials_in(query)) if has_query else found
 
 
 def _keep(cache: dict[K, V], key: K, value: V) -> None:

@@ -5,8 +5,10 @@ A credential is only hashed here: it is never kept, logged or put into an error.
 
 import hashlib
 import hmac
+import re
 from collections.abc import Iterable
 from typing import Literal
+from urllib.parse import parse_qsl
 
 from proxy.core.decision import Refusal
 from proxy.core.policy import Tenant
@@ -14,6 +16,8 @@ from proxy.errors import MalformedRequest
 
 ANONYMOUS = "anonymous"
 CREDENTIAL_HEADERS = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key"})
+_IN_QUERIES = frozenset({"key", "api_key", "api-key", "access_token", "subscription-key"})
+_MAY_HOLD_ONE = re.compile("key|token|%", re.IGNORECASE)
 
 
 def credential_of(headers: Iterable[tuple[str, str]]) -> str | None:
@@ -34,6 +38,15 @@ def credential_of(headers: Iterable[tuple[str, str]]) -> str | None:
             raise MalformedRequest("two different credentials in one request; send one of them")
         found = credential
     return found
+
+
+def credentials_in(query: str) -> list[tuple[str, str]]:
+    """What a query holds that a provider may take for a credential (Google's `key`, Azure's
+    `subscription-key`), as the header that it stands for."""
+    if _MAY_HOLD_ONE.search(query) is None:  # Claude Code's beta=true
+        return []
+    pairs = parse_qsl(query.replace(";", "&"), errors="surrogateescape")
+    return [("x-api-key", value) for name, value in pairs if name.lower() in _IN_QUERIES]
 
 
 def tenant_of(

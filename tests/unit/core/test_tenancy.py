@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from proxy.core.decision import Refusal
 from proxy.core.policy import Tenant
-from proxy.core.tenancy import ANONYMOUS, credential_of, tenant_of
+from proxy.core.tenancy import ANONYMOUS, credential_of, credentials_in, tenant_of
 from proxy.errors import MalformedRequest
 
 KEY = b"k" * 32
@@ -61,6 +61,22 @@ def test_two_different_credentials_are_refused_and_not_shown() -> None:
         credential_of(headers)
 
     assert "sk-" not in repr(caught.value)
+
+
+@pytest.mark.parametrize(
+    "query", ["key=k", "beta=true&KEY=%6b", "api_key=k;x=1", "subscription-key=k", "access_token=k"]
+)
+def test_a_query_may_hold_a_credential_too(query: str) -> None:
+    """A made-up header beside it would be a fresh budget, where the provider takes the query's."""
+    assert credential_of(credentials_in(query)) == "k"
+    with pytest.raises(MalformedRequest):
+        credential_of([("authorization", "Bearer made-up"), *credentials_in(query)])
+
+
+@given(st.text())
+def test_any_query_is_read_without_harm(query: str) -> None:
+    assert credentials_in("beta=true&limit=10&after=key") == []
+    credential_of(credentials_in(query)[:1])
 
 
 def test_the_same_credential_twice_is_one() -> None:
