@@ -4,32 +4,35 @@ A call is two appends, as the ledger makes them: a reservation on two windows, a
 with two links. CPU is that of the whole process, all threads, less what the same loop costs with a
 store that does nothing; the best of the rounds, as others share the machine. Bytes and writes
 are what the process handed to the kernel: the WAL, and what checkpoints move into the file.
+
+`--busy` is a sidecar under load: one core, and a loop that always has something else to do, which
+is what a store's threads have to get the interpreter's lock from. `--probe SECONDS` makes a
+thousand calls a second for so long, and says how late the loop came to what was due each
+millisecond.
 """
 
 import argparse
 import asyncio
+import os
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from time import perf_counter, process_time, thread_time
 
 import uvloop
 
-from proxy.core.events import SessionOpened, StepReserved, StepSettled
+from bench.store_calls import Session, reserve, settle
+from proxy.clock import SystemClock
 from proxy.core.session import SessionKey
-from proxy.core.usage import Usage
-from proxy.stores import Append, Appended, Charge, Maximum, SessionHead, Store, sqlite_writer
+from proxy.stores import Append, Appended, Store, sqlite_writer
 from proxy.stores.memory import MemoryStore
 from proxy.stores.sqlite import SqliteStore
 from proxy.stores.written import Written
 
 SECRET = bytes(range(32))
-NOW = 1_800_000_000.0
-WINDOWS = ("tenant:4f1c09d2a7b3:1d:20833", "global:-:1h:500000")
-MOST = Maximum(micro_usd=10**15)
 SESSIONS = 64
 """Whose logs grow, where not each call opens one."""
 
@@ -44,16 +47,6 @@ class NoStore:
 
 
 @dataclass(slots=True)
-class Session:
-    """As the ledger's fold knows it."""
-
-    key: SessionKey
-    seq: int = 0
-    token: bytes | None = None
-    steps: int = 0
-
-
-@dataclass(slots=True)
 class Run:
     """One round: so many calls, so many at once. Latencies in seconds, of each append."""
 
@@ -61,16 +54,21 @@ class Run:
     calls: int
     sessions: list[Session]
     prefix: str
+    spins: int = 0
     latencies: list[float] = field(default_factory=list)
     numbers: Iterator[int] = field(default_factory=count)
 
     async def work(self) -> None:
         """One of those at once."""
         while (number := next(self.numbers)) < self.calls:
-            call = f"{number:032x}"
-            session = self._session(number)
-            await self._timed(reserve(session, call))
-            await self._timed(settle(session, call, number))
+            await self.one(number)
+
+    async def one(self, number: int) -> None:
+        call, session = f"{number:032x}", self._session(number)
+        await self._timed(reserve(session, call))
+        spin(self.spins)
+        await self._timed(settle(session, call, number))
+        spin(self.spins)
 
     async def _timed(self, append: Append) -> None:
         started = perf_counter()
@@ -86,70 +84,10 @@ class Run:
         )
 
 
-def reserve(session: Session, call: str) -> Append:
-    session.steps += 1
-    opened = (SessionOpened(NOW, agent="coder"),) if session.seq == 0 else ()
-    reserved = StepReserved(
-        NOW,
-        call_id=call,
-        step=session.steps,
-        owner="12345-0a1b2c3d",
-        deadline=NOW + 660,
-        model="gpt-5-mini",
-        upstream="openai",
-        body_digest=b"0123456789abcdef",
-        hold_cost_micro_usd=41_000,
-        hold_tokens=9_000,
-        accounts=WINDOWS,
-    )
-    charges = tuple(Charge(window, 41_000, maximum=MOST) for window in WINDOWS)
-    expected, after, token = advance(session, len(opened) + 1)
-    head = head_of(session, 41_000)
-    events = (*opened, reserved)
-    return Append(session.key, events, expected, charges, after=after, token=token, head=head)
-
-
-def settle(session: Session, call: str, number: int) -> Append:
-    event = StepSettled(
-        NOW,
-        call_id=call,
-        usage=Usage(input_tokens=1_200, cache_read_tokens=800, output_tokens=300),
-        cost_micro_usd=1_234,
-        tokens=2_300,
-        response_id=f"chatcmpl-{call[:24]}",
-    )
-    _, after, token = advance(session, 1)
-    links = tuple((number * 7919 + n).to_bytes(16, "little") for n in (1, 2))
-    return Append(
-        session.key,
-        (event,),
-        after=after,
-        token=token,
-        closes=(call,),
-        spent_micro_usd=1_234,
-        links=links,
-        head=head_of(session, 0),
-    )
-
-
-def advance(session: Session, events: int) -> tuple[int, bytes | None, bytes]:
-    """What the next append stands on, and its name."""
-    before = (session.seq, session.token)
-    session.seq += events
-    session.token = session.seq.to_bytes(16, "big")
-    return *before, session.token
-
-
-def head_of(session: Session, held: int) -> SessionHead:
-    return SessionHead(
-        agent="coder",
-        steps=session.steps,
-        tokens=2_300 * session.steps,
-        cost_micro_usd=1_234 * session.steps,
-        held_micro_usd=held,
-        created_at=NOW,
-        updated_at=NOW + session.seq * 1e-3,
-    )
+def spin(times: int) -> None:
+    """Work on the loop that is not the store's: some 100 µs for 2,000."""
+    for _ in range(times):
+        pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,15 +104,22 @@ class Figures:
     batch: float
 
 
-async def measure(
-    store: NoStore | Store, calls: int, in_flight: int, growing: bool, prefix: str = "s"
-) -> Figures:
-    names = [f"{prefix}-{number}" for number in range(SESSIONS if growing else 0)]
-    run = Run(store, calls, [Session(SessionKey("4f1c09d2a7b3", name)) for name in names], prefix)
+@dataclass(frozen=True, slots=True)
+class Load:
+    calls: int
+    in_flight: int
+    growing: bool
+    spins: int
+
+
+async def measure(store: NoStore | Store, load: Load, prefix: str = "s") -> Figures:
+    calls, names = load.calls, [f"{prefix}-{n}" for n in range(SESSIONS if load.growing else 0)]
+    sessions = [Session(SessionKey("4f1c09d2a7b3", name)) for name in names]
+    run = Run(store, calls, sessions, prefix, load.spins)
     batches, io = Batches(), _written()
     cpu, loop = process_time(), thread_time()
     async with asyncio.TaskGroup() as tasks:
-        for _ in range(in_flight):
+        for _ in range(load.in_flight):
             tasks.create_task(run.work())
     cpu, loop = process_time() - cpu, thread_time() - loop
     written, writes = (after - before for after, before in zip(_written(), io, strict=True))
@@ -220,15 +165,38 @@ STORES: dict[str, Callable[[Path], Store]] = {
 }
 
 
-async def one_round(name: str, calls: int, in_flight: int, growing: bool) -> Figures:
+async def one_round(name: str, load: Load) -> Figures:
     with tempfile.TemporaryDirectory() as folder:
         store = STORES[name](Path(folder))
         await store.open()
         try:
-            await measure(store, min(calls, 500), in_flight, growing, "w")  # its caches filled
-            return await measure(store, calls, in_flight, growing)
+            warm = replace(load, calls=min(load.calls, 500), spins=0)
+            await measure(store, warm, "w")  # its caches filled
+            return await measure(store, load)
         finally:
             await store.close()
+
+
+async def probe(name: str, seconds: float) -> None:
+    """Lateness of a tick each millisecond while a thousand calls a second are made."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = STORES[name](Path(folder))
+        await store.open()
+        clock = SystemClock()
+        loop, late, latencies = asyncio.get_running_loop(), list[float](), list[float]()
+        run = Run(store, int(seconds * 1_000), [], "p", latencies=latencies)
+        async with asyncio.TaskGroup() as tasks:
+            due = loop.time()
+            for number in range(int(seconds * 1_000)):
+                due += 1e-3
+                await clock.sleep(due - loop.time())
+                late.append(loop.time() - due)
+                tasks.create_task(run.one(number))
+        await store.close()
+    for what, figures in (("tick late", late), ("append", latencies)):
+        figures.sort()
+        shown = [f"{figures[int(len(figures) * q)] * 1e3:.2f}" for q in (0.5, 0.99, 0.999)]
+        print(f"{name}: {what} by {' / '.join(shown)} ms, at most {figures[-1] * 1e3:.2f}")
 
 
 def report(name: str, arguments: argparse.Namespace) -> None:
@@ -237,13 +205,9 @@ def report(name: str, arguments: argparse.Namespace) -> None:
         print("in flight   CPU   loop   p50   p99  p99.9 µs   bytes  writes  batch")
         for in_flight in arguments.in_flight:
             calls = arguments.calls if in_flight > 1 else arguments.calls // 4
-            rounds = [
-                uvloop.run(one_round(name, calls, in_flight, growing))
-                for _ in range(arguments.rounds)
-            ]
-            nothing = min(
-                uvloop.run(measure(NoStore(), calls, in_flight, growing)).cpu for _ in range(3)
-            )
+            load = Load(calls, in_flight, growing, 2_000 if arguments.busy else 0)
+            rounds = [uvloop.run(one_round(name, load)) for _ in range(arguments.rounds)]
+            nothing = min(uvloop.run(measure(NoStore(), load)).cpu for _ in range(3))
             best = min(rounds, key=lambda figures: figures.cpu)
             print(
                 f"{in_flight:9} {best.cpu - nothing:5.1f} {best.loop - nothing:6.1f}"
@@ -259,9 +223,16 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=8_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--in-flight", type=int, nargs="+", default=[1, 8, 32, 256])
+    parser.add_argument("--busy", action="store_true", help="one core, and a loop that is busy")
+    parser.add_argument("--probe", type=float, metavar="SECONDS", help="how late the loop comes")
     arguments = parser.parse_args()
+    if arguments.busy:
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     for name in arguments.store:
-        report(name, arguments)
+        if arguments.probe:
+            uvloop.run(probe(name, arguments.probe))
+        else:
+            report(name, arguments)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,11 @@ from proxy.workers.owners import Gone, Owners
 log = logging.getLogger(__name__)
 
 _EVERY_SECONDS = 5.0
+_PURGE_EVERY_SECONDS = 60.0
+RETENTION_SECONDS = 7 * 86_400
+"""Of sessions, where nothing else is said (SPEC section 16)."""
+_ACCOUNT_SECONDS = 40 * 86_400
+"""Longer than any window: what was not charged for so long is of one that is over."""
 
 
 class Sweeper:
@@ -27,18 +32,22 @@ class Sweeper:
         clock: Clock,
         idle_seconds: Callable[[], int],
         owners: Owners | None = None,
+        retention_seconds: Callable[[], float] = lambda: RETENTION_SECONDS,
     ) -> None:
         self._ledger = ledger
         self._store = store
         self._clock = clock
         self._idle_seconds = idle_seconds
         self._owners = owners or Owners(None, "")
+        self._retention_seconds = retention_seconds
+        self._purged_at = float("-inf")
 
     async def run(self) -> None:
         """Sweeps until cancelled; a store that is away is tried again."""
         while True:
             try:
                 await self.sweep()
+                await self.purge()
             except StoreUnavailable as error:
                 log.warning("sweep failed", extra={"reason": str(error)})
             await self._clock.sleep(_EVERY_SECONDS)
@@ -56,6 +65,18 @@ class Sweeper:
         swept = [await self._book(hold) for hold in lost]
         swept += [await self._finish(key, idle_seconds) for key in idle]
         return sum(swept)
+
+    async def purge(self) -> None:
+        """Deletes sessions that nobody has touched for the retention, and accounts whose windows
+        have long been over; once a minute, so that it is little each time. What holds something
+        stays. Raises StoreUnavailable."""
+        if self._clock.monotonic() - self._purged_at < _PURGE_EVERY_SECONDS:
+            return
+        self._purged_at, now = self._clock.monotonic(), self._clock.now()
+        sessions = await self._store.purge(now - self._retention_seconds())
+        accounts = await self._store.purge_accounts(now - _ACCOUNT_SECONDS)
+        if sessions or accounts:
+            log.info("retention", extra={"sessions": sessions, "accounts": accounts})
 
     async def recover(self) -> None:
         """Books at once what processes held that have died."""

@@ -203,3 +203,7 @@ class Store(Protocol):
 
     async def purge(self, updated_before: float) -> int:
         """Deletes sessions last touched before then and without open holds; returns how many."""
+
+    async def purge_accounts(self, touched_before: float) -> int:
+        """Deletes accounts that nothing was charged to since then and nothing is held on; returns
+        how many. Times are those of the events."""

@@ -40,6 +40,7 @@ class _Tables:
     def __init__(self) -> None:
         self.sessions: dict[SessionKey, _Session] = {}
         self.accounts: dict[str, Balance] = {}
+        self.touched: dict[str, float] = {}
         self.links: dict[tuple[str, bytes], tuple[str, ...]] = {}
         self._made = 0
 
@@ -64,6 +65,8 @@ class _Tables:
         for call_id in effects.closed:
             session.holds.pop(call_id, None)
         self.accounts.update(effects.balances)
+        for account in effects.balances:
+            self.touched[account] = max(effects.head.updated_at, self.touched.get(account, 0.0))
         self._link(append.key, session, append.links)
 
     def drop(self, key: SessionKey) -> None:
@@ -198,6 +201,14 @@ class MemoryStore:
             tables.drop(key)
         return len(old)
 
+    async def purge_accounts(self, touched_before: float) -> int:
+        tables = self._opened()
+        old = [name for name, at in tables.touched.items() if at < touched_before]
+        idle = [name for name in old if _is_idle(tables.accounts[name])]
+        for name in idle:
+            del tables.accounts[name], tables.touched[name]
+        return len(idle)
+
     def _opened(self) -> _Tables:
         if not self._open:
             raise StoreUnavailable("the store is closed")
@@ -218,3 +229,8 @@ class MemoryStore:
         idle = (key for key, session in sessions.items() if not session.holds and key != newest)
         for key in [key for key, _ in zip(idle, range(excess), strict=False)]:
             self._tables.drop(key)
+
+
+def _is_idle(balance: Balance) -> bool:
+    counts = balance.counts
+    return balance.held_micro_usd == counts.held_tokens == counts.calls == 0

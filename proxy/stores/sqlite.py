@@ -24,26 +24,22 @@ from proxy.stores.effects import prepare
 from proxy.stores.sqlite_checkpoint import Checkpointer
 from proxy.stores.sqlite_file import Connect, connect, create_file, explain
 from proxy.stores.sqlite_handle import Handle, SqliteFile
-from proxy.stores.sqlite_writer import (
-    SESSIONS_PER_PURGE,
-    Done,
-    Probe,
-    Purge,
-    SqliteWriter,
-    Work,
-    WriteJob,
-)
+from proxy.stores.sqlite_jobs import Done, Probe, Purge, PurgeAccounts, Work, WriteJob
+from proxy.stores.sqlite_overlay import Overlay, Overlays
+from proxy.stores.sqlite_purge import ACCOUNTS_PER_PURGE, SESSIONS_PER_PURGE, idle_accounts
+from proxy.stores.sqlite_writer import SqliteWriter
 from proxy.stores.written import Written
 
 BUSY_SECONDS = 5.0
 MOST_PER_BATCH = 1024
 
 Result = TypeVar("Result")
+Query = Callable[[sqlite3.Connection, Overlay], Result]
 
 
 @dataclass(frozen=True, slots=True)
 class _ReadJob:
-    query: Callable[[sqlite3.Connection], object]
+    query: Query[object]
     future: "asyncio.Future[object]"
 
 
@@ -80,6 +76,7 @@ class SqliteStore:
         """Everything appended before is written first; what comes after is refused."""
         threads, self._threads = self._threads, None
         if threads is not None:
+            threads.hand_over()
             await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, threads.stop))
 
     def append(self, append: Append) -> "asyncio.Future[Appended]":
@@ -136,7 +133,18 @@ class SqliteStore:
             if purged < SESSIONS_PER_PURGE:
                 return total
 
-    async def _read(self, query: Callable[[sqlite3.Connection], Result]) -> Result:
+    async def purge_accounts(self, touched_before: float) -> int:
+        """Some hundred at a time, found by the reader."""
+        total = 0
+        while True:
+            found = await self._read(partial(_idle_accounts, touched_before=touched_before))
+            purged = await self._opened().write(PurgeAccounts(found, touched_before))
+            assert isinstance(purged, int)
+            total += purged
+            if not purged or len(found) < ACCOUNTS_PER_PURGE:
+                return total
+
+    async def _read(self, query: Query[Result]) -> Result:
         answer = await self._opened().read(query)
         return cast(Result, answer)  # the reader's thread hands through what the query returned
 
@@ -149,6 +157,12 @@ class SqliteStore:
         create_file(self._path)
         secret = self._secret or load_or_create_key(key_path(self._path))
         return SqliteFile(self._path, secret, self._busy_seconds, self._connect)
+
+
+def _idle_accounts(
+    connection: sqlite3.Connection, _: Overlay, touched_before: float
+) -> Sequence[str]:
+    return idle_accounts(connection, touched_before)
 
 
 def key_path(path: Path) -> Path:
@@ -164,8 +178,12 @@ class _Threads:
         self._loop = loop
         self._checkpointer = Checkpointer(file)
         writer = SqliteWriter(file, loop, self._checkpointer.wal_grown)
-        self._writing = BatchThread("holdfast-writer", writer.handle, writer.close, MOST_PER_BATCH)
+        self._waiting: list[WriteJob] = []
+        self._writing = BatchThread(
+            "holdfast-writer", writer.handle, writer.close, MOST_PER_BATCH, writer.rest
+        )
         self._connection = Handle(file)
+        self._overlays = Overlays()
         self._reading = BatchThread(
             "holdfast-reader", self._answer, self._connection.drop, MOST_PER_BATCH
         )
@@ -175,12 +193,20 @@ class _Threads:
 
     def write(self, work: Work) -> "asyncio.Future[Done]":
         future: Written[Done] = Written(loop=self._loop)
-        self._writing.put(WriteJob(work, future))
+        if not self._waiting:
+            self._loop.call_soon(self.hand_over)
+        self._waiting.append(WriteJob(work, future))
         return future
 
-    def read(self, query: Callable[[sqlite3.Connection], object]) -> "asyncio.Future[object]":
+    def hand_over(self) -> None:
+        """Gives the writer what one turn of the loop has gathered: it is woken once for all."""
+        jobs, self._waiting = self._waiting, []
+        if jobs:
+            self._writing.put(jobs)
+
+    def read(self, query: Query[object]) -> "asyncio.Future[object]":
         future: asyncio.Future[object] = self._loop.create_future()
-        self._reading.put(_ReadJob(query, future))
+        self._reading.put((_ReadJob(query, future),))
         return future
 
     def stop(self) -> None:
@@ -192,9 +218,14 @@ class _Threads:
     def _answer(self, jobs: Sequence[_ReadJob]) -> None:
         deliver(self._loop, [(job.future, self._result(job.query)) for job in jobs])
 
-    def _result(self, query: Callable[[sqlite3.Connection], object]) -> object:
+    def _result(self, query: Query[object]) -> object:
         try:
-            return query(self._connection.get())
+            connection = self._connection.get()
+            connection.execute("BEGIN")
+            try:
+                return query(connection, self._overlays.read(connection))
+            finally:
+                connection.rollback()
         except sqlite3.Error as error:
             self._connection.drop()
             return explain(self._file.path, error)

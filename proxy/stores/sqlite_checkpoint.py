@@ -57,7 +57,7 @@ class Checkpointer:
             return True
         if size_bytes - self._done_bytes >= self._every_bytes:
             self._is_running = True
-            self._thread.put(size_bytes)
+            self._thread.put((size_bytes,))
         return False
 
     def _checkpoint(self, sizes_bytes: Sequence[int]) -> None:

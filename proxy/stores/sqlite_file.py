@@ -55,6 +55,14 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE holds ADD COLUMN tokens INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE holds ADD COLUMN trees TEXT NOT NULL DEFAULT '[]'",
     ),
+    (
+        # What commits changed that the tables do not have yet: see sqlite_journal.
+        "CREATE TABLE journal (id INTEGER PRIMARY KEY, name BLOB NOT NULL, record BLOB NOT NULL)",
+        # When something was last charged to it. Of those that are there: not before now.
+        "ALTER TABLE accounts ADD COLUMN touched_at REAL NOT NULL DEFAULT 0",
+        """UPDATE accounts SET touched_at = max(CAST(strftime('%s') AS REAL),
+            (SELECT coalesce(max(updated_at), 0) FROM sessions))""",
+    ),
 )
 """MIGRATIONS[n] takes a file from version n to n + 1; `PRAGMA user_version` says where it is."""
 
@@ -148,6 +156,8 @@ def tune(connection: sqlite3.Connection) -> None:
     """Per connection: no checkpoint but ours; a WAL begun anew is cut, so its size tells its
     content."""
     connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA temp_store = MEMORY")  # what a statement could undo: not to a file
+    connection.execute("PRAGMA secure_delete = FAST").fetchone()  # no page is written to be blanked
     connection.execute("PRAGMA wal_autocheckpoint = 0")
     connection.execute("PRAGMA journal_size_limit = 0").fetchone()
 

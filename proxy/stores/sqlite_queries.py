@@ -1,21 +1,22 @@
-"""What is read from the ledger's file: functions of a connection, run on the reader's thread."""
+"""What is read from the ledger's file: functions of a connection and of what the journal says
+beyond the tables, run on the reader's thread in one transaction."""
 
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from proxy.core.session import SessionKey
-from proxy.stores import Balance, OpenHold, SessionRow, Stored
+from proxy.stores import Balance, OpenHold, SessionHead, SessionRow, Stored
 from proxy.stores.chain import ChainedPayload
 from proxy.stores.codec import decode_cursor, decode_event, decode_head, encode_cursor
+from proxy.stores.sqlite_overlay import Overlay
 from proxy.stores.sqlite_tables import BALANCE, balance_of
 
 # CAST: bytes as they are, also where someone has put what is not UTF-8.
 _LOG = """SELECT seq, CAST(payload AS BLOB), chain FROM events WHERE seq > ?3 AND session_id =
     (SELECT id FROM sessions WHERE session = ?1 AND tenant = ?2) ORDER BY seq"""
 _HOLDS = """SELECT tenant, session, call_id, owner, deadline
-    FROM holds JOIN sessions ON sessions.id = session_id WHERE deadline <= ?
-    ORDER BY deadline, tenant, session, call_id"""
+    FROM holds JOIN sessions ON sessions.id = session_id"""
 _LINKS = """SELECT session FROM links JOIN sessions ON sessions.id = session_id
     WHERE links.tenant = ? AND digest = ? ORDER BY ordinal"""
 _PAGE = """SELECT tenant, session, seq, head, updated_at, id
@@ -35,60 +36,107 @@ class Listing:
 
 
 def read_chain(
-    connection: sqlite3.Connection, key: SessionKey, after_seq: int
+    connection: sqlite3.Connection, overlay: Overlay, key: SessionKey, after_seq: int
 ) -> tuple[ChainedPayload, ...]:
     rows = connection.execute(_LOG, (key.session, key.tenant, after_seq)).fetchall()
-    return tuple(ChainedPayload(seq, payload, chain) for seq, payload, chain in rows)
+    newer = [row for row in overlay.events.get(key, ()) if row.seq > after_seq]
+    return (*(ChainedPayload(seq, payload, chain) for seq, payload, chain in rows), *newer)
 
 
-def read(connection: sqlite3.Connection, key: SessionKey, after_seq: int) -> Sequence[Stored]:
+def read(
+    connection: sqlite3.Connection, overlay: Overlay, key: SessionKey, after_seq: int
+) -> Sequence[Stored]:
     return [
         Stored(row.seq, decode_event(row.payload), row.chain)
-        for row in read_chain(connection, key, after_seq)
+        for row in read_chain(connection, overlay, key, after_seq)
     ]
 
 
-def balances(connection: sqlite3.Connection, accounts: Iterable[str]) -> Mapping[str, Balance]:
-    return {a: balance_of(connection.execute(BALANCE, (a,)).fetchone()) for a in accounts}
+def balances(
+    connection: sqlite3.Connection, overlay: Overlay, accounts: Iterable[str]
+) -> Mapping[str, Balance]:
+    return {
+        account: overlay.balances.get(account)
+        or balance_of(connection.execute(BALANCE, (account,)).fetchone())
+        for account in accounts
+    }
 
 
-def open_holds(connection: sqlite3.Connection, deadline_before: float | None) -> Sequence[OpenHold]:
+def open_holds(
+    connection: sqlite3.Connection, overlay: Overlay, deadline_before: float | None
+) -> Sequence[OpenHold]:
     before = float("inf") if deadline_before is None else deadline_before
-    rows = connection.execute(_HOLDS, (before,)).fetchall()
-    return [OpenHold(SessionKey(tenant, session), *hold) for tenant, session, *hold in rows]
+    held: dict[tuple[SessionKey, str], tuple[str, float] | None] = {
+        (SessionKey(tenant, session), call_id): (owner, deadline)
+        for tenant, session, call_id, owner, deadline in connection.execute(_HOLDS)
+    }
+    for name, hold in overlay.holds.items():
+        held[name] = None if hold is None else (hold.owner, hold.deadline)
+    due = [OpenHold(*name, *hold) for name, hold in held.items() if hold and hold[1] <= before]
+    return sorted(due, key=lambda h: (h.deadline, h.key.tenant, h.key.session, h.call_id))
 
 
 def find_links(
-    connection: sqlite3.Connection, tenant: str, links: Sequence[bytes]
+    connection: sqlite3.Connection, overlay: Overlay, tenant: str, links: tuple[bytes, ...]
 ) -> Mapping[bytes, tuple[str, ...]]:
     found: dict[bytes, tuple[str, ...]] = {}
     for digest in links:
         rows = connection.execute(_LINKS, (tenant, digest)).fetchall()
         if rows:
             found[digest] = tuple(session for (session,) in rows)
-    return found
+    return overlay.linked(tenant, found, links)
 
 
 def list_sessions(
-    connection: sqlite3.Connection, listing: Listing
+    connection: sqlite3.Connection, overlay: Overlay, listing: Listing
 ) -> tuple[Sequence[SessionRow], str | None]:
+    limit = max(listing.limit, 1)
+    after = None if listing.cursor is None else decode_cursor(listing.cursor)
+    newer = overlay.sessions
+    # Rows that the journal knows better are left out; there may be as many of them as it knows.
+    found = _page(connection, listing, after, limit + 1 + len(newer))
+    rows = [(row[4], row[5], _shown(*row[:4])) for row in found if row[5] not in newer]
+    for number, (key, tip) in newer.items():
+        head = tip.head
+        if head is not None and _is_wanted(listing, key, head):
+            place = (head.updated_at, number)
+            if after is None or place < after:
+                rows.append((*place, SessionRow(key, tip.seq, head)))
+    rows.sort(key=lambda row: row[:2], reverse=True)
+    more = encode_cursor(*rows[limit - 1][:2]) if len(rows) > limit else None
+    return [row for _, _, row in rows[:limit]], more
+
+
+def find_tenants(connection: sqlite3.Connection, overlay: Overlay, session: str) -> Sequence[str]:
+    sql = "SELECT tenant FROM sessions WHERE session = ?"
+    tenants = {tenant for (tenant,) in connection.execute(sql, (session,))}
+    tenants.update(key.tenant for key, _ in overlay.sessions.values() if key.session == session)
+    return sorted(tenants)
+
+
+def _page(
+    connection: sqlite3.Connection,
+    listing: Listing,
+    after: tuple[float, int] | None,
+    limit: int,
+) -> list[tuple[str, str, int, str, float, int]]:
     wanted = {"state": listing.state, "agent": listing.agent, "tenant": listing.tenant}
     values: list[object] = [value for value in wanted.values() if value is not None]
     terms = [f"{name} = ?" for name, value in wanted.items() if value is not None]
-    if listing.cursor is not None:
+    if after is not None:
         terms.append("(updated_at, id) < (?, ?)")
-        values.extend(decode_cursor(listing.cursor))
-    limit = max(listing.limit, 1)
+        values.extend(after)
     sql = _PAGE.format(" AND ".join(terms) or "TRUE")
-    rows = connection.execute(sql, (*values, limit + 1)).fetchall()
-    more = encode_cursor(*rows[limit - 1][4:]) if len(rows) > limit else None
-    page = [
-        SessionRow(SessionKey(tenant, session), seq, decode_head(head))
-        for tenant, session, seq, head, _, _ in rows[:limit]
-    ]
-    return page, more
+    return connection.execute(sql, (*values, limit)).fetchall()
 
 
-def find_tenants(connection: sqlite3.Connection, session: str) -> Sequence[str]:
-    sql = "SELECT tenant FROM sessions WHERE session = ? ORDER BY tenant"
-    return [tenant for (tenant,) in connection.execute(sql, (session,))]
+def _shown(tenant: str, session: str, seq: int, head: str) -> SessionRow:
+    return SessionRow(SessionKey(tenant, session), seq, decode_head(head))
+
+
+def _is_wanted(listing: Listing, key: SessionKey, head: SessionHead) -> bool:
+    return (
+        listing.state in (None, head.state)
+        and listing.agent in (None, head.agent)
+        and listing.tenant in (None, key.tenant)
+    )

@@ -1,11 +1,16 @@
 """The one thread of this process that writes: gathers jobs, decides each, commits them together.
 
-Theory of operation. A batch is one transaction, opened with BEGIN IMMEDIATE, so that what is read
-in it holds until it commits, whatever other processes do. Each append is decided on the tables as
-its predecessors in the batch leave them; a refused one raises before anything is written, so that
-its neighbours do not notice. Nobody is told anything before COMMIT: where that fails, all of it is
-rolled back and every job of the batch fails, the refused ones too (they were refused on what never
-became true). Then the loop is woken once for the whole batch.
+Theory of operation. Each append is decided on what its predecessors in the batch leave; a refused
+one raises before anything is written, so that its neighbours do not notice. Nobody is told anything
+before the commit: where that fails, every job of the batch fails, the refused ones too (they were
+refused on what never became true). Then the loop is woken once for the whole batch.
+
+While nobody else writes to the file, a batch is decided on what is remembered (`sqlite_tables`) and
+committed to the journal by one statement, which refuses if another connection has committed
+meanwhile. Else, and for what is not an append, there is a transaction: BEGIN IMMEDIATE, so that
+what is read in it holds until it commits, the journal is written into the tables, and the batch
+after it. Between batches the journal is written into the tables once it has grown, or when nothing
+is to do.
 """
 
 import asyncio
@@ -13,7 +18,6 @@ import logging
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import assert_never
 
 from proxy.errors import HoldfastError, StoreUnavailable
@@ -23,12 +27,18 @@ from proxy.stores.chain import Chain
 from proxy.stores.effects import Prepared, effects_of
 from proxy.stores.sqlite_file import explain, primary_code
 from proxy.stores.sqlite_handle import Handle, SqliteFile
+from proxy.stores.sqlite_jobs import Done, Probe, Purge, PurgeAccounts, Work, WriteJob
+from proxy.stores.sqlite_journal import Journal, read
+from proxy.stores.sqlite_purge import purge_accounts, purge_sessions
+from proxy.stores.sqlite_rows import DECIDED, TOLD, Changes
 from proxy.stores.sqlite_tables import SqliteTables
 
 log = logging.getLogger(__name__)
 
-SESSIONS_PER_PURGE = 20
-"""Few, so that an append never waits long behind a purge."""
+APPENDS_IN_JOURNAL = 512
+"""More cost less each, but who appends meanwhile waits longer: 5 ms for these."""
+
+_WATCH_BYTES = 256 * 1024
 
 _KEEPS_CONNECTION = {
     sqlite3.SQLITE_BUSY,
@@ -36,32 +46,7 @@ _KEEPS_CONNECTION = {
     sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_CONSTRAINT,
 }
-_PURGEABLE = """SELECT id FROM sessions WHERE updated_at < ?
-    AND NOT EXISTS (SELECT 1 FROM holds WHERE session_id = sessions.id)
-    ORDER BY updated_at LIMIT ?"""
 _PROBE = "INSERT INTO meta VALUES ('probe', 1) ON CONFLICT DO UPDATE SET value = value + 1"
-
-
-@dataclass(frozen=True, slots=True)
-class Purge:
-    """Deletes some of the sessions last touched before then; the result is how many."""
-
-    updated_before: float
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """Writes a row that nobody reads: would a write succeed?"""
-
-
-Work = Prepared | Purge | Probe
-Done = Appended | int
-
-
-@dataclass(frozen=True, slots=True)
-class WriteJob:
-    work: Work
-    future: "asyncio.Future[Done]"
 
 
 class SqliteWriter:
@@ -76,17 +61,39 @@ class SqliteWriter:
         self._wal_grown = wal_grown
         self._handle = Handle(file)
         self._tables = SqliteTables()
+        self._journal = Journal()
         self._chain = Chain(file.secret)
+        self._in_journal = 0
+        self._changes = Changes()
+        self._unwatched_bytes = _WATCH_BYTES
         self._is_failing = False
 
-    def handle(self, jobs: Sequence[WriteJob]) -> None:
-        """Carries out a batch and delivers each result; never raises, or its thread would be
-        gone."""
+    def handle(self, jobs: Sequence[WriteJob]) -> bool:
+        """Carries out a batch and delivers each result; never raises, or its thread would be gone.
+        True: `rest` has something to do."""
         deliver(self._loop, self._results(jobs))
-        self._watch_wal()
+        if self._in_journal >= APPENDS_IN_JOURNAL:
+            self.rest()
+        if self._unwatched_bytes >= _WATCH_BYTES:
+            self._watch_wal()
+        return self._in_journal > 0
+
+    def rest(self) -> None:
+        """Writes the journal into the tables. Where that fails the journal stays, and stays
+        true."""
+        if self._in_journal:
+            try:
+                connection = self._handle.get()
+                connection.execute("BEGIN IMMEDIATE")
+                self._empty_journal(connection)
+                connection.execute("COMMIT")
+            except (sqlite3.Error, StoreUnavailable) as error:
+                self._undo(error)
 
     def close(self) -> None:
-        """On the writer's thread, at its end: moves the WAL into the file and lets go of it."""
+        """On the writer's thread, at its end: moves journal and WAL into the file and lets go of
+        it."""
+        self.rest()
         if not self._handle.is_open:
             return
         try:
@@ -106,24 +113,82 @@ class SqliteWriter:
 
     def _commit(self, jobs: Sequence[WriteJob]) -> list[Delivery[Done]]:
         connection = self._handle.get()
-        connection.execute("BEGIN IMMEDIATE")
-        self._tables.begin(connection)
-        results: list[Delivery[Done]] = [
-            (job.future, self._try(job.work, connection)) for job in jobs
-        ]
-        self._tables.flush()
-        connection.execute("COMMIT")
+        results = self._commit_to_journal(jobs, connection)
+        if results is None:
+            results = self._commit_to_tables(jobs, connection)
         if self._is_failing:
             self._is_failing = False
             log.info("the ledger takes writes again")
         return results
+
+    def _commit_to_journal(
+        self, jobs: Sequence[WriteJob], connection: sqlite3.Connection
+    ) -> list[Delivery[Done]] | None:
+        """None, and nothing written, where what is remembered may be untrue."""
+        tables = self._tables
+        if not tables.is_current(connection):
+            return None
+        if not all(isinstance(job.work, Prepared) for job in jobs):
+            return None
+        results = self._decided(jobs, connection)
+        record = tables.take()
+        if record is None:
+            (version,) = connection.execute("PRAGMA data_version").fetchone()
+            return results if version == tables.version else None
+        size_bytes = self._journal.put(connection, record, tables.version)
+        if not size_bytes:
+            tables.forget()
+            return None
+        self._in_journal += len(jobs)
+        self._changes.add(record)
+        self._unwatched_bytes += size_bytes
+        return results
+
+    def _commit_to_tables(
+        self, jobs: Sequence[WriteJob], connection: sqlite3.Connection
+    ) -> list[Delivery[Done]]:
+        connection.execute("BEGIN IMMEDIATE")
+        self._empty_journal(connection)
+        results = self._decided(jobs, connection)
+        self._flush(connection)
+        connection.execute("COMMIT")
+        return results
+
+    def _empty_journal(self, connection: sqlite3.Connection) -> None:
+        """In a transaction. What is remembered of the journal counts while nobody else has
+        committed; another process may have written it into the tables already."""
+        is_known = self._tables.begin(connection)
+        changes = self._changes if is_known else Changes(read(connection))
+        changes.write(connection, TOLD)
+        connection.execute("DELETE FROM journal")
+        self._emptied()
+
+    def _flush(self, connection: sqlite3.Connection) -> None:
+        record = self._tables.take()
+        if record is not None:
+            Changes((record,)).write(connection, DECIDED)
+            self._emptied()
+
+    def _emptied(self) -> None:
+        self._tables.applied()
+        self._in_journal = 0
+        self._changes = Changes()
+        self._unwatched_bytes = _WATCH_BYTES
+
+    def _decided(
+        self, jobs: Sequence[WriteJob], connection: sqlite3.Connection
+    ) -> list[Delivery[Done]]:
+        self._tables.look_up(
+            {job.work.append.key for job in jobs if isinstance(job.work, Prepared)}
+        )
+        return [(job.future, self._try(job.work, connection)) for job in jobs]
 
     def _try(self, work: Work, connection: sqlite3.Connection) -> Done | HoldfastError:
         try:
             match work:
                 case Prepared():
                     return self._append(work)
-                case Purge():
+                case Purge() | PurgeAccounts():
                     return self._purge(work, connection)
                 case Probe():
                     return _probe(connection)
@@ -141,17 +206,19 @@ class SqliteWriter:
         self._tables.write(prepared.append, effects)
         return Appended(effects.seq, effects.chain)
 
-    def _purge(self, purge: Purge, connection: sqlite3.Connection) -> int:
-        self._tables.flush()
-        ids = connection.execute(_PURGEABLE, (purge.updated_before, SESSIONS_PER_PURGE)).fetchall()
-        connection.executemany("DELETE FROM links WHERE session_id = ?", ids)
-        connection.executemany("DELETE FROM events WHERE session_id = ?", ids)
-        connection.executemany("DELETE FROM sessions WHERE id = ?", ids)
-        self._tables.forget()
-        self._tables.begin(connection)
-        return len(ids)
+    def _purge(self, purge: Purge | PurgeAccounts, connection: sqlite3.Connection) -> int:
+        self._flush(connection)
+        if isinstance(purge, Purge):
+            count = purge_sessions(connection, purge.updated_before)
+        else:
+            count = purge_accounts(connection, purge.accounts, purge.touched_before)
+        if count:
+            self._tables.forget()
+            self._tables.begin(connection)
+        return count
 
     def _undo(self, error: Exception) -> None:
+        """Back to what the file has; the next batch reads it anew."""
         self._handle.rollback()
         self._tables.forget()
         if isinstance(error, sqlite3.Error) and primary_code(error) not in _KEEPS_CONNECTION:
@@ -185,6 +252,8 @@ class SqliteWriter:
             log.warning("the ledger's WAL could not be emptied: %s", error)
 
     def _watch_wal(self) -> None:
+        """Not after each batch: it is a call of the kernel, and the WAL tells of nothing else."""
+        self._unwatched_bytes = 0
         try:
             size_bytes = os.stat(self._file.wal).st_size
         except OSError:

@@ -7,9 +7,9 @@ import pytest
 
 from proxy.core import events as ev
 from proxy.errors import StoreUnavailable
-from proxy.stores import OpenHold
+from proxy.stores import Append, Balance, Charge, OpenHold, SessionHead
 from proxy.stores.memory import MemoryStore
-from proxy.sweeper import Sweeper
+from proxy.sweeper import RETENTION_SECONDS, Sweeper
 from proxy.workers.owners import Owners
 from tests.unit.test_ledger import KEY, Bench, used, wants
 
@@ -104,3 +104,48 @@ async def test_the_dead_are_booked_later_where_the_ledger_is_away(two: Two) -> N
     await two.sweeper.recover()
     assert await two.outcomes() == ["expired"]
     assert [path.name for path in (two.others.folder or Path()).iterdir()] == ["me.lock"]
+
+
+async def test_sessions_are_kept_for_the_retention(two: Two) -> None:
+    """Not a second less, and whatever holds something stays."""
+    ledger, clock = two.bench.ledger, two.bench.clock
+    await ledger.reserve(wants("a"))
+    await ledger.settle(KEY, "a", used(40))
+    await two.sweeper.purge()
+    clock.advance(RETENTION_SECONDS - 60)
+    await two.sweeper.purge()
+    assert len(await two.store.read(KEY)) > 0
+
+    clock.advance(61)
+    await two.sweeper.purge()
+    assert list(await two.store.read(KEY)) == []
+
+
+async def test_accounts_outlive_their_window(two: Two) -> None:
+    """The spent of a month is not forgotten within it; later it is nobody's."""
+    await two.store.append(Append(KEY, (), charges=(Charge("month", 0, 5),), head=_head(two)))
+    two.bench.clock.advance(31 * 86_400)
+    await two.sweeper.purge()
+    assert await two.store.balances(["month"]) == {"month": Balance(5)}
+
+    two.bench.clock.advance(10 * 86_400)
+    await two.sweeper.purge()
+    assert await two.store.balances(["month"]) == {"month": Balance()}
+
+
+async def test_retention_is_looked_after_once_a_minute(two: Two) -> None:
+    """It walks tables that may be large."""
+    await two.sweeper.purge()
+    await two.store.append(Append(KEY, (), head=SessionHead(updated_at=1.0)))
+    two.bench.clock.advance(RETENTION_SECONDS)
+    await two.sweeper.purge()
+    assert (await two.store.list_sessions())[0] == []
+    await two.store.append(Append(KEY, (), head=SessionHead(updated_at=1.0)))
+    two.bench.clock.advance(59)
+    await two.sweeper.purge()
+
+    assert len((await two.store.list_sessions())[0]) == 1
+
+
+def _head(two: Two) -> SessionHead:
+    return SessionHead(updated_at=two.bench.clock.now())

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from proxy.core.events import HoldExtended, LimitWarned, SessionKilled, StepReserved
 from proxy.core.session import SessionKey, fold
 from proxy.errors import AccountExceeded, MalformedRequest, SeqConflict, StoreUnavailable
-from proxy.stores import Append, Appended, Balance, Charge, Maximum, SessionHead, Store
+from proxy.stores import Append, Appended, Balance, Charge, Counts, Maximum, SessionHead, Store
 from proxy.stores.chain import GENESIS
 from tests.fakes_stores import (
     KEY,
@@ -473,3 +473,22 @@ async def test_a_decision_stands_only_on_the_append_that_it_was_made_on(store: S
     assert (await store.append(right)).seq == 2
     unsure = replace(reserved("c3"), expected_seq=2, after=None)
     assert (await store.append(unsure)).seq == 3
+
+
+async def test_accounts_that_were_not_charged_for_long_are_purged(store: Store) -> None:
+    """Windows that are over; not one on which something is held, however old it is."""
+    head = SessionHead(created_at=NOW, updated_at=NOW)
+    for n in range(250):
+        charges = (Charge(f"old{n}", 0, 5), Charge("on", 0, 5))
+        await store.append(replace(opened(at=NOW), head=head, charges=charges))
+    trees = Charge("tree", counts=Counts(calls=1))
+    await store.append(reserved("c1", charges=[Charge("held", 1), trees], at=NOW))
+    await store.append(replace(opened(at=NOW + 9), charges=(Charge("on", 0, 5),)))
+
+    assert await store.purge_accounts(NOW) == 0
+    assert await store.purge_accounts(NOW + 9) == 250
+    left = await store.balances(["old7", "on", "held", "tree"])
+    assert [b.spent_micro_usd for b in left.values()] == [0, 1255, 0, 0]
+    assert (left["held"].held_micro_usd, left["tree"].counts.calls) == (1, 1)
+    await store.append(reserved("c2", charges=[Charge("old7", 3)]))
+    assert await store.balances(["old7"]) == {"old7": Balance(0, 3)}

@@ -67,6 +67,11 @@ def _edit(path: Path, *statements: str) -> None:
             connection.execute(statement)
 
 
+async def _in_tables(store: SqliteStore) -> None:
+    """What was appended is in the tables now, where somebody with a shell looks for it."""
+    assert await store.writable()
+
+
 async def _refusal(path: Path, secret: bytes | None = SECRET) -> str:
     with pytest.raises(StoreUnavailable) as caught:
         await SqliteStore(path, secret, busy_seconds=0.05).open()
@@ -113,6 +118,7 @@ async def test_an_edited_event_is_named(path: Path, store: SqliteStore) -> None:
     """The chain is in the file, under a key that is not."""
     for _ in range(5):
         await store.append(opened())
+    await _in_tables(store)
     _edit(path, "UPDATE events SET payload = replace(payload, '.0', '.5') WHERE seq = 3")
 
     assert first_altered(SECRET, KEY, await store.read_chain(KEY)) == 3
@@ -123,6 +129,7 @@ async def test_an_event_that_cannot_be_read_is_said_to_be_altered(
 ) -> None:
     """Also bytes that are not UTF-8: told by name, not a crash of the reader."""
     await store.append(opened())
+    await _in_tables(store)
     _edit(path, "UPDATE events SET payload = CAST(x'ff00' AS TEXT)")
 
     with pytest.raises(StoreUnavailable, match="altered"):
@@ -228,6 +235,7 @@ async def test_a_replaced_file_is_opened(path: Path, tmp_path: Path, store: Sqli
 async def test_what_was_tampered_with_fails_alone(path: Path, store: SqliteStore) -> None:
     """One session's rows contradict each other: its neighbours in the batch do not notice."""
     await store.append(opened())
+    await _in_tables(store)
     _edit(path, "INSERT INTO events SELECT session_id, 2, payload, chain FROM events")
     bad, fine = await outcomes(store, [opened(), opened(OTHER)])
 

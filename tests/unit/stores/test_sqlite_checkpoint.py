@@ -14,7 +14,8 @@ from proxy.stores.sqlite import SqliteStore
 from proxy.stores.sqlite_checkpoint import Checkpointer
 from proxy.stores.sqlite_file import create_file
 from proxy.stores.sqlite_handle import SqliteFile
-from proxy.stores.sqlite_writer import SqliteWriter, WriteJob
+from proxy.stores.sqlite_jobs import WriteJob
+from proxy.stores.sqlite_writer import SqliteWriter
 from tests.fakes_stores import KEY, NOW, SECRET
 
 FOUR_KB = Append(KEY, (LimitWarned(NOW, limit="x" * 4000),))
@@ -38,8 +39,11 @@ async def test_a_wal_that_has_grown_is_begun_anew(
     await store.close()
 
 
-async def test_the_writer_empties_the_wal_when_asked(tmp_path: Path) -> None:
+async def test_the_writer_empties_the_wal_when_asked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Between two batches; while another connection reads it goes on without."""
+    monkeypatch.setattr("proxy.stores.sqlite_writer._WATCH_BYTES", 0)
     file = SqliteFile(tmp_path / "ledger.db", SECRET)
     create_file(file.path)
     writer = SqliteWriter(file, asyncio.get_running_loop(), lambda _: True)
