@@ -3,7 +3,8 @@
 import timeit
 from collections.abc import Callable
 
-from proxy.core.identity import Identified, split_path
+from proxy.core.identity import Identified
+from proxy.core.paths import split_path
 from proxy.core.request import Request
 from proxy.core.usage import Answer, ToolCall
 from proxy.identity import SessionIndex
