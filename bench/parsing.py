@@ -54,7 +54,7 @@ _ANSWER = Answer("word " * 64)
 class _Priceless(Intake):
     """An intake that asks for nothing."""
 
-    def _price(self, *_: object) -> None:  # type: ignore[override]
+    def _price(self, *_: object) -> None:
         return None
 
     def _ask(self, *_: object) -> None:  # type: ignore[override]

@@ -12,7 +12,7 @@ from proxy.clock import Clock
 from proxy.core.ask import Ask
 from proxy.core.decision import Refusal
 from proxy.core.dialects.base import PARSE_ON_THREAD_BYTES, Bounds
-from proxy.core.dialects.reader import unread_bytes
+from proxy.core.dialects.registry import unread_bytes
 from proxy.core.engine import Rules
 from proxy.core.estimate import estimate_input_tokens
 from proxy.core.identity import Identified

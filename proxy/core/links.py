@@ -118,6 +118,10 @@ def _read_turn(history: History) -> bool:
         end -= 1
     if not end or sum([turn.size for turn in turns]) > _CHARACTERS_READ:
         return False
+    for older in history.older:
+        if older.end == end:
+            turns.append(older)
+            return True
     start = end - 1
     while history.answers_in_items and start and messages[start - 1].role == "assistant":
         start -= 1

@@ -4,7 +4,7 @@ Structs, not dataclasses: some of these are made for every message of every requ
 made in a tenth of the time.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import msgspec
@@ -71,28 +71,48 @@ class Piece(msgspec.Struct, frozen=True, gc=False):
     apart: Apart | None = None
 
 
+Element = Message | Piece
+"""What one element of a conversation was read as: a bare Message where it is that and no more."""
+
+
+class Conversation(msgspec.Struct, frozen=True, eq=False):
+    """What a list of messages (or items) was read as.
+
+    plain: every element is one message, and they are `messages`. apart: of all elements together.
+    names: of the tools that they offer. starts: at which element each message begins, if not plain.
+    """
+
+    elements: tuple[Element, ...]
+    messages: tuple[Message, ...]
+    plain: bool
+    apart: Apart | None = None
+    names: tuple[str, ...] = ()
+    starts: tuple[int, ...] = ()
+
+
 class Past(msgspec.Struct, frozen=True, eq=False):
     """A body that was read, for those that go on from it (`core.memo`).
 
-    members: without its list of messages (or items), which is places[at]. borders: where its last
-    messages end, and how many there are by then, the last first. keys: of the pieces that its
-    messages were read as.
+    borders: where its last messages end, and how many there are by then, the last first; as many
+    as are known. size_bytes: about what its conversation takes in memory.
     """
 
     body: bytes
-    members: Mapping[str, msgspec.Raw]
-    places: tuple[Member, ...]
-    at: int
+    frame: "Frame"
+    conversation: Conversation
+    history: "History"
     borders: tuple[tuple[int, int], ...]
-    keys: tuple[bytes, ...]
+    size_bytes: int
 
 
 class Trail(msgspec.Struct, eq=False):
     """One conversation as it comes by, body after body. Written by the memo alone.
 
-    past: the latest body. beginnings: what it is found by. size_bytes: about what it takes."""
+    past: the latest body. first: the shortest of all its beginnings. beginnings: what it is found
+    by. size_bytes: about what it takes."""
 
     past: Past
+    first: bytes
     beginnings: list[bytes] = []
     size_bytes: int = 0
 
@@ -100,14 +120,17 @@ class Trail(msgspec.Struct, eq=False):
 class Learned(msgspec.Struct, frozen=True, eq=False):
     """What a request was read as, to be kept (`core.memo`) when it has been answered.
 
-    pieces: those that were not known, or not of late, by their keys. past: its body, found on this
-    trail where it is known, and to be found there by these beginnings.
+    pieces: those that were not known, or not of late, by their keys. frame: its body's. past: its
+    body, found on this trail where it is known; to be found by its beginnings of `since` bytes and
+    more, digested with this seed.
     """
 
     pieces: tuple[tuple[bytes, Piece], ...] = ()
+    frame: "Frame | None" = None
     past: Past | None = None
     trail: Trail | None = None
-    beginnings: tuple[bytes, ...] = ()
+    seed: int = 0
+    since: int = 0
 
 
 class Turn(msgspec.Struct, frozen=True, gc=False):
@@ -127,12 +150,14 @@ class History(msgspec.Struct, eq=False):
 
     answers_in_items: one answer may be several assistant messages (Responses). turns: the newest
     answers, newest first, as far as `core.links` has read them; they are asked for again and again.
+    older: those of the request that this one goes on from, as far as both have them.
     """
 
     messages: tuple[Message, ...] = ()
     chain: bytes = b""
     answers_in_items: bool = False
     turns: list[Turn] = []
+    older: tuple[Turn, ...] = ()
 
     def before(self, index: int) -> bytes:
         return self.chain[: 16 * index]
@@ -155,7 +180,9 @@ class Request(msgspec.Struct, frozen=True, eq=False):
     body_digest: 16 bytes over the body without `stream` and `stream_options`: an SDK's retry has
         the same.
     exposure: which dear classes of a price it can be billed at.
-    places: where each top-level member is in the body. learned: None without a memo.
+    learned: None without a memo.
+    laid: where the top-level members are, those after its list (laid[listed]) as many bytes further
+        on as that is longer than here: `moved`.
     """
 
     dialect: DialectName
@@ -179,20 +206,65 @@ class Request(msgspec.Struct, frozen=True, eq=False):
     hints: Mapping[str, str] = {}
     body_digest: bytes = b""
     exposure: Exposure = PLAIN
-    places: tuple[Member, ...] = ()
+    laid: tuple[Member, ...] = ()
+    listed: int = -1
+    moved: int = 0
     learned: Learned | None = None
     history: History = msgspec.field(default_factory=History)
 
     def __post_init__(self) -> None:
         if self.messages and not self.history.messages:
-            history = _history(self.messages, self.dialect == "responses")
+            history = history_of(self.messages, answers_in_items=self.dialect == "responses")
             msgspec.structs.force_setattr(self, "history", history)
 
+    @property
+    def places(self) -> tuple[Member, ...]:
+        """Where each top-level member is in the body."""
+        if not self.moved:
+            return self.laid
+        return moved_places(self.laid, self.listed, self.moved)
 
-def _history(messages: tuple[Message, ...], answers_in_items: bool) -> History:
+
+def moved_places(places: tuple[Member, ...], at: int, by: int) -> tuple[Member, ...]:
+    """Where members are if the value of the one at this place has grown by so many bytes."""
+    grown = places[at]
+    return (
+        *places[:at],
+        Member(grown.key, grown.key_start, grown.value_start, grown.value_end + by),
+        *[
+            Member(one.key, one.key_start + by, one.value_start + by, one.value_end + by)
+            for one in places[at + 1 :]
+        ],
+    )
+
+
+def history_of(messages: Iterable[Message], *, answers_in_items: bool) -> History:
     spoken = tuple([message for message in messages if message.role != "system"])
     chain = b"".join([message.content_digest for message in spoken])
     return History(spoken, chain, answers_in_items)
+
+
+class Frame(msgspec.Struct, frozen=True, eq=False):
+    """A body but for its conversation, as it was read (`core.memo`).
+
+    head: what it begins with, to the bracket that opens the list; tail: what it ends with, from the
+    one that closes it. Both empty where it has no list, or not once. request: without conversation;
+    its text_bytes are without the list, its `laid` as if the list were empty. members: without it.
+    before: messages that come before the conversation. apart: of all but the conversation.
+    tools_disabled: though some be offered. bounds: that it was held to. steady: a retry of its body
+    has the same one, byte by byte (`body_digest`).
+    """
+
+    request: Request
+    members: Mapping[str, msgspec.Raw]
+    bounds: object
+    before: tuple[Message, ...] = ()
+    apart: Apart | None = None
+    tools_disabled: bool = False
+    kind: str = ""
+    head: bytes = b""
+    tail: bytes = b""
+    steady: bool = False
 
 
 class Changes(msgspec.Struct, frozen=True):

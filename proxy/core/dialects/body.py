@@ -3,14 +3,14 @@
 What is refused here never reaches a provider, costs nothing, and names the parameter at fault.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import count, islice
 from typing import NoReturn, TypeVar, cast
 
 import msgspec
 import xxhash
 
-from proxy.core.canonical import parts_nest_deeper
+from proxy.core.canonical import digest, parts_nest_deeper
 from proxy.core.dialects.base import Bounds
 from proxy.core.splice import Member
 from proxy.core.splice import members as places_of
@@ -57,18 +57,11 @@ _MET = cast(type[dict[str, msgspec.Raw]], dict[_Key, msgspec.Raw])
 
 
 class Body(msgspec.Struct, frozen=True):
-    """A body taken apart: its top-level members, and where each of them is, repeated ones too.
-
-    Where it goes on from an earlier body, its messages are not among the members. parts: those that
-    are new; keys: of the others' pieces; borders: where the last of the others end (`Trail`).
-    """
+    """A body taken apart: its top-level members, and where each of them is, repeated ones too."""
 
     whole: bytes
     members: Members
     places: tuple[Member, ...]
-    parts: list[msgspec.Raw] = []
-    keys: tuple[bytes, ...] = ()
-    borders: tuple[tuple[int, int], ...] = ()
 
 
 def refuse(message: str, param: str | None = None) -> NoReturn:
@@ -231,21 +224,31 @@ def read_hints(members: Members) -> dict[str, str]:
     return hints
 
 
-def prompt_bytes(body: Body, keys: Collection[str]) -> int:
+def prompt_bytes(places: Iterable[Member], keys: Collection[str]) -> int:
     """Size of the members that a provider tokenises."""
-    sizes = [place.value_end - place.value_start for place in body.places if place.key in keys]
+    sizes = [place.value_end - place.value_start for place in places if place.key in keys]
     return sum(sizes)
 
 
-def body_digest(body: Body) -> bytes:
-    """16 bytes that an SDK's retry shares with its first attempt, streamed or not."""
-    whole = memoryview(body.whole)
-    digest = xxhash.xxh3_128()
-    for member in body.places:
-        if member.key not in _PER_ATTEMPT:
-            digest.update(whole[member.key_start : member.value_end])
-            digest.update(b",")
-    return digest.digest()
+def is_steady(places: Iterable[Member]) -> bool:
+    """Whether a retry of such a body is the same, byte by byte."""
+    return _PER_ATTEMPT.isdisjoint([place.key for place in places])
+
+
+def body_digest(whole: bytes, places: Sequence[Member]) -> bytes:
+    """16 bytes that an SDK's retry shares with its first attempt, streamed or not: of the body as
+    its serialiser would write it without what says that."""
+    if is_steady(places):
+        return digest(whole)
+    view, kept = memoryview(whole), xxhash.xxh3_128(whole[: places[0].key_start])
+    first = True
+    for at, place in enumerate(places):
+        if place.key not in _PER_ATTEMPT:
+            since = place.key_start if first else places[at - 1].value_end
+            kept.update(view[since : place.value_end])
+            first = False
+    kept.update(view[places[-1].value_end :])
+    return kept.digest()
 
 
 def _object(raw: msgspec.Raw) -> Members:

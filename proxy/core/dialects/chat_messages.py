@@ -10,11 +10,11 @@ from proxy.core.dialects.body import Members, refuse
 from proxy.core.dialects.chat_parts import Call, Function, argument_text, read_parts
 from proxy.core.dialects.exposing import scanned_write
 from proxy.core.exposure import CacheWrites
-from proxy.core.request import Apart, Message, Piece, Role
+from proxy.core.request import Apart, Element, Message, Piece, Role
 from proxy.core.usage import ToolCall
 from proxy.errors import MalformedRequest
 
-_ROLES: Mapping[str, Role] = {
+ROLES: Mapping[str, Role] = {
     "system": "system",
     "developer": "system",
     "user": "user",
@@ -23,7 +23,7 @@ _ROLES: Mapping[str, Role] = {
     "function": "tool",
 }
 _IMAGE_PARTS = frozenset({"image_url", "image", "input_image"})
-_TEXT_PARTS = frozenset({"text", "input_text", "output_text", "refusal", "thinking", "reasoning"})
+TEXT_PARTS = frozenset({"text", "input_text", "output_text", "refusal", "thinking", "reasoning"})
 
 
 class _Message(msgspec.Struct):
@@ -64,31 +64,31 @@ def _misfit(param: str, error: Exception) -> MalformedRequest:
     return MalformedRequest(f"{param}: {expected[:1].lower()}{expected[1:]}", param=param)
 
 
-def read_message(raw: msgspec.Raw, at: int) -> Piece:
+def read_message(raw: msgspec.Raw, at: int) -> Element:
     """The message at this place. Raises MalformedRequest."""
     try:
         sent = _MESSAGE.decode(raw)
     except (ValueError, RecursionError) as error:
         raise _misfit(f"messages[{at}]", error) from error
-    role = _ROLES.get(sent.role)
+    role = ROLES.get(sent.role)
     if role is None:
-        refuse(f"expected one of {', '.join(_ROLES)}", f"messages[{at}].role")
+        refuse(f"expected one of {', '.join(ROLES)}", f"messages[{at}].role")
     if isinstance(sent.content, list):
         return _of_parts(role, sent, sent.content, at, scanned_write(raw))
     message = _message(role, sent, sent.content or sent.refusal or "")
     writes = scanned_write(raw)
-    return Piece((message,), apart=None if writes == "none" else Apart(writes=writes))
+    return message if writes == "none" else Piece((message,), apart=Apart(writes=writes))
 
 
 def _of_parts(
     role: Role, sent: _Message, content: list[msgspec.Raw], at: int, writes: CacheWrites
-) -> Piece:
+) -> Element:
     texts: list[str] = []
     attachments: list[bytes] = []
     images = 0
     try:
         for part, raw in read_parts(content):
-            if part.type in _TEXT_PARTS:
+            if part.type in TEXT_PARTS:
                 texts.append(part.said)
             else:
                 attachments.append(bytes(raw))
@@ -98,7 +98,7 @@ def _of_parts(
         raise MalformedRequest(f"{param}: expected text or a list of parts", param=param) from error
     message = _message(role, sent, "".join(texts) or sent.refusal or "", attachments)
     if not attachments and writes == "none":
-        return Piece((message,))
+        return message
     hidden_bytes = sum(map(len, attachments))
     return Piece((message,), apart=Apart(images, len(attachments) - images, hidden_bytes, writes))
 

@@ -3,11 +3,13 @@
 from collections.abc import Collection, Sequence
 
 import msgspec
+from msgspec.structs import replace
 
+from proxy.core.dialects import reader
 from proxy.core.dialects.base import Bounds
 from proxy.core.dialects.body import (
+    Body,
     Members,
-    body_digest,
     bounded_tools,
     given,
     prompt_bytes,
@@ -19,17 +21,20 @@ from proxy.core.dialects.body import (
     read_raw,
 )
 from proxy.core.dialects.chat_messages import read_message, sent_messages
+from proxy.core.dialects.chat_told import DEPTH, read_told
 from proxy.core.dialects.exposing import (
+    NOTHING,
     USUAL_SEARCHES,
     apart_in,
     exposure_of,
     longest,
+    may_be_marked,
     scanned_write,
 )
 from proxy.core.dialects.reader import Reader
 from proxy.core.exposure import CacheWrites, Exposure
 from proxy.core.memo import Memo
-from proxy.core.request import Apart, Piece, Request
+from proxy.core.request import Apart, Frame, Message, Piece, Request
 
 MAX_CHOICES = 128
 BOUND_KEYS = ("max_completion_tokens", "max_tokens")
@@ -86,38 +91,41 @@ def parse(body: bytes, bounds: Bounds, memo: Memo | None = None) -> Request:
     Where a client gives both max_tokens and max_completion_tokens, which one a provider takes is
     not known: the bound is the larger, and `rewrite` lowers both.
     """
-    reader = Reader(bounds, memo, "chat", "messages")
-    taken = reader.body(body, _GOVERNED, apart=("tools",))
+    return reader.parse(STYLE, body, bounds, memo)
+
+
+def _frame(reading: Reader, taken: Body) -> Frame:
     members = taken.members
     model = read_model(members)
-    sent = taken.parts if taken.keys else sent_messages(members, bounds)
-    pieces = reader.conversation(sent, read_message)
-    tools = _offered(members, reader)
-    apart = apart_in((*pieces, *tools))
+    tools = _offered(members, reading)
+    apart = apart_in(tools)
     stream = read_flag(members, "stream")
-    offered = bounded_tools([name for piece in tools for name in piece.names], bounds)
+    offered = bounded_tools([name for piece in tools for name in piece.names], reading.bounds)
     disabled, forced = _tool_choice(members)
-    return Request(
+    request = Request(
         dialect="chat",
         model=model,
         stream=stream,
-        messages=tuple([message for piece in pieces for message in piece.messages]),
+        messages=(),
         output_bound=read_bound(members, BOUND_KEYS),
         choices=read_count(members, "n", most=MAX_CHOICES) or 1,
-        text_bytes=prompt_bytes(taken, _PROMPT_KEYS) - apart.hidden_bytes,
-        image_count=apart.images,
-        file_count=apart.files,
+        text_bytes=prompt_bytes(taken.places, _PROMPT_KEYS),
         offered_tools=offered,
         tools_disabled=disabled or not offered,
         forces_tool=forced,
         forces_format=_forces_format(members),
         include_usage=stream and wants_usage(members),
         hints=read_hints(members),
-        body_digest=body_digest(taken),
-        exposure=_exposure(members, model, offered, apart),
-        places=taken.places,
-        learned=reader.learned(taken, sent),
     )
+    frame = Frame(request, members, reading.bounds, (), apart, disabled, "chat")
+    return replace(frame, request=replace(request, exposure=_exposure(frame, apart or NOTHING)))
+
+
+def _told(written: reader.Written, frame: Frame) -> list[Message] | None:
+    """Only of Claude are cache markers asked for; then what may hold one is read part by part."""
+    if "claude" in frame.request.model.lower() and may_be_marked(written):
+        return None
+    return read_told(written)
 
 
 def read_bound(members: Members, keys: Sequence[str], *, least: int = 1) -> int | None:
@@ -132,21 +140,23 @@ def wants_usage(members: Members) -> bool:
     return options is not None and options.include_usage is True
 
 
-def _offered(members: Members, reader: Reader) -> list[Piece]:
+def _offered(members: Members, reading: Reader) -> list[Piece]:
     raw = given(members, "tools")
-    tools = [] if raw is None else [reader.part("chat tools", raw, _tools)]
+    tools = [] if raw is None else [reading.part("chat tools", raw, _tools)]
     if functions := read(members, "functions", _FUNCTIONS, "a list of functions"):
         writes = scanned_write(members["functions"])
-        tools.append(
-            Piece(names=tuple([one.name for one in functions]), apart=Apart(writes=writes))
-        )
+        tools.append(Piece(names=tuple([one.name for one in functions]), apart=_marked(writes)))
     return tools
 
 
-def _tools(raw: msgspec.Raw, _: int) -> Piece:
+def _marked(writes: CacheWrites) -> Apart | None:
+    return None if writes == "none" else Apart(writes=writes)
+
+
+def _tools(raw: msgspec.Raw) -> Piece:
     tools = read_raw(raw, "tools", _TOOLS, "a list of tools")
     names = [(tool.function or tool.custom or _Named(tool.type)).name for tool in tools]
-    return Piece(names=tuple(names), apart=Apart(writes=scanned_write(raw)))
+    return Piece(names=tuple(names), apart=_marked(scanned_write(raw)))
 
 
 def _forces_format(members: Members) -> bool:
@@ -154,13 +164,15 @@ def _forces_format(members: Members) -> bool:
     return form is not None and form.type != "text"
 
 
-def _exposure(members: Members, model: str, offered: Collection[str], apart: Apart) -> Exposure:
+def _exposure(frame: Frame, apart: Apart) -> Exposure:
+    members, model = frame.members, frame.request.model
     speaks = "audio" in members or b"audio" in bytes(members.get("modalities", b""))
+    searches = _searches(members, model, frame.request.offered_tools)
     return exposure_of(
         members,
         writes=_writes(members, apart) if "claude" in model.lower() else "none",
         audio=apart.files > 0 or speaks,
-        searches=USUAL_SEARCHES if _searches(members, model, offered) else 0,
+        searches=USUAL_SEARCHES if searches else 0,
     )
 
 
@@ -188,3 +200,17 @@ def _tool_choice(members: Members) -> tuple[bool, bool]:
     if choice.allowed_tools is not None:
         return False, choice.allowed_tools.mode == "required"
     return False, True
+
+
+STYLE = reader.Style(
+    kind="chat",
+    listed="messages",
+    governed=_GOVERNED,
+    apart=("tools",),
+    depth=DEPTH,
+    frame=_frame,
+    sent=sent_messages,
+    told=_told,
+    read=read_message,
+    exposure=_exposure,
+)

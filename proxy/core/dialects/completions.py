@@ -55,11 +55,11 @@ class CompletionsDialect:
             output_bound=read_bound(members, _BOUND_KEYS, least=0),
             choices=max(per_prompt) * max(1, len(prompts)),
             text_bytes=sum(prompt.size_bytes for prompt in prompts)
-            + prompt_bytes(taken, ("suffix",)),
+            + prompt_bytes(taken.places, ("suffix",)),
             include_usage=stream and wants_usage(members),
             hints=read_hints(members),
-            body_digest=body_digest(taken),
-            places=taken.places,
+            body_digest=body_digest(body, taken.places),
+            laid=taken.places,
         )
 
     def rewrite(self, body: bytes, request: Request, changes: Changes) -> bytes:

@@ -1,4 +1,4 @@
-"""Takes apart a body that goes on from an earlier one, by what the two have in common.
+"""Takes up a conversation where an earlier body left it, by what the two have in common.
 
 Why that is sound: `core.memo`.
 """
@@ -7,84 +7,38 @@ from collections.abc import Sequence
 
 import msgspec
 
-from proxy.core.dialects.base import Bounds
-from proxy.core.dialects.body import Body
-from proxy.core.request import Past
-from proxy.core.splice import Member
+from proxy.core.request import Frame, Past
 
 _PARTS = msgspec.json.Decoder(list[msgspec.Raw])
-_BORDERS = 8
+BORDERS = 8
 """How many messages may be changed at the end of a history, as cache markers are that move on."""
+_LOOKED_AT = 64
+"""Messages that may be, the first time that they are."""
 _BLANK = ord(" ")
 _CLOSED = ord("}")
 
-
-def between(body: bytes, past: Past) -> tuple[int, int, int] | None:
-    """What of a body is new: after how many known messages, from where, to where; None where it
-    does not go on from that one."""
-    before = memoryview(past.body)
-    tail = before[past.places[past.at].value_end - 1 :]
-    if body.endswith(tail):
-        end = len(body) - len(tail)
-        for known, border in past.borders:
-            if border <= end and body.startswith(before[:border]):
-                return known, border, end
-    return None
+Borders = tuple[tuple[int, int], ...]
 
 
-def continued(body: bytes, past: Past, bounds: Bounds) -> Body | None:
-    """The body taken apart, None where it does not go on from that one, or not well."""
-    new = between(body, past)
-    if new is None:
+def between(body: bytes, past: Past, frame: Frame) -> tuple[int, int] | None:
+    """After how many known messages, and from where, this body's list says something new; None
+    where it does not go on from that one. frame: its own."""
+    head_bytes = len(frame.head)
+    if head_bytes != len(past.frame.head) or frame.request.model != past.frame.request.model:
+        return None  # what a message says may depend on the model
+    end, view = len(body) - len(frame.tail), memoryview(past.body)
+    for known, border in past.borders:
+        if border <= end and body.startswith(view[:border]):
+            return known, border
+    if len(past.borders) >= min(BORDERS, len(past.conversation.elements)):
         return None
-    known, border, end = new
-    parts = _parts(body[border:end])
-    if parts is None or known + len(parts) > bounds.messages:
+    common = min(_common(body, past.body), end)
+    if 2 * (common - head_bytes) < len(past.body) - len(past.frame.tail) - head_bytes:
         return None
-    return Body(
-        whole=body,
-        members=past.members,
-        places=_moved(past, end + 1 - past.places[past.at].value_end),
-        parts=parts,
-        keys=past.keys[:known],
-        borders=tuple([one for one in past.borders if one[0] <= known]),
-    )
+    return next(((known, at) for known, at in _all_borders(past) if at <= common), None)
 
 
-def past_of(
-    body: Body, listed: str, parts: Sequence[msgspec.Raw], keys: tuple[bytes, ...]
-) -> Past | None:
-    """The body for those that go on from it, None where none can be known to. parts: those of its
-    list that were not known, the last ones; keys: of all."""
-    at = next((at for at, place in enumerate(body.places) if place.key == listed), None)
-    if at is None:
-        return None
-    borders = _borders(body, body.places[at].value_end - 1, parts, len(keys))
-    if not borders:
-        return None
-    members = body.members
-    if not body.keys:  # they are views of the whole body, which goes when the next is kept
-        members = {key: raw.copy() for key, raw in members.items() if key != listed}
-    return Past(body.whole, members, body.places, at, borders, keys)
-
-
-def _borders(
-    body: Body, list_end: int, parts: Sequence[msgspec.Raw], count: int
-) -> tuple[tuple[int, int], ...]:
-    """From the end backwards, as far as messages are parted as serialisers do."""
-    whole, at = body.whole, list_end
-    found: list[tuple[int, int]] = []
-    for part in reversed(parts[-_BORDERS:]):
-        if whole[at - 1] != _CLOSED:
-            break
-        found.append((count, at))
-        count -= 1
-        at -= len(memoryview(part))
-        at -= 1 + (whole[at - 1] == _BLANK)  # the comma, if a message ends before it
-    return (*found, *body.borders)[:_BORDERS]
-
-
-def _parts(middle: bytes) -> list[msgspec.Raw] | None:
+def parts_of(middle: bytes) -> list[msgspec.Raw] | None:
     """The messages after a known one, where `middle` is nothing else."""
     try:
         if not middle.isascii():
@@ -94,15 +48,39 @@ def _parts(middle: bytes) -> list[msgspec.Raw] | None:
         return None
 
 
-def _moved(past: Past, by: int) -> tuple[Member, ...]:
-    """Where the members are if the list has grown by so much."""
-    at = past.at
-    listed = past.places[at]
-    return (
-        *past.places[:at],
-        Member(listed.key, listed.key_start, listed.value_start, listed.value_end + by),
-        *[
-            Member(one.key, one.key_start + by, one.value_start + by, one.value_end + by)
-            for one in past.places[at + 1 :]
-        ],
-    )
+def borders_of(
+    whole: bytes, list_end: int, parts: Sequence[msgspec.Raw], count: int, most: int = BORDERS
+) -> Borders:
+    """Where the last messages of a list end, and how many there are by then; from the end
+    backwards, as far as they are parted as serialisers do.
+
+    parts: the last of `count`. list_end: of the bracket that closes it."""
+    at = list_end
+    found: list[tuple[int, int]] = []
+    for part in reversed(parts[-most:]):
+        if whole[at - 1] != _CLOSED:
+            break
+        found.append((count, at))
+        count -= 1
+        at -= len(memoryview(part))
+        at -= 1 + (whole[at - 1] == _BLANK)  # the comma, if a message ends before it
+    return tuple(found)
+
+
+def _all_borders(past: Past) -> Borders:
+    start, end = len(past.frame.head), len(past.body) - len(past.frame.tail)
+    parts = _PARTS.decode(memoryview(past.body)[start - 1 : end + 1])
+    return borders_of(past.body, end, parts, len(parts), _LOOKED_AT)
+
+
+def _common(one: bytes, other: bytes) -> int:
+    """How many bytes two bodies begin with alike."""
+    view = memoryview(other)
+    least, most = 0, min(len(one), len(other))
+    while least < most:
+        middle = (least + most + 1) // 2
+        if one.startswith(view[least:middle], least):
+            least = middle
+        else:
+            most = middle - 1
+    return least

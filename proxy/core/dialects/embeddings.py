@@ -41,8 +41,8 @@ class EmbeddingsDialect:
             choices=1,
             text_bytes=sum(prompt.size_bytes for prompt in inputs),
             hints=read_hints(members),
-            body_digest=body_digest(taken),
-            places=taken.places,
+            body_digest=body_digest(body, taken.places),
+            laid=taken.places,
         )
 
     def rewrite(self, body: bytes, request: Request, changes: Changes) -> bytes:

@@ -1,7 +1,7 @@
 """What a request shows of the dear classes that it can be billed at."""
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 import msgspec
 
@@ -14,10 +14,7 @@ USUAL_SEARCHES = 10
 """Held for a tool that the provider runs where the request sets no bound. Most answers search once
 to three times; OpenAI's and Anthropic's documents have no figure (read 2026-11-22)."""
 
-_NOTHING = Apart()
-_MARK = b"cache_control"
-_ESCAPE = b"\\u00"
-_NOTHING = Apart()
+NOTHING = Apart()
 _MARK = b"cache_control"
 _ESCAPE = b"\\u00"
 _MARKER = re.compile(rb'"cache_control"')
@@ -28,11 +25,14 @@ _TERMS = ("service_tier", "speed", "inference_geo")
 _NO_MEMBER = (b"", b"null")
 
 
-def apart_in(pieces: Iterable[Piece]) -> Apart:
-    """What all of these have beside text."""
-    found = [piece.apart for piece in pieces if piece.apart is not None]
-    if not found:
-        return _NOTHING
+def apart_in(pieces: Iterable[Piece]) -> Apart | None:
+    """What all of these have beside text, None where it is nothing."""
+    return sum_of([piece.apart for piece in pieces if piece.apart is not None])
+
+
+def sum_of(found: Sequence[Apart]) -> Apart | None:
+    if len(found) < 2:
+        return found[0] if found else None
     return Apart(
         images=sum([one.images for one in found]),
         files=sum([one.files for one in found]),
@@ -72,6 +72,12 @@ def scanned_write(part: msgspec.Raw | bytes) -> CacheWrites:
             return "1h"
         longest = "5m"
     return longest if _HIDDEN_MARKER.search(raw) is None else "1h"
+
+
+def may_be_marked(written: msgspec.Raw | bytes | memoryview) -> bool:
+    """Whether `scanned_write` of any part of this could find one."""
+    raw = bytes(written)
+    return _MARK in raw or _ESCAPE in raw
 
 
 def exposure_of(

@@ -1,22 +1,27 @@
 """Reads and rewrites request bodies of `/v1/messages`."""
 
 import msgspec
+from msgspec.structs import replace
 
 from proxy.core.dialects import body as bodies
+from proxy.core.dialects import reader
 from proxy.core.dialects.base import Bounds
 from proxy.core.dialects.body import Members, given, read, read_count, read_flag, read_raw
 from proxy.core.dialects.exposing import (
+    NOTHING,
     USUAL_SEARCHES,
     apart_in,
     exposure_of,
     longest,
     longest_write,
 )
+from proxy.core.dialects.messages_told import DEPTH, read_told
 from proxy.core.dialects.messages_turns import read_system, read_turn
 from proxy.core.dialects.reader import Reader
 from proxy.core.dialects.reported import counted
+from proxy.core.exposure import Exposure
 from proxy.core.memo import Memo
-from proxy.core.request import Apart, Changes, Piece, Request
+from proxy.core.request import Apart, Changes, Frame, Piece, Request
 from proxy.core.splice import raw_value, splice
 
 _GOVERNED = (
@@ -79,41 +84,45 @@ _THINKING = msgspec.json.Decoder(_Thinking)
 
 def parse(body: bytes, bounds: Bounds, memo: Memo | None = None) -> Request:
     """Raises MalformedRequest, whatever the body is."""
-    reader = Reader(bounds, memo, "messages", "messages")
-    taken = reader.body(body, _GOVERNED, apart=("system", "tools"))
+    return reader.parse(STYLE, body, bounds, memo)
+
+
+def _frame(reading: Reader, taken: bodies.Body) -> Frame:
     members = taken.members
-    sent = taken.parts if taken.keys else _sent(members, bounds)
-    pieces = _system(members, reader) + reader.conversation(sent, read_turn)
-    tools = _offered(members, reader)
-    apart = apart_in((*pieces, *tools))
-    offered = bodies.bounded_tools([name for piece in tools for name in piece.names], bounds)
+    before, tools = _system(members, reading), _offered(members, reading)
+    apart = apart_in((*before, *tools))
+    names = [name for piece in tools for name in piece.names]
+    offered = bodies.bounded_tools(names, reading.bounds)
     choice = read(members, "tool_choice", _CHOICE, "an object") or _Named()
-    marker = longest_write([members["cache_control"]] if "cache_control" in members else ())
-    return Request(
+    disabled = choice.type == "none"
+    request = Request(
         dialect="messages",
         model=bodies.read_model(members),
         stream=read_flag(members, "stream"),
-        messages=tuple([message for piece in pieces for message in piece.messages]),
+        messages=(),
         output_bound=read_count(members, "max_tokens", least=0),  # 0 only warms the cache
         choices=1,
         least_output=_least_output(members),
-        text_bytes=bodies.prompt_bytes(taken, _TOKENISED) - apart.hidden_bytes,
-        image_count=apart.images,
-        file_count=apart.files,
+        text_bytes=bodies.prompt_bytes(taken.places, _TOKENISED),
         offered_tools=offered,
-        tools_disabled=choice.type == "none" or not offered,
+        tools_disabled=disabled or not offered,
         forces_tool=choice.type in _FORCED_CHOICES,
         forces_format=_forces_format(members),
         hints=bodies.read_hints(members),
-        body_digest=bodies.body_digest(taken),
-        exposure=exposure_of(
-            members,
-            writes=longest((marker, apart.writes)),
-            audio=apart.files > 0,
-            searches=apart.searches,
-        ),
-        places=taken.places,
-        learned=reader.learned(taken, sent),
+    )
+    messages = tuple([message for piece in before for message in piece.messages])
+    frame = Frame(request, members, reading.bounds, messages, apart, disabled, "messages")
+    return replace(frame, request=replace(request, exposure=_exposure(frame, apart or NOTHING)))
+
+
+def _exposure(frame: Frame, apart: Apart) -> Exposure:
+    members = frame.members
+    marker = longest_write([members["cache_control"]] if "cache_control" in members else ())
+    return exposure_of(
+        members,
+        writes=longest((marker, apart.writes)),
+        audio=apart.files > 0,
+        searches=apart.searches,
     )
 
 
@@ -165,19 +174,20 @@ def _thought(body: bytes, request: Request, bound: int) -> dict[str, bytes | Non
     return {"thinking": splice(raw, {"budget_tokens": b"%d" % lowered})}
 
 
-def _offered(members: Members, reader: Reader) -> list[Piece]:
+def _offered(members: Members, reading: Reader) -> list[Piece]:
     raw = given(members, "tools")
-    tools = [] if raw is None else [reader.part("tools", raw, _tools)]
+    tools = [] if raw is None else [reading.part("tools", raw, _tools)]
     if servers := read(members, "mcp_servers", _TOOLS, "a list of servers"):
         tools.append(Piece(names=tuple(map(_name_of, servers))))
     return tools
 
 
-def _tools(raw: msgspec.Raw, _: int) -> Piece:
+def _tools(raw: msgspec.Raw) -> Piece:
     tools = read_raw(raw, "tools", _TOOLS, "a list of tools")
     writes = longest_write([tool.cache_control for tool in tools])
     searches = sum([tool.searches for tool in tools])
-    return Piece(names=tuple(map(_name_of, tools)), apart=Apart(writes=writes, searches=searches))
+    apart = Apart(writes=writes, searches=searches)
+    return Piece(names=tuple(map(_name_of, tools)), apart=None if apart == NOTHING else apart)
 
 
 def _name_of(tool: _Named) -> str:
@@ -191,12 +201,26 @@ def _sent(members: Members, bounds: Bounds) -> list[msgspec.Raw]:
     return sent
 
 
-def _system(members: Members, reader: Reader) -> list[Piece]:
+def _system(members: Members, reading: Reader) -> list[Piece]:
     raw = members.get("system")
-    return [] if raw is None else [reader.part("system", raw, read_system)]
+    return [] if raw is None else [reading.part("system", raw, read_system)]
 
 
 def _forces_format(members: Members) -> bool:
     config = read(members, "output_config", _CONFIG, "an object") or _OutputConfig()
     old = read(members, "output_format", _CHOICE, "an object")
     return config.format is not None or old is not None
+
+
+STYLE = reader.Style(
+    kind="messages",
+    listed="messages",
+    governed=_GOVERNED,
+    apart=("system", "tools"),
+    depth=DEPTH,
+    frame=_frame,
+    sent=_sent,
+    told=read_told,
+    read=read_turn,
+    exposure=_exposure,
+)

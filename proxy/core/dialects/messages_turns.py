@@ -17,7 +17,7 @@ from proxy.core.dialects.messages_blocks import (
     said,
     sealed_bytes,
 )
-from proxy.core.request import Apart, Message, Piece, Role
+from proxy.core.request import Apart, Element, Message, Piece, Role
 from proxy.core.usage import ToolCall
 from proxy.errors import MalformedRequest
 
@@ -32,23 +32,24 @@ class _Sent(msgspec.Struct, frozen=True):
 _MESSAGE = msgspec.json.Decoder(_Sent)
 
 
-def read_system(raw: msgspec.Raw, _: int) -> Piece:
+def read_system(raw: msgspec.Raw) -> Piece:
     """The system prompt. Raises MalformedRequest."""
     placed = _blocks(raw, "system")
     said = [_message("system", content_of(placed))] if placed else []
     return _piece(said, marks_of(placed))
 
 
-def read_turn(raw: msgspec.Raw, at: int) -> Piece:
+def read_turn(raw: msgspec.Raw, at: int) -> Element:
     """The message at this place. Raises MalformedRequest."""
     param = f"messages[{at}]"
     message = read_raw(raw, param, _MESSAGE, "a message")
     placed = _blocks(message.content, param)
     marks = marks_of(placed)
     try:
-        return _piece(list(_said(message.role, placed, marks)), marks)
+        piece = _piece(list(_said(message.role, placed, marks)), marks)
     except ValueError as error:
         raise MalformedRequest(f"{param}: expected text or blocks", param=param) from error
+    return piece.messages[0] if piece.apart is None and len(piece.messages) == 1 else piece
 
 
 def _blocks(raw: msgspec.Raw, param: str) -> list[Placed]:

@@ -9,7 +9,7 @@ import msgspec
 from proxy.core.usage import ToolCall
 
 _ABSENT = msgspec.Raw()
-_TEXT_TYPES = frozenset({"input_text", "output_text", "text", "refusal", "summary_text"})
+TEXT_TYPES = frozenset({"input_text", "output_text", "text", "refusal", "summary_text"})
 _IMAGE_TYPES = frozenset({"input_image", "computer_screenshot"})
 _FILE_TYPES = frozenset({"input_file", "input_audio"})
 # Where each call keeps what the model wrote, and the name of tools that are called by no name.
@@ -118,14 +118,14 @@ def read_content(raw: msgspec.Raw) -> Content:
 
 def _read_parts(written: bytes) -> Content:
     parts = _PARTS.decode(written)
-    texts = [part.text or part.refusal or "" for part in parts if part.type in _TEXT_TYPES]
+    texts = [part.text or part.refusal or "" for part in parts if part.type in TEXT_TYPES]
     if len(texts) == len(parts):
         return Content("".join(texts))
     texts.clear()
     attachments: list[bytes] = []
     images = files = inline_bytes = 0
     for part, raw in zip(parts, _RAW_PARTS.decode(written), strict=True):
-        if part.type in _TEXT_TYPES:
+        if part.type in TEXT_TYPES:
             texts.append(part.text or part.refusal or "")
         elif part.type is None:  # what a shell printed: {"stdout", "stderr", "outcome"}
             texts.append(part.text or bytes(raw).decode())

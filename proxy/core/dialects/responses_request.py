@@ -1,8 +1,10 @@
 """Reads and rewrites request bodies of `/v1/responses`."""
 
 import msgspec
+from msgspec.structs import replace
 
 from proxy.core.dialects import body as bodies
+from proxy.core.dialects import reader
 from proxy.core.dialects.base import Bounds
 from proxy.core.dialects.body import (
     TEXT,
@@ -14,20 +16,20 @@ from proxy.core.dialects.body import (
     read_raw,
     read_text,
 )
-from proxy.core.dialects.exposing import USUAL_SEARCHES, apart_in, exposure_of
+from proxy.core.dialects.exposing import NOTHING, USUAL_SEARCHES, apart_in, exposure_of
 from proxy.core.dialects.reader import Reader
 from proxy.core.dialects.reported import counted, value_of
+from proxy.core.dialects.responses_told import DEPTH, read_told
 from proxy.core.dialects.responses_turns import (
     TOOLS,
     Named,
-    messages_of,
     plain_message,
     read_item,
     tool_names,
 )
 from proxy.core.exposure import CacheWrites, Exposure
 from proxy.core.memo import Memo
-from proxy.core.request import Apart, Changes, Message, Piece, Request
+from proxy.core.request import Apart, Changes, Frame, Message, Piece, Request
 from proxy.core.splice import splice
 
 _GOVERNED = (
@@ -71,31 +73,26 @@ _CONVERSATION = msgspec.json.Decoder(str | _Conversation)
 
 def parse(body: bytes, bounds: Bounds, memo: Memo | None = None) -> Request:
     """Raises MalformedRequest, whatever the body is."""
-    reader = Reader(bounds, memo, "input", "input")
-    taken = reader.body(body, _GOVERNED, apart=("tools",))
+    return reader.parse(STYLE, body, bounds, memo)
+
+
+def _frame(reading: Reader, taken: bodies.Body) -> Frame:
     members = taken.members
-    sent = taken.parts if taken.keys else _sent(members, bounds)
-    pieces = _conversation(sent, reader)
-    prompt = _prompt(members, reader)
-    tools = _offered(members, reader)
-    apart = apart_in((*pieces, *tools))
-    offered = bodies.bounded_tools(
-        [name for one in (*tools, *pieces) for name in one.names], bounds
-    )
+    tools = _offered(members, reading)
+    apart = apart_in(tools)
+    names = [name for piece in tools for name in piece.names]
+    offered = bodies.bounded_tools(names, reading.bounds)
     choice = read(members, "tool_choice", _CHOICE, "a string or an object")
     hints, conversation = _hints(members)
-    # A stored prompt may bring its own model; then its name is not known here.
-    model = bodies.read_model(members, needed="prompt" not in members)
-    return Request(
+    request = Request(
         dialect="responses",
-        model=model,
+        # A stored prompt may bring its own model; then its name is not known here.
+        model=bodies.read_model(members, needed="prompt" not in members),
         stream=read_flag(members, "stream"),
-        messages=(*prompt, *messages_of(pieces, reader)),
+        messages=(),
         output_bound=read_count(members, "max_output_tokens"),
         choices=1,
-        text_bytes=bodies.prompt_bytes(taken, _TOKENISED) - apart.hidden_bytes,
-        image_count=apart.images,
-        file_count=apart.files,
+        text_bytes=bodies.prompt_bytes(taken.places, _TOKENISED),
         offered_tools=offered,
         tools_disabled=choice == "none" or not offered,
         forces_tool=_forces(choice),
@@ -104,11 +101,11 @@ def parse(body: bytes, bounds: Bounds, memo: Memo | None = None) -> Request:
         previous_response_id=read_text(members, "previous_response_id") or None,
         conversation_id=conversation,
         hints=hints,
-        body_digest=bodies.body_digest(taken),
-        exposure=_exposure(members, model, apart),
-        places=taken.places,
-        learned=reader.learned(taken, () if isinstance(sent, str) else sent),
     )
+    before = _instructed(members, reading)
+    disabled = choice == "none"
+    frame = Frame(request, members, reading.bounds, before, apart, disabled, "input")
+    return replace(frame, request=replace(request, exposure=_exposure(frame, apart or NOTHING)))
 
 
 def rewrite(body: bytes, request: Request, changes: Changes) -> bytes:
@@ -121,35 +118,31 @@ def rewrite(body: bytes, request: Request, changes: Changes) -> bytes:
     return splice(body, new, request.places) if new else body
 
 
-def _sent(members: Members, bounds: Bounds) -> str | list[msgspec.Raw]:
+def _sent(members: Members, bounds: Bounds) -> Message | list[msgspec.Raw]:
     sent = read(members, "input", _INPUT, "a string or a list of items") or []
-    if not isinstance(sent, str) and len(sent) > bounds.messages:
+    if isinstance(sent, str):
+        return plain_message("user", sent)
+    if len(sent) > bounds.messages:
         bodies.refuse(f"expected at most {bounds.messages} items", "input")
     return sent
 
 
-def _conversation(sent: str | list[msgspec.Raw], reader: Reader) -> list[Piece]:
-    if isinstance(sent, str):
-        return [Piece((plain_message("user", sent),))]
-    return reader.conversation(sent, read_item)
-
-
-def _prompt(members: Members, reader: Reader) -> tuple[Message, ...]:
+def _instructed(members: Members, reading: Reader) -> tuple[Message, ...]:
     raw = given(members, "instructions")
-    return () if raw is None else reader.part("instructions", raw, _instructions).messages
+    return () if raw is None else reading.part("instructions", raw, _instructions).messages
 
 
-def _instructions(raw: msgspec.Raw, _: int) -> Piece:
+def _instructions(raw: msgspec.Raw) -> Piece:
     text = read_raw(raw, "instructions", TEXT, "a string")
     return Piece((plain_message("system", text),) if text else ())
 
 
-def _offered(members: Members, reader: Reader) -> list[Piece]:
+def _offered(members: Members, reading: Reader) -> list[Piece]:
     raw = given(members, "tools")
-    return [] if raw is None else [reader.part("input tools", raw, _tools)]
+    return [] if raw is None else [reading.part("input tools", raw, _tools)]
 
 
-def _tools(raw: msgspec.Raw, _: int) -> Piece:
+def _tools(raw: msgspec.Raw) -> Piece:
     tools = read_raw(raw, "tools", TOOLS, "a list of tools")
     billed = any(one.type is not None and one.type.startswith(_BILLEDTOOLS) for one in tools)
     return Piece(names=tuple(tool_names(tools)), apart=Apart(searches=1) if billed else None)
@@ -164,9 +157,10 @@ def _hints(members: Members) -> tuple[dict[str, str], str | None]:
     return hints, conversation or None
 
 
-def _exposure(members: Members, model: str, apart: Apart) -> Exposure:
+def _exposure(frame: Frame, apart: Apart) -> Exposure:
     """Of Claude, which a router may serve in this dialect, the markers are not read."""
-    writes: CacheWrites = "1h" if "claude" in model.lower() else "none"
+    members = frame.members
+    writes: CacheWrites = "1h" if "claude" in frame.request.model.lower() else "none"
     most = counted(value_of(members.get("max_tool_calls", msgspec.Raw()))) or USUAL_SEARCHES
     searches = most if apart.searches else 0
     return exposure_of(members, writes=writes, audio=apart.files > 0, searches=searches)
@@ -181,3 +175,18 @@ def _forces(choice: str | Named | None) -> bool:
 def _forces_format(members: Members) -> bool:
     text = read(members, "text", _TEXT, "an object with a format")
     return bool(text and text.format and text.format.type in _FORCED_FORMATS)
+
+
+STYLE = reader.Style(
+    kind="input",
+    listed="input",
+    governed=_GOVERNED,
+    apart=("tools",),
+    depth=DEPTH,
+    frame=_frame,
+    sent=_sent,
+    told=read_told,
+    read=read_item,
+    exposure=_exposure,
+    joins=True,
+)

@@ -1,15 +1,14 @@
 """Reads one item of a `/v1/responses` request, which may be part of a message or none."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
 from proxy.core.canonical import message_digest
 from proxy.core.dialects.body import read_raw
-from proxy.core.dialects.reader import Reader
+from proxy.core.dialects.conversations import answer_of
 from proxy.core.dialects.responses_items import ITEM, Content, Item, read_content
-from proxy.core.request import Apart, Message, Piece, Role, Saying
+from proxy.core.request import Apart, Element, Message, Piece, Role, Saying
 from proxy.core.usage import ToolCall
 from proxy.errors import MalformedRequest
 
@@ -40,7 +39,7 @@ def plain_message(role: Role, text: str) -> Message:
     return _message(role, Content(text))
 
 
-def read_item(raw: msgspec.Raw, at: int) -> Piece:
+def read_item(raw: msgspec.Raw, at: int) -> Element:
     """The item at this place; nothing of what the provider did by itself (reasoning, searches).
 
     Raises MalformedRequest."""
@@ -60,39 +59,11 @@ def read_item(raw: msgspec.Raw, at: int) -> Piece:
         return Piece()
     result_id = item.result_id if item.is_result else None
     message = _message(_role(item), content, result_id=result_id)
-    return Piece((message,), apart=_apart(content))
+    apart = _apart(content)
+    return message if apart is None else Piece((message,), apart=apart)
 
 
-def messages_of(pieces: Sequence[Piece], reader: Reader) -> list[Message]:
-    """Consecutive output items of one answer become one assistant message, as the answer is one.
-
-    What says nothing parts nothing. pieces: of the whole conversation that `reader` has read."""
-    messages: list[Message] = []
-    pending: list[int] = []
-    for at, piece in enumerate(pieces):
-        if piece.saying is not None:
-            pending.append(at)
-        elif piece.messages:
-            if pending:
-                messages += _whole(pieces, pending, reader)
-                pending = []
-            messages += piece.messages
-    return [*messages, *_whole(pieces, pending, reader)] if pending else messages
-
-
-def _whole(pieces: Sequence[Piece], places: Sequence[int], reader: Reader) -> tuple[Message, ...]:
-    """The one message that the items of an answer are."""
-    if len(places) == 1:
-        return pieces[places[0]].messages
-    return reader.together(places, partial(_joined, pieces, places)).messages
-
-
-def _joined(pieces: Sequence[Piece], places: Sequence[int]) -> Piece:
-    said = [pieces[at].saying for at in places]
-    return Piece((_answer([saying for saying in said if saying is not None]),))
-
-
-def _answered(item: Item) -> Piece | None:
+def _answered(item: Item) -> Element | None:
     """What an item of an earlier answer said; None if it is from somebody else."""
     call = item.tool_call()
     if call is not None:
@@ -110,8 +81,9 @@ def _answered(item: Item) -> Piece | None:
     return None
 
 
-def _saying(saying: Saying, apart: Apart | None = None) -> Piece:
-    return Piece((_answer((saying,)),), saying, apart=apart)
+def _saying(saying: Saying, apart: Apart | None = None) -> Element:
+    message = answer_of((saying,))
+    return Piece((message,), saying, apart=apart) if saying.attachments else message
 
 
 def _apart(content: Content) -> Apart | None:
@@ -133,17 +105,6 @@ def _role(item: Item) -> Role:
     if item.is_result:
         return "tool"
     return "system" if item.role in ("system", "developer") else "user"
-
-
-def _answer(sayings: Sequence[Saying]) -> Message:
-    return _message(
-        "assistant",
-        Content(
-            "".join([saying.text for saying in sayings]),
-            tuple([part for saying in sayings for part in saying.attachments]),
-        ),
-        tuple([saying.tool_call for saying in sayings if saying.tool_call is not None]),
-    )
 
 
 def _message(

@@ -1,9 +1,12 @@
 """The front part of every parse: hostile bytes in, a refusal by name out."""
 
+import json
 from time import process_time
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxy.core.dialects.base import Bounds
 from proxy.core.dialects.body import (
@@ -19,10 +22,15 @@ from proxy.core.dialects.body import (
     read_text,
 )
 from proxy.errors import MalformedRequest
+from tests.unit.core.dialects.metering import law
 
 
 def taken(body: bytes) -> Body:
     return read_body(body, Bounds(), ("model", "a"))
+
+
+def digest_of(body: bytes) -> bytes:
+    return body_digest(body, taken(body).places)
 
 
 def members(body: bytes) -> dict[str, msgspec.Raw]:
@@ -168,7 +176,30 @@ def test_of_many_hints_the_first_are_kept() -> None:
 
 def test_the_digest_of_a_body_ignores_streaming_alone() -> None:
     """Claude Code repeats a broken stream unstreamed: the same call, not a new step."""
-    streamed = taken(b'{"a":1,"stream":true,"stream_options":{"include_usage":true}}')
+    streamed = digest_of(b'{"a":1,"stream":true,"stream_options":{"include_usage":true}}')
 
-    assert body_digest(streamed) == body_digest(taken(b'{"a":1}'))
-    assert body_digest(streamed) != body_digest(taken(b'{"a":2}'))
+    assert streamed == digest_of(b'{"a":1}')
+    assert streamed != digest_of(b'{"a":2}')
+
+
+@law
+@given(
+    st.lists(st.sampled_from("abc"), unique=True, min_size=1),
+    st.lists(st.tuples(st.integers(0, 3), st.sampled_from(["stream", "stream_options"]))),
+    st.booleans(),
+)
+def test_a_retry_is_known_wherever_its_client_says_that_it_streams(
+    keys: list[str], put_in: list[tuple[int, str]], compact: bool
+) -> None:
+    """First, last, or one after the other; and as each serialiser parts its members."""
+    members = dict.fromkeys(keys, 1)
+    streamed = list(keys)
+    for at, key in {key: (at, key) for at, key in put_in}.values():
+        streamed.insert(at, key)
+
+    def written(names: list[str]) -> bytes:
+        body: dict[str, object] = {name: members.get(name, {}) for name in names}
+        return json.dumps(body, separators=(",", ":") if compact else None).encode()
+
+    assert digest_of(written(streamed)) == digest_of(written(keys))
+    assert digest_of(written(streamed)) != digest_of(written(keys[1:]))

@@ -7,10 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.dialects.base import Bounds
-from proxy.core.dialects.continued import continued
-from proxy.core.dialects.reader import unread_bytes
-from proxy.core.dialects.registry import DIALECTS
-from proxy.core.memo import Memo
+from proxy.core.dialects.continued import between
+from proxy.core.dialects.registry import DIALECTS, unread_bytes
+from proxy.core.memo import Memo, _frame_bytes, fits
 from proxy.core.request import Changes, DialectName, Past
 from proxy.core.splice import members
 from proxy.errors import MalformedRequest
@@ -38,6 +37,13 @@ def spelled(dialect: DialectName, turns: list[Json], *, compact: bool, **more: o
     return json.dumps(body, separators=(",", ":") if compact else None).encode()
 
 
+def learned_of(memo: Memo, body: bytes) -> None:
+    """Reads a chat body, and keeps what was learned."""
+    learned = DIALECTS["chat"].parse(body, SMALL, memo).learned
+    assert learned is not None
+    memo.keep(learned)
+
+
 def learned(dialect: DialectName, memo: Memo, body: bytes) -> Past:
     """Reads a body, keeps what was learned, and gives what its successors go by."""
     learned = DIALECTS[dialect].parse(body, SMALL, memo).learned
@@ -49,6 +55,12 @@ def learned(dialect: DialectName, memo: Memo, body: bytes) -> Past:
     return learned.past
 
 
+def common(body: bytes, past: Past) -> int | None:
+    """How many messages a body goes on from."""
+    found = between(body, past, past.frame) if fits(past.frame, body, SMALL) else None
+    return None if found is None else found[0]
+
+
 @dialects
 @pytest.mark.parametrize("compact", [False, True])
 def test_only_what_is_new_is_read(dialect: DialectName, compact: bool) -> None:
@@ -58,26 +70,31 @@ def test_only_what_is_new_is_read(dialect: DialectName, compact: bool) -> None:
     past = learned(dialect, memo, spelled(dialect, turns, compact=compact))
     longer = spelled(dialect, [*turns, said("assistant", "c"), said("user", "é")], compact=compact)
 
-    body = continued(longer, past, SMALL)
+    request = DIALECTS[dialect].parse(longer, SMALL, memo)
 
-    assert body is not None
-    assert (len(body.keys), len(body.parts)) == (3, 2)
-    assert list(body.places) == members(longer)
-    assert learned(dialect, memo, longer).members is past.members
+    assert common(longer, past) == 3
+    assert list(request.places) == members(longer)
+    assert request.messages[1] is past.conversation.messages[1]
+    now = learned(dialect, memo, longer)
+    assert now.frame is past.frame
+    assert [count for count, _ in now.borders] == [5, 4, 3]
 
 
 @dialects
 @pytest.mark.parametrize("compact", [False, True])
 def test_a_marker_that_moves_on_costs_little(dialect: DialectName, compact: bool) -> None:
     """Claude Code marks its newest messages for the cache, and takes the marks off older ones."""
+    memo = Memo(10**6, 7)
     turns = [TASK, *(said("assistant" if at % 2 else "user", f"{at}") for at in range(1, 20))]
-    past = learned(dialect, Memo(10**6, 7), spelled(dialect, turns, compact=compact))
-    turns[-4] = {**turns[-4], "cache_control": None}
+    past = learned(dialect, memo, spelled(dialect, turns, compact=compact))
+    for step in range(2):
+        turns[-4] = {**turns[-4], "cache_control": None}
+        turns.append(TASK)
+        body = spelled(dialect, turns, compact=compact)
 
-    body = continued(spelled(dialect, [*turns, TASK], compact=compact), past, SMALL)
-
-    assert body is not None
-    assert (len(body.keys), len(body.parts)) == (16, 5)
+        assert common(body, past) == 16 + step
+        past = learned(dialect, memo, body)
+        assert len(past.borders) > 1
 
 
 @dialects
@@ -93,22 +110,45 @@ def test_how_much_is_new_is_known_at_once(dialect: DialectName) -> None:
     assert unread_bytes("embeddings", longer, SMALL, memo) == len(longer)
 
 
-def test_what_ends_otherwise_does_not_go_on() -> None:
-    """Whatever stands after the messages is read from the body itself, unless it is the same."""
-    past = learned("chat", Memo(10**6, 7), spelled("chat", [TASK], compact=True))
+def test_what_begins_otherwise_does_not_go_on() -> None:
+    """Whatever stands before or among the messages."""
+    memo = Memo(10**6, 7)
+    past = learned("chat", memo, spelled("chat", [TASK], compact=True))
+    other = spelled("chat", [said("user", LONG[1:])], compact=True)
+    many = DIALECTS["chat"].parse(spelled("chat", [TASK] * 3, compact=True), SMALL, memo)
 
-    assert continued(spelled("chat", [TASK], compact=True, n=2), past, SMALL) is None
-    assert continued(spelled("chat", [said("user", LONG[1:])], compact=True), past, SMALL) is None
-    assert continued(spelled("chat", [TASK] * 3, compact=True), past, Bounds(messages=2)) is None
+    assert common(other, past) is None
+    assert many.learned is not None
+    assert many.learned.past is not None
+    with pytest.raises(MalformedRequest, match="at most 2 messages"):
+        DIALECTS["chat"].parse(
+            spelled("chat", [TASK] * 3, compact=True), Bounds(json_depth=8, messages=2), memo
+        )
+
+
+def test_what_ends_otherwise_goes_on_all_the_same() -> None:
+    """An agent that lowers its bound as it goes says the same as before."""
+    memo = Memo(10**6, 7)
+    past = learned("chat", memo, spelled("chat", [TASK], compact=True))
+    learned("chat", memo, spelled("chat", [said("user", LONG[1:])], compact=True, n=2))
+    body = spelled("chat", [TASK, said("user", "a")], compact=True, n=2)
+
+    request = DIALECTS["chat"].parse(body, SMALL, memo)
+
+    assert request.choices == 2
+    assert request.messages[0] is past.conversation.messages[0]
+    assert told("chat", body, memo) == told("chat", body, None)
 
 
 def test_a_beginning_and_an_end_that_overlap_are_no_body() -> None:
     """This one ends in the middle of its messages, in what its predecessor ended with."""
     head = b'{"model":"m","messages":[{"role":"user","content":"%b","y":[],"x":{}}' % LONG.encode()
-    past = learned("chat", Memo(10**6, 7), head + b'],"x":{}}')
+    memo = Memo(10**6, 7)
+    past = learned("chat", memo, head + b'],"x":{}}')
 
     assert head.endswith(b'],"x":{}}')
-    assert continued(head, past, SMALL) is None
+    assert common(head, past) is None
+    assert told("chat", head, memo) == told("chat", head, None)
 
 
 @dialects
@@ -120,7 +160,7 @@ def test_what_was_taken_back_leaves_no_border(dialect: DialectName) -> None:
     turns[-3] = said("user", "a longer text than the one that stood here before")
     past = learned(dialect, memo, spelled(dialect, turns, compact=True))
 
-    assert [count for count, _ in past.borders] == [13, 12, 11, 10, 9, 8, 7, 6]
+    assert [count for count, _ in past.borders] == [13, 12, 11, 10]
 
 
 def test_a_body_of_too_many_values_is_refused_though_it_begins_as_known() -> None:
@@ -169,31 +209,6 @@ def test_a_body_without_messages_leaves_no_trail() -> None:
 
     assert learned is not None
     assert learned.past is None
-
-
-def test_what_was_not_met_of_late_is_kept_again() -> None:
-    """A conversation outlives, piece by piece, all that came in between."""
-    memo = Memo(10**6, 7)
-    answer = said("assistant", "a")
-    past = learned("chat", memo, spelled("chat", [TASK, answer], compact=True))
-    memo._old, memo._young = memo._young, {past.keys[0]: memo._young[past.keys[0]]}
-    body = spelled("chat", [TASK, answer, TASK], compact=True)
-    again = DIALECTS["chat"].parse(body, SMALL, memo).learned
-
-    assert again is not None
-    assert [key for key, _ in again.pieces if key in past.keys] == [past.keys[1]]
-    assert told("chat", body, memo) == told("chat", body, None)
-
-
-def test_a_body_is_read_whole_where_its_pieces_were_forgotten() -> None:
-    """A trail alone says nothing."""
-    memo, other = Memo(10**6, 7), Memo(10**6, 7)
-    body = spelled("chat", [TASK], compact=True)
-    learned("chat", memo, body)
-    other._by_beginning.update(memo._by_beginning)
-
-    assert outcome("chat", body, other) == outcome("chat", body, None)
-    assert other.young
 
 
 def test_a_known_body_is_rewritten_where_it_stands() -> None:
@@ -290,3 +305,33 @@ def test_trails_never_grow_beyond_their_bound(limit: int, steps: list[tuple[int,
         assert memo.size_bytes <= limit
         assert memo._trail_bytes == sum(trail.size_bytes for trail in memo._trails)
         assert set(memo._by_beginning.values()) <= set(memo._trails)
+        assert sum(memo._first.values()) == len(memo._trails)
+        assert set(memo._first) == {trail.first for trail in memo._trails}
+
+
+@law
+@given(st.integers(0, 60_000), st.lists(st.tuples(st.integers(0, 9), st.integers(0, 3000))))
+def test_frames_never_grow_beyond_their_bound(limit: int, heads: list[tuple[int, int]]) -> None:
+    """Clients may put whatever they like around their messages, and change it each time."""
+    memo = Memo(limit, 7)
+    for number, size in heads:
+        body = spelled("chat", [said("user", "a")], compact=True, user=f"{number}", metadata={
+            "note": "x" * size
+        })  # fmt: skip
+        outcome("chat", body, memo)
+
+        kept = [frame for frames in memo._frames.values() for frame in frames]
+        assert memo._frame_bytes == sum(map(_frame_bytes, kept)) <= limit // 8
+        assert all(len(frames) <= 4 for frames in memo._frames.values())
+
+
+def test_a_frame_that_is_met_again_outlives_what_is_not() -> None:
+    """A hundred clients come and go while one works."""
+    memo = Memo(10**5, 7)
+    mine = spelled("chat", [said("user", "a")], compact=True, seed=1)
+    for number in range(100):
+        learned_of(memo, mine)
+        learned_of(memo, spelled("chat", [said("user", "a")], compact=True, seed=f"{number:040}"))
+
+    assert len(memo._frames) < 50
+    assert memo.frame("chat", mine, SMALL) is not None
