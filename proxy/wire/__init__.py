@@ -12,12 +12,18 @@ Headers = tuple[tuple[str, str], ...]
 class Head(msgspec.Struct, frozen=True):
     """The head of a request. `target`: path and query as they were sent, without the scheme and
     authority of an absolute form. `fields`: the first value of each header by lower-case name, made
-    of `headers` where the server has not made it on the way."""
+    of `headers` where the server has not made it on the way.
+
+    same: what was found out about this head and is true of every one that differs from it in its
+    content-length alone; one dictionary for all that do, forgotten with the last of them. Whoever
+    keeps something there names it by a constant of its own. None: this head is not expected again.
+    """
 
     method: str
     target: str
     headers: Headers
     fields: dict[str, str] = {}
+    same: dict[object, object] | None = None
 
     def __post_init__(self) -> None:
         if len(self.fields) == 0 < len(self.headers):
@@ -88,12 +94,15 @@ class Timeouts(msgspec.Struct, frozen=True):
 
 
 class Outgoing(msgspec.Struct, frozen=True):
-    """A request to a provider. `url` is absolute; its path and query are sent as they stand."""
+    """A request to a provider. `url` is absolute; its path and query are sent as they stand. same:
+    where its head may be remembered, as in `Head`; then these very `headers` have to be kept there,
+    too."""
 
     method: str
     url: str
     headers: Headers
     body: bytes | AsyncIterator[bytes]
+    same: dict[object, object] | None = None
 
 
 class Incoming(Protocol):

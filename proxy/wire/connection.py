@@ -2,7 +2,7 @@
 
     idle       nothing has come of the next request       until idle_seconds: closed
     head       its head is on the way                     until head_seconds: 408
-    handled    a task handles it; its body may still come, and the next requests wait
+    handled    a handler has it; its body may still come, and the next requests wait
     lingering  answered, with more to come: half-closed,  until lingering_seconds: cut
                and what comes is swallowed
     closing    what was written is on its way             until write_seconds: cut
@@ -21,6 +21,7 @@ from proxy.errors import HoldfastError, MalformedRequest
 from proxy.wire import Head
 from proxy.wire.body import Body
 from proxy.wire.exchange import HttpExchange
+from proxy.wire.handling import Handling
 from proxy.wire.head import rendered, status_line
 from proxy.wire.outlet import Outlet
 from proxy.wire.reader import RequestReader
@@ -36,7 +37,7 @@ class Connections:
 
     def __init__(self) -> None:
         self.open: set[Connection] = set()
-        self.left_behind: dict[asyncio.Task[None], bool] = {}
+        self.left_behind: dict[Handling, bool] = {}
         """True for one that goes on for itself, and does not only come to its end."""
         self.draining = False
         self.none_left = asyncio.Event()
@@ -53,7 +54,7 @@ class Connection(asyncio.Protocol):
     due = math.inf
     _exchange: HttpExchange | None = None
     _body: Body | None = None
-    _handler: asyncio.Task[None] | None = None
+    _handler: Handling | None = None
     _cancelled = False
     _deaf = False
     _leaving = False
@@ -62,7 +63,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, shared: Shared, others: Connections) -> None:
         self._shared = shared
         self._others = others
-        self._reader = RequestReader(shared.bounds)
+        self._reader = RequestReader(shared.bounds, shared.known)
         self._ahead: list[bytes] = []
         self._ahead_at = 0
         self._ahead_bytes = 0
@@ -83,7 +84,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._deaf:
             return
-        if self._exchange is None or not self._reader.complete:
+        if not self._ahead and (self._exchange is None or not self._reader.complete):
             self._parse(data, 0)
             return
         self._ahead.append(data)
@@ -128,6 +129,11 @@ class Connection(asyncio.Protocol):
     def busy(self) -> bool:
         """Whether there is a request on it; a head that is still coming is one."""
         return self._exchange is not None or (self._head_is_coming and not self._leaving)
+
+    @property
+    def handled(self) -> bool:
+        """Whether a handler is at work on it."""
+        return self._handler is not None
 
     def may_stay_open(self) -> bool:
         """Whether the connection can take another request after this one."""
@@ -174,46 +180,59 @@ class Connection(asyncio.Protocol):
     # --- requests ---
 
     def _parse(self, data: bytes, at: int) -> None:
-        """What has come, up to the end of one request; the rest waits until it is answered."""
-        reader, size = self._reader, len(data)
+        """What has come, up to the end of one request; the rest waits until it is answered. The
+        handler of a new one runs once all that came has been read."""
+        reader, size, begun = self._reader, len(data), False
         try:
             while at < size and not reader.complete:
                 at = reader.feed(data, at)
                 if self._body is None and reader.head is not None:
+                    begun = True
                     self._body = reader.sink = self._begin(reader.head)
         except MalformedRequest as error:
             self._misread(error)
-            return
-        if at < size:
-            self._ahead, self._ahead_at, self._ahead_bytes = [data], at, size - at
+        else:
+            if at < size:
+                self._ahead, self._ahead_at, self._ahead_bytes = [data], at, size - at
+        self._parsed(begun=begun)
+
+    def _parsed(self, *, begun: bool) -> None:
+        """A segment has been read: its request begins, waits for more, or goes on."""
         body = self._body
-        if body is not None:
-            if not body.complete or body.waiter is not None:
-                body.moved()
-        elif not self._head_is_coming and reader.begun:
+        if begun and self._handler is not None:
+            self._handler.start()
+        if body is None:
+            self._await_head()
+        elif body is self._body and (not body.complete or body.waiter is not None):
+            body.moved()
+
+    def _await_head(self) -> None:
+        """From its first byte on it has so much time."""
+        if not self._head_is_coming and self._reader.begun and not self._deaf:
             self._head_is_coming = True
             self.due = self._shared.loop.time() + self._shared.bounds.head_seconds
 
     def _begin(self, head: Head) -> Body:
-        """A request whose head is complete; its handler runs once all that came has been read."""
+        """A request whose head is complete."""
         shared, reader = self._shared, self._reader
         self.due = math.inf
         self._head_is_coming = False
         body = Body(self._transport, shared)
         body.complete = reader.complete
-        exchange = HttpExchange(head, body, self._outlet, self, reader.http_1_0)
+        exchange = HttpExchange(
+            head, body, self._outlet, self, shared.heads, http_1_0=reader.http_1_0
+        )
         self._exchange = exchange
-        self._handler = shared.loop.create_task(shared.handler(exchange))
-        self._handler.add_done_callback(self._handled)
+        self._handler = Handling(shared.handler(exchange), shared.loop, self._handled)
         return body
 
-    def _handled(self, handler: asyncio.Task[None]) -> None:
+    def _handled(self, handler: Handling) -> None:
         """The handler has returned, raised, or was cancelled; this may be long after the client
-        left."""
+        left, or before `_parse` goes on."""
         exchange = self._exchange
         assert exchange is not None
         self._exchange = self._body = self._handler = None
-        error = None if handler.cancelled() else handler.exception()
+        error = handler.exception()
         if not (error or exchange.ended or exchange.goes_on or handler.cancelled()):
             error = RuntimeError("the handler returned without ending its answer")
         if error is not None and not isinstance(error, MalformedRequest):
@@ -234,15 +253,17 @@ class Connection(asyncio.Protocol):
         if exchange.keeps_alive and self.may_stay_open():
             self.due = self._shared.loop.time() + self._shared.bounds.idle_seconds
             self._reader.start()
-            if self._ahead:
-                self._take_up()
-        elif self._reader.complete and not self._ahead:
-            self.leave()
+            if self._ahead:  # not at once: a thousand small ones would be a thousand deep
+                self._shared.loop.call_soon(self._take_up)
+        elif self._reader.complete and not self._ahead and self._others.draining:
+            self.leave()  # nobody waits for who says nothing more
         else:
             self._linger()
 
     def _take_up(self) -> None:
         """Parses what was sent ahead; more is read once little of it is left."""
+        if not self._ahead or self._leaving:
+            return
         data, at = b"".join(self._ahead), self._ahead_at
         self._ahead, self._ahead_at, self._ahead_bytes = [], 0, 0
         self._parse(data, at)

@@ -12,15 +12,12 @@ from typing import Final, Literal, Protocol
 
 from proxy.wire import Head, Headers
 from proxy.wire.body import Body, too_large
-from proxy.wire.head import rendered, status_line
+from proxy.wire.head import AnswerHeads
 from proxy.wire.headers import get
 from proxy.wire.outlet import Outlet
 
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 _BODILESS: Final = (204, 304)
-_FRAMING_HEADERS: Final = frozenset({"connection", "keep-alive", "transfer-encoding"})
-_FRAMING_AND_LENGTH: Final = _FRAMING_HEADERS | {"content-length"}
-
 
 Framing = Literal["none", "length", "chunked", "until close"]
 """How the client finds the end of the answer's body. none: it has none by definition (HEAD, 204,
@@ -51,11 +48,21 @@ class HttpExchange:
     _framing: Framing = "none"
     _left_to_write = 0
 
-    def __init__(self, head: Head, body: Body, outlet: Outlet, link: Link, http_1_0: bool) -> None:
+    def __init__(
+        self,
+        head: Head,
+        body: Body,
+        outlet: Outlet,
+        link: Link,
+        heads: AnswerHeads,
+        *,
+        http_1_0: bool,
+    ) -> None:
         self.head = head
         self._body = body
         self._outlet = outlet
         self._link = link
+        self._heads = heads
         self._http_1_0 = http_1_0
 
     async def read_body(self, limit_bytes: int) -> bytes:
@@ -169,18 +176,17 @@ class HttpExchange:
             and framing != "until close"
             and self._link.may_stay_open()
         )
-        replaced = length is not None or status == 204
-        dropped = _FRAMING_AND_LENGTH if replaced else _FRAMING_HEADERS
-        sent = [header for header in headers if header[0].lower() not in dropped]
+        own: list[str] = []
         if length is not None:
-            sent.append(("content-length", str(length)))
+            own.append(f"content-length: {length}")
         elif framing == "chunked":
-            sent.append(("transfer-encoding", "chunked"))
+            own.append("transfer-encoding: chunked")
         if not keeps_alive:
-            sent.append(("connection", "close"))
+            own.append("connection: close")
         elif self._http_1_0:
-            sent.append(("connection", "keep-alive"))
-        head = rendered(status_line(status), sent)
+            own.append("connection: keep-alive")
+        given = length is None and status != 204
+        head = self._heads.of(status, headers, own, length=given)
         self.started, self.keeps_alive, self._framing = True, keeps_alive, framing
         return head
 

@@ -4,6 +4,9 @@ llhttp cannot stop between two requests of a segment, and does not say where one
 a head nor a chunked body ends before an empty line, and a body with a length ends where that says.
 So it is fed up to the next such place, and asked there whether the request is complete. What
 follows a request waits as bytes, until that has been answered, and costs nothing.
+
+A head that is known (`known.py`) passes llhttp by, and so does every body that has a length: where
+that ends needs no parser. After such a body the next head is given to a new one.
 """
 
 from typing import Final, Protocol
@@ -13,11 +16,11 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from proxy.wire import Head
 from proxy.wire.bounds import Bounds
 from proxy.wire.head import header_lines
+from proxy.wire.known import MOST_BYTES, KnownHeads
 from proxy.wire.screening import malformed, measure, request_line, screen, too_large
 
-_COPIED_BYTES: Final = 4_096
-"""Up to here a copy costs less than a view."""
 _EMPTY_LINE: Final = b"\r\n\r\n"
+_CHUNKED: Final = b"Transfer-Encoding: chunked"
 
 
 class Sink(Protocol):
@@ -36,10 +39,12 @@ class RequestReader:
     what follows the head is fed.
     """
 
-    def __init__(self, bounds: Bounds) -> None:
+    def __init__(self, bounds: Bounds, known: KnownHeads) -> None:
         self._bounds = bounds
         self._short_bytes = min(bounds.line_bytes, bounds.header_bytes)
-        self._parser = HttpRequestParser(self)
+        self._known = known
+        self._known_bytes = min(self._short_bytes, bounds.head_bytes, MOST_BYTES)
+        self._parser: HttpRequestParser | None = None
         self._tail = b""
         self._overrun = False
         self._upgrade = False
@@ -59,8 +64,8 @@ class RequestReader:
         self._unfruitful = 0
 
     def close(self) -> None:
-        """Lets go of the parser, which holds this as well; nothing can be read any more."""
-        del self._parser
+        """Lets go of the parser, which holds this as well."""
+        self._parser = None
 
     @property
     def begun(self) -> bool:
@@ -70,7 +75,10 @@ class RequestReader:
     @property
     def method(self) -> str:
         """Of a request whose head is complete, refused or not."""
-        return self._parser.get_method().decode() if self._head_is_over else ""
+        if self.head is not None:
+            return self.head.method
+        parser = self._parser
+        return parser.get_method().decode() if parser is not None and self._head_is_over else ""
 
     def feed(self, data: bytes, at: int) -> int:
         """Reads on from `at`, at most to the end of the head, or of the request; returns where it
@@ -79,10 +87,7 @@ class RequestReader:
             return self._feed_head(data, at)
         if not self._left:
             return self._feed_chunks(data, at)
-        end = min(at + self._left, len(data))
-        self._left -= end - at
-        self._execute(memoryview(data)[at:end] if end - at > _COPIED_BYTES else data[at:end])
-        return end
+        return self._take_body(data, at)
 
     def _feed_head(self, data: bytes, at: int) -> int:
         if not self._fed:
@@ -90,6 +95,9 @@ class RequestReader:
                 at += 2
             if at == len(data):
                 return at
+            end = data.find(_EMPTY_LINE, at) + 4
+            if 4 <= end <= at + self._known_bytes and self._recognise(data[at:end]):
+                return end
         end = self._border(data, at)
         self._fed += end - at
         if self._fed > self._bounds.head_bytes:
@@ -100,6 +108,30 @@ class RequestReader:
         if self._head_is_over:
             self._finish_head()
         return end
+
+    def _recognise(self, raw: bytes) -> bool:
+        """Takes a head that was read before, if it is one."""
+        found = self._known.find(raw)
+        if found is None:
+            return False
+        known, self.head, self._left = found
+        self._fed = len(raw)
+        self.keeps_alive, self.http_1_0 = known.keeps_alive, known.http_1_0
+        self.complete = not self._left
+        return True
+
+    def _take_body(self, data: bytes, at: int) -> int:
+        sink = self.sink
+        assert sink is not None
+        end = at + self._left
+        part = data[at:end]
+        size = len(part)
+        sink.parts.append(part)
+        sink.size += size
+        self._left -= size
+        if not self._left:
+            self.complete = sink.complete = True
+        return at + size
 
     def _feed_chunks(self, data: bytes, at: int) -> int:
         sink = self.sink
@@ -128,6 +160,8 @@ class RequestReader:
         return len(data)
 
     def _execute(self, piece: bytes | memoryview) -> None:
+        if self._parser is None:
+            self._parser = HttpRequestParser(self)
         try:
             self._parser.feed_data(piece)
         except HttpParserUpgrade:
@@ -140,7 +174,8 @@ class RequestReader:
     def _finish_head(self) -> None:
         """llhttp has judged the head, and this reads it: in one go, for half of what a callback for
         each header costs. No line is folded, and none ends but in CRLF: that was refused."""
-        text = b"".join(self._pieces).decode("latin-1")
+        raw = b"".join(self._pieces)
+        text = raw.decode("latin-1")
         start = 0
         while text.startswith("\r\n", start):  # RFC 9112 section 2.2
             start += 2
@@ -152,25 +187,24 @@ class RequestReader:
             measure(first, headers, bounds)  # else no line of it can be too long
         head = Head(method, target, headers, fields)
         screen(head, http_1_0=self.http_1_0)
-        length = fields.get("content-length")
-        if length is not None:
-            self._left = int(length)
+        self._left = int(fields.get("content-length", 0))
         if self._upgrade:
             self._decline_upgrade("transfer-encoding" in fields)
+        elif self._left:
+            self._parser = None  # in the middle of a body that it will not see
         self._pieces.clear()
-        self.head = head
+        self.head = self._known.learn(
+            raw, head, keeps_alive=self.keeps_alive, http_1_0=self.http_1_0
+        )
 
     def _decline_upgrade(self, chunked: bool) -> None:
         """No upgrade is taken, so what follows is the body (RFC 9110 section 7.8; Java's client
         sends one). httptools has given it up to the other protocol: another parser reads it."""
         self._upgrade = False
-        if chunked or self._left:
-            self.complete = False
+        self.complete = not (chunked or self._left)
+        if chunked:
             self._parser = HttpRequestParser(self)
-            framing = (
-                b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % self._left
-            )
-            self._parser.feed_data(b"POST / HTTP/1.1\r\nHost: x\r\n" + framing + _EMPTY_LINE)
+            self._parser.feed_data(b"POST / HTTP/1.1\r\nHost: x\r\n" + _CHUNKED + _EMPTY_LINE)
         self.keeps_alive = False
 
     # --- called by httptools ---
@@ -180,8 +214,10 @@ class RequestReader:
             self._overrun = True
 
     def on_headers_complete(self) -> None:
+        parser = self._parser
+        assert parser is not None
         self._head_is_over = True
-        self.keeps_alive = self._parser.should_keep_alive()
+        self.keeps_alive = parser.should_keep_alive()
 
     def on_body(self, part: bytes) -> None:
         sink = self.sink

@@ -33,6 +33,12 @@ class Server:
         """Connections with a request on them, a head that is still coming included."""
         return sum(connection.busy for connection in self._clients.open)
 
+    @property
+    def handlers(self) -> int:
+        """Handlers that have not ended, those whose client has left included."""
+        clients = self._clients
+        return len(clients.left_behind) + sum(connection.handled for connection in clients.open)
+
     def stop_accepting(self) -> None:
         """Closes the listening socket; connections stay."""
         self._sockets.close()

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from proxy.errors import HoldfastError
 from proxy.wire import Handler, Headers
 from proxy.wire.bounds import Bounds
+from proxy.wire.head import AnswerHeads
+from proxy.wire.known import KnownHeads
 from proxy.wire.timing import Deadlines
 
 Refusal = Callable[[HoldfastError], tuple[Headers, bytes]]
@@ -22,3 +24,5 @@ class Shared:
     bounds: Bounds
     loop: asyncio.AbstractEventLoop
     deadlines: Deadlines
+    known: KnownHeads = field(default_factory=KnownHeads)
+    heads: AnswerHeads = field(default_factory=AnswerHeads)

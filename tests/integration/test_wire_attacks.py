@@ -84,7 +84,7 @@ class Waits:
 
 async def settled(server: Server, tasks: int) -> None:
     """Until nothing is left of what was going on."""
-    while server.in_progress or len(asyncio.all_tasks()) > tasks:
+    while server.in_progress or server.handlers or len(asyncio.all_tasks()) > tasks:
         await turn()
 
 

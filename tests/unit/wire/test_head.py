@@ -4,7 +4,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from proxy.wire.head import header_lines, origin_form, rendered, status_line
+from proxy.wire import Headers
+from proxy.wire.head import AnswerHeads, header_lines, origin_form, rendered, status_line
 
 value_bytes = st.binary(max_size=20).filter(lambda value: not set(value) & set(b"\r\n\0"))
 
@@ -75,3 +76,38 @@ def test_a_status_that_has_no_name_has_an_empty_reason() -> None:
 def test_a_target_is_path_and_query_however_it_was_sent(target: str, expected: str) -> None:
     """A client behind an outgoing proxy sends the absolute form (RFC 9112, 3.2.2)."""
     assert origin_form(target) == expected
+
+
+@pytest.mark.parametrize("length", [True, False])
+def test_an_answer_says_once_how_it_ends(length: bool) -> None:
+    """Whatever case its headers are in, and whether such names were met before."""
+    heads = AnswerHeads()
+    given: Headers = (
+        *(("A", "b"), ("Connection", "x"), ("KEEP-ALIVE", "y"), ("transfer-Encoding", "z")),
+        *(("Content-length", "7"), ("B", "")),
+    )
+    kept = "Content-length: 7\r\n" if length else ""
+    expected = f"HTTP/1.1 201 Created\r\nA: b\r\n{kept}B: \r\nown: c\r\n\r\n".encode()
+
+    for _ in range(2):
+        assert heads.of(201, given, ("own: c",), length=length) == expected
+
+
+@pytest.mark.parametrize("header", [("A", "b\nc"), ("A", "b\r"), ("A\0", "b"), ("A\r\nB", "c")])
+def test_an_answer_with_a_break_in_a_header_is_not_written(header: tuple[str, str]) -> None:
+    """Also where its name was met before."""
+    heads = AnswerHeads()
+    heads.of(200, (("A", "b"),), (), length=True)
+
+    with pytest.raises(ValueError, match="line break"):
+        heads.of(200, (header,), (), length=True)
+
+
+def test_names_of_answers_are_remembered_within_a_bound() -> None:
+    """Providers choose them."""
+    heads = AnswerHeads()
+    for number in range(2_000):
+        heads.of(200, ((f"x-{number}", ""), (f"{number}" * 99, "")), (), length=True)
+
+    assert len(heads._plain) == 1_024
+    assert max(map(len, heads._plain)) < 64

@@ -68,3 +68,39 @@ def test_names_are_remembered_within_a_bound() -> None:
 
     assert len(heads._not_ours) == 1_024
     assert max(map(len, heads._not_ours)) < 64
+
+
+def test_a_head_that_comes_again_is_written_once() -> None:
+    """The fast way is the slow way: only where all but the length is the same."""
+    heads, plain = RequestHeads(), RequestHeads()
+    same: dict[object, object] = {}
+    given: Headers = (("A", "b"), ("Host", "x"), ("B", "14"))
+    other: Headers = (("A", "c"),)
+    own: Headers = (("Host", "h"), ("Proxy-Authorization", "k"))
+    told = [
+        ("POST", given, "/x", HOST, b"ab"),
+        ("POST", given, "/x", HOST, b"ab"),
+        ("POST", given, "/x", HOST, b"a" * 14),
+        ("POST", given, "/x", HOST, b""),
+        ("POST", given, "/y", HOST, b"ab"),
+        ("PUT", given, "/y", HOST, b"ab"),
+        ("PUT", other, "/y", HOST, b"ab"),
+        ("PUT", other, "/y", own, b"ab"),
+        ("GET", other, "/y", own, b""),
+        ("POST", given, "/x", HOST, b"4"),
+    ]
+    for method, headers, target, mine, body in told:
+        expected = plain.of(Outgoing(method, "", headers, body), target, mine)
+        assert heads.of(Outgoing(method, "", headers, body, same), target, mine) == expected
+    assert len(same) == 1
+
+
+async def test_a_body_in_parts_is_never_told_from_memory() -> None:
+    """Its framing is another."""
+    same: dict[object, object] = {}
+    given: Headers = (("A", "b"),)
+    heads = RequestHeads()
+    heads.of(Outgoing("POST", "", given, b"ab", same), "/x", HOST)
+
+    raw = heads.of(Outgoing("POST", "", given, parts(), same), "/x", HOST)
+    assert raw.endswith(b"transfer-encoding: chunked\r\n\r\n")
