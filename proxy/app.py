@@ -24,7 +24,7 @@ from proxy.core.decision import Refusal
 from proxy.core.memo import MEMO_BYTES, Memo
 from proxy.core.session import SessionKey
 from proxy.errors import HoldfastError, MalformedRequest
-from proxy.governed import Governed, Parts
+from proxy.governed import Governed, Parts, idle_seconds
 from proxy.identity import SessionIndex
 from proxy.intake import Intake
 from proxy.joining import Joins
@@ -184,7 +184,7 @@ class App:
     def _build_oversight(self, index: SessionIndex) -> None:
         clock, policy = self.clock, self.watcher
         self.sweeper = Sweeper(
-            self.ledger, self.store, clock, lambda: policy.current.idle_seconds, self.owners
+            self.ledger, self.store, clock, lambda: idle_seconds(policy.current), self.owners
         )
         self.control = Control(
             self.ledger, self.store, self.calls, clock, policy, self.peers, self._refresh

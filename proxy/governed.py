@@ -12,8 +12,9 @@ from proxy.clock import Clock
 from proxy.core.decision import Refusal
 from proxy.core.engine import refuse_closed
 from proxy.core.paths import PathParts
-from proxy.core.policy import Caller, Limits
+from proxy.core.policy import Caller, Limits, Policy
 from proxy.core.request import DialectName
+from proxy.core.state import tree_idle_seconds
 from proxy.errors import MalformedRequest, StoreUnavailable, UpstreamUnavailable
 from proxy.failures import broken_off, late, malformed
 from proxy.identity import SessionIndex
@@ -273,6 +274,11 @@ class Governed:
             )
             await exchange.write(frames if progress.at_border else b"\n\n" + frames)
             await exchange.finish()
+
+
+def idle_seconds(policy: Policy) -> float:
+    """After what time any session is over, whatever may run below it."""
+    return tree_idle_seconds(policy.idle_seconds, policy.deadline_seconds + _GRACE_SECONDS)
 
 
 def _is_event_stream(incoming: Incoming) -> bool:

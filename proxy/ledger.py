@@ -212,7 +212,7 @@ class Ledger:
         """Calls of this process that hold something now."""
         return len(self.calls)
 
-    def idle_sessions(self, idle_seconds: int) -> tuple[SessionKey, ...]:
+    def idle_sessions(self, idle_seconds: float) -> tuple[SessionKey, ...]:
         """Sessions at hand that nobody has used for so long, and that are not finished yet."""
         return self._folds.idle(self._clock.now() - idle_seconds)
 

@@ -12,6 +12,7 @@ from proxy.core.limits import cost, tokens
 from proxy.core.limits.base import maximum
 from proxy.core.policy import Limits
 from proxy.core.session import Below, HeldCall, SessionKey, SessionState, fold
+from proxy.core.state import MARKED_AGAIN
 from proxy.core.tree import (
     MOST_ABOVE,
     Kin,
@@ -24,9 +25,6 @@ from proxy.errors import MalformedRequest
 from proxy.folds import Fold, Folds
 from proxy.reservation import Reservation, Settlement, opening
 from proxy.stores import UNBOUNDED, Append, Balance, Charge, Counts, Guard, Maximum
-
-_MARKED_AGAIN = 1 / 8
-"""Of the time after which it would be idle."""
 
 
 class Tree(msgspec.Struct, frozen=True):
@@ -103,7 +101,7 @@ class Lineage:
             fold_ = await self._folds.load(key, fresh=fresh)
         state, now = fold_.state, self._clock.now()
         opened = opening(_of_itself(want, state), state, now)
-        marked = now - state.updated_at < want.idle_seconds * _MARKED_AGAIN
+        marked = now - state.updated_at < want.idle_seconds * MARKED_AGAIN
         if state.has_children and marked and not (opened or fold_.stale):
             return fold_
         events = (*opened, ev.TreeBegan(at=now))

@@ -18,6 +18,7 @@ from proxy.core.events import (
 from proxy.core.limits.rooms import SESSION, Place
 from proxy.core.policy import Budget, Limits
 from proxy.core.session import SessionKey, SessionState, is_idle
+from proxy.core.state import tree_idle_seconds
 from proxy.core.usage import Usage
 
 
@@ -85,7 +86,10 @@ def place_of(key: SessionKey, place: Place) -> Place:
 
 def opening(want: Reservation, state: SessionState, now: float) -> tuple[AnyEvent, ...]:
     """The events that begin a session or, after idling, its next generation."""
-    idle = is_idle(state, want.idle_seconds, now)
+    idle_seconds: float = want.idle_seconds
+    if state.has_children:
+        idle_seconds = tree_idle_seconds(idle_seconds, want.deadline_seconds)
+    idle = is_idle(state, idle_seconds, now)
     if state.seq > 0 and not idle and not state.finished:
         return ()
     begin = SessionOpened(

@@ -30,7 +30,7 @@ class Sweeper:
         ledger: Ledger,
         store: Store,
         clock: Clock,
-        idle_seconds: Callable[[], int],
+        idle_seconds: Callable[[], float],
         owners: Owners | None = None,
         retention_seconds: Callable[[], float] = lambda: RETENTION_SECONDS,
     ) -> None:
@@ -117,7 +117,7 @@ class Sweeper:
             log.warning("a call was never settled; its whole hold is booked", extra=facts)
         return booked
 
-    async def _finish(self, key: SessionKey, idle_seconds: int) -> bool:
+    async def _finish(self, key: SessionKey, idle_seconds: float) -> bool:
         try:
             return await self._ledger.finish(key, idle_seconds)
         except HoldfastError as error:

@@ -118,7 +118,15 @@ class SessionState(msgspec.Struct, frozen=True):
 
 EMPTY = SessionState()
 VELOCITY_SECONDS = 60.0
+MARKED_AGAIN = 1 / 8
+"""After this share of the time for which it may be idle, a session above is told of calls again."""
 _ATTEMPTS_PER_STEP = 8
+
+
+def tree_idle_seconds(idle_seconds: float, call_seconds: float) -> float:
+    """After what time a session with others below it is over: not while a call below may run, which
+    may have begun up to MARKED_AGAIN later than it was last told of one."""
+    return max(idle_seconds, call_seconds + idle_seconds * MARKED_AGAIN)
 
 
 def is_idle(state: SessionState, idle_seconds: float, now: float) -> bool:

@@ -164,6 +164,22 @@ async def test_a_tree_is_in_use_as_long_as_those_below_call(bench: Bench) -> Non
     assert (await bench.ledger.state(ROOT)).generation == 1
 
 
+async def test_a_tree_does_not_begin_anew_while_a_call_in_it_may_run(bench: Bench) -> None:
+    """However short a time it may be idle: the call would grow where nothing bounds it."""
+    limits = replace(UNLIMITED, cost_micro_usd=250)
+    want = changed(child("a", "1", limits), idle_seconds=80)
+    await bench.ledger.reserve(changed(want, call_id="0"))
+    bench.clock.advance(9)
+    await bench.ledger.reserve(want)
+    bench.clock.advance(600)
+    root = changed(own("2", limits), idle_seconds=80)
+
+    assert isinstance(await bench.ledger.reserve(root), Refusal)
+    assert await bench.ledger.extend("1", just(100)) == Blocked(ROOT)
+    bench.clock.advance(611)
+    assert isinstance(await bench.ledger.reserve(changed(root, call_id="3")), Admitted)
+
+
 async def test_a_hold_that_outlives_its_trees_generation_is_given_back_whole(bench: Bench) -> None:
     """It grows where it began, so that what is freed is what was held."""
     limits = replace(UNLIMITED, cost_micro_usd=1_000)
