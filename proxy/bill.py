@@ -37,7 +37,7 @@ def whole_hold(
         cost_micro_usd=admit.hold_cost_micro_usd,
         usage=None,
         tokens=admit.hold_input_tokens + admit.output_allowance,
-        tools=tuple(tool.name for tool in answer.tool_calls),
+        tools=_names(answer),
         response_id=answer.response_id,
         links=links,
     )
@@ -85,7 +85,11 @@ def _settlement(
         cost_micro_usd=min(cost_micro_usd(call.price, usage), _MOST) if call.price else 0,
         usage=usage,
         tokens=min(usage.total_tokens, _MOST),
-        tools=tuple(tool.name for tool in answer.tool_calls),
+        tools=_names(answer),
         response_id=answer.response_id,
         links=links,
     )
+
+
+def _names(answer: Answer) -> tuple[str, ...]:
+    return tuple([tool.name for tool in answer.tool_calls]) if answer.tool_calls else ()

@@ -1,6 +1,6 @@
 """Who calls, and what the policy sets for them: asked once, remembered while the policy stays."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from typing import TypeVar
@@ -26,6 +26,8 @@ from proxy.wire import Head
 
 _ENTRIES = 4_096
 """Names that clients make up must not grow the process."""
+
+_CREDENTIAL_NAMES = tuple(CREDENTIAL_HEADERS)
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -59,7 +61,7 @@ class Callers:
         self._hmac_key = hmac_key
         self._policy: Policy | None = None
         self._routes: dict[tuple[str, str], Route | None] = {}
-        self._tenants: dict[tuple[str | None, bool], str | Refusal] = {}
+        self._tenants: dict[tuple[object, ...], str | Refusal] = {}
         self._rules: dict[tuple[str, str | None, str, str], Rules] = {}
         self._by_header = False
 
@@ -81,13 +83,19 @@ class Callers:
     def tenant(self, policy: Policy, head: Head, upstream: Upstream) -> str | Refusal:
         """Whose budget it is on. Raises MalformedRequest for two different credentials."""
         self._hear_of(policy)
-        credential = credential_of(_credentials(head))
-        known = (credential, upstream.api_key is not None)
+        fields, has_own_key = head.fields, upstream.api_key is not None
+        _, _, query = head.target.partition("?")
+        in_query = credentials_in(query) if query else []
+        known: tuple[object, ...]
+        if len(fields) == len(head.headers) and not in_query:
+            known = (has_own_key, *[fields.get(name) for name in _CREDENTIAL_NAMES])
+        else:  # there may be two, and they may differ
+            known = (has_own_key, credential_of((*head.headers, *in_query)))
         tenant = self._tenants.get(known)
         if tenant is None:
             tenant = tenant_of(
-                credential,
-                upstream_has_own_key=known[1],
+                credential_of((*head.headers, *in_query)),
+                upstream_has_own_key=has_own_key,
                 tenants=policy.tenants,
                 unknown_credentials=policy.unknown_credentials,
                 hmac_key=self._hmac_key,
@@ -118,17 +126,6 @@ class Callers:
             self._tenants.clear()
             self._rules.clear()
             self._by_header = any(profile.match.header for profile in policy.profiles)
-
-
-def _credentials(head: Head) -> Iterable[tuple[str, str]]:
-    """The headers that may hold one. All of them where a name came twice: two may differ. And what
-    the query holds: some providers take it from there."""
-    fields = head.fields
-    found: Iterable[tuple[str, str]] = head.headers
-    if len(fields) == len(head.headers):
-        found = [(name, fields[name]) for name in CREDENTIAL_HEADERS if name in fields]
-    _, has_query, query = head.target.partition("?")
-    return (*found, *credentials_in(query)) if has_query else found
 
 
 def _keep(cache: dict[K, V], key: K, value: V) -> None:

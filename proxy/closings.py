@@ -9,12 +9,13 @@ from msgspec.structs import replace
 
 from proxy.clock import Clock
 from proxy.core import events as ev
-from proxy.core.session import HeldCall, SessionKey, SessionState, fold
+from proxy.core.session import HeldCall, SessionKey, SessionState, apply
 from proxy.errors import StoreUnavailable
-from proxy.folds import Fold, Folds
+from proxy.folds import Folds
 from proxy.reservation import Settlement
 from proxy.stores import Append, Charge, Counts
 from proxy.stores.effects import counted
+from proxy.submitted import Fold
 from proxy.tasks import Tasks
 
 AppendTo = Callable[[Fold, Append, SessionState, tuple[Charge, ...]], Awaitable[SessionState]]
@@ -39,28 +40,28 @@ class Closings:
         self._clock = clock
         self._tasks = tasks
 
-    async def settle(
+    def settle(
         self,
         key: SessionKey,
         call_id: str,
         what: Settlement,
         charges: tuple[Charge, ...] = (),
-    ) -> SessionState:
+    ) -> Awaitable[SessionState]:
         """Books what the call came to and frees its hold. A repeat changes nothing. charges: where
         it counts beside the accounts of its hold.
 
         Raises StoreUnavailable; then it is tried again.
         """
         event = ev.StepSettled(
-            at=self._clock.now(),
-            call_id=call_id,
-            outcome=what.outcome,
-            status=what.status,
-            usage=what.usage,
-            cost_micro_usd=what.cost_micro_usd,
-            tokens=what.tokens,
-            tools=what.tools,
-            response_id=what.response_id,
+            self._clock.now(),
+            call_id,
+            what.outcome,
+            what.status,
+            what.usage,
+            what.cost_micro_usd,
+            what.tokens,
+            what.tools,
+            what.response_id,
         )
         append = Append(
             key,
@@ -71,12 +72,12 @@ class Closings:
             counts=Counts(tokens=what.tokens, tool_calls=len(what.tools)),
             links=what.links,
         )
-        return await self._close(append)
+        return self._close(append)
 
-    async def release(self, key: SessionKey, call_id: str, reason: str) -> SessionState:
+    def release(self, key: SessionKey, call_id: str, reason: str) -> Awaitable[SessionState]:
         """Gives the hold back, as nothing was sent. Like `settle` otherwise."""
         event = ev.StepReleased(at=self._clock.now(), call_id=call_id, reason=reason)
-        return await self._close(Append(key, (event,), closes=(call_id,)))
+        return self._close(Append(key, (event,), closes=(call_id,)))
 
     async def undo(self, key: SessionKey, call_id: str) -> None:
         """Takes a reservation back whose client left while it was made."""
@@ -115,8 +116,8 @@ class Closings:
                 await self._load_and_close(append)
                 return
 
-    async def _close_on(self, fold_: Fold, append: Append) -> SessionState:
-        """From its call to the submit there is no await."""
+    def _close_on(self, fold_: Fold, append: Append) -> Awaitable[SessionState]:
+        """Submits at once, as `AppendTo`."""
         (call_id,) = append.closes
         held = fold_.state.held.get(call_id)
         freed: tuple[Charge, ...] = ()
@@ -124,8 +125,8 @@ class Closings:
             if held.trees and isinstance(append.events[0], ev.StepReleased) and not held.retry:
                 append = replace(append, counts=Counts(steps=-1))
             freed = _freed(held, append)
-        after = fold(append.events, start=fold_.state)
-        return await self._append(fold_, append, after, freed)
+        (event,) = append.events
+        return self._append(fold_, append, apply(fold_.state, event), freed)
 
 
 def _freed(held: HeldCall, append: Append) -> tuple[Charge, ...]:

@@ -10,7 +10,6 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import count
 
 from msgspec.structs import replace
@@ -19,74 +18,14 @@ from proxy.clock import Clock
 from proxy.core.ask import Account
 from proxy.core.session import EMPTY, SessionKey, SessionState, fold
 from proxy.errors import HoldfastError
-from proxy.stores import Append, Appended, Balance, Charge, SessionHead, Store
+from proxy.stores import NO_COUNTS, Append, Appended, Balance, Charge, SessionHead, Store
 from proxy.stores.effects import counted
-from proxy.stores.written import Written, outlasting
+from proxy.stores.written import outlasting
+from proxy.submitted import Fold, Submitted
 from proxy.tasks import Tasks
 
 _TRIED_AT_ONCE = 8
 _BALANCES = 1_024  # at the least: a call is decided on those of all its budgets and trees together
-
-
-@dataclass(slots=True, eq=False)
-class Fold:
-    """A session's state with everything submitted so far.
-
-    token: of the append submitted last, b"" where the state was read from the log. pending: appends
-    not answered yet. stale: the log is not what was foreseen. misled: a head was written that tells
-    of another log: an append before it was refused, or another process's is not in it.
-    """
-
-    key: SessionKey
-    state: SessionState
-    token: bytes = b""
-    pending: int = 0
-    stale: bool = False
-    misled: bool = False
-
-
-class Submitted:
-    """An append that the store was given."""
-
-    __slots__ = ("_folds", "after", "append", "began", "fold", "freed", "happened", "written")
-
-    def __init__(
-        self,
-        folds: "Folds",
-        fold_: Fold,
-        append: Append,
-        after: SessionState,
-        freed: tuple[Charge, ...],
-        happened: Callable[[Append, SessionState], None],
-        written: Written[Appended],
-    ) -> None:
-        self._folds = folds
-        self.fold = fold_
-        self.append = append
-        self.after = after
-        self.freed = freed
-        self.happened = happened
-        self.written = written
-        self.began = folds.monotonic()
-
-    async def answered(self) -> None:
-        """Waits for the store. Raises what it refused with. Cancelled, it lets go at once, and the
-        answer is taken when it comes."""
-        written = self.written
-        written.late = self._late
-        try:
-            appended = await written
-        except asyncio.CancelledError:
-            if not written.cancelled():  # both at once
-                self._folds.take(self, written.exception() or written.result())
-            raise
-        except HoldfastError as refused:
-            self._folds.take(self, refused)
-            raise
-        self._folds.take(self, appended)
-
-    def _late(self, result: Appended | Exception) -> None:
-        self._folds.take(self, result)
 
 
 class Folds:
@@ -191,7 +130,7 @@ class Folds:
         after: SessionState,
         freed: tuple[Charge, ...],
         happened: Callable[[Append, SessionState], None],
-    ) -> "Submitted":
+    ) -> Submitted:
         """Submits what leads to `after`; the fold has it from this moment on.
 
         freed: what closing a hold gives back on shared accounts, as far as it is known here.
@@ -200,14 +139,18 @@ class Folds:
         fold_.state = after
         fold_.pending += 1
         self._pending += 1
-        self._move(append.charges, 1)
-        self._move(freed, 1)
+        if append.charges:
+            self._move(append.charges, 1)
+        if freed:
+            self._move(freed, 1)
         after_token, fold_.token = fold_.token or None, next(self._tokens)
         append = replace(append, after=after_token, token=fold_.token, head=_head(after))
         written = outlasting(self._store.append, append)
-        return Submitted(self, fold_, append, after, freed, happened, written)
+        return Submitted(
+            self.take, fold_, append, after, freed, happened, written, self.monotonic()
+        )
 
-    def take(self, done: "Submitted", result: Appended | BaseException) -> None:
+    def take(self, done: Submitted, result: Appended | BaseException) -> None:
         """The store has answered."""
         fold_ = done.fold
         fold_.pending -= 1
@@ -251,10 +194,13 @@ class Folds:
         for charge in charges:
             old = self._balances.pop(charge.account, None)
             if old is not None:
+                counts = old.counts
+                if charge.counts is not NO_COUNTS:
+                    counts = counted(counts, charge.counts, sign)
                 self._balances[charge.account] = Balance(
                     old.spent_micro_usd + sign * charge.spent_micro_usd,
                     old.held_micro_usd + sign * charge.held_micro_usd,
-                    counted(old.counts, charge.counts, sign),
+                    counts,
                 )
 
     def idle(self, before: float) -> tuple[SessionKey, ...]:
@@ -287,14 +233,14 @@ def _tokens(process: bytes) -> Iterator[bytes]:
 
 def _head(state: SessionState) -> SessionHead:
     return SessionHead(
-        state=state.status,
-        agent=state.agent,
-        parent=state.parent,
-        generation=state.generation,
-        steps=state.steps,
-        tokens=state.tokens,
-        cost_micro_usd=state.cost_micro_usd,
-        held_micro_usd=state.held_micro_usd,
-        created_at=state.created_at,
-        updated_at=state.updated_at,
+        state.status,
+        state.agent,
+        state.parent,
+        state.generation,
+        state.steps,
+        state.tokens,
+        state.cost_micro_usd,
+        state.held_micro_usd,
+        state.created_at,
+        state.updated_at,
     )

@@ -16,9 +16,9 @@ from proxy.core.decision import Admit, Blocked, Decision, Granted, Wanted
 from proxy.core.engine import decide, fits_more
 from proxy.core.policy import Limits
 from proxy.core.session import HeldCall, SessionKey, SessionState, apply, fold
-from proxy.core.tree import lowered
+from proxy.core.tree import Kin, lowered
 from proxy.errors import SeqConflict
-from proxy.folds import Fold, Folds
+from proxy.folds import Folds
 from proxy.lineage import (
     Ancestor,
     Lineage,
@@ -30,7 +30,8 @@ from proxy.lineage import (
     tree_charges,
 )
 from proxy.reservation import Reservation, holding, opening
-from proxy.stores import Append, Charge, Maximum
+from proxy.stores import NO_COUNTS, Append, Charge, Maximum
+from proxy.submitted import Fold
 
 NO_LIMITS = Limits()
 """Whose trees are only told of: neither tools nor minutes are counted."""
@@ -60,41 +61,44 @@ class Ground:
         lineage: Lineage,
         now: float,
     ) -> None:
+        state, rules = fold_.state, want.rules
         self.fold = fold_
         self.accounts = accounts
         self.above = above
         self._want = want
         self._now = now
-        self._opened = opening(want, fold_.state, now)
-        self._state = state = fold(self._opened, start=fold_.state)
-        rules = want.rules
-        limits = lowered(rules.limits, state.budget_micro_usd, state.budget_steps)
-        self._rules = rules if limits is rules.limits else dataclasses.replace(rules, limits=limits)
-        tree = Tree(want.key, state, limits)
-        self._view = lineage.with_below(tree, now) if state.has_children else state
+        self._opened = opened = opening(want, state, now)
+        if opened:
+            state = fold(opened, start=state)
+        if state.budget_micro_usd is not None or state.budget_steps is not None:
+            limits = lowered(rules.limits, state.budget_micro_usd, state.budget_steps)
+            rules = dataclasses.replace(rules, limits=limits)
+        self._rules = rules
+        self._state = self._view = state
+        if state.has_children:
+            self._view = lineage.with_below(Tree(want.key, state, rules.limits), now)
 
     def decide(self) -> Decision:
         """See `engine.decide`."""
-        kin = tuple([ancestor.kin for ancestor in self.above])
-        ask = self._want.ask
+        ask, kin = self._want.ask, self._kin()
         return decide(self._rules, self._view, ask, self.accounts, self._now, kin)
 
     def hold(self, admit: Admit, owner: str) -> tuple[Append, SessionState]:
         """The append of an admitted call, and the state after it."""
         want, above, state = self._want, self.above, self._state
-        trees = tuple([ancestor.account for ancestor in above])
+        trees = tuple([ancestor.account for ancestor in above]) if above else ()
         events = holding(want, admit, state, self.accounts, trees, owner, self._now)
-        after = fold(events, start=state)
+        after = apply(state, events[0])
+        if len(events) > 1:
+            after = fold(events[1:], start=after)
         charges = self._charges(admit.hold_cost_micro_usd, after)
         if above:
             charges += tree_charges(above, admit, retry=admit.step <= state.steps)
-        return self._append((*self._opened, *events), charges), after
+        return self._append(events, charges), after
 
     def fits_more(self, held: HeldCall, input_tokens: int, wanted: Wanted) -> Granted | Blocked:
         """See `engine.fits_more`."""
-        kin = tuple([ancestor.kin for ancestor in self.above])
-        output = held.tokens - input_tokens
-        ask = self._want.ask
+        ask, kin, output = self._want.ask, self._kin(), held.tokens - input_tokens
         return fits_more(
             self._rules, self._view, ask, self.accounts, output, wanted, self._now, kin
         )
@@ -111,22 +115,28 @@ class Ground:
         charges = self._charges(more.cost_micro_usd, after)
         if held.trees:
             charges += growth_charges(held, self.above, more)
-        return self._append((*self._opened, event), charges), after
+        return self._append((event,), charges), after
+
+    def _kin(self) -> tuple[Kin, ...]:
+        return tuple([ancestor.kin for ancestor in self.above]) if self.above else ()
 
     def _charges(self, cost_micro_usd: int, after: SessionState) -> tuple[Charge, ...]:
-        windows = [
-            Charge(a.account, cost_micro_usd, maximum=Maximum(a.maximum_micro_usd))
-            for a in self.accounts
-        ]
+        windows = tuple(
+            [
+                Charge(a.account, cost_micro_usd, 0, NO_COUNTS, Maximum(a.maximum_micro_usd))
+                for a in self.accounts
+            ]
+        )
         if not after.has_children:
-            return tuple(windows)
+            return windows
         after = replace(after, below=self._view.below)
         return (*windows, *own_tree(self._want.key, self._rules.limits, after, self._now))
 
     def _append(self, events: tuple[ev.AnyEvent, ...], charges: tuple[Charge, ...]) -> Append:
+        """All that happens to the session, its opening first."""
         return Append(
             self._want.key,
-            events,
+            (*self._opened, *events) if self._opened else events,
             expected_seq=self.fold.state.seq,
             charges=charges,
             guards=guards(self.above) if self.above else (),
@@ -152,6 +162,23 @@ class Grounds:
         if not state.has_children:
             return state
         return self._lineage.with_below(Tree(key, state, NO_LIMITS), self._clock.now())
+
+    def at_hand(
+        self, want: Reservation, accounts: tuple[Account, ...] | None = None
+    ) -> Ground | None:
+        """As `read`, where nothing of it has to be read. None also where trees are concerned."""
+        folds = self._folds
+        fold_ = folds.at_hand(want.key, new=want.new)
+        if fold_ is None:
+            return None
+        state = fold_.state
+        if want.parent or state.parent or state.has_children:
+            return None
+        now = self._clock.now()
+        if accounts is None:
+            accounts = self._names.accounts(want.budgets, want.key.tenant, want.agent, now)
+        filled = folds.filled(accounts)
+        return None if filled is None else Ground(want, fold_, filled, (), self._lineage, now)
 
     async def read(
         self, want: Reservation, *, fresh: bool, accounts: tuple[Account, ...] | None = None

@@ -9,16 +9,17 @@ kill) carry no expected seq: they happened.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from proxy.clock import Clock
 from proxy.closings import Closings
 from proxy.core import events as ev
 from proxy.core.decision import Admit, Blocked, Granted, Refusal, Wanted
 from proxy.core.limits.rooms import SESSION, Place
+from proxy.core.policy import Limits
 from proxy.core.session import HeldCall, SessionKey, SessionState, apply, is_idle
 from proxy.errors import AccountExceeded, HoldfastError, SeqConflict, StoreUnavailable
-from proxy.folds import Fold, Folds
+from proxy.folds import Folds
 from proxy.grounds import Ground, Grounds
 from proxy.lineage import closing_charges
 from proxy.lines import Lines, Waiter
@@ -31,6 +32,7 @@ from proxy.reservation import (
 )
 from proxy.running import Running, RunningCalls
 from proxy.stores import Append, Charge, Store
+from proxy.submitted import Fold
 from proxy.tasks import Tasks
 
 Observer = Callable[[SessionKey, ev.AnyEvent, SessionState], None]
@@ -69,21 +71,36 @@ class Ledger:
 
         What is missing only because calls in flight hold it is waited for, in line.
         """
-        waits = self.lines.is_taken(want.key) and want.wait_seconds > 0
-        waiter = self.lines.join(want.key, want.key) if waits else None
-        until = self._clock.monotonic() + want.wait_seconds
-        fresh = False
+        waiter: Waiter | None = None
+        refusal: Refusal | None = None
+        if self.lines.is_taken(want.key) and want.wait_seconds > 0:
+            waiter = self.lines.join(want.key, want.key)
+        if waiter is None:
+            outcome = await self._reserve(want, fresh=False)
+            if not isinstance(outcome, Refusal):
+                return outcome
+            refusal = outcome
+        return await self._in_line(want, waiter, refusal)
+
+    async def _in_line(
+        self, want: Reservation, waiter: Waiter | None, refusal: Refusal | None
+    ) -> Admitted | Refusal:
+        """Decides anew whenever something was freed, until the call's time to wait is over."""
+        left = want.wait_seconds
+        until = self._clock.monotonic() + left
         try:
             while True:
+                if refusal is not None:
+                    waiter = self._line_up(waiter, want, refusal.held_at if left > 0 else None)
+                    if waiter is None:
+                        return await self._refused(want, refusal)
+                assert waiter is not None  # who was not refused has a place in line
                 left = until - self._clock.monotonic()
-                if waiter is not None:
-                    fresh = not await self.lines.turn(waiter, max(left, 0.0))
-                outcome = await self._reserve(want, fresh=fresh)
+                woken = await self.lines.turn(waiter, max(left, 0.0))
+                outcome = await self._reserve(want, fresh=not woken)
                 if not isinstance(outcome, Refusal):
                     return outcome
-                waiter = self._line_up(waiter, want, outcome.held_at if left > 0 else None)
-                if waiter is None:
-                    return await self._refused(want, outcome)
+                refusal = outcome
         finally:
             if waiter is not None:
                 self.lines.leave(waiter)
@@ -101,7 +118,8 @@ class Ledger:
 
     async def _reserve(self, want: Reservation, *, fresh: bool) -> Admitted | Refusal:
         for _ in range(_ATTEMPTS):
-            ground = await self._grounds.read(want, fresh=fresh)
+            ground = None if fresh else self._grounds.at_hand(want)
+            ground = ground or await self._grounds.read(want, fresh=fresh)
             if ground is None:
                 continue
             # From here to the submit there is no await: the decision is made on what it changes.
@@ -125,7 +143,9 @@ class Ledger:
             running = self.calls.get(call_id)
             if running is None:
                 return Blocked(None)
-            ground = await self._grounds.read(running.want, fresh=fresh, accounts=running.accounts)
+            want, accounts = running.want, running.accounts
+            ground = None if fresh else self._grounds.at_hand(want, accounts)
+            ground = ground or await self._grounds.read(want, fresh=fresh, accounts=accounts)
             if ground is None:
                 continue
             held = ground.fold.state.held.get(call_id)
@@ -193,7 +213,7 @@ class Ledger:
         if running is not None and running.trees:
             charges = closing_charges(running.trees, what, self._clock.now())
         settled = await self._closings.settle(key, call_id, what, charges)
-        return self._grounds.with_below(key, settled)
+        return self._grounds.with_below(key, settled) if settled.has_children else settled
 
     async def release(self, key: SessionKey, call_id: str, reason: str) -> SessionState:
         """See `Closings.release`."""
@@ -218,9 +238,11 @@ class Ledger:
 
     async def _hold(self, want: Reservation, ground: Ground, admit: Admit) -> Admitted:
         append, after = ground.hold(admit, self._owner)
-        above = tuple([ancestor.kin.key for ancestor in ground.above])
+        above, trees = tuple[SessionKey, ...](), tuple[tuple[str, Limits], ...]()
+        if ground.above:
+            above = tuple([ancestor.kin.key for ancestor in ground.above])
+            trees = tuple([(a.account, a.kin.limits) for a in ground.above])
         places: tuple[Place, ...] = (want.key, *above, *[a.account for a in ground.accounts])
-        trees = tuple([(a.account, a.kin.limits) for a in ground.above])
         running = Running(want, ground.accounts, admit.hold_input_tokens, places, trees)
         self.calls[want.call_id] = running
         try:
@@ -232,7 +254,7 @@ class Ledger:
         except HoldfastError:
             self.calls.pop(want.call_id, None)
             raise
-        shown = self._grounds.with_below(want.key, after)
+        shown = self._grounds.with_below(want.key, after) if after.has_children else after
         return Admitted(admit, shown, most_output(want.ask, admit), above)
 
     async def _refused(self, want: Reservation, refusal: Refusal) -> Refusal:
@@ -247,26 +269,26 @@ class Ledger:
             await self._append(fold_, Append(want.key, (event,)), apply(state, event))
         return refusal
 
-    async def _append(
+    def _append(
         self,
         fold_: Fold,
         append: Append,
         after: SessionState,
         freed: tuple[Charge, ...] = (),
-    ) -> SessionState:
-        """Submits at once, and waits for the store. What was submitted happens though the caller is
-        cancelled meanwhile."""
-        await self._folds.submit(fold_, append, after, freed, self._happened).answered()
-        return after
+    ) -> Awaitable[SessionState]:
+        """Submits at once; to be awaited, for the store. What was submitted happens though the
+        caller is cancelled meanwhile."""
+        return self._folds.submit(fold_, append, after, freed, self._happened).answered()
 
     def _happened(self, append: Append, after: SessionState) -> None:
         for call_id in append.closes:
             running = self.calls.pop(call_id, None)
-            for place in running.places if running is not None else ():
-                self.lines.freed(place)
+            if running is not None:
+                self.lines.freed(*running.places)
+        key = append.key
         for event in append.events:
             for observe in self._observers:
-                observe(append.key, event, after)
+                observe(key, event, after)
 
 
 def _by_shared(refusal: Refusal) -> bool:

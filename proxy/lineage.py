@@ -22,9 +22,10 @@ from proxy.core.tree import (
     tree_account,
 )
 from proxy.errors import MalformedRequest
-from proxy.folds import Fold, Folds
+from proxy.folds import Folds
 from proxy.reservation import Reservation, Settlement, opening
 from proxy.stores import UNBOUNDED, Append, Balance, Charge, Counts, Guard, Maximum
+from proxy.submitted import Fold
 
 
 class Tree(msgspec.Struct, frozen=True):

@@ -148,11 +148,14 @@ class Lines:
             waiter.wake = None
         return True
 
-    def freed(self, place: Place) -> None:
+    def freed(self, *places: Place) -> None:
         """Something was given back there."""
-        line = self._lines.get(place)
-        if line is not None:
-            line.call()
+        if not self._lines:
+            return
+        for place in places:
+            line = self._lines.get(place)
+            if line is not None:
+                line.call()
 
     def stir(self) -> None:
         """A session was killed, paused or extended: all look, for it may be above them, too."""

@@ -16,6 +16,7 @@ from proxy.tallies import Spread, Tally
 
 _FAST = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 1.0)
 _SLOW = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+_ENDS = (ev.SessionFinished, ev.SessionKilled)
 _STEPS = (1, 2, 5, 10, 20, 50, 100, 150, 300, 1000)
 
 
@@ -97,10 +98,11 @@ class Metrics:
 
     def observe_event(self, key: SessionKey, event: ev.AnyEvent, state: SessionState) -> None:
         """Counts what only the log knows."""
-        if isinstance(event, ev.SessionFinished | ev.SessionKilled):
+        if isinstance(event, ev.StepSettled):
+            if event.outcome == "expired":
+                self._cost.add(("",), event.cost_micro_usd / MICRO)
+        elif isinstance(event, _ENDS):
             self._steps.observe(state.steps)
-        if isinstance(event, ev.StepSettled) and event.outcome == "expired":
-            self._cost.add(("",), event.cost_micro_usd / MICRO)
 
     def count_reloads(self, outcomes: Mapping[ReloadOutcome, int]) -> None:
         """Shows a count of reloads by outcome that somebody else keeps."""

@@ -49,7 +49,7 @@ class Reservation(msgspec.Struct, frozen=True):
     budget_steps: int | None = None
 
 
-class Admitted(msgspec.Struct, frozen=True):
+class Admitted(msgspec.Struct, frozen=True, gc=False):
     """An admitted call and the state of its session right after it. most: the output tokens, of
     all choices together, that its bound allows. above: the sessions that it counts in beside its
     own."""
@@ -60,7 +60,7 @@ class Admitted(msgspec.Struct, frozen=True):
     above: tuple[SessionKey, ...] = ()
 
 
-class Settlement(msgspec.Struct, frozen=True):
+class Settlement(msgspec.Struct, frozen=True, gc=False):
     """What a call came to."""
 
     outcome: Outcome
@@ -114,21 +114,22 @@ def holding(
     now: float,
 ) -> tuple[AnyEvent, ...]:
     """The events of an admitted call: its hold, and what it is warned of for the first time."""
+    ask = want.ask
     reserved = StepReserved(
-        at=now,
-        call_id=want.call_id,
-        step=admit.step,
-        retry=admit.step <= state.steps,
-        owner=owner,
-        deadline=now + want.deadline_seconds,
-        dialect=want.ask.dialect,
-        model=want.ask.model,
-        upstream=want.upstream,
-        body_digest=want.ask.body_digest,
-        hold_cost_micro_usd=admit.hold_cost_micro_usd,
-        hold_tokens=admit.hold_input_tokens + admit.output_allowance,
-        accounts=tuple([a.account for a in accounts]),
-        trees=trees,
+        now,
+        want.call_id,
+        admit.step,
+        admit.step <= state.steps,
+        owner,
+        now + want.deadline_seconds,
+        ask.dialect,
+        ask.model,
+        want.upstream,
+        ask.body_digest,
+        admit.hold_cost_micro_usd,
+        admit.hold_input_tokens + admit.output_allowance,
+        tuple([a.account for a in accounts]),
+        trees,
     )
     if not admit.warnings:
         return (reserved,)

@@ -5,8 +5,8 @@ yet, by model alone. Memory of this process: after a start the full bound is hel
 known again.
 """
 
+from bisect import bisect_left, insort
 from collections import deque
-from dataclasses import dataclass, field
 
 _SAMPLES_KEPT = 64
 _SAMPLES_NEEDED = 8
@@ -17,16 +17,29 @@ _ENTRIES = 4_096
 _Place = tuple[str, str, str | None]
 
 
-@dataclass(slots=True)
 class _Samples:
-    tokens: deque[int] = field(default_factory=lambda: deque(maxlen=_SAMPLES_KEPT))
-    usual: int | None = None
+    """The newest, as they came and by size: each is put in its place and taken out again, as
+    sorting all of them for each answer costs ten times as much."""
+
+    __slots__ = ("_by_size", "_newest")
+
+    def __init__(self) -> None:
+        self._newest: deque[int] = deque()
+        self._by_size: list[int] = []
 
     def add(self, tokens: int) -> None:
-        self.tokens.append(tokens)
-        if len(self.tokens) >= _SAMPLES_NEEDED:
-            ordered = sorted(self.tokens)
-            self.usual = ordered[(len(ordered) - 1) * _SHARE_PERCENT // 100]
+        newest, by_size = self._newest, self._by_size
+        if len(newest) == _SAMPLES_KEPT:
+            del by_size[bisect_left(by_size, newest.popleft())]
+        newest.append(tokens)
+        insort(by_size, tokens)
+
+    @property
+    def usual(self) -> int | None:
+        known = len(self._by_size)
+        if known < _SAMPLES_NEEDED:
+            return None
+        return self._by_size[(known - 1) * _SHARE_PERCENT // 100]
 
 
 class UsualOutput:
@@ -39,15 +52,20 @@ class UsualOutput:
         """Output tokens that 95 % of the newest answers stayed within; None where too few are
         known."""
         samples = self._samples.get((tenant, model, agent))
-        if samples is None or samples.usual is None:
+        usual = None if samples is None else samples.usual
+        if usual is None:
             samples = self._samples.get((tenant, model, ""))
-        return None if samples is None else samples.usual
+            usual = None if samples is None else samples.usual
+        return usual
 
     def observe(self, tenant: str, model: str, agent: str | None, tokens: int) -> None:
         """One choice of an answer that came to its end."""
+        known = self._samples
         for place in ((tenant, model, agent), (tenant, model, "")):
-            samples = self._samples.pop(place, None) or _Samples()  # it goes to the end: the newest
+            samples = known.pop(place, None)
+            if samples is None:
+                samples = _Samples()
             samples.add(tokens)
-            self._samples[place] = samples
-        while len(self._samples) > _ENTRIES:
-            del self._samples[next(iter(self._samples))]
+            known[place] = samples  # at the end: the newest
+        while len(known) > _ENTRIES:
+            del known[next(iter(known))]

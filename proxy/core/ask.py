@@ -7,7 +7,7 @@ from proxy.core.pricing import Price
 from proxy.core.request import DialectName
 
 
-class Ask(msgspec.Struct, frozen=True):
+class Ask(msgspec.Struct, frozen=True, gc=False):
     """One call before it is decided on.
 
     input_tokens: the estimate. output_bound: the client's, for one choice; None if it set none.
@@ -45,7 +45,7 @@ class Ask(msgspec.Struct, frozen=True):
         return self.output_bound if self.output_maximum else 0
 
 
-class Account(msgspec.Struct, frozen=True):
+class Account(msgspec.Struct, frozen=True, gc=False):
     """A shared account that the call is charged to, with what is on it, in micro-USD.
 
     account: its id in the store. scope and window: as in the policy's `budgets`.

@@ -56,7 +56,7 @@ class Refusal:
     held_at: SessionKey | str | None = None
 
 
-class Admit(msgspec.Struct, frozen=True):
+class Admit(msgspec.Struct, frozen=True, gc=False):
     """Go on: with this step number, this hold, and this output bound (None: as the client sent it).
 
     hold_cost_micro_usd, hold_input_tokens: reserved before sending: the worst case, of a stream
@@ -90,7 +90,7 @@ class Wanted(NamedTuple):
     most: int
 
 
-class Granted(msgspec.Struct, frozen=True):
+class Granted(msgspec.Struct, frozen=True, gc=False):
     """A running call may hold this much more: output tokens, and what they can cost."""
 
     output_tokens: int

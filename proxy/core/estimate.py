@@ -6,8 +6,10 @@ be seen here: state it keeps (`previous_response_id`), results of tools that it 
 """
 
 import re
-from dataclasses import dataclass
+from bisect import bisect_left, insort
 from functools import lru_cache
+
+import msgspec
 
 from proxy.core.request import Request
 
@@ -59,33 +61,37 @@ _MARGIN_MILLI = 1150
 _CREDIBLE_MILLITOKENS_PER_BYTE = 1500
 
 
-@dataclass(frozen=True, slots=True)
-class Calibration:
+class Calibration(msgspec.Struct, frozen=True, gc=False):
     """What settled calls of one model taught: tokens per thousand bytes, the newest last.
 
     A small request says more of its overhead than of its bytes, and one with images or files says
     nothing of them; neither is taken.
+
+    learned: millitokens per byte to reckon with; None until there are samples enough. The third
+    largest with a margin: one or two odd calls change nothing, and what is large and repeated
+    counts at once.
     """
 
     millitokens_per_byte: tuple[int, ...] = ()
+    by_size: tuple[int, ...] = ()
+    learned: int | None = None
 
     def observe(self, text_bytes: int, attachments: int, actual_tokens: int) -> "Calibration":
         """With one more settled call: its size, its images and files, what the provider counted."""
         if attachments or text_bytes < _SAMPLE_BYTES or actual_tokens <= 0:
             return self
         ratio = min(-(-actual_tokens * _MILLI // text_bytes), _CREDIBLE_MILLITOKENS_PER_BYTE)
-        return Calibration((*self.millitokens_per_byte[1 - _SAMPLES_KEPT :], ratio))
+        known, by_size = self.millitokens_per_byte, list(self.by_size)
+        if len(known) == _SAMPLES_KEPT:
+            del by_size[bisect_left(by_size, known[0])]
+            known = known[1:]
+        insort(by_size, ratio)
+        enough = len(by_size) >= _SAMPLES_NEEDED
+        learned = by_size[-1 - _OUTLIERS] * _MARGIN_MILLI // _MILLI if enough else None
+        return Calibration((*known, ratio), tuple(by_size), learned)
 
-    @property
-    def learned(self) -> int | None:
-        """Millitokens per byte to reckon with; None until there are samples enough.
 
-        The third largest with a margin: one or two odd calls change nothing, and what is large and
-        repeated counts at once.
-        """
-        if len(self.millitokens_per_byte) < _SAMPLES_NEEDED:
-            return None
-        return sorted(self.millitokens_per_byte)[-1 - _OUTLIERS] * _MARGIN_MILLI // _MILLI
+UNTAUGHT = Calibration()
 
 
 def estimate_input_tokens(
@@ -98,8 +104,8 @@ def estimate_input_tokens(
     """
     model = request.model.lower()
     rate = _prior_rate(model)
-    if calibration is not None and (learned := calibration.learned) is not None:
-        rate = max(learned, rate // 2)
+    if calibration is not None and calibration.learned is not None:
+        rate = max(calibration.learned, rate // 2)
     tokens = _OVERHEAD_TOKENS - (-request.text_bytes * rate // _MILLI)
     if request.offered_tools:
         tokens += _TOOLS_OVERHEAD_TOKENS

@@ -98,7 +98,10 @@ def cost_micro_usd(price: Price, usage: Usage) -> int:
     What the provider says it billed wins, if that can be true, and unless the policy says that its
     upstream is free. Negative counts, which only a broken provider sends, give nothing back.
     """
-    own = _own_micro_usd(price, usage)
+    pico = _own_pico(price, usage)
+    if step := price.fees.step_micro_usd * PICO_PER_MICRO:
+        pico = (pico + step // 2) // step * step
+    own = -(-pico // PICO_PER_MICRO) if pico > 0 else 0
     billed = usage.billed_cost_micro_usd
     if billed is None or price.source == "free" or not _is_credible(price, own, billed):
         return own
@@ -172,18 +175,12 @@ def pico_per_token(usd_per_million: str | Decimal) -> int:
     return int(pico.to_integral_value(rounding=ROUND_CEILING))
 
 
-def _own_micro_usd(price: Price, usage: Usage) -> int:
-    pico = _own_pico(price, usage)
-    if step := price.fees.step_micro_usd * PICO_PER_MICRO:
-        pico = (pico + step // 2) // step * step
-    return max(0, -(-pico // PICO_PER_MICRO))
-
-
 def _own_pico(price: Price, usage: Usage) -> int:
     """What usage and price come to, rounded up where a factor leaves a fraction."""
     extras = usage.extras
     if extras is None:
-        return _tokens_pico(_rates_at(price, usage), usage) + price.fees.request
+        rates = _rates_at(price, usage) if price.tiers else price.rates
+        return _tokens_pico(rates, usage) + price.fees.request
     pico = 0
     for one in _parts(usage, extras.iterations):
         rates = _rates_at(price, one)

@@ -34,7 +34,9 @@ def apply(  # noqa: C901 - the arms of a match over a closed union count as one
     state: SessionState, event: ev.AnyEvent
 ) -> SessionState:
     """The state after one more event. Closing an unknown call changes nothing but seq."""
-    seq, at = state.seq + 1, max(state.updated_at, event.at)
+    seq, at = state.seq + 1, event.at
+    if at < state.updated_at:
+        at = state.updated_at
     match event:
         case ev.SessionOpened():
             return _opened(state, event)
@@ -150,28 +152,33 @@ def _settled(state: SessionState, event: ev.StepSettled, seq: int, at: float) ->
         again = FailedCall(call.body_digest, call.step, call.attempts)
         failed = (*failed, again)[-_REMEMBERED_FAILURES:]
     usage = event.usage
+    into, out = (usage.total_input_tokens, usage.output_tokens) if usage else (0, 0)
     return replace(
         state,
         seq=seq,
         updated_at=at,
-        held={k: v for k, v in state.held.items() if k != event.call_id},
+        held=_without(state.held, event.call_id),
         held_micro_usd=state.held_micro_usd - call.cost_micro_usd,
         held_tokens=state.held_tokens - call.tokens,
         cost_micro_usd=state.cost_micro_usd + event.cost_micro_usd,
         tokens=state.tokens + event.tokens,
         largest_tokens=max(state.largest_tokens, event.tokens),
-        input_tokens=state.input_tokens + (usage.total_input_tokens if usage else 0),
-        output_tokens=state.output_tokens + (usage.output_tokens if usage else 0),
+        input_tokens=state.input_tokens + into,
+        output_tokens=state.output_tokens + out,
         tool_calls=state.tool_calls + len(event.tools),
-        per_tool=_counted(state.per_tool, event.tools),
+        per_tool=_counted(state.per_tool, event.tools) if event.tools else state.per_tool,
         recent_costs=_recent(state.recent_costs, event),
         failed=failed,
     )
 
 
+def _without(held: Mapping[str, HeldCall], call_id: str) -> Mapping[str, HeldCall]:
+    left = dict(held)
+    del left[call_id]
+    return left
+
+
 def _counted(per_tool: Mapping[str, int], tools: tuple[str, ...]) -> Mapping[str, int]:
-    if not tools:
-        return per_tool
     after = dict(per_tool)
     for tool in tools:
         after[tool] = after.get(tool, 0) + 1
@@ -196,7 +203,7 @@ def _released(state: SessionState, event: ev.StepReleased, seq: int, at: float) 
         state,
         seq=seq,
         updated_at=at,
-        held={k: v for k, v in state.held.items() if k != event.call_id},
+        held=_without(state.held, event.call_id),
         held_micro_usd=state.held_micro_usd - call.cost_micro_usd,
         held_tokens=state.held_tokens - call.tokens,
         steps=state.steps - (not call.retry and call.step == state.steps),

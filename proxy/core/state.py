@@ -16,7 +16,7 @@ class SessionKey(NamedTuple):
     session: str
 
 
-class HeldCall(msgspec.Struct, frozen=True):
+class HeldCall(msgspec.Struct, frozen=True, gc=False):
     """A reservation that has not been settled."""
 
     step: int
@@ -57,7 +57,7 @@ class Below(msgspec.Struct, frozen=True):
 NOTHING_BELOW = Below()
 
 
-class SessionState(msgspec.Struct, frozen=True):
+class SessionState(msgspec.Struct, frozen=True, gc=False):
     """What a fold of the log gives. `seq` is that of the last event applied (0: nothing yet).
 
     killed, paused: by a human; either wakes a finished session, so that its id does not begin anew.

@@ -66,7 +66,13 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def total_tokens(self) -> int:
-        return self.total_input_tokens + self.output_tokens
+        return (
+            self.input_tokens
+            + self.cache_read_tokens
+            + self.cache_write_tokens
+            + self.cache_write_1h_tokens
+            + self.output_tokens
+        )
 
 
 class ToolCall(msgspec.Struct, frozen=True, gc=False):

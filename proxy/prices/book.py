@@ -17,7 +17,7 @@ from fnmatch import fnmatchcase
 from typing import TypeVar
 
 from proxy.clock import Clock
-from proxy.core.estimate import Calibration
+from proxy.core.estimate import UNTAUGHT, Calibration
 from proxy.core.policy import Policy, PriceOverride, Upstream
 from proxy.core.pricing import FREE, Price, max_output_tokens, override_rates
 from proxy.core.request import Request
@@ -117,10 +117,9 @@ class PriceBook:
 
     def observe(self, model: str, request: Request, usage: Usage, tenant: str = "") -> None:
         """Learns from a settled call; `usage` is the provider's own."""
-        before = self._calibrations.get((tenant, model), Calibration())
-        after = before.observe(
-            request.text_bytes, request.image_count + request.file_count, usage.total_input_tokens
-        )
+        before = self._calibrations.get((tenant, model), UNTAUGHT)
+        attachments = request.image_count + request.file_count
+        after = before.observe(request.text_bytes, attachments, usage.total_input_tokens)
         if after is before:
             return
         self._calibrations.pop((tenant, model), None)  # it goes to the end: the newest

@@ -171,7 +171,7 @@ def _recorded() -> Iterator[Seed]:
         sizes = len(record["request"]["body"]), len(body)
         if dialect is None or not isinstance(request, dict) or "sonar" in str(request.get("model")):
             continue
-        if 0 < min(sizes) and max(sizes) < _MOST_BYTES:
+        if min(sizes) > 0 and max(sizes) < _MOST_BYTES:
             yield Seed(dialect, request.get("stream") is True, request, body.encode())
 
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace as changed
 
 from proxy.core import events as ev
 from proxy.core.ask import Ask
@@ -360,3 +361,22 @@ async def test_a_call_is_decided_on_all_its_accounts_however_few_sessions_are_ke
         outcome = await ledger.reserve(wants("a", budgets=budgets))
 
     assert isinstance(outcome, Admitted)
+
+
+async def test_no_later_call_of_a_session_overtakes_one_that_waits(bench: Bench) -> None:
+    """Small calls that still fit would keep a large one waiting for ever."""
+    await bench.ledger.reserve(wants("a", cost=150))
+    large = changed(wants("b", cost=150, minimum=90), wait_seconds=30.0)
+    small = changed(
+        wants("c", cost=150, ask=changed(ASK, output_bound=10), minimum=1), wait_seconds=30.0
+    )
+    first = asyncio.ensure_future(bench.ledger.reserve(large))
+    await asyncio.wait([first], timeout=0)
+    second = asyncio.ensure_future(bench.ledger.reserve(small))
+    await asyncio.wait([first, second], timeout=0.01)
+
+    assert not first.done()
+    assert not second.done()
+    await bench.ledger.settle(KEY, "a", used(20))
+    assert isinstance(await first, Admitted)
+    assert isinstance(await second, Admitted)

@@ -329,3 +329,25 @@ async def test_a_minute_of_a_tree_is_compared_when_it_is_written(bench: Bench) -
     assert isinstance(await other.reserve(child("b", "2", limits)), Admitted)
 
     assert isinstance(await bench.ledger.reserve(child("a", "3", limits)), Refusal)
+
+
+async def test_a_call_that_does_not_name_its_parent_again_counts_above(bench: Bench) -> None:
+    """A child was opened below its root, and stays there."""
+    limits = replace(UNLIMITED, cost_micro_usd=250)
+    await bench.ledger.reserve(child("a", "1", limits))
+    await bench.ledger.reserve(changed(child("a", "2", limits), parent=None))
+
+    refusal = await bench.ledger.reserve(changed(child("a", "3", limits), parent=None))
+    assert isinstance(refusal, Refusal)
+
+
+async def test_what_is_below_is_read_where_it_is_not_at_hand(bench: Bench) -> None:
+    """Tools below are compared with nothing when a call is written: only when it is decided on."""
+    limits = replace(UNLIMITED, per_tool={"x": 1})
+    await bench.ledger.reserve(child("a", "1", limits))
+    await bench.ledger.settle(SessionKey("t", "a"), "1", changed(used(40), tools=("x",)))
+    bench.ledger._folds._balances.clear()  # pushed out by those of others
+
+    want = own("2", limits)
+    asked = changed(want, ask=changed(want.ask, tools=("x",)))
+    assert isinstance(await bench.ledger.reserve(asked), Refusal)

@@ -164,3 +164,17 @@ def recorded_calls() -> Iterator[tuple[Request, int]]:
             size = len(json.dumps(sent, ensure_ascii=False, separators=(",", ":")).encode())
             request = replace(REQUEST, model=run["model"], text_bytes=size)
             yield request, step["usage"]["prompt_tokens"]
+
+
+@given(st.lists(st.tuples(st.integers(4096, 9000), st.integers(1, 6000)), max_size=150))
+def test_what_was_learned_is_what_the_newest_samples_say(calls: list[tuple[int, int]]) -> None:
+    """The samples are kept in their order; they are not sorted for each call."""
+    calibration = Calibration()
+    for size, tokens in calls:
+        calibration = calibration.observe(size, 0, tokens)
+
+    newest = sorted(calibration.millitokens_per_byte)
+    assert calibration.millitokens_per_byte == tuple(
+        min(-(-tokens * 1000 // size), 1500) for size, tokens in calls[-64:]
+    )
+    assert calibration.learned == (newest[-3] * 1150 // 1000 if len(newest) >= 16 else None)

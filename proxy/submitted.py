@@ -1,0 +1,74 @@
+"""An append that the store was given, and the fold it was made on, until the store has answered."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from proxy.core.session import SessionKey, SessionState
+from proxy.errors import HoldfastError
+from proxy.stores import Append, Appended, Charge
+from proxy.stores.written import Written
+
+
+@dataclass(slots=True, eq=False)
+class Fold:
+    """A session's state with everything submitted so far.
+
+    token: of the append submitted last, b"" where the state was read from the log. pending: appends
+    not answered yet. stale: the log is not what was foreseen. misled: a head was written that tells
+    of another log: an append before it was refused, or another process's is not in it.
+    """
+
+    key: SessionKey
+    state: SessionState
+    token: bytes = b""
+    pending: int = 0
+    stale: bool = False
+    misled: bool = False
+
+
+class Submitted:
+    """An append that the store was given."""
+
+    __slots__ = ("_take", "after", "append", "began", "fold", "freed", "happened", "written")
+
+    def __init__(
+        self,
+        take: "Callable[[Submitted, Appended | BaseException], None]",
+        fold_: Fold,
+        append: Append,
+        after: SessionState,
+        freed: tuple[Charge, ...],
+        happened: Callable[[Append, SessionState], None],
+        written: Written[Appended],
+        began: float,
+    ) -> None:
+        self._take = take
+        self.fold = fold_
+        self.append = append
+        self.after = after
+        self.freed = freed
+        self.happened = happened
+        self.written = written
+        self.began = began
+
+    async def answered(self) -> SessionState:
+        """Waits for the store; the state after. Raises what it refused with. Cancelled, it lets go
+        at once, and the answer is taken when it comes."""
+        written = self.written
+        written.late = self._late
+        try:
+            appended = await written
+        except asyncio.CancelledError:
+            if not written.cancelled():  # both at once
+                self._take(self, written.exception() or written.result())
+            raise
+        except HoldfastError as refused:
+            self._take(self, refused)
+            raise
+        written.late = None  # or each append were a circle, and work for the garbage collector
+        self._take(self, appended)
+        return self.after
+
+    def _late(self, result: Appended | Exception) -> None:
+        self._take(self, result)
