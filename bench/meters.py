@@ -42,7 +42,7 @@ _MESSAGES = (
     b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,'
     b'"delta":{"type":"text_delta","text":" governed"}}\n\n'
 )
-_EVENTS: Sequence[tuple[str, DialectName, bytes]] = (
+EVENTS: Sequence[tuple[str, DialectName, bytes]] = (
     ("chat, text", "chat", _CHAT_TEXT),
     ("chat, usage null", "chat", _CHAT_TEXT[:-3] + b',"usage":null,"obfuscation":"aB3"}\n\n'),
     ("chat, Chinese", "chat", _CHAT_TEXT.replace(b" governed", "治理代理".encode())),
@@ -105,7 +105,7 @@ def measure_events() -> None:
     """`unasked`: usage is ours to take out (chat); the columns after it are so too."""
     columns = ("bytes", "alone", "unasked", "of 20", "in two", "CRLF")
     print(f"{'an event':18}" + "".join(f"{name:>9}" for name in columns))
-    for name, dialect_name, event in _EVENTS:
+    for name, dialect_name, event in EVENTS:
         alone = [event] * _EVENTS_FED
         ways: Sequence[tuple[Sequence[bytes], bool]] = (
             (alone, False),
