@@ -43,12 +43,14 @@ class SseSplitter:
     `limit_bytes` and one chunk are held.
 
     at_border: all that was fed is whole events. in_pieces: the event given out last goes on.
+    idle: nothing of an unfinished event waits.
     """
 
-    __slots__ = ("_at_start", "_held", "_limit_bytes", "at_border", "in_pieces")
+    __slots__ = ("_at_start", "_held", "_limit_bytes", "at_border", "idle", "in_pieces")
 
     def __init__(self, limit_bytes: int) -> None:
         self.at_border = True
+        self.idle = True
         self.in_pieces = False
         self._limit_bytes = limit_bytes
         self._held = bytearray()  # while in pieces, its first byte has already been given out
@@ -79,7 +81,8 @@ class SseSplitter:
                 break
             self._complete(chunk[start:end], events)
             start = end
-        self.at_border = not self._held or self._held.endswith(_OPEN_BLANK_LINES)
+        self.idle = not self._held
+        self.at_border = self.idle or self._held.endswith(_OPEN_BLANK_LINES)
         return events
 
     def close(self) -> SseEvent | None:
@@ -131,8 +134,8 @@ class SseSplitter:
     def _event(self, raw: bytes) -> SseEvent:
         if self._at_start:
             self._at_start = False
-            return SseEvent(raw, *_fields(raw.removeprefix(_BOM)))
-        return SseEvent(raw, *_fields(raw))
+            return SseEvent(raw, *fields_of(raw.removeprefix(_BOM)))
+        return SseEvent(raw, *fields_of(raw))
 
 
 def _read_usual(buffer: bytes, at: int, has_cr: bool, events: list[SseEvent]) -> int:
@@ -174,7 +177,8 @@ def _border(buffer: bytes | bytearray, scan: int, has_cr: bool) -> int:
     return match.end()
 
 
-def _fields(raw: bytes) -> tuple[bytes, bytes]:
+def fields_of(raw: bytes) -> tuple[bytes, bytes]:
+    """Name and data of one event."""
     name = b""
     data: list[bytes] = []
     for line in raw.splitlines():

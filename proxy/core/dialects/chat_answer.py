@@ -4,6 +4,7 @@ import msgspec
 
 from proxy.core.dialects.chat_parts import Call, Choice, Said, read_parts
 from proxy.core.dialects.output_count import OutputCount
+from proxy.core.dialects.template_making import Delta
 from proxy.core.usage import Answer, ToolCall
 
 _LEGACY_INDEX = -1  # of `function_call`, which has no index and no id
@@ -42,6 +43,12 @@ class _Choice:
             if delta.index is not None:
                 self.by_index[delta.index] = known
         return known
+
+    def delta_of(self, delta: Call) -> Delta | None:
+        """Arguments of a call that is known by its index."""
+        _, arguments = delta.called
+        known = None if delta.index is None else self.by_index.get(delta.index)
+        return Delta(arguments, known.arguments) if known and arguments else None
 
 
 class AnswerBuilder:
@@ -98,6 +105,29 @@ class AnswerBuilder:
             self._open -= so_far.finish_reason is None
             self.finished = not self._open
             so_far.finish_reason = choice.finish_reason
+
+    def delta_of(self, choice: Choice) -> Delta | None:
+        """What it brings, where that is one text for what has begun already; changes nothing."""
+        so_far, said = self._choices.get(choice.index or 0), choice.delta
+        if so_far is None or choice.finish_reason is not None:
+            return None
+        if said is None:
+            return Delta(choice.text, so_far.text) if choice.text else None
+        if (
+            choice.text
+            or said.refusal
+            or said.reasoning_details
+            or said.function_call
+            or said.audio
+        ):
+            return None
+        brought: list[Delta | None] = []
+        if said.content:
+            written = said.content
+            brought.append(Delta(written, so_far.text) if isinstance(written, str) else None)
+        brought += [Delta(one, None) for one in (said.reasoning_content, said.reasoning) if one]
+        brought += [so_far.delta_of(call) for call in said.tool_calls or ()]
+        return brought[0] if len(brought) == 1 else None
 
     def _begin(self, index: int) -> _Choice:
         begun = self._choices[index] = _Choice()

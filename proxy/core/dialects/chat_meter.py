@@ -16,6 +16,7 @@ from proxy.core.dialects.chat_parts import Choice
 from proxy.core.dialects.chat_usage import read_usage
 from proxy.core.dialects.output_count import OutputCount
 from proxy.core.dialects.stream_meter import DONE, StreamMeter
+from proxy.core.dialects.template_making import Delta
 from proxy.core.splice import splice
 from proxy.core.sse import SseEvent, with_data
 from proxy.core.usage import Answer, Usage
@@ -95,6 +96,15 @@ class ChatMeter(StreamMeter):
             self.failed = _error_message(msgspec.Raw(event.data))
         return passed
 
+    def _read_plain(self, name: bytes, data: bytes) -> Delta | None:
+        chunk = _CHUNK.decode(data)
+        told = chunk.usage is not _ABSENT and chunk.usage != _NULL
+        if told or chunk.error is not _ABSENT or chunk.x_groq is not None or name == b"error":
+            return None
+        if chunk.choices is None or len(chunk.choices) != 1:
+            return None
+        return self._builder.delta_of(chunk.choices[0])
+
     def _read_odd(self, event: SseEvent) -> None:
         super()._read_odd(event)
         if event.data == DONE:
@@ -117,14 +127,15 @@ class ChatMeter(StreamMeter):
 class StrippingMeter(ChatMeter):
     """Also takes out what is only sent because we asked for usage."""
 
-    def feed(self, chunk: bytes) -> bytes:
-        events = self._splitter.feed(chunk)
-        if len(events) == 1:
-            passed = self._read(events[0])
-        else:
-            passed = b"".join([self._read(event) for event in events])
+    def __init__(self, bounds: Bounds) -> None:
+        super().__init__(bounds)
+        self._passed: list[bytes] = []
+
+    def _feed(self, chunk: bytes) -> bytes:
+        super()._feed(chunk)
         self.at_border = not self._splitter.in_pieces
-        self._sum_up()
+        parts, self._passed = self._passed, []
+        passed = parts[0] if len(parts) == 1 else b"".join(parts)
         return chunk if passed == chunk else passed
 
     def close(self) -> bytes:
@@ -136,6 +147,9 @@ class StrippingMeter(ChatMeter):
         self.malformed = malformed  # a line that was cut is not a malformed one
         self._sum_up()
         return passed
+
+    def _forward(self, passed: bytes) -> None:
+        self._passed.append(passed)
 
     def _take_envelope(self, event: SseEvent, chunk: _Chunk) -> bytes:
         self._take_told(chunk)

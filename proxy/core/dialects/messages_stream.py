@@ -14,6 +14,7 @@ from proxy.core.dialects.messages_answer import (
 from proxy.core.dialects.messages_blocks import Block
 from proxy.core.dialects.reported import text_or_none
 from proxy.core.dialects.stream_meter import StreamMeter
+from proxy.core.dialects.template_making import Delta
 from proxy.core.sse import SseEvent
 from proxy.core.usage import Answer, ToolCall
 
@@ -90,6 +91,19 @@ class MessagesMeter(StreamMeter):
         else:
             self._read_rare(kind, event)
 
+    def _read_plain(self, name: bytes, data: bytes) -> Delta | None:
+        event = _EVENT.decode(data)
+        kind, delta = event.type or name.decode("utf-8", "replace"), event.delta
+        if kind != "content_block_delta" or delta is None:
+            return None
+        begun = self._blocks.get(_index(event.index))
+        told = [one for one in (delta.text, delta.partial_json, delta.thinking) if one]
+        if len(told) != 1 or not isinstance(told[0], str):
+            return None
+        if delta.thinking:
+            return Delta(told[0], None)
+        return None if begun is None else Delta(told[0], begun.written)
+
     def _read_rare(self, kind: str, event: _Event) -> None:
         match kind:
             case "content_block_start":
@@ -146,8 +160,12 @@ class MessagesMeter(StreamMeter):
         self.usage = self._figures.usage()
 
     def _at(self, index: object) -> _Begun:
-        at = index if isinstance(index, int) else 0
+        at = _index(index)
         begun = self._blocks.get(at)
         if begun is None:
             begun = self._blocks[at] = _Begun()
         return begun
+
+
+def _index(index: object) -> int:
+    return index if isinstance(index, int) else 0

@@ -27,9 +27,12 @@ class OutputCount:
 
     def add(self, text: str) -> None:
         """A piece of text, reasoning or arguments; an empty one is none."""
-        if not text:
-            return
-        self.pieces += 1
+        if text:
+            self.add_pieces(text, 1)
+
+    def add_pieces(self, text: str, pieces: int) -> None:
+        """So many pieces, none of them empty, in one."""
+        self.pieces += pieces
         if text.isascii():
             self._quarters += len(text) * _QUARTERS_PER_ASCII_BYTE
             return

@@ -11,6 +11,7 @@ from proxy.core.dialects.responses_answer import (
 )
 from proxy.core.dialects.responses_items import ITEM, Item
 from proxy.core.dialects.stream_meter import StreamMeter
+from proxy.core.dialects.template_making import Delta
 from proxy.core.sse import SseEvent
 from proxy.core.usage import Answer
 
@@ -93,6 +94,16 @@ class ResponsesMeter(StreamMeter):
             self._read_response(kind.removeprefix("response."), event.response)
         elif kind.endswith(".partial_image"):
             self.committed = True
+
+    def _read_plain(self, name: bytes, data: bytes) -> Delta | None:
+        event = _EVENT.decode(data)
+        kind = event.type or name.decode("utf-8", "replace")
+        if not isinstance(event.delta, str) or not event.delta:
+            return None
+        begun = self._begun.get(_index(event.output_index))
+        if kind in _TEXT_DELTAS or kind in _WRITTEN_DELTAS:
+            return None if begun is None else Delta(event.delta, begun.texts)
+        return Delta(event.delta, None)
 
     def _read_delta(self, kind: str, delta: str, output_index: object) -> None:
         if not delta:
