@@ -38,6 +38,7 @@ class Pump:
         self._progress = progress
         self._meter = meter
         self._incoming = incoming
+        self._started = False
         self._held = b""
         self._counted = 0
         self._largest = 0
@@ -51,6 +52,7 @@ class Pump:
                 if not exchange.started:
                     self._progress.first_byte_at = clock.monotonic()
                     await _start(exchange, self._progress, self._incoming)
+                    self._started = True
                 await self._catch_up(settler)
                 if meter.ended:
                     await self._trailing()
@@ -63,18 +65,21 @@ class Pump:
     def _take(self, chunk: bytes) -> bool:
         meter, progress = self._meter, self._progress
         came = meter.feed(chunk)
-        if meter.ended or not self._exchange.started:
+        if meter.ended or not self._started:
             self._held += came
             return not (meter.ended or _has_begun(meter, self._held))
         counted = meter.output_tokens_counted
-        if counted - self._counted > self._largest:
-            self._largest = counted - self._counted
+        new = counted - self._counted
         self._counted = counted
+        if new > self._largest:
+            self._largest = new
         if self._held or not meter.at_border:
             came = self._whole(came)
         else:
             progress.at_border = True
-        return (not came or self._exchange.send(came)) and not self._needs_more()
+        if came and not self._exchange.send(came):
+            return False
+        return counted + self._largest <= progress.allowance or not self._needs_more()
 
     def _needs_more(self) -> bool:
         """Whether one more piece like the largest could be more than is held. A stream for which

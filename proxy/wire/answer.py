@@ -85,10 +85,11 @@ class Answer(AnswerParser):
         except MalformedAnswer as exc:
             message = f"{self._authority}: the answer is not HTTP: {exc}"
             self.fault = UpstreamUnavailable(message, kind="malformed")
-        if self.pieces and self._take is not None:
-            self._hand_over(self._take)
-        elif not self.whole:
+        take, pieces = self._take, self.pieces
+        if take is None:
             self._count()
+        elif pieces:
+            self._hand_over(take, pieces)
         if self.whole or self.fault is not None:
             self.end()
         elif not self._patient:
@@ -158,9 +159,11 @@ class Answer(AnswerParser):
             self._link.cut()
         self.pieces.clear()
 
-    def _hand_over(self, take: Callable[[bytes], bool]) -> None:
+    def _hand_over(self, take: Callable[[bytes], bool], pieces: list[bytes]) -> None:
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
         try:
-            more = take(self._drained())
+            more = take(body)
         except BaseException as exc:
             self.fault = exc
             return
@@ -171,6 +174,8 @@ class Answer(AnswerParser):
 
     def _count(self) -> None:
         """What waits for a reader has a bound: beyond it the provider waits, or the read fails."""
+        if self.whole:
+            return
         new = self.pieces[self._counted :]
         self._counted += len(new)
         self._waiting_bytes += sum(map(len, new))

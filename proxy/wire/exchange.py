@@ -119,7 +119,7 @@ class HttpExchange:
 
     def send(self, chunk: bytes) -> bool:
         """`write` without the wait."""
-        if not self.started or self.ended:
+        if self.ended or not self.started:
             raise RuntimeError("write before start or after the end")
         framing = self._framing
         if not chunk or framing == "none":

@@ -27,7 +27,9 @@ class Outlet:
         transport = self.transport
         if transport.is_closing():
             return False
-        if len(more) <= _JOINED_BYTES:
+        if not more:
+            transport.write(data)
+        elif len(more) <= _JOINED_BYTES:
             transport.write(data + more)
         else:
             transport.writelines((data, more))

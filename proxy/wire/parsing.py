@@ -40,8 +40,8 @@ class AnswerParser:
 
     __slots__ = (
         "_barren_bytes",
-        "_bodiless",
         "_chunked",
+        "_feed_data",
         "_fields",
         "_llhttp",
         "_names",
@@ -64,23 +64,23 @@ class AnswerParser:
         self.keeps_alive = False
         self.on_body: Callable[[bytes], None] = self.pieces.append
         self._names = names
-        self._bodiless = bodiless
         self._unparsed = b""
         self._fields: list[tuple[str, str]] = []
         self._chunked = False
         self._barren_bytes = 0
-        self._llhttp: HttpResponseParser | None = HttpResponseParser(self)
+        parser = HttpResponseParser(self)
+        self._llhttp: HttpResponseParser | None = parser
+        self._feed_data: Callable[[bytes], None] | None = (
+            self._parse_heads if bodiless else parser.feed_data
+        )
 
     def parse(self, data: bytes) -> None:
         """Takes the next segment. Raises MalformedAnswer; what came before it is in `pieces`."""
         count = len(self.pieces)
         self._barren_bytes += len(data)
-        assert self._llhttp is not None
+        assert self._feed_data is not None
         try:
-            if self._bodiless:
-                self._parse_heads(self._llhttp, data)
-            else:
-                self._llhttp.feed_data(data)
+            self._feed_data(data)
         except HttpParserError as exc:
             if self.whole:
                 self.extra = True
@@ -101,7 +101,7 @@ class AnswerParser:
 
     def done(self) -> None:
         """Parses no more. (The parser and its callbacks hold each other.)"""
-        self._llhttp = None
+        self._llhttp = self._feed_data = None
 
     def on_message_begin(self) -> None:
         if self.whole:
@@ -150,8 +150,10 @@ class AnswerParser:
             return False
         return sum(len(name) + len(value) + 4 for name, value in self._fields) > _BARREN_BYTES
 
-    def _parse_heads(self, parser: HttpResponseParser, data: bytes) -> None:
+    def _parse_heads(self, data: bytes) -> None:
         """llhttp would wait for the body: it is given lines, and nothing behind the empty one."""
+        parser = self._llhttp
+        assert parser is not None
         self._unparsed += data
         while not self.status and (end := self._unparsed.find(b"\n") + 1):
             parser.feed_data(self._unparsed[:end])
