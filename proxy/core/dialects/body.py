@@ -74,8 +74,9 @@ def read_body(
 ) -> Body:
     """Takes a body apart. Raises MalformedRequest.
 
-    governed: keys that a decision is made on; given twice, we and the provider could read different
-    ones, so that is refused. apart: keys whose depth is left to who reads their parts.
+    governed: keys that a decision is made on; given twice, or in another case, we and the provider
+    could read different ones (Go's JSON takes MODEL for model), so that is refused. apart: keys
+    whose depth is left to who reads their parts.
     """
     refuse_many_values(body, bounds.values)
     try:
@@ -89,6 +90,7 @@ def read_body(
         refuse(f"the body has more than {bounds.members} members")
     if len(found) > len(decoded):
         _refuse_twice(found, governed)
+    _refuse_respelt(decoded, governed)
     _refuse_large(found, decoded, bounds, apart)
     return Body(body, decoded, tuple(found))
 
@@ -110,6 +112,12 @@ def _refuse_twice(found: Iterable[Member], governed: Collection[str]) -> None:
     keys = [place.key for place in found]
     if twice := [key for key in governed if keys.count(key) > 1]:
         refuse("is given twice", twice[0])
+
+
+def _refuse_respelt(keys: Iterable[str], governed: Collection[str]) -> None:
+    for key in keys:
+        if not (key.isascii() and key.islower()) and key.casefold() in governed:
+            refuse("is a parameter in another case; send it as it is spelt", key.casefold())
 
 
 def refuse_deep(parts: Iterable[msgspec.Raw | bytes], bounds: Bounds, levels: int) -> None:

@@ -66,6 +66,23 @@ def test_a_governed_key_given_twice_is_refused() -> None:
     assert members('{"b":1,"b":"é"}'.encode()).keys() == {"b"}
 
 
+@pytest.mark.parametrize("key", ["MODEL", "Model", "A"])
+def test_a_governed_key_in_another_case_is_refused(key: str) -> None:
+    """Go's encoding/json takes it for the one in lower case: a dearer model, a larger bound."""
+    with pytest.raises(MalformedRequest) as caught:
+        members(json.dumps({"model": "cheap", key: "dear"}).encode())
+
+    assert caught.value.param == key.lower()
+    assert members(b'{"model":"m","Other":1,"b\xc3\x84":2}').keys() == {"model", "Other", "b\u00c4"}
+
+
+def test_a_governed_key_in_letters_that_fold_to_it_is_refused() -> None:
+    body = json.dumps({"max_to\u212aens": 9, "\u017ftream": True}).encode()
+    for governed in ("max_tokens", "stream"):
+        with pytest.raises(MalformedRequest):
+            read_body(body, Bounds(), (governed,))
+
+
 def test_a_body_of_too_many_members_is_refused_at_once() -> None:
     """Three million keys held up every other call for half a minute."""
     body = b'{"a":1' + b"".join(b',"k%d":1' % at for at in range(1_000)) + b"}"
