@@ -10,7 +10,13 @@ from typing import Protocol
 
 from proxy.clock import Clock
 from proxy.core.evidence import Found, evidence_links, find
-from proxy.core.identity import Identified, Named, named_session, new_session_id
+from proxy.core.identity import (
+    SESSION_DIGITS,
+    Identified,
+    Named,
+    named_session,
+    session_digits,
+)
 from proxy.core.links import Track, has_history
 from proxy.core.memo import Memo
 from proxy.core.paths import PathParts
@@ -20,6 +26,7 @@ from proxy.tenant_index import Attempt, TenantIndex, adopt, advance, proven, rem
 from proxy.wire import Head
 
 _UNANSWERED_TENANTS = 64
+_RANDOM_BYTES = 2048
 
 
 class LinkStore(Protocol):
@@ -56,6 +63,7 @@ class SessionIndex:
         self._shared = shared
         self.memo = memo
         self._random_bytes = random_bytes
+        self._digits = ""
         self._tenants: dict[str, TenantIndex] = {}
         self._unanswered: dict[str, None] = {}
         self._size = 0
@@ -90,7 +98,7 @@ class SessionIndex:
         found = await self._found(tenant, request, counted=counted)
         if found is not None:
             return _identified(named, found.track.session, found.source, found.track.thread)
-        session = new_session_id(self._random_bytes(17))
+        session = self._new_session()
         return Identified(session, "new", named.agent, named.parent, is_new=True)
 
     def remember_request(self, tenant: str, who: Identified, request: Request) -> None:
@@ -145,6 +153,15 @@ class SessionIndex:
         attempt = None if index is None else index.end(request.body_digest, who.session)
         if attempt is not None and attempt.after is not None:
             attempt.track.tip, attempt.track.last = attempt.after
+
+    def _new_session(self) -> str:
+        """Chance is fetched for some hundred at once: a call of the kernel takes longer than all
+        the rest."""
+        if len(self._digits) < SESSION_DIGITS:
+            self._digits = session_digits(self._random_bytes(_RANDOM_BYTES))
+        session = "s_" + self._digits[-SESSION_DIGITS:]
+        self._digits = self._digits[:-SESSION_DIGITS]
+        return session
 
     async def _found(self, tenant: str, request: Request, *, counted: bool) -> Found | None:
         index = self._tenants.get(tenant) or TenantIndex(tenant)

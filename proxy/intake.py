@@ -2,6 +2,8 @@
 
 import asyncio
 import zlib
+from collections.abc import Awaitable
+from functools import lru_cache
 from typing import Protocol
 
 import msgspec
@@ -101,14 +103,15 @@ class Intake:
         received = self._clock.monotonic()
         policy = self._policy.current
         body = decoded(raw, head.get("content-encoding"), policy.bounds.body_bytes)
-        request = await _parsed(dialect, body, dialect_bounds(policy), self._index.memo)
+        parsed = _parsed(dialect, body, dialect_bounds(policy), self._index.memo)
+        request = parsed if isinstance(parsed, Request) else await parsed
         if request.background and policy.ungoverned == "reject":
             return ungoverned(policy, "background: true")
         origin = self.origin(head, parts, policy, request.model, dialect)
         if isinstance(origin, Refusal):
             return origin
         identified = await self._index.identify(origin.caller.tenant, head, parts, request)
-        caller = replace(origin.caller, agent=identified.agent)
+        caller = _of_agent(origin.caller, identified.agent)
         model = origin.target.model or request.model
         price = self._price(policy, origin.upstream, model)
         if isinstance(price, Refusal):
@@ -193,12 +196,23 @@ class Intake:
         )
 
 
+def _of_agent(caller: Caller, agent: str | None) -> Caller:
+    return caller if caller.agent == agent else replace(caller, agent=agent)
+
+
 def dialect_bounds(policy: Policy) -> Bounds:
     """The policy's bounds as dialects take them."""
-    return Bounds(policy.bounds.json_depth, policy.bounds.sse_line_bytes)
+    return _bounds(policy.bounds.json_depth, policy.bounds.sse_line_bytes)
 
 
-async def _parsed(dialect: DialectName, body: bytes, bounds: Bounds, memo: Memo | None) -> Request:
+@lru_cache(16)
+def _bounds(json_depth: int, sse_line_bytes: int) -> Bounds:
+    return Bounds(json_depth, sse_line_bytes)
+
+
+def _parsed(
+    dialect: DialectName, body: bytes, bounds: Bounds, memo: Memo | None
+) -> Request | Awaitable[Request]:
     """Much that is new is read on a thread: streams and kills must not wait for it."""
     parse = dialect_of(dialect).parse
     unread = len(body)
@@ -206,7 +220,7 @@ async def _parsed(dialect: DialectName, body: bytes, bounds: Bounds, memo: Memo 
         unread = unread_bytes(dialect, body, bounds, memo)
     if unread < PARSE_ON_THREAD_BYTES:
         return parse(body, bounds, memo)
-    return await asyncio.to_thread(parse, body, bounds, memo)
+    return asyncio.to_thread(parse, body, bounds, memo)
 
 
 def _continues(request: Request) -> bool:

@@ -13,6 +13,7 @@ from proxy.core.links import (
     Track,
     answer_turn,
     is_random_id,
+    said_links,
     turns_of,
 )
 from proxy.core.request import Request
@@ -43,7 +44,7 @@ class TenantIndex:
         self.links = Links(tenant)
         self.tracks_by_link: dict[bytes, tuple[Track, ...]] = {}
         self._tracks: dict[tuple[str, str], Track] = {}
-        self._attempts: dict[bytes, list[Attempt]] = {}
+        self._attempts: dict[bytes, tuple[Attempt, ...]] = {}
 
     @property
     def size(self) -> int:
@@ -90,23 +91,29 @@ class TenantIndex:
 
     def begin(self, body_digest: bytes, attempt: Attempt) -> None:
         """A new attempt takes the place of the same track's earlier ones."""
-        others = self._attempts.pop(body_digest, [])
-        same = [other for other in others if other.track.session != attempt.track.session]
-        self._attempts[body_digest] = [*same, attempt]
+        others = self._attempts.pop(body_digest, ())
+        if others:
+            session = attempt.track.session
+            others = tuple([other for other in others if other.track.session != session])
+        self._attempts[body_digest] = (*others, attempt)
         if len(self._attempts) > _ATTEMPTS_KEPT:
             del self._attempts[next(iter(self._attempts))]
 
     def end(self, body_digest: bytes, session: str) -> Attempt | None:
         """Takes an attempt out, None where it is not known any more."""
-        attempts = self._attempts.pop(body_digest, [])
+        attempts = self._attempts.pop(body_digest, ())
+        if len(attempts) == 1 and attempts[0].track.session == session:
+            return attempts[0]
         ended = [attempt for attempt in attempts if attempt.track.session == session]
         if rest := [attempt for attempt in attempts if attempt.track.session != session]:
-            self._attempts[body_digest] = rest
+            self._attempts[body_digest] = tuple(rest)
         return ended[-1] if ended else None
 
     def retried(self, body_digest: bytes, now: float, *, counted: bool) -> Track | None:
         """The track of the one session that may be sending this body again. counted: it says so."""
-        attempts = self._attempts.get(body_digest, ())
+        attempts = self._attempts.get(body_digest)
+        if attempts is None:
+            return None
         recent = [attempt for attempt in attempts if now - attempt.at <= RETRY_SECONDS]
         return sole([a.track for a in recent if counted or a.client_gone])
 
@@ -145,8 +152,7 @@ def adopt(index: TenantIndex, track: Track, request: Request) -> None:
     """A session opened in the middle of a history was given those of its answers that somebody was.
 
     Not the others: a message that its client wrote may stand in another's history as well."""
-    for turn in turns_of(request.history):
-        link = index.links.said(turn.said)
+    for _, link in said_links(index.links, request.history):
         if index.lookup(link):
             track.midway = track.shortens = True
             index.add(link, track)

@@ -14,7 +14,10 @@ from proxy.core.paths import PathParts, checked_id, is_session_id
 from proxy.core.request import Request
 
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-_PAIRS = [first + second for first in _BASE62 for second in _BASE62]
+_DIGITS = bytes([ord(_BASE62[byte % 62]) for byte in range(256)])
+_UNEVEN = bytes(range(248, 256))
+SESSION_DIGITS = 22
+"""131 bits of chance."""
 _CLAUDE_MARK = "_session_"
 
 
@@ -147,14 +150,10 @@ def named_session(headers: Mapping[str, str], parts: PathParts, request: Request
     return Named(session, source, agent, parent if parent != session else None, thread or "")
 
 
-def new_session_id(random_bytes: bytes) -> str:
-    """`s_` and 22 base62 digits, from at least 17 random bytes."""
-    number = int.from_bytes(random_bytes, "big")
-    pairs = []
-    for _ in range(11):
-        number, pair = divmod(number, 62 * 62)
-        pairs.append(_PAIRS[pair])
-    return "s_" + "".join(pairs)
+def session_digits(random_bytes: bytes) -> str:
+    """Base62 digits, each as likely as any other: some 31 of 32 random bytes. A session that names
+    itself nothing is `s_` and SESSION_DIGITS of them."""
+    return random_bytes.translate(_DIGITS, _UNEVEN).decode()
 
 
 def _own_header(headers: Mapping[str, str], name: str) -> str | None:

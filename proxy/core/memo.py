@@ -169,30 +169,20 @@ class Memo:
             self._trail_bytes -= trail.size_bytes
             del self._trails[trail]
             trail.past = past
+            found_by = _longer_beginnings(past.body, learned)
         else:
-            first = xxhash.xxh3_128_digest(past.body[: _SIZES[0]], learned.seed)
-            trail = Trail(past, first)
-            self._first[first] = self._first.get(first, 0) + 1
-        self._found_by(trail, past.body, learned)
+            found_by = _beginnings(past.body, learned)
+            trail = Trail(past, found_by[0])
+            self._first[trail.first] = self._first.get(trail.first, 0) + 1
+        for beginning in found_by:
+            if self._by_beginning.get(beginning) is not trail:
+                self._by_beginning[beginning] = trail
+                trail.beginnings.append(beginning)
         trail.size_bytes = bytes_of(past) + _BEGINNING_BYTES * len(trail.beginnings)
         self._trail_bytes += trail.size_bytes
         self._trails[trail] = None
         while self._trail_bytes > self._limit * 5 // 8:
             self._forget(next(iter(self._trails)))
-
-    def _found_by(self, trail: Trail, body: bytes, learned: Learned) -> None:
-        """By all beginnings of this body, from the one that it was found by."""
-        view, at = memoryview(body), 0
-        hasher = xxhash.xxh3_128(seed=learned.seed)
-        for size in _SIZES[: bisect_right(_SIZES, len(body))]:
-            hasher.update(view[at:size])
-            at = size
-            if size < learned.since:
-                continue
-            beginning = hasher.digest()
-            if self._by_beginning.get(beginning) is not trail:
-                self._by_beginning[beginning] = trail
-                trail.beginnings.append(beginning)
 
     def _forget(self, trail: Trail) -> None:
         del self._trails[trail]
@@ -214,6 +204,26 @@ def fits(frame: Frame, body: bytes, bounds: object) -> bool:
         and body.endswith(frame.tail)
         and (frame.bounds is bounds or frame.bounds == bounds)
     )
+
+
+def _beginnings(body: bytes, learned: Learned) -> list[bytes]:
+    """Digests of all beginnings of a body that is of a trail of its own, the shortest first."""
+    view, at = memoryview(body), 0
+    hasher = xxhash.xxh3_128(seed=learned.seed)
+    found = []
+    for size in _SIZES[: bisect_right(_SIZES, len(body))]:
+        hasher.update(view[at:size])
+        at = size
+        found.append(hasher.digest())
+    return found
+
+
+def _longer_beginnings(body: bytes, learned: Learned) -> list[bytes]:
+    """Of those alone that it was not found by: mostly one or none, and the body need not be gone
+    through again."""
+    view = memoryview(body)
+    longer = _SIZES[bisect_right(_SIZES, learned.since) : bisect_right(_SIZES, len(body))]
+    return [xxhash.xxh3_128_digest(view[:size], learned.seed) for size in longer]
 
 
 def _ends_of(frame: Frame) -> _Ends:

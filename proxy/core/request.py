@@ -150,7 +150,8 @@ class History(msgspec.Struct, eq=False):
 
     answers_in_items: one answer may be several assistant messages (Responses). turns: the newest
     answers, newest first, as far as `core.links` has read them; they are asked for again and again.
-    older: those of the request that this one goes on from, as far as both have them.
+    older: those of the request that this one goes on from, as far as both have them. ids: of calls
+    (`core.evidence`), None until they are asked for. said: the links of its turns, for its tenant.
     """
 
     messages: tuple[Message, ...] = ()
@@ -158,6 +159,8 @@ class History(msgspec.Struct, eq=False):
     answers_in_items: bool = False
     turns: list[Turn] = []
     older: tuple[Turn, ...] = ()
+    ids: tuple[tuple[str, ...], tuple[str, ...]] | None = None
+    said: list[bytes] = []
 
     def before(self, index: int) -> bytes:
         return self.chain[: 16 * index]

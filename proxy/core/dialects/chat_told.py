@@ -11,7 +11,7 @@ import msgspec
 
 from proxy.core.canonical import canonical_each, said_digest
 from proxy.core.dialects.chat_messages import ROLES, TEXT_PARTS
-from proxy.core.request import Message
+from proxy.core.request import Message, Role
 from proxy.core.usage import ToolCall
 
 DEPTH = 8
@@ -72,27 +72,25 @@ def read_told(written: msgspec.Raw | bytes | memoryview) -> list[Message] | None
         sent = _SENT.decode(written)
     except (ValueError, RecursionError):
         return None
-    spoken: list[Message] = []
     arguments = [
         call.function.arguments or "" for one in sent if one.tool_calls for call in one.tool_calls
     ]
     canonical = iter(canonical_each(arguments))
+    spoken: list[Message] = []
     for one in sent:
         role = ROLES.get(one.role)
-        content = one.content
-        text = content if isinstance(content, str) else _text(content)
+        said = one.content
+        text = said if isinstance(said, str) else _text(said)
         if role is None or text is None:
             return None
         text = text or one.refusal or ""
-        calls: tuple[ToolCall, ...] = ()
-        spelled: list[tuple[str, str, str]] = []
         if one.tool_calls:
-            calls, spelled = _calls(one.tool_calls, canonical)
-            if role != "assistant":
-                calls, spelled = (), []
-        result_id = (one.tool_call_id or "") if role == "tool" else None
-        digest = said_digest(role, text, spelled, result_id or "")
-        spoken.append(Message(role, text, digest, calls, result_id))
+            spoken.append(_called(role, text, one, canonical))
+        elif role == "tool":
+            of_call = one.tool_call_id or ""
+            spoken.append(Message(role, text, said_digest(role, text, (), of_call), (), of_call))
+        else:
+            spoken.append(Message(role, text, said_digest(role, text, (), "")))
     return spoken
 
 
@@ -106,12 +104,16 @@ def _text(content: list[_Part] | None) -> str | None:
     return "".join([part.text or part.refusal or "" for part in content])
 
 
-def _calls(
-    calls: list[_Call], canonical: Iterator[str]
-) -> tuple[tuple[ToolCall, ...], list[tuple[str, str, str]]]:
-    """And as they are digested. canonical: the arguments of these calls come next in it."""
-    made = [
-        ToolCall(call.id or "", call.function.name or "", call.function.arguments or "")
-        for call in calls
-    ]
-    return tuple(made), [(call.call_id, call.name, next(canonical)) for call in made]
+def _called(role: Role, text: str, one: _Sent, canonical: Iterator[str]) -> Message:
+    """canonical: the arguments of these calls come next in it."""
+    calls: list[ToolCall] = []
+    spelled: list[tuple[str, str, str]] = []
+    for call in one.tool_calls or ():
+        function, call_id = call.function, call.id or ""
+        name = function.name or ""
+        calls.append(ToolCall(call_id, name, function.arguments or ""))
+        spelled.append((call_id, name, next(canonical)))
+    if role == "assistant":
+        return Message(role, text, said_digest(role, text, spelled, ""), tuple(calls))
+    result_id = (one.tool_call_id or "") if role == "tool" else None
+    return Message(role, text, said_digest(role, text, (), result_id or ""), (), result_id)
