@@ -115,6 +115,7 @@ class Governed:
             exchange.stays = partial(self._stays, progress, audience)
             await self._run(audience, progress)
         finally:
+            exchange.stays = None  # or all that is known of the call waits in a circle for the gc
             self._p.joins.ended(call, whole=progress.outcome is None and progress.refusal is None)
             self._p.observe(carried_out(progress, self._p.clock.monotonic()))
 

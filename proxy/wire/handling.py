@@ -11,7 +11,7 @@ What it leaves out: a context of its own (variables set in it are the caller's),
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, cast
+from typing import Any, Final
 
 _enter: Final = asyncio.tasks._enter_task  # noqa: SLF001 - for event loops and tasks of one's own
 _leave: Final = asyncio.tasks._leave_task  # noqa: SLF001
@@ -28,7 +28,6 @@ class Handling:
         "_ended",
         "_error",
         "_loop",
-        "_task",
         "_throws",
         "_waits_for",
         "_was_cancelled",
@@ -50,7 +49,6 @@ class Handling:
         self._error: BaseException | None = None
         self._wrong: BaseException | None = None
         self._was_cancelled = False
-        self._task = cast("asyncio.Task[object]", self)
 
     def start(self) -> None:
         """Runs it to its first wait. Called once, and not necessarily from outside of a task."""
@@ -104,7 +102,7 @@ class Handling:
         if coroutine is None:
             return
         self._waits_for = None
-        _enter(self._loop, self._task)
+        _enter(self._loop, self)  # type: ignore[arg-type]  # it acts as one
         try:
             waited = coroutine.throw(self._thrown()) if self._throws else coroutine.send(None)
         except StopIteration:
@@ -118,7 +116,7 @@ class Handling:
         else:
             self._wait(waited)
         finally:
-            _leave(self._loop, self._task)
+            _leave(self._loop, self)  # type: ignore[arg-type]
             if self._coroutine is None:
                 self._ended(self)
 
