@@ -63,6 +63,16 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """UPDATE accounts SET touched_at = max(CAST(strftime('%s') AS REAL),
             (SELECT coalesce(max(updated_at), 0) FROM sessions))""",
     ),
+    (
+        # An index of links by session was half of what a link cost, to find them once, at the end.
+        # An event says what its append gave; `loose_links` has what no event tells.
+        "ALTER TABLE events ADD COLUMN links BLOB",
+        """CREATE TABLE loose_links (
+            session_id INTEGER NOT NULL, tenant TEXT NOT NULL, digest BLOB NOT NULL,
+            PRIMARY KEY (session_id, tenant, digest)) WITHOUT ROWID""",
+        "INSERT INTO loose_links SELECT session_id, tenant, digest FROM links",
+        "DROP INDEX links_by_session",
+    ),
 )
 """MIGRATIONS[n] takes a file from version n to n + 1; `PRAGMA user_version` says where it is."""
 

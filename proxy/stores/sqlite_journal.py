@@ -27,19 +27,24 @@ from proxy.stores.effects import Hold, Tip
 
 class Record(msgspec.Struct, array_like=True):
     """What a batch changed, by the sessions' numbers. holds: in order, None where one was closed.
-    events: (number, seq, payload, chain). links: (tenant, digest, number) in order. at: of the
-    newest event or head."""
+    events: (number, seq, payload, chain, what `pack_links` made of the links its append gave).
+    links: (tenant, digest, number) in order. at: of the newest event or head. loose: (number,
+    tenant, digest) of an append without an event."""
 
     sessions: dict[int, tuple[str, str, Tip]] = {}
     balances: dict[str, Balance] = {}
-    events: list[tuple[int, int, bytes, bytes]] = []
+    events: list[tuple[int, int, bytes, bytes, bytes | None]] = []
     holds: list[tuple[int, str, Hold | None]] = []
     links: list[tuple[str, bytes, int]] = []
     at: float = 0.0
+    loose: list[tuple[int, str, bytes]] = []
 
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Record).decode
+
+pack_links = msgspec.msgpack.Encoder().encode
+unpack_links = msgspec.msgpack.Decoder(tuple[bytes, ...]).decode
 
 _PUT = """INSERT INTO journal (name, record) SELECT ?1, ?2
     WHERE (SELECT data_version FROM pragma_data_version) = ?3"""

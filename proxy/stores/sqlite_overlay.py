@@ -32,7 +32,7 @@ class Overlay:
         sessions = self.sessions
         for number, (tenant, session, tip) in record.sessions.items():
             sessions[number] = (SessionKey(tenant, session), tip)
-        for number, seq, payload, chain in record.events:
+        for number, seq, payload, chain, _ in record.events:
             rows = self.events.setdefault(sessions[number][0], [])
             rows.append(ChainedPayload(seq, payload, chain))
         self.balances.update(record.balances)

@@ -59,7 +59,7 @@ _SESSIONS = """INSERT OR {} INTO sessions SELECT a, b, c, d, e, f, g, h, i, j FR
     ON CONFLICT (id) DO UPDATE
     SET seq = excluded.seq, chain = excluded.chain, head = excluded.head, token = excluded.token,
         state = excluded.state, agent = excluded.agent, updated_at = excluded.updated_at"""
-_EVENTS = """INSERT OR {} INTO events SELECT a, b, CAST(c AS TEXT), d FROM r WHERE a NOTNULL"""
+_EVENTS = """INSERT OR {} INTO events SELECT a, b, CAST(c AS TEXT), d, e FROM r WHERE a NOTNULL"""
 _ACCOUNTS = Bulk(
     9,
     """INSERT OR ROLLBACK INTO accounts SELECT a, b, c, d, e, f, g, h, i FROM r WHERE a NOTNULL
@@ -83,7 +83,13 @@ _LINKS = Bulk(
     """INSERT OR ROLLBACK INTO links SELECT a, b, c, d FROM r WHERE a NOTNULL
     ON CONFLICT (tenant, digest, session_id) DO UPDATE SET ordinal = excluded.ordinal""",
 )
-_UNLINK = Bulk(3, "DELETE FROM links WHERE (tenant, digest, session_id) IN (SELECT a, b, c FROM r)")
+_LOOSE = Bulk(3, "INSERT OR IGNORE INTO loose_links SELECT a, b, c FROM r WHERE a NOTNULL")
+UNLINK = Bulk(  # by its whole key: without the join SQLite reads all links of a tenant
+    3,
+    """DELETE FROM links WHERE (tenant, digest, session_id) IN
+    (SELECT tenant, digest, session_id
+     FROM r CROSS JOIN links ON tenant = a AND digest = b AND session_id = c)""",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +101,7 @@ class Manner:
 
 
 def _manner(verb: str) -> Manner:
-    return Manner(Bulk(10, _SESSIONS.format(verb)), Bulk(4, _EVENTS.format(verb)))
+    return Manner(Bulk(10, _SESSIONS.format(verb)), Bulk(5, _EVENTS.format(verb)))
 
 
 DECIDED = _manner("ROLLBACK")
@@ -109,15 +115,16 @@ class Changes:
     """What records changed, merged: the last word on each row. links: whom each digest was given
     to, a number or, newest last, several."""
 
-    __slots__ = ("balances", "events", "holds", "links", "sessions", "touched")
+    __slots__ = ("balances", "events", "holds", "links", "loose", "sessions", "touched")
 
     def __init__(self, records: Iterable[Record] = ()) -> None:
         self.sessions: dict[int, tuple[str, str, Tip]] = {}
         self.balances: dict[str, Balance] = {}
         self.touched: dict[str, float] = {}
-        self.events: list[tuple[int, int, bytes, bytes]] = []
+        self.events: list[tuple[int, int, bytes, bytes, bytes | None]] = []
         self.holds: dict[tuple[int, str], Hold | None] = {}
         self.links: dict[Link, int | tuple[int, ...]] = {}
+        self.loose: list[tuple[int, str, bytes]] = []
         for record in records:
             self.add(record)
 
@@ -127,6 +134,7 @@ class Changes:
         for account in record.balances:
             self.touched[account] = max(record.at, self.touched.get(account, 0.0))
         self.events += record.events
+        self.loose += record.loose
         for number, call_id, hold in record.holds:
             self.holds[number, call_id] = hold
         for tenant, digest, number in record.links:
@@ -148,6 +156,7 @@ class Changes:
         _CLOSED.run(connection, [name for name, hold in holds.items() if hold is None])
         if self.links:
             _write_links(connection, self.links)
+        _LOOSE.run(connection, self.loose)
 
 
 def read_tips(
@@ -183,7 +192,7 @@ def _write_links(connection: sqlite3.Connection, links: dict[Link, int | tuple[i
             if name in before or isinstance(given, tuple):
                 newest = given if isinstance(given, tuple) else (given,)
                 _line_up(name, sorted(before.get(name, ())), newest, put, gone)
-        _UNLINK.run(connection, gone)
+        UNLINK.run(connection, gone)
     _LINKS.run(connection, put)
 
 

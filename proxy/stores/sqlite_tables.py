@@ -12,7 +12,7 @@ from proxy.core.session import SessionKey
 from proxy.stores import NO_COUNTS, Append, Balance, Counts
 from proxy.stores.codec import decode_head
 from proxy.stores.effects import NO_SESSION, Effects, Hold, Tip
-from proxy.stores.sqlite_journal import Record
+from proxy.stores.sqlite_journal import Record, pack_links
 from proxy.stores.sqlite_rows import hold_of, read_tips
 
 _REMEMBERED = 10_000
@@ -103,14 +103,13 @@ class SqliteTables:
         """Takes the effects into the view and into the batch's record. OverflowError for a number
         that no column takes; then the batch has to be forgotten."""
         key, record = append.key, self._record
-        self.tip(key)
-        number = self._tips[key][0] or self._new_id()
+        number = self._tips[key][0] or self._new_id()  # it was decided on its tip
         tip = Tip(effects.seq, effects.chain, effects.head, append.token)
         self._tips[key] = (number, tip)
         record.sessions[number] = (key.tenant, key.session, tip)
         record.at = max(record.at, effects.head.updated_at)
         for row in effects.rows:
-            record.events.append((number, row.seq, row.payload, row.chain))
+            record.events.append((number, row.seq, row.payload, row.chain, None))
         if effects.balances:
             for balance in effects.balances.values():
                 if balance.counts is not NO_COUNTS:
@@ -119,8 +118,16 @@ class SqliteTables:
             record.balances.update(effects.balances)
         if effects.opened or effects.closed:
             self._write_holds(key, number, effects)
-        for digest in append.links:
-            record.links.append((key.tenant, digest, number))
+        if append.links:
+            self._write_links(key.tenant, number, append)
+
+    def _write_links(self, tenant: str, number: int, append: Append) -> None:
+        record = self._record
+        record.links += [(tenant, digest, number) for digest in append.links]
+        if append.events:
+            record.events[-1] = (*record.events[-1][:4], pack_links(append.links))
+        else:
+            record.loose += [(number, tenant, digest) for digest in append.links]
 
     def _write_holds(self, key: SessionKey, number: int, effects: Effects) -> None:
         holds = self._record.holds
@@ -169,7 +176,7 @@ def balance_of(row: tuple[int, ...] | None) -> Balance:
 
 
 def _new_record() -> Record:
-    return Record({}, {}, [], [], [], 0.0)
+    return Record({}, {}, [], [], [], 0.0, [])
 
 
 def _check_hold(hold: Hold) -> None:

@@ -236,7 +236,7 @@ async def test_what_was_tampered_with_fails_alone(path: Path, store: SqliteStore
     """One session's rows contradict each other: its neighbours in the batch do not notice."""
     await store.append(opened())
     await _in_tables(store)
-    _edit(path, "INSERT INTO events SELECT session_id, 2, payload, chain FROM events")
+    _edit(path, "INSERT INTO events SELECT session_id, 2, payload, chain, links FROM events")
     bad, fine = await outcomes(store, [opened(), opened(OTHER)])
 
     assert isinstance(bad, StoreUnavailable)

@@ -173,7 +173,7 @@ async def test_what_was_told_counts_before_what_somebody_put_in_its_place(
     assert await store.writable()  # in the tables now
     told = await store.append(opened())
     with closing(sqlite3.connect(path, isolation_level=None)) as shell:
-        shell.execute("INSERT INTO events SELECT session_id, 2, payload, chain FROM events")
+        shell.execute("INSERT INTO events SELECT session_id, 2, payload, chain, links FROM events")
     assert await store.writable()
 
     assert [(row.seq, row.chain) for row in await store.read(KEY)][1:] == [(told.seq, told.chain)]
@@ -217,12 +217,18 @@ async def test_a_ledger_of_an_older_version_is_taken_over(path: Path) -> None:
         old.execute("INSERT INTO accounts (account, spent, held) VALUES ('a', 5, 0)")
         old.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         old.execute("PRAGMA user_version = 2")
+        values = "(7, 'team-b', 's1', 1, x'00', '{}', x'', 'active', NULL, 5.0)"
+        old.execute(f"INSERT INTO sessions VALUES {values}")
+        old.execute("INSERT INTO links VALUES ('team-b', x'61', 7, 1)")
     store = SqliteStore(path, SECRET)
     await store.open()
     await store.append(reserved("c1", charges=[Charge("a", 1)]))
 
     assert await store.balances(["a"]) == {"a": Balance(5, 1)}
     assert await store.purge_accounts(1_000_000_000.0) == 0
+    assert await store.find_links("team-b", [b"a"]) == {b"a": ("s1",)}
+    assert await store.purge(6.0) == 1
+    assert _select(path, "SELECT * FROM links") == []
     await store.close()
 
 

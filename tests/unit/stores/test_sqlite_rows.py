@@ -40,11 +40,13 @@ def logs(draw: st.DrawFn) -> list[Record]:
             draw(st.lists(calls, max_size=4)),
             draw(st.lists(links, max_size=12)),
             draw(st.floats(0, 9)),
+            draw(st.lists(st.tuples(NUMBERS, st.just("t"), st.just(b"x")), max_size=2)),
         )
         for number in draw(st.lists(NUMBERS, max_size=6)):
             seqs[number] += 1
             payload, chain = draw(st.text(max_size=3)).encode(), draw(st.binary(max_size=3))
-            record.events.append((number, seqs[number], payload, chain))
+            packed = draw(st.none() | st.binary(max_size=2))
+            record.events.append((number, seqs[number], payload, chain, packed))
         for number in draw(st.sets(NUMBERS, max_size=3)):
             record.sessions[number] = ("t", f"s{number}", draw(tips))
         records.append(record)
@@ -67,8 +69,9 @@ def _write_row_by_row(connection: sqlite3.Connection, record: Record) -> None:
         shown = (encode_head(head), tip.token, head.state, head.agent, head.updated_at)
         row = (number, tenant, session, tip.seq, tip.chain, *shown)
         run(f"INSERT OR REPLACE INTO sessions VALUES ({', '.join('?' * 10)})", row)
-    for number, seq, payload, chain in record.events:
-        run("INSERT INTO events VALUES (?, ?, ?, ?)", (number, seq, payload.decode(), chain))
+    for number, seq, payload, chain, packed in record.events:
+        event = (number, seq, payload.decode(), chain, packed)
+        run("INSERT INTO events VALUES (?, ?, ?, ?, ?)", event)
     for account, balance in record.balances.items():
         counts = balance.counts
         money = (account, balance.spent_micro_usd, balance.held_micro_usd)
@@ -83,6 +86,8 @@ def _write_row_by_row(connection: sqlite3.Connection, record: Record) -> None:
             texts = [str(list(names)).replace("'", '"') for names in (hold.accounts, hold.trees)]
             held = (hold.owner, hold.deadline, hold.cost_micro_usd, texts[0], hold.tokens, texts[1])
             run("INSERT INTO holds VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (number, call_id, *held))
+    for loose in record.loose:
+        run("INSERT OR REPLACE INTO loose_links VALUES (?, ?, ?)", loose)
     for tenant, digest, number in record.links:
         _link(connection, tenant, digest, number)
 
@@ -98,7 +103,7 @@ def _link(connection: sqlite3.Connection, tenant: str, digest: bytes, number: in
 
 def _content(connection: sqlite3.Connection) -> list[Sequence[object]]:
     """Of links their order; of holds what they mean."""
-    selects = ("* FROM sessions", "* FROM events", "* FROM accounts")
+    selects = ("* FROM sessions", "* FROM events", "* FROM accounts", "* FROM loose_links")
     rows: list[Sequence[object]] = [
         connection.execute(f"SELECT {what} ORDER BY 1, 2").fetchall() for what in selects
     ]
