@@ -9,6 +9,7 @@ from functools import cache
 from tests.fuzz.seeds import PATHS, honest_answer, honest_events
 
 _EVENT = re.compile(rb".*?(?:\n\n|\n\r\n?|\r\r\n?)|.+\Z", re.DOTALL)
+_BORDERS = (b"\n\n", b"\n\r", b"\n\r\n", b"\r\r", b"\r\r\n")
 _OURS = re.compile(
     rb"(?:event: response\.failed\ndata: [^\r\n]*\n\n)?"
     rb'event: error\ndata: \{"type":"error",[^\r\n]*\n\n\Z'
@@ -41,21 +42,19 @@ def wrong_with_stream(said: bytes, got: bytes, *, all_came: bool) -> str | None:
     reached the sidecar, so no whole event of it may be missing before that frame."""
     frame = _OURS.search(got)
     passed = got[: frame.start()] if frame else got
+    if frame and passed and not passed.endswith(_BORDERS):
+        return f"a frame within an event: {passed[-300:]!r}"
     lost = _lost(said, passed)
-    if lost is None and frame is not None:  # an event that was cut is ended first
+    if lost is None and frame:  # an event that was cut is ended first
         lost = _lost(said, passed.removesuffix(b"\n\n"))
     if lost is None:
         return f"is not what was said: {passed[-300:]!r} of {said[-300:]!r}"
-    if not lost or len(lost) > _ENDLESS_BYTES:
+    if len(lost) > _ENDLESS_BYTES or any(mark in passed for mark in _ENDS):
         return None
     if frame is None:
-        if any(mark in passed for mark in _ENDS):
-            return None
-        return f"ends cleanly without {lost[:200]!r}"
+        return f"ends cleanly without {lost[:200]!r}" if lost else None
     whole = [event for event in _EVENT.findall(lost) if _is_whole(event)]
-    if all_came and whole and not any(mark in passed for mark in _ENDS):
-        return f"lost {whole[0][:200]!r}"
-    return None
+    return f"lost {whole[0][:200]!r}" if all_came and whole else None
 
 
 def _is_whole(event: bytes) -> bool:

@@ -96,6 +96,7 @@ OTHERWISE = {
     "an event twice": (ONE + TWO + DONE, ONE + ONE + TWO + DONE),
     "events that changed places": (ONE + TWO + DONE, TWO + ONE + DONE),
     "a byte changed": (ONE + TWO + DONE, ONE + TWO.replace(b"2", b"3") + DONE),
+    "a frame in an event": (ONE + TWO[:9], ONE + TWO[:9] + BROKE),
     "something after the frame": (ONE, ONE + BROKE + ONE),
     "somebody else's event": (ONE + DONE, ONE + TWO + DONE),
     "usage that was changed": (ONE + WITH_NULL + DONE, ONE + WITH_NULL[:-3] + b"}}\n\n" + DONE),
