@@ -9,12 +9,12 @@ from pathlib import Path
 
 import uvloop
 
-from tests.fuzz.campaign import CLIENTS, PROVIDERS, Outcome, campaign
+from tests.fuzz.campaign import SIDES, Outcome, campaign
 from tests.fuzz.cases import Fuzzer
 from tests.fuzz.policies import fuzz_policies
 
 _SHOWN = 40
-_SLICES = (*CLIENTS, *PROVIDERS, "policy")
+_SLICES = (*(name for side in SIDES for name in side), "policy")
 _POLICIES_PER_REQUEST = 20
 
 
@@ -52,7 +52,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         if "policy" in only:
             faults += _policies(arguments, Path(name))
-        sides = [{n: f for n, f in side.items() if n in only} for side in (CLIENTS, PROVIDERS)]
+        sides = [{n: f for n, f in side.items() if n in only} for side in SIDES]
         count = sum(map(len, sides))
         for number, side in enumerate(side for side in sides if side):
             folder = Path(name, str(number))

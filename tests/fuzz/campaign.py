@@ -23,11 +23,12 @@ CLIENTS: Final[Mapping[str, Fuzzer]] = MappingProxyType(
     {"requests": requests.bodies, "headers": requests.headers, "paths": requests.paths}
 )
 """With an honest provider: no 5xx at all, and the books agree to the call."""
-PROVIDERS: Final[Mapping[str, Fuzzer]] = MappingProxyType(
-    {"upstream": answers.answers, "sse": answers.streams}
-)
+PROVIDERS: Final[Mapping[str, Fuzzer]] = MappingProxyType({"upstream": answers.answers})
 """In a run of their own: what a provider sends late may cost the next call on its connection an
 answer, whose ever it is."""
+STREAMS: Final[Mapping[str, Fuzzer]] = MappingProxyType({"sse": answers.streams})
+"""Well framed but for where they are cut: each client gets what was said to it."""
+SIDES: Final = (CLIENTS, PROVIDERS, STREAMS)
 GROWTH: Final = 0.05
 """How much the process may grow over the second half of a long run, which begins with caches that
 are full."""

@@ -10,6 +10,7 @@ from tests.fuzz.seeds import PATHS, honest_answer, honest_events
 
 _EVENT = re.compile(rb".*?(?:\n\n|\n\r\n?|\r\r\n?)|.+\Z", re.DOTALL)
 _BORDERS = (b"\n\n", b"\n\r", b"\n\r\n", b"\r\r", b"\r\r\n")
+_WHOLE = (b"\n\n", b"\n\r\n", b"\r\r\n")
 _OURS = re.compile(
     rb"(?:event: response\.failed\ndata: [^\r\n]*\n\n)?"
     rb'event: error\ndata: \{"type":"error",[^\r\n]*\n\n\Z'
@@ -19,6 +20,7 @@ _ENDS = (
     *(b"error", b"response.failed"),
 )
 """What follows one of them is not the answer any more."""
+_FINISHED = re.compile(rb'"(?:finish|stop)_reason"\s*:\s*(?!null)')
 _USAGE = b"usage"
 _NULL = re.compile(rb'"usage"\s*:\s*null')
 _ENDLESS_BYTES = 60_000
@@ -49,17 +51,16 @@ def wrong_with_stream(said: bytes, got: bytes, *, all_came: bool) -> str | None:
         lost = _lost(said, passed.removesuffix(b"\n\n"))
     if lost is None:
         return f"is not what was said: {passed[-300:]!r} of {said[-300:]!r}"
-    if len(lost) > _ENDLESS_BYTES or any(mark in passed for mark in _ENDS):
+    if any(mark in passed for mark in _ENDS):
         return None
-    if frame is None:
-        return f"ends cleanly without {lost[:200]!r}" if lost else None
-    whole = [event for event in _EVENT.findall(lost) if _is_whole(event)]
-    return f"lost {whole[0][:200]!r}" if all_came and whole else None
-
-
-def _is_whole(event: bytes) -> bool:
-    """As far as it matters: usage may have been taken out, and an LF may follow a CR."""
-    return event.endswith((b"\n\n", b"\n\r\n", b"\r\r\n")) and _USAGE not in event
+    if frame is None and not _FINISHED.search(passed):
+        return f"ends cleanly without an end: {passed[-300:]!r}"
+    if len(lost) > _ENDLESS_BYTES or not all_came:
+        return None
+    missing = [event for event in _EVENT.findall(lost) if _USAGE not in event]
+    if frame is not None:  # what had begun was not waited for; an LF may follow a CR
+        missing = [event for event in missing if event.endswith(_WHOLE)]
+    return f"lost {missing[0][:200]!r}" if missing else None
 
 
 def _lost(said: bytes, passed: bytes) -> bytes | None:
