@@ -23,6 +23,7 @@ RETRY_SECONDS = 120.0
 """How long after an attempt its client may still send it again; SDKs wait 60 s at most."""
 _SHARED_BY_MOST = 32
 _ATTEMPTS_KEPT = 1024
+_NEVER = float("-inf")
 
 
 class Attempt(msgspec.Struct, eq=False):
@@ -45,6 +46,7 @@ class TenantIndex:
         self.tracks_by_link: dict[bytes, tuple[Track, ...]] = {}
         self._tracks: dict[tuple[str, str], Track] = {}
         self._attempts: dict[bytes, tuple[Attempt, ...]] = {}
+        self._crowded: dict[bytes, float] = {}
 
     @property
     def size(self) -> int:
@@ -95,9 +97,25 @@ class TenantIndex:
         if others:
             session = attempt.track.session
             others = tuple([other for other in others if other.track.session != session])
+            if len(others) >= _SHARED_BY_MOST:
+                others = self._thinned(body_digest, others, attempt.at)
         self._attempts[body_digest] = (*others, attempt)
         if len(self._attempts) > _ATTEMPTS_KEPT:
             del self._attempts[next(iter(self._attempts))]
+
+    def _thinned(
+        self, body_digest: bytes, attempts: tuple[Attempt, ...], now: float
+    ) -> tuple[Attempt, ...]:
+        """Without those that failed too long ago to come again: a fleet whose provider is down
+        would be remembered for ever. Of too many that may still come, the oldest go too, and
+        nobody is told by this body until they could not come any more."""
+        may_come = [a for a in attempts if a.failed and now - a.at <= RETRY_SECONDS]
+        if len(may_come) > _SHARED_BY_MOST:
+            may_come = may_come[-_SHARED_BY_MOST:]
+            self._crowded[body_digest] = now
+            if len(self._crowded) > _ATTEMPTS_KEPT:
+                del self._crowded[next(iter(self._crowded))]
+        return tuple([a for a in attempts if not a.failed or a in may_come])
 
     def end(self, body_digest: bytes, session: str) -> Attempt | None:
         """Takes an attempt out, None where it is not known any more."""
@@ -112,7 +130,7 @@ class TenantIndex:
     def retried(self, body_digest: bytes, now: float, *, counted: bool) -> Track | None:
         """The track of the one session that may be sending this body again. counted: it says so."""
         attempts = self._attempts.get(body_digest)
-        if attempts is None:
+        if attempts is None or now - self._crowded.get(body_digest, _NEVER) <= RETRY_SECONDS:
             return None
         recent = [attempt for attempt in attempts if now - attempt.at <= RETRY_SECONDS]
         return sole([a.track for a in recent if counted or a.client_gone])

@@ -3,7 +3,7 @@
 from proxy.core.links import CROWD, Track
 from proxy.core.request import Request
 from proxy.core.usage import Answer, ToolCall
-from proxy.tenant_index import TenantIndex, adopt, advance, proven, remember
+from proxy.tenant_index import Attempt, TenantIndex, adopt, advance, proven, remember
 from tests.fakes_identity import request_of, result, said, user
 
 LONG = "A long answer, with words enough that no other session says the same by chance, ever."
@@ -129,3 +129,62 @@ def test_the_chain_of_a_history_is_its_messages_digests() -> None:
 
     assert len(history.chain) == 48
     assert history.before(2) == history.chain[:32]
+
+
+BODY = b"the same first prompt"
+
+
+def failed(index: TenantIndex, session: str, at: float) -> None:
+    """A call that came to nothing, whose client may send it again."""
+    index.begin(BODY, Attempt(Track(session), b"", at))
+    attempt = index.end(BODY, session)
+    assert attempt is not None
+    attempt.failed = attempt.client_gone = True
+    index.begin(BODY, attempt)
+
+
+def test_a_fleet_whose_first_call_fails_is_not_remembered_for_ever() -> None:
+    """Each run sends the same body in a session of its own, and its provider is down."""
+    index = TenantIndex("t")
+    for number in range(1_000):
+        failed(index, f"s{number}", number / 100)
+
+    assert len(index._attempts[BODY]) < 50
+
+
+def test_what_failed_long_ago_does_not_come_again() -> None:
+    """Its place is given to others; one alone is still told by what it sends again."""
+    index = TenantIndex("t")
+    for number in range(40):
+        failed(index, f"s{number}", 0.0)
+    failed(index, "late", 500.0)
+    retried = index.retried(BODY, 501.0, counted=False)
+
+    assert retried is not None
+    assert retried.session == "late"
+    assert len(index._attempts[BODY]) == 1
+
+
+def test_of_too_many_that_failed_none_is_guessed() -> None:
+    """The one that is left of those that are remembered need not be the one that comes again."""
+    index = TenantIndex("t")
+    for number in range(40):
+        failed(index, f"s{number}", 10.0)
+    for attempt in index._attempts[BODY][1:]:
+        index.end(BODY, attempt.track.session)
+
+    assert len(index._attempts[BODY]) == 1
+    assert index.retried(BODY, 11.0, counted=False) is None
+    failed(index, "late", 200.0)
+    assert index.retried(BODY, 201.0, counted=False) is not None
+
+
+def test_calls_under_way_are_all_known_until_they_end() -> None:
+    """However many send the same at once: their answers belong to them."""
+    index = TenantIndex("t")
+    for number in range(100):
+        index.begin(BODY, Attempt(Track(f"s{number}"), b"", 1.0))
+    for number in range(100):
+        failed(index, f"f{number}", 1.0)
+
+    assert all(index.end(BODY, f"s{number}") is not None for number in range(100))
