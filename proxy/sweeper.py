@@ -41,6 +41,7 @@ class Sweeper:
         self._owners = owners or Owners(None, "")
         self._retention_seconds = retention_seconds
         self._purged_at = float("-inf")
+        self._began = clock.now(), clock.monotonic()
 
     async def run(self) -> None:
         """Sweeps until cancelled; a store that is away is tried again."""
@@ -69,14 +70,21 @@ class Sweeper:
     async def purge(self) -> None:
         """Deletes sessions that nobody has touched for the retention, and accounts whose windows
         have long been over; once a minute, so that it is little each time. What holds something
-        stays. Raises StoreUnavailable."""
+        stays, and what is not idle yet. Raises StoreUnavailable."""
         if self._clock.monotonic() - self._purged_at < _PURGE_EVERY_SECONDS:
             return
-        self._purged_at, now = self._clock.monotonic(), self._clock.now()
-        sessions = await self._store.purge(now - self._retention_seconds())
+        self._purged_at, now = self._clock.monotonic(), self._reached()
+        kept_seconds = max(self._retention_seconds(), self._idle_seconds())
+        sessions = await self._store.purge(now - kept_seconds)
         accounts = await self._store.purge_accounts(now - _ACCOUNT_SECONDS)
         if sessions or accounts:
             log.info("retention", extra={"sessions": sessions, "accounts": accounts})
+
+    def _reached(self) -> float:
+        """The wall's time, as far as it can have come since the start: by a clock that jumped ahead
+        all would be deleted, and setting it back brings nothing back."""
+        wall, monotonic = self._began
+        return min(self._clock.now(), wall + self._clock.monotonic() - monotonic)
 
     async def recover(self) -> None:
         """Books at once what processes held that have died."""

@@ -9,6 +9,9 @@ import msgspec
 from proxy.core.events import AnyEvent
 from proxy.core.session import SessionKey
 
+WAITING = ("paused", "awaiting_human")
+"""States of sessions that a human has stopped and has to end: they are not forgotten by time."""
+
 
 class Counts(msgspec.Struct, frozen=True):
     """What is counted on the account of a tree of sessions beside money; as a movement, deltas.
@@ -202,7 +205,8 @@ class Store(Protocol):
         """Whether a write would succeed now (readiness)."""
 
     async def purge(self, updated_before: float) -> int:
-        """Deletes sessions last touched before then and without open holds; returns how many."""
+        """Deletes sessions last touched before then, without open holds, that do not wait for a
+        human (`WAITING`); returns how many."""
 
     async def purge_accounts(self, touched_before: float) -> int:
         """Deletes accounts that nothing was charged to since then and nothing is held on; returns

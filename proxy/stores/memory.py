@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from proxy.core.events import AnyEvent
 from proxy.core.session import SessionKey
 from proxy.errors import HoldfastError, StoreUnavailable
-from proxy.stores import Append, Appended, Balance, OpenHold, SessionRow, Stored
+from proxy.stores import WAITING, Append, Appended, Balance, OpenHold, SessionRow, Stored
 from proxy.stores.chain import KEY_BYTES, Chain, ChainedPayload
 from proxy.stores.codec import decode_cursor, encode_cursor
 from proxy.stores.effects import NO_SESSION, Effects, Hold, Tip, effects_of, prepare, relinked
@@ -196,6 +196,7 @@ class MemoryStore:
             if not session.holds
             and session.tip.head is not None
             and session.tip.head.updated_at < updated_before
+            and session.tip.head.state not in WAITING
         ]
         for key in old:
             tables.drop(key)

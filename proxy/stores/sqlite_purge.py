@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from proxy.stores import WAITING
 from proxy.stores.sqlite_journal import unpack_links
 from proxy.stores.sqlite_rows import UNLINK, Bulk
 
@@ -13,9 +14,9 @@ SESSIONS_PER_PURGE = 20
 
 ACCOUNTS_PER_PURGE = 200
 
-_SESSIONS = """SELECT id, tenant FROM sessions WHERE updated_at < ?
+_SESSIONS = f"""SELECT id, tenant FROM sessions WHERE updated_at < ? AND state NOT IN {WAITING}
     AND NOT EXISTS (SELECT 1 FROM holds WHERE session_id = sessions.id)
-    ORDER BY updated_at LIMIT ?"""
+    ORDER BY updated_at LIMIT ?"""  # noqa: S608 - a constant
 _GIVEN = Bulk(
     1,
     """SELECT a, (SELECT group_concat(hex(links)) FROM events WHERE session_id = a)

@@ -39,7 +39,7 @@ class Two:
         mine.claim()
         self.others.claim()
         ledger, clock = self.bench.ledger, self.bench.clock
-        self.sweeper = Sweeper(ledger, self.store, clock, lambda: 10**6, mine)
+        self.sweeper = Sweeper(ledger, self.store, clock, lambda: 5 * 86_400, mine)
 
     async def outcomes(self) -> list[str]:
         """How the calls of the session ended."""
@@ -119,6 +119,30 @@ async def test_sessions_are_kept_for_the_retention(two: Two) -> None:
     clock.advance(61)
     await two.sweeper.purge()
     assert list(await two.store.read(KEY)) == []
+
+
+async def test_a_clock_that_jumps_ahead_deletes_nothing(two: Two) -> None:
+    """It is set right again; what was deleted stays deleted, and each budget would begin anew."""
+    await two.store.append(Append(KEY, (), charges=(Charge("month", 0, 5),), head=_head(two)))
+    two.bench.clock.jump(10 * 365 * 86_400)
+    await two.sweeper.purge()
+
+    assert len((await two.store.list_sessions())[0]) == 1
+    assert await two.store.balances(["month"]) == {"month": Balance(5)}
+
+
+async def test_a_session_is_kept_as_long_as_it_may_be_idle(two: Two) -> None:
+    """Else its budget would begin anew before its time."""
+    store, clock = two.store, two.bench.clock
+    sweeper = Sweeper(two.bench.ledger, store, clock, lambda: 2 * RETENTION_SECONDS)
+    await store.append(Append(KEY, (), head=_head(two)))
+    clock.advance(RETENTION_SECONDS + 60)
+    await sweeper.purge()
+    assert len((await store.list_sessions())[0]) == 1
+
+    clock.advance(RETENTION_SECONDS)
+    await sweeper.purge()
+    assert (await store.list_sessions())[0] == []
 
 
 async def test_accounts_outlive_their_window(two: Two) -> None:

@@ -376,6 +376,16 @@ async def test_a_session_with_an_open_hold_is_not_purged(store: Store) -> None:
     assert list(await store.read(KEY)) == []
 
 
+@pytest.mark.parametrize("state", ["paused", "awaiting_human"])
+async def test_a_session_that_waits_for_a_human_is_not_purged(store: Store, state: str) -> None:
+    """Its next call would go on as if nobody had stopped it."""
+    await store.append(replace(opened(), head=SessionHead(state=state, updated_at=NOW)))
+    assert await store.purge(NOW + 1) == 0
+
+    await store.append(Append(KEY, (), head=SessionHead(state="active", updated_at=NOW)))
+    assert await store.purge(NOW + 1) == 1
+
+
 async def test_a_purged_session_may_begin_again(store: Store) -> None:
     """At seq 1, with nothing of the one before: neither links nor chain."""
     before = await store.append(replace(opened(), links=(b"x",)))
