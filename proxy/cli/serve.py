@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import gc
 import os
 import signal
 import sys
@@ -11,17 +10,13 @@ from pathlib import Path
 
 import uvloop
 
-from proxy import logs
+from proxy import collecting, logs
 from proxy.app import App, Settings, run_until_stopped
 from proxy.config.problems import PolicyInvalid
 from proxy.errors import StoreUnavailable
 from proxy.workers.seat import SIGNALS, Seat
 
 _MOST_WORKERS = 64
-_COLLECTED_AFTER = (10_000, 2, 50)
-"""How much more there is before garbage is looked for; Python's own figures are 700, 10, 10. A call
-leaves none that needs it (`tests/integration/test_garbage.py`), and to look stops every stream: all
-that is cached is walked. So it is walked rarely, and in small parts: of 20,000 objects, 5 ms."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,8 +75,8 @@ async def _until_stopped(settings: Settings, env: Mapping[str, str], seat: Seat 
     app = App(settings, env, seat=seat)
     loop.add_signal_handler(signal.SIGHUP, lambda: app.watcher.reload_now())
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-    gc.freeze()  # what is imported by now stays for good; no collection need walk it again
-    gc.set_threshold(*_COLLECTED_AFTER)
+    collecting.begin()
+    app.tasks.spawn(collecting.collect_at_times(app.clock), "collect garbage")
     await run_until_stopped(app, stop)
 
 
