@@ -99,8 +99,11 @@ def answers(rng: Random, number: int) -> Case:
         return Case(number, asked, Leave.WAIT, dialect, session_of(number), plan=())
     asked = _asked(rng, number, dialect, stream)
     ends, billed = True, 0
-    if rng.random() < 0.25:
+    kind = rng.random()
+    if kind < 0.25:
         plan, ends, billed = _cut(rng, dialect, stream)
+    elif kind < 0.3:
+        plan, billed = _unmetered(rng, dialect, stream)
     else:
         plan = rng.choice(_ATTACKS)(rng, dialect, stream)
     leave = Leave.RESET if rng.random() < 0.03 else Leave.WAIT
@@ -124,6 +127,12 @@ def _cut(rng: Random, dialect: DialectName, stream: bool) -> tuple[Plan, bool, i
     billed = INPUT_TOKENS + 2 * words if at >= begun else INPUT_TOKENS
     ends = at >= raw.rindex(b"}")
     return [*_segments(rng, raw[:at]), rng.choice((End.CLOSE, End.RESET))], ends, billed
+
+
+def _unmetered(rng: Random, dialect: DialectName, stream: bool) -> tuple[Plan, int]:
+    """A whole answer that says nothing of what it is billed."""
+    raw = _whole(rng, dialect, stream).replace(b'"usage"', b'"image"')
+    return _segments(rng, raw), INPUT_TOKENS + (0 if dialect == "embeddings" else 2 * OUTPUT_WORDS)
 
 
 def _spoilt(rng: Random, dialect: DialectName, stream: bool) -> Plan:

@@ -89,7 +89,8 @@ async def campaign(
     """Plays so many cases, so many at once."""
     outcome = Outcome()
     async with Provider() as provider, running(folder, POLICY, provider.url) as process:
-        watch = _Watch(process, provider, await process.tell(), process.descriptors())
+        told, descriptors = await process.tell(), process.descriptors()
+        watch = _Watch(process, provider, told, descriptors, 2 * parallel)
         if count >= _LONG:
             await _play([_warming(n) for n in range(_REMEMBERED)], process.port, parallel, outcome)
         todo = cases(seed, count, slices)
@@ -156,12 +157,14 @@ def _sent(case: Case, provider: Provider) -> int:
 
 @dataclass(slots=True)
 class _Watch:
-    """What the process had at its start, and must come back to."""
+    """What the process had at its start, and must come back to. most_kept: connections that it may
+    keep to its providers, of which there are two."""
 
     process: Process
     provider: Provider
     told: Told
     descriptors: int
+    most_kept: int
 
     async def faults(self) -> list[str]:
         found = _errors(self.process)
@@ -183,6 +186,8 @@ class _Watch:
             left.append(f"{told.threads - self.told.threads} threads left")
         if told.holds or told.streams:
             left.append(f"{told.holds} holds and {told.streams} streams left")
+        if kept > self.most_kept:
+            left.append(f"{kept} connections to providers left")
         if descriptors > _SLACK_DESCRIPTORS:
             left.append(f"{descriptors} descriptors left")
         if not left and (holds := await open_holds(self.process.database)):
