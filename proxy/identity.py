@@ -95,7 +95,9 @@ class SessionIndex:
         if request is None:
             return _identified(named, "", "none", "")
         counted = headers.get("x-stainless-retry-count", "0") != "0"
-        found = await self._found(tenant, request, counted=counted)
+        found, doubtful = self._known(tenant, request, counted=counted)
+        if doubtful:
+            found = await self._looked_up(tenant, request, found)
         if found is not None:
             return _identified(named, found.track.session, found.source, found.track.thread)
         session = self._new_session()
@@ -163,7 +165,8 @@ class SessionIndex:
         self._digits = self._digits[:-SESSION_DIGITS]
         return session
 
-    async def _found(self, tenant: str, request: Request, *, counted: bool) -> Found | None:
+    def _known(self, tenant: str, request: Request, *, counted: bool) -> tuple[Found | None, bool]:
+        """What memory proves, and whether the store may know more."""
         index = self._tenants.get(tenant) or TenantIndex(tenant)
         goes_on = has_history(request)
         found = proven(index, request) if goes_on else None
@@ -171,9 +174,11 @@ class SessionIndex:
             now = self._clock.monotonic()
             retried = index.retried(request.body_digest, now, counted=counted)
             found = None if retried is None else Found(retried, "retry")
-        doubtful = found is None or (self._shared and found.source in ("prefix", "answer"))
-        if not (goes_on and doubtful):
-            return found
+        unsure = found is None or (self._shared and found.source in ("prefix", "answer"))
+        return found, goes_on and unsure
+
+    async def _looked_up(self, tenant: str, request: Request, found: Found | None) -> Found | None:
+        index = self._tenants.get(tenant) or TenantIndex(tenant)
         rows = await self._store.find_links(tenant, evidence_links(index.links, request))
         if not rows:
             return found

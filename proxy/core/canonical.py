@@ -22,10 +22,9 @@ _RAW_LIST = msgspec.json.Decoder(list[msgspec.Raw])
 _RAW_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _RAW_OBJECTS = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 _ENCODER = msgspec.msgpack.Encoder()
-_LINES = msgspec.json.Encoder(order="deterministic")
+_spell = msgspec.json.Encoder(order="deterministic").encode
 _encode = _ENCODER.encode
 _digest = xxhash.xxh3_128_digest
-_TOGETHER = 3
 _EXACT_FLOAT = 2**53
 _ARGUMENTS_CHARACTERS = 262_144
 _QUOTE = ord('"')
@@ -71,29 +70,10 @@ def canonical_arguments(arguments: str) -> str:
     if len(arguments) > _ARGUMENTS_CHARACTERS:
         return arguments.strip()
     try:
-        value = _ARGUMENTS.decode(arguments)
+        value = _read_arguments(arguments)
     except (ValueError, RecursionError):
         return arguments.strip()
-    return msgspec.json.encode(value, order="deterministic").decode()
-
-
-def canonical_each(written: Sequence[str]) -> list[str]:
-    """`canonical_arguments` of each, read and written at once where each is an object on one line.
-
-    That is exact: a line that begins and ends as an object does and is none, or not whole, leaves
-    what no next line of the kind goes on from (no string holds a line's end, and between two values
-    stands a comma), and one that holds several makes them more than there are lines.
-    """
-    lines = "\n".join(written)
-    odd = [one for one in written if one[:1] != "{" or one[-1:] != "}"]
-    if not odd and len(written) >= _TOGETHER and lines.count("\n") == len(written) - 1:
-        try:
-            values = _ARGUMENTS.decode_lines(lines)
-        except (ValueError, RecursionError):
-            values = []
-        if len(values) == len(written) and max(map(len, written)) <= _ARGUMENTS_CHARACTERS:
-            return _LINES.encode_lines(values).decode().split("\n")[:-1]
-    return [canonical_arguments(one) for one in written]
+    return _spell(value).decode()
 
 
 def said_digest(
@@ -166,4 +146,4 @@ def _number(text: str) -> int | float | str:
     return int(value) if value.is_integer() and abs(value) < _EXACT_FLOAT else value
 
 
-_ARGUMENTS = msgspec.json.Decoder(float_hook=_number)
+_read_arguments = msgspec.json.Decoder(float_hook=_number).decode

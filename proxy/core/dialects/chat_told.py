@@ -5,11 +5,9 @@ to `chat_messages`. So all that is taken here is known to be no deeper than `DEP
 brackets would take longer than to read them.
 """
 
-from collections.abc import Iterator
-
 import msgspec
 
-from proxy.core.canonical import canonical_each, said_digest
+from proxy.core.canonical import canonical_arguments, said_digest
 from proxy.core.dialects.chat_messages import ROLES, TEXT_PARTS
 from proxy.core.request import Message, Role
 from proxy.core.usage import ToolCall
@@ -72,10 +70,6 @@ def read_told(written: msgspec.Raw | bytes | memoryview) -> list[Message] | None
         sent = _SENT.decode(written)
     except (ValueError, RecursionError):
         return None
-    arguments = [
-        call.function.arguments or "" for one in sent if one.tool_calls for call in one.tool_calls
-    ]
-    canonical = iter(canonical_each(arguments))
     spoken: list[Message] = []
     for one in sent:
         role = ROLES.get(one.role)
@@ -85,7 +79,7 @@ def read_told(written: msgspec.Raw | bytes | memoryview) -> list[Message] | None
             return None
         text = text or one.refusal or ""
         if one.tool_calls:
-            spoken.append(_called(role, text, one, canonical))
+            spoken.append(_called(role, text, one.tool_calls, one.tool_call_id))
         elif role == "tool":
             of_call = one.tool_call_id or ""
             spoken.append(Message(role, text, said_digest(role, text, (), of_call), (), of_call))
@@ -104,16 +98,17 @@ def _text(content: list[_Part] | None) -> str | None:
     return "".join([part.text or part.refusal or "" for part in content])
 
 
-def _called(role: Role, text: str, one: _Sent, canonical: Iterator[str]) -> Message:
-    """canonical: the arguments of these calls come next in it."""
+def _called(role: Role, text: str, sent: list[_Call], result_id: str | None) -> Message:
+    if role == "tool":
+        digest = said_digest(role, text, (), result_id or "")
+        return Message(role, text, digest, (), result_id or "")
+    if role != "assistant":
+        return Message(role, text, said_digest(role, text, (), ""))
     calls: list[ToolCall] = []
     spelled: list[tuple[str, str, str]] = []
-    for call in one.tool_calls or ():
+    for call in sent:
         function, call_id = call.function, call.id or ""
-        name = function.name or ""
-        calls.append(ToolCall(call_id, name, function.arguments or ""))
-        spelled.append((call_id, name, next(canonical)))
-    if role == "assistant":
-        return Message(role, text, said_digest(role, text, spelled, ""), tuple(calls))
-    result_id = (one.tool_call_id or "") if role == "tool" else None
-    return Message(role, text, said_digest(role, text, (), result_id or ""), (), result_id)
+        name, arguments = function.name or "", function.arguments or ""
+        calls.append(ToolCall(call_id, name, arguments))
+        spelled.append((call_id, name, canonical_arguments(arguments)))
+    return Message(role, text, said_digest(role, text, spelled, ""), tuple(calls))

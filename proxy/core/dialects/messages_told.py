@@ -10,7 +10,7 @@ from typing import cast
 
 import msgspec
 
-from proxy.core.canonical import canonical_each, parts_nest_deeper, said_digest
+from proxy.core.canonical import canonical_arguments, parts_nest_deeper, said_digest
 from proxy.core.dialects.base import Bounds
 from proxy.core.exposure import CacheWrites
 from proxy.core.request import Apart, Element, Frame, Message, Piece, Role
@@ -78,12 +78,11 @@ def read_told(written: msgspec.Raw | bytes | memoryview, frame: Frame) -> list[E
         return None
     elements: list[Element] = []
     written_each = iter(arguments)
-    canonical = iter(canonical_each(arguments))
     for one in sent:
         if one.role != "assistant":
             element = _heard(one)
         elif isinstance(one.content, list):
-            element = _answered(one.content, written_each, canonical)
+            element = _answered(one.content, written_each)
         else:
             element = _message("assistant", one.content or "")
         if element is None:
@@ -103,9 +102,8 @@ def _arguments(sent: Sequence[_Sent]) -> list[str] | None:
     ]
 
 
-def _answered(
-    blocks: Sequence[_Block], written: Iterator[str], canonical: Iterator[str]
-) -> Element | None:
+def _answered(blocks: Sequence[_Block], written: Iterator[str]) -> Element | None:
+    """written: the arguments of these calls come next in it."""
     texts: list[str] = []
     calls: list[ToolCall] = []
     spelled: list[tuple[str, str, str]] = []
@@ -113,7 +111,7 @@ def _answered(
         if block.type == "tool_use":
             call = ToolCall(block.id or "", block.name or "", next(written))
             calls.append(call)
-            spelled.append((call.call_id, call.name, next(canonical)))
+            spelled.append((call.call_id, call.name, canonical_arguments(call.arguments)))
         elif block.type not in _ANSWER_BLOCKS or block.input is not _ABSENT:
             return None
         elif block.type == "text":

@@ -6,7 +6,7 @@ What has a member that is not listed here, or says more than text, calls and res
 
 import msgspec
 
-from proxy.core.canonical import canonical_each, said_digest
+from proxy.core.canonical import canonical_arguments, said_digest
 from proxy.core.dialects.responses_items import TEXT_TYPES
 from proxy.core.request import Element, Frame, Message, Piece, Role
 from proxy.core.usage import ToolCall
@@ -44,7 +44,7 @@ class _Item(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 
 _ITEMS = msgspec.json.Decoder(list[_Item])
-_CALLS = {"function_call": "arguments", "custom_tool_call": "input"}
+_CALLS = frozenset({"function_call", "custom_tool_call"})
 _RESULTS = frozenset({"function_call_output", "custom_tool_call_output"})
 
 
@@ -55,27 +55,20 @@ def read_told(written: msgspec.Raw | bytes | memoryview, _: Frame) -> list[Eleme
         items = _ITEMS.decode(written)
     except (ValueError, RecursionError):
         return None
-    calls = [_call(item) for item in items if item.type in _CALLS]
-    spelled = iter(canonical_each([call.arguments for call in calls]))
-    called = iter(calls)
     elements: list[Element] = []
     for item in items:
-        if item.type in _CALLS:
-            call = next(called)
-            spelling = ((call.call_id, call.name, next(spelled)),)
-            digest = said_digest("assistant", "", spelling, "")
-            elements.append(Message("assistant", "", digest, (call,)))
-            continue
-        element = _element(item)
+        element = _call(item) if item.type in _CALLS else _element(item)
         if element is None:
             return None
         elements.append(element)
     return elements
 
 
-def _call(item: _Item) -> ToolCall:
-    written = item.arguments if item.type == "function_call" else item.input
-    return ToolCall(item.call_id or item.id or "", item.name or "", written or "")
+def _call(item: _Item) -> Message:
+    written = (item.arguments if item.type == "function_call" else item.input) or ""
+    call = ToolCall(item.call_id or item.id or "", item.name or "", written)
+    spelled = ((call.call_id, call.name, canonical_arguments(written)),)
+    return Message("assistant", "", said_digest("assistant", "", spelled, ""), (call,))
 
 
 def _element(item: _Item) -> Element | None:

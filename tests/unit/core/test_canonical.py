@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from proxy.core.canonical import (
     answer_digest,
     canonical_arguments,
-    canonical_each,
     message_digest,
     parts_nest_deeper,
     said_digest,
@@ -142,29 +141,6 @@ def test_depth_is_exact(value: object, limit: int) -> None:
 def test_hostile_nesting_is_found_without_recursion(raw: bytes, deep: bool) -> None:
     """A body of 100,000 brackets must not become a RecursionError."""
     assert parts_nest_deeper((raw,), 128) is deep
-
-
-odd = st.sampled_from(
-    ["", "{", "}", "{}{}", "{} {}", '{"a":{}', '{"a":[{}', "{}]}", '{"a":"}', '{"a":"x\n"}', "{}\n"]
-)
-written = st.one_of(
-    odd,
-    st.builds(json.dumps, st.dictionaries(st.text(), st.floats() | st.integers() | st.text())),
-    st.text('{}[]",:\\ \n1.0', max_size=12).map(lambda text: "{" + text + "}"),
-)
-
-
-@given(st.lists(written, max_size=6))
-def test_arguments_are_canonical_one_by_one_and_all_at_once(arguments: list[str]) -> None:
-    """What is not whole must not be made so by what another call was given."""
-    assert canonical_each(arguments) == [canonical_arguments(one) for one in arguments]
-
-
-def test_arguments_longer_than_any_model_writes_are_not_read_at_once_either() -> None:
-    """They would not be read alone."""
-    arguments = ["{}", '{"a": "%s"}' % ("x" * 300_000), '{"b": 1.0}']
-
-    assert canonical_each(arguments) == [canonical_arguments(one) for one in arguments]
 
 
 @given(
