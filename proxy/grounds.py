@@ -78,10 +78,10 @@ class Ground:
         if state.has_children:
             self._view = lineage.with_below(Tree(want.key, state, rules.limits), now)
 
-    def decide(self) -> Decision:
+    def decide(self, *, patient: bool) -> Decision:
         """See `engine.decide`."""
-        ask, kin = self._want.ask, self._kin()
-        return decide(self._rules, self._view, ask, self.accounts, self._now, kin)
+        ask, now, kin = self._want.ask, self._now, self._kin()
+        return decide(self._rules, self._view, ask, self.accounts, now, kin, patient=patient)
 
     def hold(self, admit: Admit, owner: str) -> tuple[Append, SessionState]:
         """The append of an admitted call, and the state after it."""

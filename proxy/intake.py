@@ -176,6 +176,7 @@ class Intake:
         tenant, learned = caller.tenant, policy.accounting.holds == "learned"
         window = price.context_window if price else None
         calibration = self._prices.calibration(model, tenant)
+        likely = self._usual.tokens(tenant, model, caller.agent)
         return Ask(
             session=session,
             dialect=request.dialect,
@@ -189,10 +190,9 @@ class Intake:
             body_digest=request.body_digest,
             least_output=request.least_output,
             unseen_tokens=(window or _UNKNOWN_WINDOW) if _continues(request) else 0,
-            usual_output=self._usual.tokens(tenant, model, caller.agent)
-            if request.stream and learned
-            else None,
+            usual_output=likely if request.stream and learned else None,
             exposure=request.exposure,
+            likely_output=likely,
         )
 
 

@@ -71,12 +71,12 @@ class Ledger:
 
         What is missing only because calls in flight hold it is waited for, in line.
         """
-        waiter: Waiter | None = None
-        refusal: Refusal | None = None
-        if self.lines.is_taken(want.key) and want.wait_seconds > 0:
+        waits, refusal = want.wait_seconds > 0, None
+        waiter = None
+        if waits and self.lines.is_taken(want.key):
             waiter = self.lines.join(want.key, want.key)
         if waiter is None:
-            outcome = await self._reserve(want, fresh=False)
+            outcome = await self._reserve(want, fresh=False, patient=waits)
             if not isinstance(outcome, Refusal):
                 return outcome
             refusal = outcome
@@ -85,19 +85,22 @@ class Ledger:
     async def _in_line(
         self, want: Reservation, waiter: Waiter | None, refusal: Refusal | None
     ) -> Admitted | Refusal:
-        """Decides anew whenever something was freed, until the call's time to wait is over."""
-        left = want.wait_seconds
-        until = self._clock.monotonic() + left
+        """Decides anew whenever something was freed, until the call's time to wait is over or there
+        is no place to wait at: then it takes what there is."""
+        until = self._clock.monotonic() + want.wait_seconds
+        patient = want.wait_seconds > 0
         try:
             while True:
+                fresh = False
                 if refusal is not None:
-                    waiter = self._line_up(waiter, want, refusal.held_at if left > 0 else None)
-                    if waiter is None:
+                    waiter = self._line_up(waiter, want, refusal.held_at if patient else None)
+                    if waiter is None and (refusal.held_at is None or not patient):
                         return await self._refused(want, refusal)
-                assert waiter is not None  # who was not refused has a place in line
-                left = until - self._clock.monotonic()
-                woken = await self.lines.turn(waiter, max(left, 0.0))
-                outcome = await self._reserve(want, fresh=not woken)
+                if waiter is not None:
+                    left = until - self._clock.monotonic()
+                    fresh = not await self.lines.turn(waiter, max(left, 0.0))
+                patient = waiter is not None and until > self._clock.monotonic()
+                outcome = await self._reserve(want, fresh=fresh, patient=patient)
                 if not isinstance(outcome, Refusal):
                     return outcome
                 refusal = outcome
@@ -116,14 +119,16 @@ class Ledger:
             self.lines.leave(waiter)
         return None if place is None else self.lines.join(place, want.key)
 
-    async def _reserve(self, want: Reservation, *, fresh: bool) -> Admitted | Refusal:
+    async def _reserve(
+        self, want: Reservation, *, fresh: bool, patient: bool
+    ) -> Admitted | Refusal:
         for _ in range(_ATTEMPTS):
             ground = None if fresh else self._grounds.at_hand(want)
             ground = ground or await self._grounds.read(want, fresh=fresh)
             if ground is None:
                 continue
             # From here to the submit there is no await: the decision is made on what it changes.
-            decision = ground.decide()
+            decision = ground.decide(patient=patient)
             if isinstance(decision, Refusal):
                 if fresh or not (_by_shared(decision) or self._may_be_old(ground)):
                     return decision

@@ -18,7 +18,8 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
         policy's min_output_tokens.
     price: None counts tokens only. tools: names the model could ask for in its answer.
     usual_output: what one choice of such a stream usually comes to (p95), None where that is not
-        known or the call is not streamed: then the whole bound is held.
+        known or the call is not streamed: then the whole bound is held. likely_output: the same of
+        any call; a bound is not lowered below it while waiting may help.
     exposure: which dear classes of the price the request can be billed at.
     """
 
@@ -36,6 +37,7 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     unseen_tokens: int = 0
     usual_output: int | None = None
     exposure: Exposure = PLAIN
+    likely_output: int | None = None
 
     @property
     def bound_per_choice(self) -> int:

@@ -48,15 +48,18 @@ def decide(
     accounts: tuple[Account, ...],
     now: float,
     above: tuple[Kin, ...] = (),
+    *,
+    patient: bool = False,
 ) -> Decision:
     """Admit or refuse one call on this state, and on those of the sessions above. `now` in epoch
-    seconds; no side effect."""
+    seconds; no side effect. patient: refused (`held_at`) rather than bounded below what it likely
+    comes to, where calls in flight hold what is missing."""
     if not above:
         least = rules.min_output_tokens
         admit = admit_at_once(rules.plan, least, state, ask, accounts, now)
         if admit is not None:
             return admit
-    return decide_by_rules(rules, state, ask, accounts, now, above)
+    return decide_by_rules(rules, state, ask, accounts, now, above, patient=patient)
 
 
 def decide_by_rules(
@@ -66,6 +69,8 @@ def decide_by_rules(
     accounts: tuple[Account, ...],
     now: float,
     above: tuple[Kin, ...] = (),
+    *,
+    patient: bool = False,
 ) -> Decision:
     """The same without the plan: what each limit says."""
     if (refusal := _stopped(rules, rules.limits, state, ask, now)) is not None:
@@ -78,7 +83,7 @@ def decide_by_rules(
     if ask.unseen_tokens:
         unseen = state.largest_tokens or ask.unseen_tokens
         ask = replace(ask, input_tokens=ask.input_tokens + unseen)
-    return _fit(rules, state, ask, accounts, now, above)
+    return _fit(rules, state, ask, accounts, now, above, patient=patient)
 
 
 def _stopped(
@@ -166,16 +171,24 @@ def _fit(
     accounts: tuple[Account, ...],
     now: float,
     above: tuple[Kin, ...],
+    *,
+    patient: bool,
 ) -> Decision:
     """Bounds the output by the smallest room; refuses where that leaves too little."""
     asked = ask.bound_per_choice
     least = min(max(rules.min_output_tokens, ask.least_output), asked)
-    allowed = asked
+    likely = min(max(least, ask.likely_output or 0), asked) if patient else least
+    allowed, narrow = asked, None
     for room in _rooms(rules.limits, state, ask, accounts, now, above):
         fits = _fitting_output(ask, room)
         if fits < least:
             return _refuse_room(rules, state, ask, room, least)
-        allowed = min(allowed, fits)
+        if fits < allowed:
+            allowed, narrow = fits, room
+    if narrow is not None and allowed < likely:
+        worth_waiting = _refuse_room(rules, state, ask, narrow, likely)
+        if worth_waiting.held_at is not None:
+            return worth_waiting
     return _admit(rules, state, ask, allowed, least, now)
 
 

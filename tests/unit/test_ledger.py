@@ -380,3 +380,59 @@ async def test_no_later_call_of_a_session_overtakes_one_that_waits(bench: Bench)
     await bench.ledger.settle(KEY, "a", used(20))
     assert isinstance(await first, Admitted)
     assert isinstance(await second, Admitted)
+
+
+async def test_a_call_waits_rather_than_be_bounded_below_what_it_likely_comes_to(
+    bench: Bench,
+) -> None:
+    await bench.ledger.reserve(wants("a", cost=150))
+    likely = changed(ASK, likely_output=80)
+    want = changed(wants("b", cost=150, ask=likely, minimum=10), wait_seconds=30.0)
+
+    waiting = asyncio.ensure_future(bench.ledger.reserve(want))
+    await asyncio.wait([waiting], timeout=0.01)
+    assert not waiting.done()
+    await bench.ledger.settle(KEY, "a", used(20))
+    admitted = await waiting
+
+    assert isinstance(admitted, Admitted)
+    assert admitted.admit.output_allowance == 90
+
+
+async def test_who_has_waited_long_enough_takes_what_there_is(bench: Bench) -> None:
+    """A short answer is better than none."""
+    await bench.ledger.reserve(wants("a", cost=150))
+    likely = changed(ASK, likely_output=80)
+    want = changed(wants("b", cost=150, ask=likely, minimum=10), wait_seconds=30.0)
+
+    waiting = asyncio.ensure_future(bench.ledger.reserve(want))
+    await asyncio.wait([waiting], timeout=0.01)
+    bench.clock.advance(31)
+    admitted = await waiting
+
+    assert isinstance(admitted, Admitted)
+    assert admitted.admit.output_bound == 40
+    assert len(bench.ledger.lines) == 0
+
+
+async def test_who_finds_no_place_in_line_takes_what_there_is(bench: Bench) -> None:
+    await bench.ledger.reserve(wants("a", cost=150))
+    likely = changed(ASK, likely_output=80)
+    want = changed(wants("b", cost=150, ask=likely, minimum=10), wait_seconds=30.0)
+    while bench.ledger.lines.join(KEY, KEY) is not None:
+        pass
+
+    admitted = await bench.ledger.reserve(want)
+
+    assert isinstance(admitted, Admitted)
+    assert admitted.admit.output_bound == 40
+
+
+async def test_who_may_not_wait_takes_what_there_is(bench: Bench) -> None:
+    await bench.ledger.reserve(wants("a", cost=150))
+    likely = changed(ASK, likely_output=80)
+
+    admitted = await bench.ledger.reserve(wants("b", cost=150, ask=likely, minimum=10))
+
+    assert isinstance(admitted, Admitted)
+    assert admitted.admit.output_bound == 40

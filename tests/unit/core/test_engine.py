@@ -350,3 +350,35 @@ def test_money_reads_as_a_human_writes_it() -> None:
         "$0.0015",
         "$0.000001",
     ]
+
+
+def test_a_call_in_no_hurry_is_not_bounded_below_what_it_likely_comes_to() -> None:
+    """Its answer would end in the middle, for want of what others may give back in a moment."""
+    rules = Rules(replace(UNLIMITED, cost_micro_usd=2000), min_output_tokens=50)
+    likely = changed(ASK, likely_output=600)
+
+    def decided(held: int, ask: Ask = likely, *, patient: bool = True) -> Decision:
+        return decide(rules, holding(held), ask, (), NOW, patient=patient)
+
+    for held in (701, 1000):  # 600 tokens and the input are 1,300
+        waits = decided(held)
+        assert isinstance(waits, Refusal)
+        assert waits.held_at == "session"
+    for now in (
+        decided(700),  # enough for what is likely, if not for all that it may come to
+        decided(1000, patient=False),
+        decided(1000, ASK),  # nothing is known of its answers
+        decided(701, changed(ASK, likely_output=951)),  # all of it would not be enough
+    ):
+        assert isinstance(now, Admit)
+        assert now.name == "clamp"
+
+
+def test_a_call_does_not_wait_where_what_bounds_it_will_not_change() -> None:
+    limits = replace(UNLIMITED, cost_micro_usd=2000, request_cost_micro_usd=1000)
+    likely = changed(ASK, likely_output=600)
+
+    admit = decide(Rules(limits, 50), holding(701), likely, (), NOW, patient=True)
+
+    assert isinstance(admit, Admit)
+    assert admit.output_bound == 450

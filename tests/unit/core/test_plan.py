@@ -1,7 +1,7 @@
 """The plan of limits says what the limits say: the same admission, or nothing."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from random import Random
 
 import pytest
@@ -122,6 +122,7 @@ class Cases:
             least_output=self.few(),
             unseen_tokens=self.few() if self.rarely() else 0,
             usual_output=self.unset(self.few),
+            likely_output=self.unset(self.some),
             exposure=self.random.choice([PLAIN, ANYTHING, Exposure(searches=2, terms=("flex",))]),
         )
 
@@ -148,7 +149,17 @@ def test_a_decision_is_that_of_the_rules(seed: int) -> None:
         rules = Rules(cases.limits(), cases.random.randint(0, 4))
         asked = (cases.state(), cases.ask(), cases.accounts(), NOW, cases.above())
 
-        assert decide(rules, *asked) == decide_by_rules(rules, *asked)
+        assert decide(rules, *asked, patient=False) == decide_by_rules(rules, *asked)
+        patient = decide_by_rules(rules, *asked, patient=True)
+        assert decide(rules, *asked, patient=True) == patient
+
+
+def test_the_law_is_about_every_limit() -> None:
+    """One that the plan does not know would not hold."""
+    drawn = [Cases(seed).limits() for seed in range(400)]
+
+    for field in fields(Limits):
+        assert len({str(getattr(limits, field.name)) for limits in drawn}) > 1, field.name
 
 
 def test_the_law_is_not_about_nothing() -> None:
