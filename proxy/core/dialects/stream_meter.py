@@ -17,6 +17,8 @@ _TRIES = 4
 """
 _WINDOW_BYTES = 16_384
 """So much is looked at in one go: what is not as expected costs no more than this."""
+_MOST_PIECES = 256
+"""So many pieces of a text are kept apart: a word of its own takes five times its letters."""
 
 
 class StreamMeter(ABC):
@@ -116,8 +118,11 @@ class StreamMeter(ABC):
         self._tries = _TRIES
         if template.text:
             self._count.add_pieces(template.text, template.pieces)
-            if template.into is not None:
-                template.into.append(template.text)
+            into = template.into
+            if into is not None:
+                into.append(template.text)
+                if len(into) > _MOST_PIECES:
+                    into[:] = ("".join(into),)
 
     def _forward(self, passed: bytes) -> None:  # noqa: B027 - most meters forward all
         """Takes note of what `feed` returns, where that may be less than it was given."""

@@ -1,6 +1,7 @@
 """What holds for the streams of every dialect."""
 
 import json
+import tracemalloc
 from collections.abc import Mapping
 
 import pytest
@@ -53,6 +54,23 @@ def test_an_empty_delta_has_not_passed(dialect: DialectName) -> None:
     meter.feed(event(dialect, "") * 3)
 
     assert (meter.output_tokens_least, meter.output_tokens_counted) == (0, 0)
+
+
+@pytest.mark.parametrize("dialect", _EVENTS)
+def test_a_long_answer_is_kept_as_its_text(dialect: DialectName) -> None:
+    """A thousand streams at once are a thousand answers in memory; a piece of two letters alone
+    takes 60 bytes."""
+    meter, words = metering(dialect), [f"{number % 90 + 10} " for number in range(20_000)]
+    chunks = [event(dialect, word) for word in words]
+    meter.feed(chunks[0])
+    tracemalloc.start()
+    for chunk in chunks[1:]:
+        meter.feed(chunk)
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert kept < 3 * 20_000 * 2
+    assert meter.answer().text == "".join(words)
 
 
 @law
