@@ -32,6 +32,9 @@ SIDES: Final = (CLIENTS, PROVIDERS, STREAMS)
 GROWTH: Final = 0.05
 """How much the process may grow over the second half of a long run, which begins with caches that
 are full."""
+_IMPATIENT = 1
+_PATIENT = 10
+"""Seconds that a provider may be silent. An honest one shares a busy machine with whoever asks."""
 _LONG = 20_000
 _REMEMBERED = 12_000
 _BATCH = 2_000
@@ -49,7 +52,7 @@ limits: {steps: null, cost_usd: null, tokens: null, duration_seconds: null}
 profiles: [{match: {agent: run-1}, limits: {steps: 3, parallel: 1, tokens: 9000}},
            {match: {agent: "co*"}, limits: {cost_usd: 0.0005, cost_usd_per_minute: 0.0004}}]
 budgets: []
-timeouts: {connect: 2, head: 1, idle: 1, body: 1}
+timeouts: {connect: 2, head: %(seconds)d, idle: %(seconds)d, body: 1}
 retries: {join_seconds: 1}
 bounds: {body_bytes: 262144, answer_bytes: 262144, sse_line_bytes: 65536, sessions_in_memory: 50}
 """
@@ -88,7 +91,8 @@ async def campaign(
 ) -> Outcome:
     """Plays so many cases, so many at once."""
     outcome = Outcome()
-    async with Provider() as provider, running(folder, POLICY, provider.url) as process:
+    policy = POLICY % {"seconds": _IMPATIENT if slices.keys() & PROVIDERS.keys() else _PATIENT}
+    async with Provider() as provider, running(folder, policy, provider.url) as process:
         told, descriptors = await process.tell(), process.descriptors()
         watch = _Watch(process, provider, told, descriptors, 2 * parallel)
         if count >= _LONG:
