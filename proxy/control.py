@@ -102,7 +102,7 @@ class Control:
         """Cuts what is in flight first, then writes it down. With the store away, only the former:
         StoreUnavailable says that later calls are not refused yet."""
         try:
-            key = await self.find(session, tenant)
+            key = await self._find_running(session, tenant)
             return key, await self._kill(key)
         except StoreUnavailable:
             live = await self._running(session, tenant)
@@ -110,6 +110,16 @@ class Control:
                 (key,) = live
                 await self._cut(key, self._killed(key, EMPTY))
             raise
+
+    async def _find_running(self, session: str, tenant: str | None) -> SessionKey:
+        """Also one whose first call still waits: of that nothing has been written."""
+        try:
+            return await self.find(session, tenant)
+        except UnknownSession:
+            live = await self._running(session, tenant)
+            if len(live) != 1:
+                raise
+            return live.pop()
 
     async def _running(self, session: str, tenant: str | None) -> set[SessionKey]:
         """Sessions of that id that have a call in flight anywhere."""

@@ -105,6 +105,28 @@ async def test_kill_answers_a_call_that_still_waits_for_its_hold(tmp_path: Path)
         assert len(on.sim.journal) == 1
 
 
+async def test_kill_ends_a_session_whose_first_call_still_waits(tmp_path: Path) -> None:
+    """Nothing has been written of it; unknown, it would be admitted after its kill was refused."""
+    budget = "budgets: [{scope: tenant, cost_usd: 0.001, window: 1d}]"
+    async with sidecar(tmp_path, budget) as on:
+        on.sim.fail("slow_head=5")
+        holding = asyncio.ensure_future(on.call(session="holding", bound=300))
+        await on.sim.wait_for(lambda sim: len(sim.journal) == 1)
+        waiting = asyncio.ensure_future(on.call(session="waiting", bound=300))
+        while not len(on.app.ledger.lines):
+            await on.app.clock.sleep(0.01)
+
+        killed = await on.admin("POST", "/sessions/waiting/kill")
+        refused = await waiting
+        again = await on.call(session="waiting")
+        holding.cancel()
+        await asyncio.wait([holding])
+
+        assert killed["state"] == "killed"
+        assert refused.error["code"] == again.error["code"] == "session_killed"
+        assert len(on.sim.journal) == 1
+
+
 async def test_kill_leaves_other_sessions_alone(tmp_path: Path) -> None:
     async with sidecar(tmp_path) as on:
         await on.call(session="s1")
