@@ -175,3 +175,15 @@ class AnswerBuilder:
     def _add(self, text: str) -> None:
         self.committed = True
         self.count.add(text)
+
+
+def plain_text(choice: Choice) -> str | None:
+    """What a choice of a whole answer says that is nothing but a text, as most are; None for others
+    (and for parts)."""
+    said = choice.message
+    if said is None:
+        return choice.text or ""
+    if choice.text or said.tool_calls or said.refusal or said.function_call:
+        return None
+    content = said.content or ""
+    return content if isinstance(content, str) else None

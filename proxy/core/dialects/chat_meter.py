@@ -6,12 +6,13 @@ that has only usage (`choices: []`) is dropped, and the `"usage":null` that Open
 others is cut out. A chunk with choices and usage (Mistral, DeepSeek, Groq) passes as it is.
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
 
 import msgspec
 
 from proxy.core.dialects.base import Bounds, Meter, Unstreamed
-from proxy.core.dialects.chat_answer import AnswerBuilder
+from proxy.core.dialects.chat_answer import AnswerBuilder, plain_text
 from proxy.core.dialects.chat_parts import Choice
 from proxy.core.dialects.chat_usage import read_usage
 from proxy.core.dialects.output_count import OutputCount
@@ -167,16 +168,23 @@ def meter_of(*, strip_usage: bool, bounds: Bounds) -> Meter:
 
 def read_answer(body: bytes) -> Unstreamed:
     """Meters an unstreamed answer of chat or legacy completions."""
-    builder = AnswerBuilder(OutputCount())
     try:
         whole = _CHUNK.decode(body)
-        for choice in whole.choices or ():
-            builder.take(choice, choice.message)
+        answer = _answer_of(whole.choices or [], str(whole.id or "") or None)
     except (ValueError, RecursionError) as error:
         return _unreadable(body, error)
     malformed = None if whole.choices else _error_of(whole) or "it has no choices"
-    answer = builder.answer(str(whole.id or "") or None)
     return Unstreamed(answer, _usage_of(whole), malformed)
+
+
+def _answer_of(choices: Sequence[Choice], response_id: str | None) -> Answer:
+    """Raises msgspec.DecodeError for content parts that are none."""
+    if len(choices) == 1 and (text := plain_text(choices[0])) is not None:
+        return Answer(text, (), response_id, choices[0].finish_reason)
+    builder = AnswerBuilder(OutputCount())
+    for choice in choices:
+        builder.take(choice, choice.message)
+    return builder.answer(response_id)
 
 
 def read_embeddings(body: bytes) -> Unstreamed:

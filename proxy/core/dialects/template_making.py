@@ -14,6 +14,7 @@ _HOLES: Final = re.compile(
     rb'|"sequence_number":(?P<number>[1-9][0-9]*)(?=[,}])'
     rb"|\}(?P<blank> +)\}(?=\r?\n\r?\n\Z)"
 )
+_SIGNS: Final = (b'"obfuscation":', b'"sequence_number":', b"} ")
 _FILLINGS: Final = {"text": b"any } words", "word": b"Zz9", "number": b"70707", "blank": b"   "}
 _ENDS: Final = (b"\n\n", b"\r\n\r\n")
 _LONGEST_BYTES: Final = 4_096
@@ -48,32 +49,36 @@ def _template_of(event: SseEvent, passed: bytes, read_plain: ReadPlain) -> Templ
     delta, raw = read_plain(event.name, event.data), event.raw
     if delta is None:
         return None
-    literals, kinds, fillings = _taken_apart(raw, delta.text)
-    if "text" not in kinds:
+    holes = _holes(raw, delta.text)
+    if not holes:
         return None
+    borders = [0, *(place for hole in holes for place in hole[:2]), len(raw)]
+    literals = [raw[a:b] for a, b in zip(borders[::2], borders[1::2], strict=True)]
+    kinds = [kind for _, _, kind in holes]
     other = read_plain(*fields_of(_put_together(literals, [_FILLINGS[kind] for kind in kinds])))
     if other is None or other.into is not delta.into or other.text.encode() != _FILLINGS["text"]:
         return None
-    forwarded = literals if passed == raw else _stripped(literals, kinds.index("text"))
-    if _put_together(forwarded, fillings) != passed:
-        return None
+    forwarded = literals
+    if passed != raw:
+        forwarded = _stripped(literals, kinds.index("text"))
+        if _put_together(forwarded, [raw[a:b] for a, b, _ in holes]) != passed:
+            return None
     return Template(literals, kinds, forwarded, delta.into)
 
 
-def _taken_apart(raw: bytes, text: str) -> tuple[list[bytes], list[Kind], list[bytes]]:
-    """Literals; kinds of holes; what fills them."""
+def _holes(raw: bytes, text: str) -> list[tuple[int, int, Kind]]:
+    """Where they begin and end, and what fills them; none where the text cannot be told apart."""
     quoted = msgspec.json.encode(text)
-    holes: list[tuple[int, int, Kind]] = []
-    if raw.count(quoted) == 1:
-        begin = raw.index(quoted) + 1
-        holes.append((begin, begin + len(quoted) - 2, "text"))
-    for found in _HOLES.finditer(raw):
-        kind = cast("Kind", found.lastgroup)
-        holes.append((*found.span(kind), kind))
-    holes.sort()
-    borders = [0, *(place for hole in holes for place in hole[:2]), len(raw)]
-    literals = [raw[a:b] for a, b in zip(borders[::2], borders[1::2], strict=True)]
-    return literals, [kind for _, _, kind in holes], [raw[a:b] for a, b, _ in holes]
+    begin = raw.find(quoted)
+    if begin < 0 or raw.find(quoted, begin + 1) >= 0:
+        return []
+    holes: list[tuple[int, int, Kind]] = [(begin + 1, begin + len(quoted) - 1, "text")]
+    if any(sign in raw for sign in _SIGNS):
+        for found in _HOLES.finditer(raw):
+            kind = cast("Kind", found.lastgroup)
+            holes.append((*found.span(kind), kind))
+        holes.sort()
+    return holes
 
 
 def _put_together(literals: Sequence[bytes], fillings: Sequence[bytes]) -> bytes:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.canonical import answer_digest, message_digest
+from proxy.core.dialects import chat_meter
 from proxy.core.dialects.base import Bounds, Meter
 from proxy.core.dialects.chat_meter import meter_of, read_answer, read_embeddings
 from proxy.core.usage import Answer, Extras, ToolCall, Usage
@@ -400,3 +401,38 @@ def test_the_service_tier_of_the_answer_is_metered_streamed_and_not() -> None:
 
     assert usage == Usage(9, output_tokens=4, extras=Extras(terms=("flex",)))
     assert read_answer(json.dumps(whole).encode()).usage == usage
+
+
+_NOTHING = st.sampled_from([None, None, "", "said"])
+_FUNCTION = {"name": "f", "arguments": "{}"}
+_MESSAGES = st.fixed_dictionaries(
+    {
+        "content": st.sampled_from([None, "", "said", [{"type": "text", "text": "part"}], [1]]),
+        "refusal": _NOTHING,
+        "reasoning": _NOTHING,
+        "tool_calls": st.sampled_from([None, None, [], [{"id": "c", "function": _FUNCTION}]]),
+        "function_call": st.sampled_from([None, None, _FUNCTION]),
+        "audio": st.sampled_from([None, {"data": "AAAA"}]),
+    }
+)
+_CHOICES = st.fixed_dictionaries(
+    {
+        "index": st.integers(0, 2),
+        "text": _NOTHING,
+        "finish_reason": st.sampled_from([None, "stop"]),
+        "message": _MESSAGES | _MESSAGES | st.none(),
+    }
+)
+
+
+@law
+@given(st.lists(_CHOICES, max_size=1) | st.lists(_CHOICES, max_size=2))
+def test_a_whole_answer_that_is_a_text_is_read_like_any(choices: list[Json]) -> None:
+    """Most are, and are not put together piece by piece."""
+    body = json.dumps({"id": "c", "choices": choices}).encode()
+
+    found = read_answer(body)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(chat_meter, "plain_text", lambda choice: None)
+        assert read_answer(body) == found

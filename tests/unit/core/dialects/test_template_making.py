@@ -177,6 +177,7 @@ _PART = (_CHAT % (b"0", _ARGUMENTS % b"0", b"null", b"") + b"\n\n").replace(b"T"
 @pytest.mark.parametrize(
     "chunks",
     [
+        [_ONE, b'data: {"choices":[],"error":{"message":"m"}}\n\n', _ONE],
         [_ONE, b"data: {", _ONE, _ONE],
         [_ONE, b"data: {", _ONE + _ONE],
         [_ONE, b": ping\n", _ONE + _ONE],
