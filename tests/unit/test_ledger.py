@@ -1,6 +1,7 @@
 """The ledger on a real (memory) store: reserve, extend, settle, release; what interrupts them."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -436,3 +437,21 @@ async def test_who_may_not_wait_takes_what_there_is(bench: Bench) -> None:
 
     assert isinstance(admitted, Admitted)
     assert admitted.admit.output_bound == 40
+
+
+async def test_a_call_leaves_nothing_to_the_garbage_collector(bench: Bench) -> None:
+    """Circles that each append leaves behind are found by looking at all that is alive."""
+
+    async def calls(name: str) -> None:
+        for number in range(20):
+            await bench.ledger.reserve(wants(f"{name}{number}"))
+            await bench.ledger.settle(KEY, f"{name}{number}", used(1))
+
+    await calls("first")
+    gc.collect()
+    gc.disable()
+    try:
+        await calls("then")
+        assert gc.collect() < 20
+    finally:
+        gc.enable()
