@@ -178,21 +178,27 @@ async def one_round(name: str, load: Load) -> Figures:
 
 
 async def probe(name: str, seconds: float) -> None:
-    """Lateness of a tick each millisecond while a thousand calls a second are made."""
+    """Lateness of a tick each millisecond while a thousand calls a second are made, first without
+    a store: what the machine and the loop's own work come to."""
+    await _ticks("nothing", NoStore(), seconds / 3)
     with tempfile.TemporaryDirectory() as folder:
         store = STORES[name](Path(folder))
         await store.open()
-        clock = SystemClock()
-        loop, late, latencies = asyncio.get_running_loop(), list[float](), list[float]()
-        run = Run(store, int(seconds * 1_000), [], "p", latencies=latencies)
-        async with asyncio.TaskGroup() as tasks:
-            due = loop.time()
-            for number in range(int(seconds * 1_000)):
-                due += 1e-3
-                await clock.sleep(due - loop.time())
-                late.append(loop.time() - due)
-                tasks.create_task(run.one(number))
+        await _ticks(name, store, seconds)
         await store.close()
+
+
+async def _ticks(name: str, store: NoStore | Store, seconds: float) -> None:
+    clock = SystemClock()
+    late, latencies = list[float](), list[float]()
+    run = Run(store, int(seconds * 1_000), [], "p", latencies=latencies)
+    async with asyncio.TaskGroup() as tasks:
+        due = perf_counter()
+        for number in range(run.calls):
+            due += 1e-3
+            await clock.sleep(due - perf_counter())
+            late.append(perf_counter() - due)
+            tasks.create_task(run.one(number))
     for what, figures in (("tick late", late), ("append", latencies)):
         figures.sort()
         shown = [f"{figures[int(len(figures) * q)] * 1e3:.2f}" for q in (0.5, 0.99, 0.999)]
