@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from proxy.core.events import StepReserved
 from proxy.core.session import SessionKey
-from proxy.errors import SeqConflict, StoreUnavailable
+from proxy.errors import AccountExceeded, SeqConflict, StoreUnavailable
 from proxy.stores import Append, Balance, Charge, Counts, Maximum
 from proxy.stores.chain import first_altered
 from proxy.stores.effects import prepare
@@ -206,6 +206,48 @@ async def test_another_process_reads_what_is_only_in_the_journal(
 
     assert seen == [(n, n) for n in range(1, 7)]
     await other.close()
+
+
+async def test_a_refusal_stands_on_what_others_have_freed_meanwhile(
+    path: Path, store: SqliteStore
+) -> None:
+    """It writes nothing, so nothing but a look tells that what is remembered is old."""
+    full = Charge("a", 7, maximum=Maximum(7))
+    other = SqliteStore(path, SECRET)
+    await other.open()
+    await store.append(Append(KEY, (HELD,), charges=(full,)))
+    assert isinstance(await outcome(store, reserved("c2", charges=[full])), AccountExceeded)
+    await other.append(settled("c1"))
+
+    assert (await store.append(reserved("c2", charges=[full]))).seq == 3
+    await other.close()
+
+
+async def test_a_purge_leaves_no_row_behind(path: Path, store: SqliteStore) -> None:
+    """Links that an append without an event gave as well."""
+    await store.append(replace(opened(), links=(b"x", b"y")))
+    await store.append(replace(reserved("c1"), links=(b"z",)))
+    await store.append(replace(settled("c1"), links=(b"x",)))
+    await store.append(Append(KEY, (), links=(b"loose",)))
+    assert await store.purge(NOW + 1) == 1
+    counts = [f"(SELECT count(*) FROM {t})" for t in ("links", "loose_links", "events", "sessions")]
+
+    assert _select(path, f"SELECT {' + '.join(counts)}") == [(0,)]
+
+
+async def test_the_writer_forgets_what_is_too_much(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that opens sessions without end does not fill the memory."""
+    monkeypatch.setattr("proxy.stores.sqlite_tables._REMEMBERED", 3)
+    create_file(path)
+    file = SqliteFile(path, SECRET)
+    writer = SqliteWriter(file, asyncio.get_running_loop(), lambda _: False)
+    for n in range(20):
+        writer.handle([WriteJob(prepare(opened(SessionKey("t", f"s{n}"))), _future())])
+
+    assert len(writer._tables._tips) <= 4
+    writer.close()
 
 
 async def test_a_ledger_of_an_older_version_is_taken_over(path: Path) -> None:
