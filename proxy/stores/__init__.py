@@ -13,7 +13,7 @@ WAITING = ("paused", "awaiting_human")
 """States of sessions that a human has stopped and has to end: they are not forgotten by time."""
 
 
-class Counts(msgspec.Struct, frozen=True):
+class Counts(msgspec.Struct, frozen=True, gc=False):
     """What is counted on the account of a tree of sessions beside money; as a movement, deltas.
 
     steps: as in SessionState. calls: in flight.
@@ -29,7 +29,7 @@ class Counts(msgspec.Struct, frozen=True):
 NO_COUNTS = Counts()
 
 
-class Maximum(msgspec.Struct, frozen=True):
+class Maximum(msgspec.Struct, frozen=True, gc=False):
     """What an account may come to; None does not compare. tokens, with those held. calls: at once.
 
     `AccountExceeded` refuses the whole append where something that the charge adds to is above it
@@ -45,7 +45,7 @@ class Maximum(msgspec.Struct, frozen=True):
 UNBOUNDED = Maximum()
 
 
-class Charge(msgspec.Struct, frozen=True):
+class Charge(msgspec.Struct, frozen=True, gc=False):
     """A movement on one shared account, applied in the same transaction as the events beside it.
 
     Deltas in micro-USD (may be negative). What a closed hold frees is not charged: the store knows
@@ -59,7 +59,7 @@ class Charge(msgspec.Struct, frozen=True):
     maximum: Maximum = UNBOUNDED
 
 
-class Balance(msgspec.Struct, frozen=True):
+class Balance(msgspec.Struct, frozen=True, gc=False):
     """What is on one account: money, and of a tree also its counts."""
 
     spent_micro_usd: int = 0
@@ -67,7 +67,7 @@ class Balance(msgspec.Struct, frozen=True):
     counts: Counts = NO_COUNTS
 
 
-class Guard(msgspec.Struct, frozen=True):
+class Guard(msgspec.Struct, frozen=True, gc=False):
     """Another session that a decision was made on (a parent): as long as it was, with the same
     end. See `Append.expected_seq` and `after`."""
 
@@ -76,7 +76,7 @@ class Guard(msgspec.Struct, frozen=True):
     after: bytes | None = None
 
 
-class SessionHead(msgspec.Struct, frozen=True, omit_defaults=True):
+class SessionHead(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """What a listing shows of a session without folding its log. Advisory; the log is the truth."""
 
     state: str = "active"
@@ -91,7 +91,7 @@ class SessionHead(msgspec.Struct, frozen=True, omit_defaults=True):
     updated_at: float = 0.0
 
 
-class Append(msgspec.Struct, frozen=True):
+class Append(msgspec.Struct, frozen=True, gc=False):
     """Events for one session, all or nothing.
 
     expected_seq: the seq the decision was made on; None for facts, which always get through.
@@ -119,7 +119,7 @@ class Append(msgspec.Struct, frozen=True):
     head: SessionHead | None = None
 
 
-class Appended(msgspec.Struct, frozen=True):
+class Appended(msgspec.Struct, frozen=True, gc=False):
     """The seq of the last event written, and the chain's HMAC at it."""
 
     seq: int

@@ -30,7 +30,7 @@ _PREFIXES = 4_096
 _BLOCK_BYTES = 64
 
 
-class ChainedPayload(msgspec.Struct, frozen=True):
+class ChainedPayload(msgspec.Struct, frozen=True, gc=False):
     """One event as it was chained: its bytes, not its meaning."""
 
     seq: int

@@ -29,7 +29,7 @@ from proxy.stores.codec import encode_event
 _INT64 = 2**63
 
 
-class Tip(msgspec.Struct, frozen=True, array_like=True):
+class Tip(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """Where a session's log ends, and what its listing shows."""
 
     seq: int = 0
@@ -41,7 +41,7 @@ class Tip(msgspec.Struct, frozen=True, array_like=True):
 NO_SESSION = Tip()
 
 
-class Hold(msgspec.Struct, frozen=True, array_like=True):
+class Hold(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """What an open call holds, and on which shared accounts: what closing it gives back.
 
     trees: those of the accounts that also count."""
@@ -64,7 +64,7 @@ class Tables(Protocol):
     def hold(self, key: SessionKey, call_id: str) -> Hold | None: ...
 
 
-class Prepared(msgspec.Struct, frozen=True):
+class Prepared(msgspec.Struct, frozen=True, gc=False):
     """An append that can be stored: its events encoded, its texts known to be UTF-8."""
 
     append: Append
@@ -72,7 +72,7 @@ class Prepared(msgspec.Struct, frozen=True):
     payloads: tuple[bytes, ...]
 
 
-class Effects(msgspec.Struct, frozen=True):
+class Effects(msgspec.Struct, frozen=True, gc=False):
     """What to write. (Structs here: made for each append, a dataclass costs five times as much.)
     `opened` (or extended) before `closed`; `head` is never None."""
 
