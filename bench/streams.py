@@ -126,7 +126,8 @@ def asked(dialect: DialectName, shared: Shared, pipe: Pipe, *, usage: bool) -> H
     taken = Body(pipe, shared)
     taken.parts, taken.size, taken.complete = [raw], len(raw), True
     head = Head("POST", _PATHS[dialect], headers)
-    return HttpExchange(head, taken, Outlet(pipe, shared), Client(), http_1_0=False)
+    outlet = Outlet(pipe, shared)
+    return HttpExchange(head, taken, outlet, Client(), shared.heads, http_1_0=False)
 
 
 def framed(events: Sequence[bytes]) -> bytes:
