@@ -3,11 +3,13 @@
 from functools import lru_cache
 from urllib.parse import urlsplit
 
+import msgspec
+
 from proxy.core.policy import Policy, Upstream
 from proxy.core.request import Changes
 from proxy.intake import Call
 from proxy.replies import dialect_of
-from proxy.wire import Headers, Outgoing, Timeouts
+from proxy.wire import Head, Headers, Outgoing, Timeouts
 from proxy.wire.headers import Kind, forwarded
 
 _NET_SECONDS = 5.0
@@ -24,8 +26,34 @@ def outgoing(call: Call, output_bound: int | None) -> Outgoing:
         changed = dialect_of(request.dialect).rewrite(call.body, request, changes)
         if changed is not call.body:
             body, dropped = changed, Kind.CONTENT_ENCODING
-    headers = upstream_headers(call.head.headers, call.upstream, governed=True, dropped=dropped)
-    return Outgoing("POST", upstream_url(call.upstream, call.rest), headers, body)
+    headers = _governed_headers(call.head, call.upstream, dropped)
+    url = upstream_url(call.upstream, call.rest)
+    return Outgoing("POST", url, headers, body, call.head.same)
+
+
+class _Chosen(msgspec.Struct, frozen=True, gc=False):
+    """What goes to an upstream of headers that come again."""
+
+    upstream: Upstream
+    dropped: int
+    headers: Headers
+
+
+def _governed_headers(head: Head, upstream: Upstream, dropped: int) -> Headers:
+    """Chosen once for heads that differ in nothing but their length, which never goes on. A policy
+    that was read anew has other upstreams, be they equal or not."""
+    same = head.same
+    if same is None:
+        return upstream_headers(head.headers, upstream, governed=True, dropped=dropped)
+    chosen = same.get(_Chosen)
+    if (
+        not isinstance(chosen, _Chosen)
+        or chosen.upstream is not upstream
+        or chosen.dropped != dropped
+    ):
+        headers = upstream_headers(head.headers, upstream, governed=True, dropped=dropped)
+        same[_Chosen] = chosen = _Chosen(upstream, dropped, headers)
+    return chosen.headers
 
 
 def asks_usage(call: Call) -> bool:

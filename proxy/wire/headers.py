@@ -63,8 +63,9 @@ def kind_of(name: str) -> int:
 
 def get(headers: Headers, name: str) -> str | None:
     """The first value of a header, by lower-case name."""
+    size = len(name)
     for key, value in headers:
-        if key.lower() == name:
+        if len(key) == size and key.lower() == name:
             return value
     return None
 
