@@ -17,7 +17,7 @@ _TRIES = 4
 """
 _WINDOW_BYTES = 16_384
 """So much is looked at in one go: what is not as expected costs no more than this."""
-_MOST_PIECES = 256
+_MOST_LOOSE = 32
 """So many pieces of a text are kept apart: a word of its own takes five times its letters."""
 
 
@@ -40,6 +40,7 @@ class StreamMeter(ABC):
         self.output_tokens_counted = 0
         self._splitter = SseSplitter(bounds.sse_line_bytes)
         self._count = OutputCount()
+        self._loose = 0
         self._window_bytes = min(_WINDOW_BYTES, bounds.sse_line_bytes)
         self._template: Template | None = None
         self._tries = _TRIES
@@ -121,8 +122,10 @@ class StreamMeter(ABC):
             into = template.into
             if into is not None:
                 into.append(template.text)
-                if len(into) > _MOST_PIECES:
-                    into[:] = ("".join(into),)
+                self._loose += 1
+                if self._loose == _MOST_LOOSE:
+                    self._loose = 0
+                    into[-_MOST_LOOSE:] = ("".join(into[-_MOST_LOOSE:]),)
 
     def _forward(self, passed: bytes) -> None:  # noqa: B027 - most meters forward all
         """Takes note of what `feed` returns, where that may be less than it was given."""
