@@ -30,6 +30,7 @@ _CHARACTERS_READ = 2**19
 _CALLS_READ = 256
 _ID_CHARACTERS = 4096
 
+_encode = msgspec.json.Encoder().encode
 _THINKING = re.compile(r"\s*<(think|thinking)>")
 _RANDOM_RUN = re.compile(r"[A-Za-z0-9]{8,}")
 _PREFIX = re.compile(r"(call|toolu|tooluse|fc|chatcmpl-tool)[_-](?=[^_]*[A-Z0-9])")
@@ -125,7 +126,7 @@ def _read_turn(history: History) -> bool:
     end = turns[-1].start if turns else len(messages)
     while end and messages[end - 1].role != "assistant":
         end -= 1
-    if not end or sum([turn.size for turn in turns]) > _CHARACTERS_READ:
+    if not end or (turns and sum([turn.size for turn in turns]) > _CHARACTERS_READ):
         return False
     for older in history.older:
         if older.end == end:
@@ -134,8 +135,12 @@ def _read_turn(history: History) -> bool:
     start = end - 1
     while history.answers_in_items and start and messages[start - 1].role == "assistant":
         start -= 1
+    if end - start == 1:
+        message = messages[start]
+        turns.append(_turn(start, end, message.text, message.tool_calls))
+        return True
     run = messages[start:end]
-    text = run[0].text if end - start == 1 else "".join([message.text for message in run])
+    text = "".join([message.text for message in run])
     calls = [call for message in run for call in message.tool_calls]
     turns.append(_turn(start, end, text, calls))
     return True
@@ -148,7 +153,8 @@ def answer_turn(answer: Answer, end: int) -> Turn:
 
 def _turn(start: int, end: int, text: str, calls: Sequence[ToolCall]) -> Turn:
     """Ids are left out, and thinking: some clients replace the one and strip the other."""
-    text = _without_thinking(text[:_CHARACTERS_READ]).strip()
+    if text:
+        text = _without_thinking(text[:_CHARACTERS_READ]).strip()
     named: list[tuple[str, str]] = []
     size = len(text)
     for call in calls[:_CALLS_READ]:
@@ -157,7 +163,7 @@ def _turn(start: int, end: int, text: str, calls: Sequence[ToolCall]) -> Turn:
         arguments = canonical_arguments(call.arguments[:_CHARACTERS_READ])
         named.append((call.name[:_ID_CHARACTERS], arguments))
         size += len(named[-1][0]) + len(arguments)
-    said = digest(msgspec.json.encode((text, named)))
+    said = digest(_encode((text, named)))
     return Turn(start, end, said, size)
 
 
