@@ -74,7 +74,7 @@ def read_told(written: msgspec.Raw | bytes | memoryview, frame: Frame) -> list[E
     except (ValueError, RecursionError):
         return None
     deepest = cast(Bounds, frame.bounds).json_depth - _ARGUMENTS_LEVEL
-    if arguments is None or parts_nest_deeper(map(str.encode, arguments), deepest):
+    if parts_nest_deeper(map(str.encode, arguments), deepest):
         return None
     elements: list[Element] = []
     written_each = iter(arguments)
@@ -91,7 +91,7 @@ def read_told(written: msgspec.Raw | bytes | memoryview, frame: Frame) -> list[E
     return elements
 
 
-def _arguments(sent: Sequence[_Sent]) -> list[str] | None:
+def _arguments(sent: Sequence[_Sent]) -> list[str]:
     """Of all calls in a row. Raises ValueError for what is not UTF-8."""
     return [
         bytes(block.input).decode() or "{}"

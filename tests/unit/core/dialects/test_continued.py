@@ -325,6 +325,42 @@ def test_frames_never_grow_beyond_their_bound(limit: int, heads: list[tuple[int,
         assert all(len(frames) <= 4 for frames in memo._frames.values())
 
 
+def test_conversations_that_begin_alike_are_forgotten_one_by_one() -> None:
+    """The beginning that they share leads to none of them then, and a new one is read whole."""
+    memo = Memo(10**6, 7)
+    bodies = [
+        spelled("chat", [TASK, said("user", f"{run} " * 2000)], compact=True) for run in range(2)
+    ]
+    for body in bodies:
+        learned_of(memo, body)
+    older, newer = memo._trails
+    memo._forget(newer)
+    other = spelled("chat", [TASK], compact=True)
+
+    assert list(memo._first.values()) == [1]
+    assert memo.trail(other, memo.seed("chat", SMALL.json_depth)) == (None, 0)
+    assert unread_bytes("chat", bodies[1], SMALL, memo) == len(bodies[1])
+    assert told("chat", other, memo) == told("chat", other, None)
+    memo._forget(older)
+    assert not memo._first
+
+
+def test_another_model_reads_its_messages_anew() -> None:
+    """Of Claude alone markers are asked for."""
+    memo = Memo(10**6, 7)
+    marked = {**said("user", "x"), "cache_control": {"type": "ephemeral", "ttl": "1h"}}
+    body = spelled("chat", [TASK, marked], compact=True, user="u")
+    at_end = body.replace(b'"model":"m",', b"").replace(b'"user":"u"', b'"model":"m"')
+    learned_of(memo, at_end)
+    claude = at_end.replace(b'"model":"m"', b'"model":"claude"')
+
+    assert told("chat", claude, memo) == told("chat", claude, None)
+    learned_of(memo, claude.replace(LONG.encode(), LONG[:-1].encode()))
+    assert told("chat", claude, memo) == told("chat", claude, None)
+    exposure = DIALECTS["chat"].parse(claude, SMALL, memo).exposure
+    assert exposure != DIALECTS["chat"].parse(at_end, SMALL, memo).exposure
+
+
 def test_a_frame_that_is_met_again_outlives_what_is_not() -> None:
     """A hundred clients come and go while one works."""
     memo = Memo(10**5, 7)

@@ -24,6 +24,7 @@ STYLES = {
     "messages": messages_request.STYLE,
     "responses": responses_request.STYLE,
 }
+DEEP = [[[[[[[[1]]]]]]]]
 LEVELS = Bounds(json_depth=12)
 dialects = pytest.mark.parametrize("dialect", STYLES)
 marks = st.sampled_from([None, {"type": "ephemeral"}, {"type": "ephemeral", "ttl": "1h"}, {}])
@@ -178,6 +179,12 @@ def test_what_is_read_at_once_is_read_as_if_one_by_one(
     """Or is left to be."""
     style = STYLES[dialect]
     drawn = data.draw(LISTS[dialect])
+    for one in drawn if len(drawn) > 1 else ():
+        alone = json.dumps([one]).encode()
+        if (told := style.told(alone, frame_of(dialect))) is not None:
+            assert [without_writes(one) for one in told] == [
+                without_writes(one) for one in one_by_one(style, alone)
+            ]
     written = json.dumps(
         drawn, ensure_ascii=escaped, separators=(",", ":") if compact else None
     ).encode(errors="surrogatepass")
@@ -185,10 +192,10 @@ def test_what_is_read_at_once_is_read_as_if_one_by_one(
     if elements is None:
         return
 
-    alone = one_by_one(style, written)
+    expected = one_by_one(style, written)
     if dialect == "chat":
-        alone = [without_writes(one) for one in alone]
-    assert list(elements) == alone
+        expected = [without_writes(one) for one in expected]
+    assert list(elements) == expected
 
 
 @dialects
@@ -254,6 +261,36 @@ def test_what_is_deep_is_never_read_at_once(dialect: str, place: str) -> None:
     for memo in (None, Memo(10**6, 7)):
         with pytest.raises(MalformedRequest):
             DIALECTS[dialect].parse(body, LEVELS, memo)  # type: ignore[index]
+
+
+@dialects
+@pytest.mark.parametrize(
+    ("message", "at_once"),
+    [
+        ({"role": "tool", "tool_call_id": "c", "tool_calls": [{"function": {}}]}, {"chat"}),
+        ({"role": "user", "content": "x", "tool_calls": [{"function": {}}]}, {"chat"}),
+        (
+            {"role": "assistant", "content": [{"type": "tool_use", "input": [[[[[[[[1]]]]]]]]}]},
+            set(),
+        ),
+        ({"role": "assistant", "content": [{"type": "thinking", "signature": ["x"]}]}, set()),
+        ({"role": "assistant", "content": [{"type": "thinking", "signature": "x"}]}, {"messages"}),
+        (
+            {"role": "user", "content": [{"type": "tool_result", "content": [{"type": "image"}]}]},
+            set(),
+        ),
+        ({"role": "user", "content": [{"type": "text", "signature": "x"}]}, set()),
+    ],
+)
+def test_what_is_odd_is_left_to_be_read_alone(
+    dialect: str, message: Json, at_once: set[str]
+) -> None:
+    """And is read alike where it is not."""
+    style, written = STYLES[dialect], json.dumps([message]).encode()
+    told = style.told(written, frame_of(dialect))
+
+    assert (told is not None) == (dialect in at_once)
+    assert told is None or list(told) == one_by_one(style, written)
 
 
 def test_markers_are_looked_for_where_claude_is_asked() -> None:
