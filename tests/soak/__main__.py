@@ -30,7 +30,7 @@ def _arguments() -> argparse.Namespace:
     halves = parser.add_subparsers(dest="half", required=True)
     streams = halves.add_parser("streams", help="many at once, with checkpoints and without")
     streams.add_argument("--streams", type=int, default=2_000, help="at once")
-    streams.add_argument("--minutes", type=float, default=5, help="that each stream lasts")
+    streams.add_argument("--minutes", type=float, default=5, help="for which they are there")
     streams.add_argument("--writes", type=int, default=100, help="other calls a second")
     sessions = halves.add_parser("sessions", help="many after one another, with growing histories")
     sessions.add_argument("--sessions", type=int, default=20_000)
@@ -45,8 +45,8 @@ def _arguments() -> argparse.Namespace:
 def faults_of_streams(done: Streamed) -> list[str]:
     """What must not be. Only a long run has a plateau to speak of, and delays to compare."""
     faults = []
-    if done.came.whole != done.load.streams:
-        faults.append(f"{done.came.whole} of {done.load.streams} streams ended whole")
+    if done.came.whole != done.came.begun:
+        faults.append(f"{done.came.whole} of {done.came.begun} streams ended whole")
     if done.holds:
         faults.append(f"{done.holds} holds are left")
     if len(done.memory_bytes) > _SAMPLES_FOR_A_PLATEAU:

@@ -10,9 +10,11 @@ _AFTER_SECONDS = 0.005
 
 
 class Delays:
-    """Of chunks: when each was sent and how late it came. whole: streams that came to their end."""
+    """Of chunks: when each was sent and how late it came. begun, whole: streams that began, and
+    that came to their end."""
 
     def __init__(self) -> None:
+        self.begun = 0
         self.whole = 0
         self._sent = array("d")
         self._late = array("d")
@@ -25,9 +27,9 @@ class Delays:
         self._sent.append(sent)
         self._late.append(came - sent)
 
-    def after(self, moment: float) -> "Delays":
-        """Only what was sent after it."""
-        return self._some(sent >= moment for sent in self._sent)
+    def between(self, begin: float, end: float) -> "Delays":
+        """Only what was sent then."""
+        return self._some(begin <= sent <= end for sent in self._sent)
 
     def split(self, spans: Sequence[tuple[float, float]]) -> tuple["Delays", "Delays"]:
         """Those on their way in one of these spans of time, and the others."""

@@ -82,7 +82,7 @@ async def soak_sessions(
     loop = asyncio.get_running_loop()
     at_hand = max(1, sessions // _AT_HAND)
     async with (
-        Source(1).listening() as source,
+        Source().listening() as source,
         running(folder, POLICY % at_hand, source.url, *options) as process,
     ):
         samples = [Sample(0, process.memory_bytes())]

@@ -26,7 +26,7 @@ def _chunk(data: bytes) -> bytes:
 
 class _Source(asyncio.Protocol):
     """A provider's connection. A stream is asked for by `stream: true`, and lasts as long as the
-    provider's `seconds`; anything else is answered at once."""
+    provider's `seconds` say; anything else is answered at once."""
 
     def __init__(self, provider: "Source") -> None:
         self._provider = provider
@@ -49,12 +49,12 @@ class _Source(asyncio.Protocol):
         assert self._transport is not None
         self._provider.calls += 1
         if b'"stream": true' not in body:
-            answer = _ANSWER % b"%d" % self._provider.calls
+            answer = _ANSWER % b"%d" % (self._provider.calls % self._provider.replies)
             length = b"content-length: %d" % len(answer)
             self._transport.write(_HEAD % (b"application/json", length) + answer)
             return
         self._transport.write(_HEAD % (b"text/event-stream", b"transfer-encoding: chunked"))
-        self._tick(perf_counter() + self._provider.seconds)
+        self._tick(perf_counter() + self._provider.random.uniform(*self._provider.seconds))
 
     def _tick(self, until: float) -> None:
         if self._transport is None:
@@ -70,11 +70,18 @@ class _Source(asyncio.Protocol):
 
 
 class Source:
-    """A provider without thought: streams for `seconds`, an event after each gap."""
+    """A provider without thought: streams for so many seconds, an event after each gap. replies:
+    how many different ones it has."""
 
-    def __init__(self, seconds: float, gap_seconds: tuple[float, float] = (0.5, 1.0)) -> None:
+    def __init__(
+        self,
+        seconds: tuple[float, float] = (1.0, 1.0),
+        gap_seconds: tuple[float, float] = (0.5, 1.0),
+        replies: int = 10**9,
+    ) -> None:
         self.seconds = seconds
         self.gap_seconds = gap_seconds
+        self.replies = replies
         self.random = Random(1)
         self.calls = 0
         self.events = 0

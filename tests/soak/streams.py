@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from itertools import cycle
+from itertools import count, cycle
 from pathlib import Path
 from time import perf_counter
 from typing import Final, cast
@@ -27,12 +27,14 @@ _STARTS_PER_SECOND: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """seconds: that each stream lasts. gap_seconds: between its chunks. writes: other calls a
-    second. sample_seconds: between two looks at the memory."""
+    """seconds: for which so many streams are there, each for `stream_seconds`, and then another.
+    gap_seconds: between chunks. writes: other calls a second. sample_seconds: between two looks at
+    the memory."""
 
     streams: int
     seconds: float
     writes: int = 100
+    stream_seconds: tuple[float, float] = (20.0, 40.0)
     gap_seconds: tuple[float, float] = (0.5, 1.0)
     sample_seconds: float = 10.0
 
@@ -61,9 +63,14 @@ class Streamed:
         return (max(self.memory_bytes) - self.memory_bytes[0]) / self.load.streams
 
 
+def _source(load: Load) -> Source:
+    """Its few replies are no news: what is remembered of each answer is not what is looked for."""
+    return Source(load.stream_seconds, load.gap_seconds, replies=5)
+
+
 async def without(load: Load) -> Delays:
     """The rig alone."""
-    async with Source(load.seconds, load.gap_seconds).listening() as source:
+    async with _source(load).listening() as source:
         return await _stream_all(source.port, load)
 
 
@@ -71,7 +78,7 @@ async def through(folder: Path, load: Load, checkpoints: Checkpoints, *options: 
     """So many streams through a sidecar, with calls of other sessions beside them. options: of
     tests.fuzz.sidecar."""
     async with (
-        Source(load.seconds, load.gap_seconds).listening() as source,
+        _source(load).listening() as source,
         running(
             *(folder, POLICY % max(1_000, 2 * load.streams), source.url),
             f"--checkpoints={checkpoints}",
@@ -129,20 +136,31 @@ class _Reader(asyncio.Protocol):
 
 
 async def _stream_all(port: int, load: Load) -> Delays:
-    """Begun one after another; returns when all have ended."""
-    loop, delays, ends = asyncio.get_running_loop(), Delays(), []
-    for number in range(load.streams):
-        said = message("user", b"Stream %d." % number)
-        raw = request(f"/s/stream-{number}{PATH}", [said], stream=True)
-        ends.append(loop.create_future())
-        reader = partial(_Reader, raw, delays, ends[-1])
-        await loop.create_connection(reader, "127.0.0.1", port)
-        await pause(1 / _STARTS_PER_SECOND)
-    all_there = perf_counter()
-    await asyncio.gather(*ends)
-    came = delays.after(all_there)
-    came.whole = delays.whole
+    """Begun one after another; returns when all have ended. What came while all were there."""
+    delays, began = Delays(), perf_counter()
+    until = began + load.seconds
+    async with asyncio.TaskGroup() as group:
+        for number in range(load.streams):
+            group.create_task(_stream_on(port, number, until, delays))
+            await pause(1 / _STARTS_PER_SECOND)
+        all_there = perf_counter()
+    came = delays.between(all_there, until)
+    came.begun, came.whole = delays.begun, delays.whole
     return came
+
+
+async def _stream_on(port: int, number: int, until: float, delays: Delays) -> None:
+    """One stream after another."""
+    loop = asyncio.get_running_loop()
+    for turn in count():
+        said = message("user", b"Stream %d." % number)
+        raw = request(f"/s/stream-{number}-{turn}{PATH}", [said], stream=True)
+        done: asyncio.Future[None] = loop.create_future()
+        delays.begun += 1
+        await loop.create_connection(partial(_Reader, raw, delays, done), "127.0.0.1", port)
+        await done
+        if perf_counter() >= until:
+            return
 
 
 async def _write(port: int, per_second: int, writer: int) -> None:
