@@ -11,8 +11,8 @@ from itertools import count
 from pathlib import Path
 
 from proxy.admin.crew import Crew
+from proxy.admin.door import Door, Site, listen, own_hosts
 from proxy.admin.live import Live
-from proxy.admin.server import Admin, AdminSite, listen, own_hosts
 from proxy.admin.token import admin_token
 from proxy.call_lines import CallLines
 from proxy.callers import Callers
@@ -134,7 +134,7 @@ class App:
             reuse_port=self._seat is not None,
         )
         self.port = self._server.port
-        self._admin = await self._serve_admin()
+        self._admin = self._admin_door()
         self.admin_port = self._admin.port
         self.tasks.spawn(self.watcher.run(), "watch the policy")
         self.tasks.spawn(self.sweeper.run(), "sweep")
@@ -201,13 +201,13 @@ class App:
         self.metrics.observe_call(call)
         self.lines.add(call)
 
-    async def _serve_admin(self) -> Admin:
+    def _admin_door(self) -> Door:
         if self._seat is not None:
             listening, token = self._seat.shared.admin, self._seat.shared.token
         else:
             listening = listen(self.settings.admin_host, self.settings.admin_port)
             token = admin_token(self._env, self.store_url, listening.getsockname()[1])
-        site = AdminSite(
+        site = Site(
             control=self.control,
             watcher=self.watcher,
             crew=self.crew,
@@ -215,7 +215,7 @@ class App:
             token=token,
             hosts=own_hosts(self._env),
         )
-        return await Admin.start(site, listening)
+        return Door(listening, site, self.tasks)
 
     def readiness(self) -> tuple[bool, str]:
         """Whether a call may be sent here now, and what an operator should know either way."""

@@ -1,9 +1,13 @@
 """What was counted, as a value: put together over workers, and written down for Prometheus."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final, TypeAlias
 
 import msgspec
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import Metric
+from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector
 
 _EACH_COUNTS_THE_SAME: Final = frozenset({"holdfast_policy_reloads"})
 """Every worker reads the one policy file: the count of any is the count of all."""
@@ -29,6 +33,19 @@ class Family(msgspec.Struct, frozen=True, array_like=True):
 Counts: TypeAlias = tuple[Family, ...]
 
 _DECODER = msgspec.msgpack.Decoder(Counts)
+
+
+def collected(registry: CollectorRegistry) -> Counts:
+    """All that a registry has now."""
+    return tuple(
+        Family(metric.name, metric.documentation, metric.type, tuple(_samples(metric)))
+        for metric in registry.collect()
+    )
+
+
+def _samples(metric: Metric) -> Iterator[Sample]:
+    for sample in metric.samples:
+        yield Sample(sample.name, tuple(sample.labels.items()), sample.value)
 
 
 def encode_counts(counts: Counts) -> bytes:
@@ -74,40 +91,21 @@ def without_gauges(counts: Counts) -> Counts:
 
 
 def exposition(counts: Counts) -> bytes:
-    """Prometheus' text format, version 0.0.4."""
-    lines: list[str] = []
-    for family in counts:
-        made = f"{family.name}_created"
-        name = f"{family.name}_total" if family.kind == "counter" else family.name
-        _write(lines, name, family, [one for one in family.samples if one.name != made])
-        since = [one for one in family.samples if one.name == made]
-        if since:  # when something was first counted is a metric of its own in this format
-            _write(lines, made, msgspec.structs.replace(family, kind="gauge"), since)
-    return "".join(lines).encode()
+    """The text format."""
+    registry = CollectorRegistry()
+    registry.register(_Written(counts))
+    return generate_latest(registry)
 
 
-def _write(lines: list[str], name: str, family: Family, samples: Iterable[Sample]) -> None:
-    text = _escaped(family.documentation)
-    lines.append(f"# HELP {name} {text}\n# TYPE {name} {family.kind}\n")
-    for sample in samples:
-        labels = ",".join(
-            [f'{label}="{_escaped(value, quoted=True)}"' for label, value in sorted(sample.labels)]
-        )
-        shown = f"{{{labels}}}" if labels else ""
-        lines.append(f"{sample.name}{shown} {_number(sample.value)}\n")
+class _Written(Collector):
+    """Gives out what is known already."""
 
+    def __init__(self, counts: Counts) -> None:
+        self._counts = counts
 
-def _number(value: float) -> str:
-    """With an exponent from a million on, as Prometheus itself writes it."""
-    text = repr(float(value))
-    whole, _, rest = text.partition(".")
-    if len(whole) < 7 or "e" in rest:
-        return text
-    digits = (whole + rest).rstrip("0")
-    mantissa = f"{digits[0]}.{digits[1:]}" if len(digits) > 1 else digits
-    return f"{mantissa}e+{len(whole) - 1:02}"
-
-
-def _escaped(text: str, *, quoted: bool = False) -> str:
-    text = text.replace("\\", r"\\").replace("\n", r"\n")
-    return text.replace('"', r"\"") if quoted else text
+    def collect(self) -> Iterator[Metric]:
+        for family in self._counts:
+            metric = Metric(family.name, family.documentation, family.kind)
+            for sample in family.samples:
+                metric.add_sample(sample.name, dict(sample.labels), sample.value)
+            yield metric

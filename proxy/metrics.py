@@ -1,12 +1,16 @@
 """Prometheus metrics. Labels come from the policy and from closed lists, never from a client."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+
+from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector
 
 from proxy.config.watch import ReloadOutcome
 from proxy.core import events as ev
 from proxy.core.policy import MICRO
 from proxy.core.session import SessionKey, SessionState
-from proxy.counts import Counts, Family, Sample, exposition
 from proxy.records import CallRecord
 from proxy.tallies import Spread, Tally
 
@@ -17,9 +21,10 @@ _STEPS = (1, 2, 5, 10, 20, 50, 100, 150, 300, 1000)
 
 
 class Metrics:
-    """Of one app, so that two in one process do not share counters."""
+    """One registry of its own, so that two apps in one process do not share counters."""
 
     def __init__(self, holds: Callable[[], int], streams: Callable[[], int]) -> None:
+        self.registry = registry = CollectorRegistry()
         self._requests = Tally(
             "holdfast_requests",
             "Requests answered.",
@@ -47,25 +52,16 @@ class Metrics:
         self._store = Spread("holdfast_store_seconds", "One append to the store.", _FAST)
         counters = (self._requests, self._decisions, self._tokens, self._cost, self._overspend)
         spreads = (self._overhead, self._first_token, self._steps, self._store)
-        self._all = (*counters, self._tool_calls, *spreads)
-        self._holds, self._streams = holds, streams
-        self._reloads: Mapping[ReloadOutcome, int] | None = None
-
-    def families(self) -> Counts:
-        """All that is counted, as it is now."""
-        counted = [each.family() for each in self._all]
-        counted.append(_gauge("holdfast_holds", "Calls that hold money now.", self._holds()))
-        counted.append(_gauge("holdfast_active_streams", "Streams in flight.", self._streams()))
-        if self._reloads is not None:
-            tally = Tally("holdfast_policy_reloads", "Reloads of the policy.", ("outcome",))
-            for outcome, count in self._reloads.items():
-                tally.add((outcome,), count)
-            counted.append(tally.family())
-        return tuple(counted)
+        for collector in (*counters, self._tool_calls, *spreads):
+            registry.register(collector)
+        gauge = Gauge("holdfast_holds", "Calls that hold money now.", registry=registry)
+        gauge.set_function(holds)
+        gauge = Gauge("holdfast_active_streams", "Streams in flight.", registry=registry)
+        gauge.set_function(streams)
 
     def render(self) -> bytes:
         """The text exposition."""
-        return exposition(self.families())
+        return generate_latest(self.registry)
 
     def observe_call(self, call: CallRecord) -> None:
         """Counts one request."""
@@ -110,11 +106,21 @@ class Metrics:
 
     def count_reloads(self, outcomes: Mapping[ReloadOutcome, int]) -> None:
         """Shows a count of reloads by outcome that somebody else keeps."""
-        self._reloads = outcomes
+        self.registry.register(_Reloads(outcomes))
 
     def observe_store(self, seconds: float) -> None:
         self._store.observe(seconds)
 
 
-def _gauge(name: str, text: str, value: int) -> Family:
-    return Family(name, text, "gauge", (Sample(name, (), value),))
+class _Reloads(Collector):
+    """Reads the policy watcher's own count at each scrape."""
+
+    def __init__(self, outcomes: Mapping[ReloadOutcome, int]) -> None:
+        self._outcomes = outcomes
+
+    def collect(self) -> Iterator[Metric]:
+        name, text = "holdfast_policy_reloads", "Reloads of the policy."
+        family = CounterMetricFamily(name, text, labels=["outcome"])
+        for outcome, count in self._outcomes.items():
+            family.add_metric([outcome], count)
+        yield family

@@ -20,6 +20,7 @@ from proxy.config.watch import PolicyWatcher, ReloadOutcome
 from proxy.core.session import SessionKey
 from proxy.counts import (
     Counts,
+    collected,
     decode_counts,
     encode_counts,
     exposition,
@@ -87,7 +88,7 @@ class Crew:
     def _counted(self, seat: Seat) -> bytes:
         """What this worker has counted, and those before it in its place. What is told is kept: a
         count that was seen never falls."""
-        here = (self._counted_before, self.metrics.families())
+        here = (self._counted_before, collected(self.metrics.registry))
         counts = encode_counts(merged(here))
         seat.shared.board.note(seat.number, counts)
         return counts

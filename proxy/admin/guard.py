@@ -6,52 +6,45 @@ from reaching the port under a name of its own (DNS rebinding).
 
 import hmac
 import ipaddress
+from collections.abc import Awaitable, Callable
 
-from proxy.admin.replies import Reply, error_reply
-from proxy.admin.routes import Routes
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from proxy.admin.replies import error_response
 from proxy.admin.shapes import Json
 from proxy.control import AmbiguousSession
 from proxy.errors import HoldfastError
-from proxy.wire import Exchange, Head
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-class Guard:
-    """Lets only the bearer of `token` in. hosts: names beside IP addresses."""
 
-    def __init__(self, routes: Routes, token: str, hosts: frozenset[str]) -> None:
-        self._routes = routes
-        self._token = token
-        self._hosts = hosts
+def guard(token: str, hosts: frozenset[str]) -> Middleware:
+    """The middleware that lets only the bearer of `token` in. hosts: names beside IP addresses."""
 
-    async def handle(self, exchange: Exchange) -> None:
-        """Answers one request."""
-        reply = self._refusal(exchange.head) or await self._answer(exchange)
-        if reply is not None:
-            await exchange.respond(reply.status, reply.headers, reply.body)
-
-    def _refusal(self, head: Head) -> Reply | None:
-        if not _host_is_ours(head.get("host") or "", self._hosts):
-            return error_reply(421, "unknown_host", "this Host is not served here")
-        if head.target.partition("?")[0] in OPEN_PATHS or _bears(head, self._token):
-            return None
-        message = "send the admin token: Authorization: Bearer …"
-        return error_reply(401, "unauthorized", message, {"WWW-Authenticate": "Bearer"})
-
-    async def _answer(self, exchange: Exchange) -> Reply | None:
+    @web.middleware
+    async def check(request: web.Request, handler: _Handler) -> web.StreamResponse:
+        if not _host_is_ours(request.headers.get("host", ""), hosts):
+            return error_response(421, "unknown_host", "this Host is not served here")
+        if request.path not in OPEN_PATHS and not _bears(request, token):
+            message = "send the admin token: Authorization: Bearer …"
+            return error_response(401, "unauthorized", message, {"WWW-Authenticate": "Bearer"})
         try:
-            return await self._routes.answer(exchange)
+            return await handler(request)
         except AmbiguousSession as error:
             tenants: list[Json] = list(error.tenants)
-            return error_reply(error.status, error.code, str(error), tenants=tenants)
+            return error_response(error.status, error.code, str(error), tenants=tenants)
         except HoldfastError as error:
-            return error_reply(error.status, error.code, str(error))
+            return error_response(error.status, error.code, str(error))
+
+    return check
 
 
-def _bears(head: Head, token: str) -> bool:
-    scheme, _, given = (head.get("authorization") or "").partition(" ")
-    given_bytes = given.strip().encode("latin-1")
+def _bears(request: web.Request, token: str) -> bool:
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    given_bytes = given.strip().encode("utf-8", "surrogateescape")
     return scheme.lower() == "bearer" and hmac.compare_digest(given_bytes, token.encode())
 
 

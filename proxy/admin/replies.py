@@ -3,43 +3,30 @@
 from collections.abc import Mapping
 
 import msgspec
+from aiohttp import web
 
 from proxy.admin.shapes import Json
-from proxy.errors import HoldfastError
-from proxy.wire import Headers
 
 
-class Reply(msgspec.Struct, frozen=True):
-    """A whole answer."""
-
-    status: int
-    headers: Headers
-    body: bytes
-
-
-def text_reply(text: str, status: int = 200) -> Reply:
-    return Reply(status, (("content-type", "text/plain; charset=utf-8"),), text.encode())
-
-
-def json_reply(value: Json, status: int = 200, headers: Mapping[str, str] | None = None) -> Reply:
+def json_response(value: Json, status: int = 200) -> web.Response:
     """A JSON answer; never cached, since it is about now."""
-    ours: Headers = (("content-type", "application/json"), ("cache-control", "no-store"))
-    return Reply(status, (*ours, *(headers or {}).items()), msgspec.json.encode(value))
+    return web.Response(
+        body=msgspec.json.encode(value),
+        status=status,
+        content_type="application/json",
+        headers={"cache-control": "no-store"},
+    )
 
 
-def error_reply(
+def error_response(
     status: int,
     code: str,
     message: str,
     headers: Mapping[str, str] | None = None,
     **more: Json,
-) -> Reply:
+) -> web.Response:
     """An error in the same shape as on the data port."""
     error: dict[str, Json] = {"message": message, "type": "admin_error", "code": code, **more}
-    return json_reply({"error": error}, status, headers)
-
-
-def refusal(error: HoldfastError) -> tuple[Headers, bytes]:
-    """What is told where a request never became one, or a handler failed."""
-    reply = error_reply(error.status, error.code, str(error))
-    return reply.headers, reply.body
+    response = json_response({"error": error}, status)
+    response.headers.update(headers or {})
+    return response

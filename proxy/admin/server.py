@@ -2,23 +2,19 @@
 
 import asyncio
 import socket
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
+from aiohttp import web
 
-from proxy.admin.crew import Crew
-from proxy.admin.guard import Guard
+from proxy.admin.door import Site
+from proxy.admin.guard import guard
 from proxy.admin.openapi import DOCUMENT
-from proxy.admin.replies import Reply, json_reply, refusal, text_reply
-from proxy.admin.routes import Asked, Route, Routes
+from proxy.admin.replies import json_response
 from proxy.admin.shapes import event_json, policy_json, row_json, session_json, timestamp
-from proxy.config.watch import PolicyWatcher
-from proxy.control import Control
 from proxy.core.policy import Caller, limits_for
 from proxy.core.session import SessionKey, SessionState
 from proxy.errors import MalformedRequest
-from proxy.wire.server import Server, serve
 
 _BODY_BYTES = 65_536
 _MOST_LISTED = 1_000
@@ -28,167 +24,161 @@ STATES = ("active", "warned", "paused", "awaiting_human", "killed", "finished")
 
 @dataclass(frozen=True, slots=True)
 class AdminSite:
-    """Handlers of the admin API. hosts: lower-case names under which the port may be reached."""
+    """Handlers of the admin API."""
 
-    control: Control
-    watcher: PolicyWatcher
-    crew: Crew
-    readiness: Callable[[], tuple[bool, str]]
-    token: str = field(repr=False)
-    hosts: frozenset[str] = frozenset({"localhost"})
+    site: Site
 
-    def routes(self) -> tuple[Route, ...]:
-        """Who answers what."""
+    def application(self) -> web.Application:
+        """The routes, guarded."""
+        app = web.Application(
+            middlewares=[guard(self.site.token, self.site.hosts)], client_max_size=_BODY_BYTES
+        )
         one = "/api/v1/sessions/{session}"
-        return (
-            ("GET", "/healthz", self.healthz),
-            ("GET", "/readyz", self.readyz),
-            ("GET", "/metrics", self.prometheus),
-            ("GET", "/api/v1/openapi.json", self.openapi),
-            ("GET", "/api/v1/sessions", self.list_sessions),
-            ("GET", one, self.show),
-            ("GET", one + "/events", self.events),
-            ("POST", one + "/kill", self.kill),
-            ("POST", one + "/pause", self.pause),
-            ("POST", one + "/resume", self.resume),
-            ("POST", one + "/extend", self.extend),
-            ("GET", "/api/v1/policy", self.policy),
-            ("POST", "/api/v1/policy/reload", self.reload),
-            ("GET", "/api/v1/stream", self.stream),
+        app.add_routes(
+            [
+                web.get("/healthz", self.healthz),
+                web.get("/readyz", self.readyz),
+                web.get("/metrics", self.prometheus),
+                web.get("/api/v1/openapi.json", self.openapi),
+                web.get("/api/v1/sessions", self.list_sessions),
+                web.get(one, self.show),
+                web.get(one + "/events", self.events),
+                web.post(one + "/kill", self.kill),
+                web.post(one + "/pause", self.pause),
+                web.post(one + "/resume", self.resume),
+                web.post(one + "/extend", self.extend),
+                web.get("/api/v1/policy", self.policy),
+                web.post("/api/v1/policy/reload", self.reload),
+                web.get("/api/v1/stream", self.stream),
+            ]
+        )
+        return app
+
+    async def healthz(self, request: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def readyz(self, request: web.Request) -> web.Response:
+        """200 while calls are served; the text says what an operator should know either way."""
+        ready, said = self.site.readiness()
+        return web.Response(text=said, status=200 if ready else 503)
+
+    async def prometheus(self, request: web.Request) -> web.Response:
+        return web.Response(
+            body=await self.site.crew.exposition(),
+            headers={"content-type": "text/plain; version=0.0.4; charset=utf-8"},
         )
 
-    async def healthz(self, asked: Asked) -> Reply:
-        return text_reply("ok\n")
+    async def openapi(self, request: web.Request) -> web.Response:
+        return json_response(DOCUMENT)
 
-    async def readyz(self, asked: Asked) -> Reply:
-        """200 while calls are served; the text says what an operator should know either way."""
-        ready, said = self.readiness()
-        return text_reply(said, 200 if ready else 503)
-
-    async def prometheus(self, asked: Asked) -> Reply:
-        kind = ("content-type", "text/plain; version=0.0.4; charset=utf-8")
-        return Reply(200, (kind,), await self.crew.exposition())
-
-    async def openapi(self, asked: Asked) -> Reply:
-        return json_reply(DOCUMENT)
-
-    async def list_sessions(self, asked: Asked) -> Reply:
-        query = asked.query
+    async def list_sessions(self, request: web.Request) -> web.Response:
+        query = request.query
         state = query.get("state")
         if state is not None and state not in STATES:
             raise MalformedRequest(f"state: {state[:32]!r} (allowed: {', '.join(STATES)})")
-        rows, cursor = await self.control.list(
+        rows, cursor = await self.site.control.list(
             state=state,
             agent=query.get("agent"),
             tenant=query.get("tenant"),
             limit=_limit(query.get("limit", "100")),
             cursor=query.get("cursor"),
         )
-        return json_reply({"sessions": [row_json(r) for r in rows], "next_cursor": cursor})
+        return json_response({"sessions": [row_json(r) for r in rows], "next_cursor": cursor})
 
-    async def show(self, asked: Asked) -> Reply:
-        key = await self._key(asked)
-        return self._session(key, await self.control.show(key))
+    async def show(self, request: web.Request) -> web.Response:
+        key = await self._key(request)
+        return self._session(key, await self.site.control.show(key))
 
-    async def events(self, asked: Asked) -> Reply:
-        key = await self._key(asked)
-        after = _limit(asked.query.get("after", "0"), most=2**53)
-        stored = await self.control.events(key, after)
-        return json_reply({"events": [event_json(s) for s in stored]})
+    async def events(self, request: web.Request) -> web.Response:
+        key = await self._key(request)
+        after = _limit(request.query.get("after", "0"), most=2**53)
+        stored = await self.site.control.events(key, after)
+        return json_response({"events": [event_json(s) for s in stored]})
 
-    async def kill(self, asked: Asked) -> Reply:
-        tenant = asked.query.get("tenant")
-        key, state = await self.control.kill(asked.session, tenant)
+    async def kill(self, request: web.Request) -> web.Response:
+        tenant = request.query.get("tenant")
+        key, state = await self.site.control.kill(request.match_info["session"], tenant)
         return self._session(key, state)
 
-    async def pause(self, asked: Asked) -> Reply:
-        key = await self._key(asked)
-        return self._session(key, await self.control.pause(key))
+    async def pause(self, request: web.Request) -> web.Response:
+        key = await self._key(request)
+        return self._session(key, await self.site.control.pause(key))
 
-    async def resume(self, asked: Asked) -> Reply:
-        key = await self._key(asked)
-        return self._session(key, await self.control.resume(key))
+    async def resume(self, request: web.Request) -> web.Response:
+        key = await self._key(request)
+        return self._session(key, await self.site.control.resume(key))
 
-    async def extend(self, asked: Asked) -> Reply:
-        key = await self._key(asked)
+    async def extend(self, request: web.Request) -> web.Response:
+        key = await self._key(request)
         try:
-            amounts = msgspec.json.decode(
-                await asked.exchange.read_body(_BODY_BYTES), type=dict[str, object]
-            )
+            amounts = msgspec.json.decode(await request.read(), type=dict[str, object])
         except (msgspec.DecodeError, RecursionError) as error:
             raise MalformedRequest("the body: expected an object of limits and amounts") from error
-        return self._session(key, await self.control.extend(key, amounts))
+        return self._session(key, await self.site.control.extend(key, amounts))
 
-    async def policy(self, asked: Asked) -> Reply:
-        return json_reply(
+    async def policy(self, request: web.Request) -> web.Response:
+        return json_response(
             {
-                "policy": policy_json(self.watcher.loaded.policy),
-                "warnings": [str(w) for w in self.watcher.loaded.warnings],
-                "loaded_at": timestamp(self.watcher.loaded_at),
-                "error": self.watcher.last_error,
+                "policy": policy_json(self.site.watcher.loaded.policy),
+                "warnings": [str(w) for w in self.site.watcher.loaded.warnings],
+                "loaded_at": timestamp(self.site.watcher.loaded_at),
+                "error": self.site.watcher.last_error,
             }
         )
 
-    async def reload(self, asked: Asked) -> Reply:
-        outcome, error = await self.crew.reload()
+    async def reload(self, request: web.Request) -> web.Response:
+        outcome, error = await self.site.crew.reload()
         status = 422 if outcome == "refused" else 200
-        return json_reply({"outcome": outcome, "error": error}, status)
+        return json_response({"outcome": outcome, "error": error}, status)
 
-    async def stream(self, asked: Asked) -> Reply | None:
-        """Events as they happen, as server-sent events with a comment as heartbeat; until the
-        client leaves."""
-        exchange = asked.exchange
-        headers = (("content-type", "text/event-stream"), ("cache-control", "no-store"))
-        async with self.crew.watch() as watcher:
-            await exchange.start(200, headers)
+    async def stream(self, request: web.Request) -> web.StreamResponse:
+        """Events as they happen, as server-sent events with a comment as heartbeat."""
+        response = web.StreamResponse(
+            headers={"content-type": "text/event-stream", "cache-control": "no-store"}
+        )
+        async with self.site.crew.watch() as watcher:
+            await response.prepare(request)
             while True:
                 try:
                     async with asyncio.timeout(_HEARTBEAT_SECONDS):
                         line = b"data: " + await watcher.next()
                 except TimeoutError:
                     line = b": alive"
-                await exchange.write(line + b"\n\n")
+                await response.write(line + b"\n\n")
 
-    async def _key(self, asked: Asked) -> SessionKey:
-        return await self.control.find(asked.session, asked.query.get("tenant"))
+    async def _key(self, request: web.Request) -> SessionKey:
+        return await self.site.control.find(
+            request.match_info["session"], request.query.get("tenant")
+        )
 
-    def _session(self, key: SessionKey, state: SessionState) -> Reply:
+    def _session(self, key: SessionKey, state: SessionState) -> web.Response:
         caller = Caller(key.tenant, state.agent, state.model)
-        return json_reply(session_json(key, state, limits_for(self.watcher.loaded.policy, caller)))
+        return json_response(
+            session_json(key, state, limits_for(self.site.watcher.loaded.policy, caller))
+        )
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Admin:
-    """The listening admin port."""
+    """The admin port while it is served."""
 
-    port: int
-    _server: Server
-
-    @classmethod
-    async def start(cls, site: AdminSite, listening: socket.socket) -> "Admin":
-        """Serves on a socket from `listen`."""
-        guard = Guard(Routes(site.routes()), site.token, site.hosts)
-        server = await serve(guard.handle, sock=listening, refusal=refusal)
-        return cls(server.port, server)
+    _runner: web.AppRunner
 
     async def close(self) -> None:
-        """Ends what is under way, streams of events above all."""
-        await self._server.close()
+        await self._runner.cleanup()
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket, whose port is known before who may use it; 0 takes a free one.
-
-    Raises OSError.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family)
-
-
-def own_hosts(env: Mapping[str, str]) -> frozenset[str]:
-    """The names of the admin port: `localhost`, and those of HOLDFAST_ADMIN_HOSTS."""
-    given = env.get("HOLDFAST_ADMIN_HOSTS", "").lower().split(",")
-    return frozenset({"localhost", *(name.strip() for name in given)}) - {""}
+async def start(site: Site, listening: socket.socket) -> Admin:
+    """Serves on a listening socket."""
+    runner = web.AppRunner(
+        AdminSite(site).application(),
+        access_log=None,
+        handler_cancellation=True,
+        shutdown_timeout=0.1,
+    )
+    await runner.setup()
+    await web.SockSite(runner, listening).start()
+    return Admin(runner)
 
 
 def _limit(text: str, most: int = _MOST_LISTED) -> int:

@@ -7,8 +7,9 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+import proxy.admin.server  # noqa: F401 - before the fork, for all workers
 from proxy import logs
-from proxy.admin.server import listen
+from proxy.admin.door import listen
 from proxy.admin.token import admin_token
 from proxy.app import Settings
 from proxy.clock import SystemClock

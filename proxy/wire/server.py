@@ -1,7 +1,6 @@
 """The server's end: listens, has each request screened and handled, drains."""
 
 import asyncio
-import socket
 from typing import Final
 
 from proxy.errors import HoldfastError
@@ -91,10 +90,8 @@ async def serve(
     bounds: Bounds | None = None,
     refusal: Refusal = plain_refusal,
     reuse_port: bool = False,
-    sock: socket.socket | None = None,
 ) -> Server:
-    """Listens and calls `handler` for each request; port 0 takes a free one (`Server.port`). sock:
-    listens already, in the place of host and port.
+    """Listens and calls `handler` for each request; port 0 takes a free one (`Server.port`).
     reuse_port: other processes may listen there too, and the kernel deals out the connections.
 
     What is not HTTP, or could be read in two ways, never reaches the handler: `refusal` says what
@@ -106,14 +103,7 @@ async def serve(
     deadlines = Deadlines(loop)
     shared = Shared(handler, refusal, bounds or Bounds(), loop, deadlines)
     clients = Connections()
-
-    def connection() -> Connection:
-        return Connection(shared, clients)
-
-    if sock is not None:
-        sockets = await loop.create_server(connection, sock=sock, backlog=_BACKLOG)
-    else:
-        sockets = await loop.create_server(
-            connection, host, port, backlog=_BACKLOG, reuse_port=reuse_port
-        )
+    sockets = await loop.create_server(
+        lambda: Connection(shared, clients), host, port, backlog=_BACKLOG, reuse_port=reuse_port
+    )
     return Server(sockets, clients, deadlines)

@@ -5,28 +5,13 @@ from prometheus_client.exposition import generate_latest
 
 from proxy.counts import (
     Counts,
-    Family,
-    Sample,
+    collected,
     decode_counts,
     encode_counts,
     exposition,
     merged,
     without_gauges,
 )
-from proxy.tallies import Spread, Tally
-
-
-def collected(registry: CollectorRegistry) -> Counts:
-    """All that a registry of the library's has."""
-    return tuple(
-        Family(
-            metric.name,
-            metric.documentation,
-            metric.type,
-            tuple(Sample(s.name, tuple(s.labels.items()), s.value) for s in metric.samples),
-        )
-        for metric in registry.collect()
-    )
 
 
 def counted(calls: dict[str, int], seconds: tuple[float, ...], held: int) -> CollectorRegistry:
@@ -99,31 +84,3 @@ def test_of_the_dead_only_what_they_counted_stays() -> None:
 def test_of_nothing_there_is_nothing() -> None:
     assert decode_counts(b"") == ()
     assert exposition(()) == b""
-
-
-def test_what_is_written_is_what_the_library_would_write() -> None:
-    """Down to escapes, in whatever order labels are declared."""
-    registry = CollectorRegistry()
-    counter = Counter("odd", 'A \\ "text"\nin two lines.', ("b", "a"), registry=registry)
-    counter.labels('x"y', "\\n\n").inc(0.1)
-    counter.labels("é", "").inc(1e-7)
-    for number in (-3, 1_000_000, 1_234_567.5, 999_999.0, 2**40, 0):
-        Gauge(f"n{abs(number)}".replace(".", "_"), "", registry=registry).set(number)
-
-    assert exposition(collected(registry)) == generate_latest(registry)
-
-
-def test_a_tally_and_a_spread_count_as_the_library_does() -> None:
-    """Each family as its own counter and histogram would give it out, `_created` aside."""
-    tally, spread = Tally("calls", "Calls.", ("kind",)), Spread("took", "Time.", (0.1, 1.0), ("k",))
-    registry = CollectorRegistry()
-    counter = Counter("calls", "Calls.", ("kind",), registry=registry)
-    histogram = Histogram("took", "Time.", ("k",), buckets=(0.1, 1.0), registry=registry)
-    for kind, seconds in (("a", 0.1), ("b", 0.5), ("a", 7.0)):
-        tally.add((kind,), 2)
-        spread.observe(seconds, (kind,))
-        counter.labels(kind).inc(2)
-        histogram.labels(kind).observe(seconds)
-
-    theirs = [line for line in generate_latest(registry).splitlines() if b"_created" not in line]
-    assert exposition((tally.family(), spread.family())).splitlines() == theirs

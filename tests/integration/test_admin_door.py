@@ -1,0 +1,48 @@
+"""The admin port listens at once; what serves it is loaded for the first who comes."""
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from proxy.admin.door import Door, listen
+from tests.integration.kit import sidecar
+
+
+def test_a_sidecar_that_nobody_asks_loads_no_aiohttp() -> None:
+    """It is 11 MB and a third of the time until ready."""
+    program = "import sys, proxy.app, proxy.cli.serve; sys.exit('aiohttp' in sys.modules)"
+
+    loaded = subprocess.run([sys.executable, "-c", program], check=False)
+
+    assert loaded.returncode == 0
+
+
+async def test_all_who_come_before_it_is_served_are_answered(tmp_path: Path) -> None:
+    async with sidecar(tmp_path) as running:
+        answers = await asyncio.gather(
+            *[running.http.get(f"{running.admin_url}/healthz") for _ in range(20)]
+        )
+
+        assert [answer.status for answer in answers] == [200] * 20
+
+
+async def test_a_port_that_nobody_asked_is_free_again(tmp_path: Path) -> None:
+    async with sidecar(tmp_path) as running:
+        port = running.app.admin_port
+        with pytest.raises(OSError, match="in use"):
+            listen("127.0.0.1", port)
+
+    listen("127.0.0.1", port).close()
+
+
+async def test_a_door_that_is_closed_as_somebody_knocks_lets_go_of_its_port(tmp_path: Path) -> None:
+    async with sidecar(tmp_path) as running:
+        _, writer = await asyncio.open_connection("127.0.0.1", running.app.admin_port)
+        port = running.app.admin_port
+        assert isinstance(running.app._admin, Door)
+
+    listen("127.0.0.1", port).close()
+    writer.close()
