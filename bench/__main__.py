@@ -104,10 +104,12 @@ def unfit() -> str | None:
 
 
 def machine() -> str:
-    """The processor, its cores, and the kernel."""
+    """The processor, its cores, the kernel, and the Python that runs Holdfast."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else '?'}, {len(names)} cores, Linux {platform.release()}"
+    whose = "the system's" if sys.base_prefix == "/usr" else "its own build"
+    python = f"CPython {platform.python_version()} ({whose})"
+    return f"{names[0] if names else '?'}, {len(names)} cores, Linux {platform.release()}, {python}"
 
 
 def started(
