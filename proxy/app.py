@@ -21,7 +21,7 @@ from proxy.clock import Clock, SystemClock
 from proxy.config.watch import PolicyWatcher
 from proxy.control import Control
 from proxy.core.decision import Refusal
-from proxy.core.memo import MEMO_BYTES, Memo
+from proxy.core.memo import Memo, memo_bytes
 from proxy.core.session import SessionKey
 from proxy.errors import HoldfastError, MalformedRequest
 from proxy.governed import Governed, Parts, idle_seconds
@@ -146,18 +146,19 @@ class App:
 
     def _build(self) -> Relay:
         clock, policy, new_id = self.clock, self.watcher, _ids()
+        sessions = policy.current.bounds.sessions_in_memory
         self.ledger = Ledger(
             self.store,
             clock,
             owner=self.owners.name,
             tasks=self.tasks,
-            sessions_in_memory=policy.current.bounds.sessions_in_memory,
+            sessions_in_memory=sessions,
             observers=[self.metrics.observe_event, self.live.observe],
             on_write=self.metrics.observe_store,
         )
-        capacity = policy.current.bounds.sessions_in_memory * _LINKS_PER_SESSION
-        memo = Memo(MEMO_BYTES, secrets.randbits(64))
-        index = SessionIndex(self.store, capacity, clock, shared=self._seat is not None, memo=memo)
+        memo = Memo(memo_bytes(sessions), secrets.randbits(64))
+        links, shared = sessions * _LINKS_PER_SESSION, self._seat is not None
+        index = SessionIndex(self.store, links, clock, shared=shared, memo=memo)
         prices, usual = PriceBook(load_table(), clock), UsualOutput()
         tenant_key = hmac.digest(self._key, b"tenant", "sha256")
         intake = Intake(policy, index, prices, usual, Callers(tenant_key), clock)

@@ -31,6 +31,7 @@ from proxy.core.usage import ToolCall
 
 MEMO_BYTES = 32 * 1024 * 1024
 """Some 180 conversations of 60 KB, or 25 of 400 KB; what is not known is read again."""
+_SESSION_BYTES = 64 * 1024
 
 Kind = Literal[
     "chat",
@@ -57,6 +58,11 @@ _BACK_BYTES = 32
 _FRAMES_ALIKE = 4
 """Frames kept that are looked up by the same: their fronts, and their backs if long enough."""
 _Ends = tuple[str, bytes, bytes]
+
+
+def memo_bytes(sessions: int) -> int:
+    """How large a memo is of use where so many sessions are kept at hand."""
+    return min(MEMO_BYTES, sessions * _SESSION_BYTES)
 
 
 class Memo:

@@ -159,7 +159,7 @@ class _Connection(asyncio.Protocol):
             self._number = case_of(value)
         elif name == b"content-encoding":
             self._coding = value.strip().lower()
-        elif name.startswith(b"x-holdfast"):
+        elif name.startswith(b"x-holdfast-"):
             self._fault(f"was told {name!r}")
 
     def on_headers_complete(self) -> None:
