@@ -6,6 +6,7 @@ first who does waits in the socket's backlog until it is there.
 
 import asyncio
 import importlib
+import logging
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from proxy.admin.crew import Crew
 from proxy.config.watch import PolicyWatcher
 from proxy.control import Control
 from proxy.tasks import Tasks
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,25 +47,36 @@ class Door:
         self._site = site
         self._tasks = tasks
         self._loop = asyncio.get_running_loop()
-        self._opened: asyncio.Task[Serving] | None = None
+        self._opened: asyncio.Task[Serving | None] | None = None
         listening.setblocking(False)
         self._loop.add_reader(listening, self._knocked)
 
     async def close(self) -> None:
-        """Ends what serves, or stops to listen where nobody has come."""
-        self._loop.remove_reader(self._listening)
+        """Ends what serves, or stops to listen where nobody has come. A second time it does
+        nothing."""
         if self._opened is None:
-            self._listening.close()
-        else:
-            await (await self._opened).close()
+            self._shut()
+        elif (serving := await self._opened) is not None:
+            await serving.close()
 
     def _knocked(self) -> None:
         self._loop.remove_reader(self._listening)
         self._opened = self._tasks.run(self._open(), "open the admin port")
 
-    async def _open(self) -> Serving:
-        server = await asyncio.to_thread(importlib.import_module, "proxy.admin.server")
-        return cast(Serving, await server.start(self._site, self._listening))
+    async def _open(self) -> Serving | None:
+        """None where it cannot be served: who knocks is turned away, and calls go on."""
+        try:
+            server = await asyncio.to_thread(importlib.import_module, "proxy.admin.server")
+            return cast(Serving, await server.start(self._site, self._listening))
+        except Exception:  # a half-replaced installation raises anything
+            log.exception("the admin port cannot be served; restart to open it")
+            self._shut()
+            return None
+
+    def _shut(self) -> None:
+        if self._listening.fileno() >= 0:
+            self._loop.remove_reader(self._listening)
+            self._listening.close()
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -66,7 +66,9 @@ class Overlays:
             self._overlay, known = Overlay(), []
         if len(names) > len(known):
             sql = "SELECT record FROM journal WHERE id >= ? ORDER BY id"
-            for (data,) in connection.execute(sql, names[len(known)][:1]).fetchall():
-                self._overlay.add(decode(data))
+            rows = connection.execute(sql, names[len(known)][:1]).fetchall()
+            records = [decode(data) for (data,) in rows]  # all or none: none is added twice
+            for record in records:
+                self._overlay.add(record)
         self._overlay.names = names
         return self._overlay

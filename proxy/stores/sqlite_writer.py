@@ -87,7 +87,7 @@ class SqliteWriter:
                 connection.execute("BEGIN IMMEDIATE")
                 self._empty_journal(connection)
                 connection.execute("COMMIT")
-            except (sqlite3.Error, StoreUnavailable) as error:
+            except Exception as error:  # the thread's boundary: without it nobody is answered
                 self._undo(error)
 
     def close(self) -> None:

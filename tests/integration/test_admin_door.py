@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from proxy.admin.door import Door, listen
@@ -46,3 +47,28 @@ async def test_a_door_that_is_closed_as_somebody_knocks_lets_go_of_its_port(tmp_
 
     listen("127.0.0.1", port).close()
     writer.close()
+
+
+async def test_a_door_is_closed_twice_as_once(tmp_path: Path) -> None:
+    """A worker whose supervisor died closes it first, and then everything."""
+    async with sidecar(tmp_path) as running:
+        await running.app._admin.close()
+
+    async with sidecar(tmp_path) as running:
+        async with running.http.get(f"{running.admin_url}/healthz") as answer:
+            assert answer.status == 200
+        await running.app._admin.close()
+
+
+async def test_a_door_that_cannot_be_opened_stops_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As where the installation was replaced under a process that runs."""
+    monkeypatch.setitem(sys.modules, "proxy.admin.server", None)
+    async with sidecar(tmp_path) as running:
+        with pytest.raises(aiohttp.ClientError):
+            await running.http.get(f"{running.admin_url}/healthz")
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await running.http.get(f"{running.admin_url}/healthz")
+
+    assert "the admin port cannot be served" in caplog.text

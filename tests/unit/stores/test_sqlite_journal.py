@@ -18,7 +18,7 @@ from proxy.stores.effects import prepare
 from proxy.stores.sqlite import SqliteStore
 from proxy.stores.sqlite_file import APPLICATION_ID, MIGRATIONS, create_file
 from proxy.stores.sqlite_handle import SqliteFile
-from proxy.stores.sqlite_jobs import Done, WriteJob
+from proxy.stores.sqlite_jobs import Done, Probe, WriteJob
 from proxy.stores.sqlite_writer import SqliteWriter
 from tests.fakes_stores import (
     KEY,
@@ -276,3 +276,40 @@ async def test_a_ledger_of_an_older_version_is_taken_over(path: Path) -> None:
 
 def _future() -> "asyncio.Future[Done]":
     return asyncio.get_running_loop().create_future()
+
+
+async def test_tables_that_were_altered_do_not_end_the_writer(path: Path) -> None:
+    """It is in no one's batch that they are found out, and whoever appends then is answered."""
+    create_file(path)
+    writer = SqliteWriter(SqliteFile(path, SECRET), asyncio.get_running_loop(), lambda _: False)
+    linked = [replace(opened(SessionKey("t", f"s{n}")), links=(b"x",)) for n in range(3)]
+    jobs = [WriteJob(prepare(append), _future()) for append in linked]
+    for job in jobs[:2]:
+        writer.handle([job])
+    writer.rest()
+    with closing(sqlite3.connect(path, isolation_level=None)) as shell:
+        shell.execute("UPDATE links SET ordinal = 'first'")
+    writer.handle([WriteJob(Probe(), _future())])
+    writer.handle([jobs[2]])
+    writer.rest()
+    refused = WriteJob(prepare(opened()), _future())
+    writer.handle([refused])
+    await asyncio.wait([job.future for job in (*jobs, refused)], timeout=5)
+
+    assert [job.future.exception() for job in jobs] == [None] * 3
+    assert isinstance(refused.future.exception(), StoreUnavailable)
+    writer.close()
+
+
+async def test_a_journal_that_was_mended_is_read_once(path: Path, store: SqliteStore) -> None:
+    """What came before the record that could not be read was not forgotten, nor is it there
+    twice."""
+    await store.append(opened())
+    await store.append(opened())
+    with closing(sqlite3.connect(path, isolation_level=None)) as shell:
+        shell.execute("INSERT INTO journal VALUES (9, x'01', x'00ff')")
+        with pytest.raises(StoreUnavailable, match="journal cannot be read"):
+            await store.read(KEY)
+        shell.execute("DELETE FROM journal WHERE id = 9")
+
+    assert [row.seq for row in await store.read(KEY)] == [1, 2]
