@@ -101,11 +101,8 @@ class Tape:
             return True
         await exchange.start(self.status, headers)
         given = 0
-        while given < len(self._chunks) or not self.ended:
-            if given == len(self._chunks):
-                await self._next()
-                continue
-            await exchange.write(self._chunks[given])
+        while (chunk := await self._chunk(given)) is not None:
+            await exchange.write(chunk)
             given += 1
         if self.cut:
             exchange.abort()
@@ -122,11 +119,7 @@ class Tape:
         if self.status:
             yield _encoded(Begun(self.status, self._headers, self._is_whole))
         given = 0
-        while given < len(self._chunks) or not self.ended:
-            if given == len(self._chunks):
-                await self._next()
-                continue
-            chunk = self._chunks[given]
+        while (chunk := await self._chunk(given)) is not None:
             given += 1
             for start in range(0, len(chunk), _PART_BYTES):
                 yield _encoded(Came(chunk[start : start + _PART_BYTES]))
@@ -149,6 +142,12 @@ class Tape:
             await parts.aclose()
             if not self.ended:
                 self.end(cut=True)
+
+    async def _chunk(self, at: int) -> bytes | None:
+        """Waits for it; None where the answer ends before."""
+        while at >= len(self._chunks) and not self.ended:
+            await self._next()
+        return self._chunks[at] if at < len(self._chunks) else None
 
     def _tell(self) -> None:
         if self._more is not None and not self._more.done():
