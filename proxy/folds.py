@@ -40,7 +40,7 @@ class Folds:
         on_write: Callable[[float], None] | None = None,
     ) -> None:
         self._store = store
-        self.monotonic = clock.monotonic
+        self._monotonic = clock.monotonic
         self._tasks = tasks
         self._on_write = on_write
         self._capacity = capacity
@@ -147,7 +147,7 @@ class Folds:
         append = replace(append, after=after_token, token=fold_.token, head=_head(after))
         written = outlasting(self._store.append, append)
         return Submitted(
-            self.take, fold_, append, after, freed, happened, written, self.monotonic()
+            self.take, fold_, append, after, freed, happened, written, self._monotonic()
         )
 
     def take(self, done: Submitted, result: Appended | BaseException) -> None:
@@ -172,7 +172,7 @@ class Folds:
         if fold_.misled and not fold_.pending:
             self._tasks.spawn(self._mend_head(fold_.key), "mend a listing")
         if self._on_write is not None:
-            self._on_write(self.monotonic() - done.began)
+            self._on_write(self._monotonic() - done.began)
 
     async def _mend_head(self, key: SessionKey) -> None:
         """Tells listings of the session as its log has it. Where another process wrote meanwhile,

@@ -35,7 +35,7 @@ class SqliteTables:
         self._open: dict[tuple[SessionKey, str], Hold | None] = {}
         self._closed: list[tuple[SessionKey, str]] = []
         self._next_id: int | None = None
-        self._record = _new_record()
+        self._record = Record()
         self._connection: sqlite3.Connection | None = None
         self.version = 0
 
@@ -63,7 +63,7 @@ class SqliteTables:
         self._closed.clear()
         self._next_id = None
         self._connection = None
-        self._record = _new_record()
+        self._record = Record()
 
     def look_up(self, keys: Iterable[SessionKey]) -> None:
         """Reads the ends of their logs together: one statement, not one for each that is new."""
@@ -145,13 +145,13 @@ class SqliteTables:
         record = self._record
         if not record.sessions:
             return None
-        self._record = _new_record()
+        self._record = Record()
         return record
 
     def applied(self) -> None:
         """The tables have all that was taken."""
         for call in self._closed:
-            if self._open.get(call, NO_COUNTS) is None:
+            if call in self._open and self._open[call] is None:
                 del self._open[call]
         self._closed.clear()
 
@@ -173,10 +173,6 @@ def balance_of(row: tuple[int, ...] | None) -> Balance:
         return Balance()
     spent, held, *counts = row
     return Balance(spent, held, Counts(*counts))
-
-
-def _new_record() -> Record:
-    return Record({}, {}, [], [], [], 0.0, [])
 
 
 def _check_hold(hold: Hold) -> None:
