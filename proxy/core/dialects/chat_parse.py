@@ -3,7 +3,6 @@
 from collections.abc import Collection, Sequence
 
 import msgspec
-from msgspec.structs import replace
 
 from proxy.core.dialects import reader
 from proxy.core.dialects.base import Bounds
@@ -23,7 +22,6 @@ from proxy.core.dialects.body import (
 from proxy.core.dialects.chat_messages import read_message, sent_messages
 from proxy.core.dialects.chat_told import DEPTH, read_told
 from proxy.core.dialects.exposing import (
-    NOTHING,
     USUAL_SEARCHES,
     apart_in,
     exposure_of,
@@ -117,8 +115,7 @@ def _frame(reading: Reader, taken: Body) -> Frame:
         include_usage=stream and wants_usage(members),
         hints=read_hints(members),
     )
-    frame = Frame(request, members, reading.bounds, (), apart, disabled, "chat")
-    return replace(frame, request=replace(request, exposure=_exposure(frame, apart or NOTHING)))
+    return Frame(request, members, reading.bounds, (), apart, disabled)
 
 
 def _told(written: reader.Written, frame: Frame) -> list[Message] | None:

@@ -1,7 +1,6 @@
 """Reads and rewrites request bodies of `/v1/messages`."""
 
 import msgspec
-from msgspec.structs import replace
 
 from proxy.core.dialects import body as bodies
 from proxy.core.dialects import reader
@@ -111,8 +110,7 @@ def _frame(reading: Reader, taken: bodies.Body) -> Frame:
         hints=bodies.read_hints(members),
     )
     messages = tuple([message for piece in before for message in piece.messages])
-    frame = Frame(request, members, reading.bounds, messages, apart, disabled, "messages")
-    return replace(frame, request=replace(request, exposure=_exposure(frame, apart or NOTHING)))
+    return Frame(request, members, reading.bounds, messages, apart, disabled)
 
 
 def _exposure(frame: Frame, apart: Apart) -> Exposure:

@@ -58,10 +58,10 @@ class Style:
 
     kind: of its conversation, which is the member `listed`. governed, apart: as in `read_body`.
     depth: that a body can have at most whose list was read all at once.
-    frame: reads all but the conversation. sent: the parts of the conversation, or the one message
-    that it is. Both raise MalformedRequest. told: reads the list at once, None where it cannot.
-    read: reads one part. exposure: of a frame, with what all of the body has beside text. joins: as
-    in `conversation_of`.
+    frame: reads all but the conversation, its own exposure and kind left out. sent: the parts of
+    the conversation, or the one message that it is. Both raise MalformedRequest. told: reads the
+    list at once, None where it cannot. read: reads one part. exposure: of a frame, with what all of
+    the body has beside text. joins: as in `conversation_of`.
     """
 
     kind: Kind
@@ -113,7 +113,7 @@ class Reader:
         memo = self._memo
         if memo is None:
             return None
-        trail = self._found(memo, body)
+        trail, self._since = memo.trail(body, self._seed)
         frame = _frame_of(self._style, body, self.bounds, memo, trail)
         if frame is None:
             return None
@@ -131,7 +131,7 @@ class Reader:
         style = self._style
         taken = read_body(body, self.bounds, style.governed, (style.listed, *style.apart))
         place = place_of(taken, style.listed)
-        frame = around(taken, place, style.frame(self, taken), keep=self._memo is not None)
+        frame = self._around(taken, place)
         listed = taken.members.get(style.listed)
         elements = None if listed is None else self._told(listed, frame)
         if elements is None:
@@ -155,9 +155,14 @@ class Reader:
             self._met.append((key, piece))
         return piece
 
-    def _found(self, memo: Memo, body: bytes) -> Trail | None:
-        trail, self._since = memo.trail(body, self._seed)
-        return trail
+    def _around(self, taken: Body, place: int) -> Frame:
+        """What is said around the list at this place."""
+        style = self._style
+        frame = style.frame(self, taken)
+        exposure = style.exposure(frame, frame.apart or NOTHING)
+        request = replace(frame.request, exposure=exposure)
+        frame = replace(frame, request=request, kind=style.kind)
+        return around(taken, place, frame, keep=self._memo is not None)
 
     def _told(self, written: Written, frame: Frame) -> Sequence[Element] | None:
         """The list read at once; None where it is odd, or not within bounds."""

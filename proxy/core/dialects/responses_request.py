@@ -1,7 +1,6 @@
 """Reads and rewrites request bodies of `/v1/responses`."""
 
 import msgspec
-from msgspec.structs import replace
 
 from proxy.core.dialects import body as bodies
 from proxy.core.dialects import reader
@@ -16,7 +15,7 @@ from proxy.core.dialects.body import (
     read_raw,
     read_text,
 )
-from proxy.core.dialects.exposing import NOTHING, USUAL_SEARCHES, apart_in, exposure_of
+from proxy.core.dialects.exposing import USUAL_SEARCHES, apart_in, exposure_of
 from proxy.core.dialects.reader import Reader
 from proxy.core.dialects.reported import counted, value_of
 from proxy.core.dialects.responses_told import DEPTH, read_told
@@ -104,8 +103,7 @@ def _frame(reading: Reader, taken: bodies.Body) -> Frame:
     )
     before = _instructed(members, reading)
     disabled = choice == "none"
-    frame = Frame(request, members, reading.bounds, before, apart, disabled, "input")
-    return replace(frame, request=replace(request, exposure=_exposure(frame, apart or NOTHING)))
+    return Frame(request, members, reading.bounds, before, apart, disabled)
 
 
 def rewrite(body: bytes, request: Request, changes: Changes) -> bytes:
