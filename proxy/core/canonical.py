@@ -16,7 +16,7 @@ import msgspec
 import xxhash
 
 from proxy.core.request import Role
-from proxy.core.usage import Answer, ToolCall
+from proxy.core.usage import ToolCall
 
 _RAW_LIST = msgspec.json.Decoder(list[msgspec.Raw])
 _RAW_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -52,11 +52,6 @@ def message_digest(
     parts = [digest(_undecorated(part)) for part in attachments]
     said = (role, text.strip(), calls, tool_result_id or "", parts)
     return digest(_ENCODER.encode(said))
-
-
-def answer_digest(answer: Answer) -> bytes:
-    """The digest of the assistant message that will echo this answer (all of it as one message)."""
-    return message_digest("assistant", answer.text, answer.tool_calls)
 
 
 def digest(content: bytes) -> bytes:

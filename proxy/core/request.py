@@ -25,7 +25,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     text: the text parts joined; other content (image, file, thinking) is not in it.
     content_digest: 16 bytes over role and canonical content: equal for two spellings of a message
         (key order, absent/null/"" content, string or parts, re-serialised arguments, item ids,
-        `cache_control` and other decoration dropped), and for the answer it echoes.
+        `cache_control` and other decoration dropped).
     """
 
     role: Role

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.canonical import (
-    answer_digest,
     canonical_arguments,
     message_digest,
     parts_nest_deeper,
@@ -52,7 +51,7 @@ def test_an_answer_has_the_digest_of_its_echo() -> None:
 
     echo = message_digest("assistant", "Sure.", [ToolCall("c1", "look", '{"a":"x","b":1}')])
 
-    assert answer_digest(answer) == echo
+    assert message_digest("assistant", answer.text, answer.tool_calls) == echo
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.canonical import answer_digest, message_digest
+from proxy.core.canonical import message_digest
 from proxy.core.dialects import chat_meter
 from proxy.core.dialects.base import Bounds, Meter
 from proxy.core.dialects.chat_meter import meter_of, read_answer, read_embeddings
@@ -358,7 +358,7 @@ def test_an_unstreamed_answer_is_metered_the_same() -> None:
         *("Hi", (ToolCall("c1", "look", '{"q": 1}'),), "chatcmpl-1", "stop")
     )
     echo = message_digest("assistant", "Hi", [ToolCall("c1", "look", '{"q":1}')])
-    assert answer_digest(found.answer) == echo
+    assert message_digest("assistant", found.answer.text, found.answer.tool_calls) == echo
 
 
 @pytest.mark.parametrize(

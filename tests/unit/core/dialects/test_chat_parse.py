@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.canonical import answer_digest
+from proxy.core.canonical import message_digest
 from proxy.core.dialects.base import Bounds
 from proxy.core.dialects.chat_parse import parse
 from proxy.core.request import Request
@@ -169,7 +169,7 @@ def test_an_echo_has_the_digest_of_the_answer(echo: Json) -> None:
 
     (digest,) = digests({"role": "assistant", **echo, "tool_calls": calls})
 
-    assert digest == answer_digest(answer)
+    assert digest == message_digest("assistant", answer.text, answer.tool_calls)
 
 
 def test_empty_null_and_absent_content_are_one() -> None:

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.canonical import answer_digest, message_digest
+from proxy.core.canonical import message_digest
 from proxy.core.dialects.base import Bounds
 from proxy.core.dialects.messages import MESSAGES
 from proxy.core.dialects.responses import RESPONSES
 from proxy.core.request import Changes, Message, Request
-from proxy.core.usage import Answer, ToolCall
+from proxy.core.usage import ToolCall
 from proxy.errors import MalformedRequest
 from tests.unit.core.dialects.metering import Json, json_values, law
 
@@ -146,7 +146,7 @@ def test_an_assistant_is_one_message_and_the_digest_of_its_answer() -> None:
     (message,) = messages({"role": "assistant", "content": content})
 
     assert (message.role, message.text, message.tool_calls) == ("assistant", "I look.", calls)
-    assert message.content_digest == answer_digest(Answer("I look.", calls))
+    assert message.content_digest == message_digest("assistant", "I look.", calls)
 
 
 def test_each_tool_result_is_a_message_before_what_the_user_says() -> None:

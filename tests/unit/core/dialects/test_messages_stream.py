@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.canonical import answer_digest
+from proxy.core.canonical import message_digest
 from proxy.core.dialects.base import Bounds
 from proxy.core.dialects.messages import MESSAGES
 from proxy.core.usage import Extras, ToolCall, Usage
@@ -113,7 +113,9 @@ def test_the_echo_of_a_streamed_answer_has_its_digest() -> None:
 
     request = MESSAGES.parse(json.dumps(body).encode(), Bounds())
 
-    assert [message.content_digest for message in request.messages] == [answer_digest(answer)]
+    assert [message.content_digest for message in request.messages] == [
+        message_digest("assistant", answer.text, answer.tool_calls)
+    ]
 
 
 def test_later_figures_win_and_nought_is_a_figure() -> None:

@@ -6,11 +6,11 @@ from contextlib import suppress
 import pytest
 from hypothesis import given
 
-from proxy.core.canonical import answer_digest, message_digest
+from proxy.core.canonical import message_digest
 from proxy.core.dialects.base import Bounds
 from proxy.core.dialects.responses import RESPONSES
 from proxy.core.request import Changes, Message, Request
-from proxy.core.usage import Answer, ToolCall
+from proxy.core.usage import ToolCall
 from proxy.errors import MalformedRequest
 from tests.unit.core.dialects.metering import Json, json_values, law
 
@@ -186,7 +186,7 @@ def test_output_items_of_one_answer_are_one_message() -> None:
     ]
     echo = parse(input=items).messages[1].content_digest
     answered = (ToolCall("a", "look", '{"q":"a"}'), calls[1])
-    assert echo == answer_digest(Answer("I look.", answered))
+    assert echo == message_digest("assistant", "I look.", answered)
 
 
 @pytest.mark.parametrize(

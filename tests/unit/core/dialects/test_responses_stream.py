@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.canonical import answer_digest
+from proxy.core.canonical import message_digest
 from proxy.core.dialects.base import Bounds
 from proxy.core.dialects.responses import RESPONSES
 from proxy.core.usage import Extras, ToolCall, Usage
@@ -105,7 +105,9 @@ def test_the_echo_of_a_streamed_answer_has_its_digest() -> None:
 
     request = RESPONSES.parse(json.dumps(echo).encode(), Bounds())
 
-    assert [message.content_digest for message in request.messages] == [answer_digest(answer)]
+    assert [message.content_digest for message in request.messages] == [
+        message_digest("assistant", answer.text, answer.tool_calls)
+    ]
 
 
 def test_servers_that_do_not_name_events_and_say_done_are_metered_the_same() -> None:
