@@ -34,19 +34,6 @@ from tests.fakes_stores import (
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "ledger.db"
-
-
-@pytest.fixture
-async def store(path: Path) -> AsyncIterator[SqliteStore]:
-    store = SqliteStore(path, SECRET)
-    await store.open()
-    yield store
-    await store.close()
-
-
-@pytest.fixture
 def disk() -> Disk:
     return Disk()
 

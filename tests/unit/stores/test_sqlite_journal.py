@@ -2,7 +2,6 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 
@@ -36,19 +35,6 @@ from tests.fakes_stores import (
 HELD = StepReserved(
     NOW, call_id="c1", owner="here", deadline=NOW, hold_cost_micro_usd=7, accounts=("a",)
 )
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "ledger.db"
-
-
-@pytest.fixture
-async def store(path: Path) -> AsyncIterator[SqliteStore]:
-    store = SqliteStore(path, SECRET)
-    await store.open()
-    yield store
-    await store.close()
 
 
 def _select(path: Path, sql: str) -> list[tuple[object, ...]]:
