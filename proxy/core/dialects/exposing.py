@@ -15,6 +15,9 @@ USUAL_SEARCHES = 10
 to three times; OpenAI's and Anthropic's documents have no figure (read 2026-11-22)."""
 
 NOTHING = Apart()
+SHORT_LIVES = (None, "5m")
+"""What a marker says that asks for the usual life; all else counts as the dearest."""
+
 _MARK = b"cache_control"
 _ESCAPE = b"\\u00"
 _MARKER = re.compile(rb'"cache_control"')
@@ -54,7 +57,7 @@ def longest_write(marks: Iterable[msgspec.Raw]) -> CacheWrites:
     longest: CacheWrites = "none"
     for mark in marks:
         if bytes(mark) not in _NO_MEMBER:
-            if member(value_of(mark), "ttl") not in (None, "5m"):
+            if member(value_of(mark), "ttl") not in SHORT_LIVES:
                 return "1h"
             longest = "5m"
     return longest

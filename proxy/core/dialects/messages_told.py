@@ -12,6 +12,7 @@ import msgspec
 
 from proxy.core.canonical import canonical_arguments, parts_nest_deeper, said_digest
 from proxy.core.dialects.base import Bounds
+from proxy.core.dialects.exposing import SHORT_LIVES
 from proxy.core.exposure import CacheWrites
 from proxy.core.request import Apart, Element, Frame, Message, Piece, Role
 from proxy.core.usage import ToolCall
@@ -201,7 +202,7 @@ def _writes(blocks: Iterable[_Block | _Inner]) -> CacheWrites:
     longest: CacheWrites = "none"
     for block in blocks:
         if block.cache_control is not None:
-            if block.cache_control.get("ttl") not in (None, "5m"):
+            if block.cache_control.get("ttl") not in SHORT_LIVES:
                 return "1h"
             longest = "5m"
     return longest
