@@ -12,7 +12,6 @@ from typing import Literal
 from proxy.core.exposure import ANYTHING, Exposure
 from proxy.core.policy import PriceOverride
 from proxy.core.surcharges import NO_FACTORS, NO_FEES, Apart, Factors, Fees
-from proxy.core.tariff import NO_TOKEN_BOUND as NO_TOKEN_BOUND
 from proxy.core.tariff import PICO_PER_MICRO, Tariff
 from proxy.core.usage import Extras, Usage
 

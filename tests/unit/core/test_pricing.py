@@ -13,7 +13,6 @@ from proxy.core.policy import PriceOverride
 from proxy.core.pricing import (
     DEFAULT_MAX_OUTPUT_TOKENS,
     FREE,
-    NO_TOKEN_BOUND,
     UNKNOWN_MAX_OUTPUT_TOKENS,
     Price,
     Rates,
@@ -26,6 +25,7 @@ from proxy.core.pricing import (
     pico_per_token,
 )
 from proxy.core.surcharges import Apart, Factor, Factors, Fees
+from proxy.core.tariff import NO_TOKEN_BOUND
 from proxy.core.usage import Extras, Usage
 
 USD = 1_000_000

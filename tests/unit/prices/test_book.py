@@ -5,13 +5,13 @@ import pytest
 from proxy.core.exposure import PLAIN, Exposure
 from proxy.core.policy import Policy, PriceOverride, Upstream
 from proxy.core.pricing import (
-    NO_TOKEN_BOUND,
     Price,
     affordable_output_tokens,
     cost_micro_usd,
     hold_cost,
 )
 from proxy.core.request import Request
+from proxy.core.tariff import NO_TOKEN_BOUND
 from proxy.core.usage import Extras, Usage
 from proxy.prices.book import PriceBook
 from proxy.prices.table import TABLE_PATH, PriceTable, Row, load_table
