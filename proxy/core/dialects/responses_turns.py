@@ -9,7 +9,6 @@ from proxy.core.dialects.body import read_raw
 from proxy.core.dialects.conversations import answer_of
 from proxy.core.dialects.responses_items import ITEM, Content, Item, read_content
 from proxy.core.request import Apart, Element, Message, Piece, Role, Saying
-from proxy.core.usage import ToolCall
 from proxy.errors import MalformedRequest
 
 
@@ -107,10 +106,8 @@ def _role(item: Item) -> Role:
     return "system" if item.role in ("system", "developer") else "user"
 
 
-def _message(
-    role: Role, content: Content, calls: tuple[ToolCall, ...] = (), result_id: str | None = None
-) -> Message:
+def _message(role: Role, content: Content, result_id: str | None = None) -> Message:
     digest = message_digest(
-        role, content.text, calls, tool_result_id=result_id, attachments=content.attachments
+        role, content.text, tool_result_id=result_id, attachments=content.attachments
     )
-    return Message(role, content.text, digest, calls, result_id)
+    return Message(role, content.text, digest, (), result_id)
