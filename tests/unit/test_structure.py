@@ -23,7 +23,9 @@ ALLOWED: Mapping[str, str] = {
     "proxy.metrics.__init__": "47 lines: one declaration a metric, no branch",
     "proxy.wire.answer._hand_over": "a callback's boundary: raised again where it is awaited",
     "proxy.wire.handling._step": "what a handler raises is its outcome, told to who started it",
+    "proxy.admin.door._open": "calls go on though the admin port cannot be served; it is logged",
     "proxy.stores.sqlite_writer._results": "a thread's boundary: who waits must hear of anything",
+    "proxy.stores.sqlite_writer.rest": "a thread's boundary: logged, and told to who writes next",
     "proxy.stores.sqlite._result": "a thread's boundary: raised again where it is awaited",
 }
 """`module` or `module.function` -> why it may break a law."""
