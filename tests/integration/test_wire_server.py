@@ -835,3 +835,29 @@ async def test_draining_an_unused_server_is_done_at_once(start: Start) -> None:
     server = await start(Fixed())
 
     assert await server.drain(0)
+
+
+async def test_a_client_that_resets_behind_its_answer_is_no_error(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The kernel knows it before the loop does: there is nothing left to half-close."""
+    answered, goes_on, faults = asyncio.Event(), asyncio.Event(), list[object]()
+    asyncio.get_running_loop().set_exception_handler(lambda _, told: faults.append(told))
+
+    async def handler(exchange: Exchange) -> None:
+        await exchange.respond(200, (("connection", "close"),), b"ok")
+        answered.set()
+        await goes_on.wait()
+
+    server = await start(handler)
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        await answered.wait()
+
+    goes_on.set()
+    await turn()
+    await server.close()
+
+    assert not faults
+    assert not caplog.records
