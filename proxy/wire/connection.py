@@ -297,7 +297,4 @@ class Connection(asyncio.Protocol):
         seconds = bounds.write_seconds if unsent else bounds.lingering_seconds
         self.due = self._shared.loop.time() + seconds
         self._transport.resume_reading()
-        try:
-            self._transport.write_eof()
-        except OSError:  # asyncio's: the client has reset, and the loop has not been told yet
-            self.drop()
+        self._outlet.end()

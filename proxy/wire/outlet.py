@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from contextlib import suppress
 from typing import Final
 
 from proxy.wire.shared import Shared
@@ -34,6 +35,11 @@ class Outlet:
         else:
             transport.writelines((data, more))
         return not self._paused
+
+    def end(self) -> None:
+        """Nothing more is sent: half-closes, once what was put has left."""
+        with suppress(OSError):  # asyncio's: the client has reset, and its loop does not know yet
+            self.transport.write_eof()
 
     async def drained(self) -> bool:
         """Waits until the client reads again; False if it has left, or took too long."""
