@@ -21,10 +21,11 @@ class Written(asyncio.Future[T]):
     late: Callable[[T | Exception], None] | None = None
 
     def answer(self, result: T | Exception) -> None:
-        """What the store said, from its loop."""
+        """What the store said, from its loop. `late` is told in the loop's next turn, like whoever
+        waits: what it raises is nobody else's who was answered with it."""
         if self.done():
             if self.late is not None:
-                self.late(result)
+                self.get_loop().call_soon(self.late, result)
         elif isinstance(result, Exception):
             self.set_exception(result)
         else:
