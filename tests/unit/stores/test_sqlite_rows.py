@@ -129,6 +129,7 @@ def test_records_together_are_records_one_by_one(records: list[Record], cuts: li
         assert _content(merged) == _content(naive)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 700))
 def test_a_bulk_statement_takes_any_number_of_rows(count: int) -> None:
     """Each once, and none that nobody gave."""
