@@ -202,7 +202,12 @@ BOUNDS: Final = Struct(
         Key("answer_bytes", Whole(1024, _GIB), "Body of an unstreamed answer."),
         Key("json_depth", Whole(8, 500), "Nesting of JSON."),
         Key("sse_line_bytes", Whole(1024, _GIB), "One line of a stream."),
-        Key("sessions_in_memory", Whole(1, 10_000_000), "Folded sessions kept at hand."),
+        Key(
+            "sessions_in_memory",
+            Whole(1, 10_000_000),
+            "Sessions kept at hand; what is remembered of their conversations is bounded with "
+            "them.",
+        ),
     ),
 )
 
