@@ -1,7 +1,8 @@
-"""The admin port until somebody comes: it listens at once, and what serves it is loaded then.
+"""The admin port: it listens at once, and what serves it is loaded beside the first calls.
 
-aiohttp takes 11 MB and a third of the time until ready. Where nobody asks, neither is spent; the
-first who does waits in the socket's backlog until it is there.
+aiohttp takes a third of the time until ready, and calls need none of it. Who comes before it is
+there waits in the socket's backlog. Loading it for the first who asks would save 11 MB where nobody
+does, but the first may be a kill, which has 100 ms.
 """
 
 import asyncio
@@ -45,23 +46,12 @@ class Door:
         self.port: int = listening.getsockname()[1]
         self._listening = listening
         self._site = site
-        self._tasks = tasks
-        self._loop = asyncio.get_running_loop()
-        self._opened: asyncio.Task[Serving | None] | None = None
-        listening.setblocking(False)
-        self._loop.add_reader(listening, self._knocked)
+        self._opened = tasks.run(self._open(), "open the admin port")
 
     async def close(self) -> None:
-        """Ends what serves, or stops to listen where nobody has come. A second time it does
-        nothing."""
-        if self._opened is None:
-            self._shut()
-        elif (serving := await self._opened) is not None:
+        """Ends what serves. A second time it does nothing."""
+        if (serving := await self._opened) is not None:
             await serving.close()
-
-    def _knocked(self) -> None:
-        self._loop.remove_reader(self._listening)
-        self._opened = self._tasks.run(self._open(), "open the admin port")
 
     async def _open(self) -> Serving | None:
         """None where it cannot be served: who knocks is turned away, and calls go on."""
@@ -70,13 +60,8 @@ class Door:
             return cast(Serving, await server.start(self._site, self._listening))
         except Exception:  # a half-replaced installation raises anything
             log.exception("the admin port cannot be served; restart to open it")
-            self._shut()
-            return None
-
-    def _shut(self) -> None:
-        if self._listening.fileno() >= 0:
-            self._loop.remove_reader(self._listening)
             self._listening.close()
+            return None
 
 
 def listen(host: str, port: int) -> socket.socket:

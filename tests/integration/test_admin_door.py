@@ -1,4 +1,4 @@
-"""The admin port listens at once; what serves it is loaded for the first who comes."""
+"""The admin port listens at once; what serves it is loaded beside the calls."""
 
 import asyncio
 import subprocess
@@ -12,8 +12,8 @@ from proxy.admin.door import listen
 from tests.integration.kit import sidecar
 
 
-def test_a_sidecar_that_nobody_asks_loads_no_aiohttp() -> None:
-    """It is 11 MB and a third of the time until ready."""
+def test_a_sidecar_is_ready_without_aiohttp() -> None:
+    """It is a third of the time until ready."""
     program = "import sys, proxy.app, proxy.cli.serve; sys.exit('aiohttp' in sys.modules)"
 
     loaded = subprocess.run([sys.executable, "-c", program], check=False)
@@ -30,22 +30,13 @@ async def test_all_who_come_before_it_is_served_are_answered(tmp_path: Path) -> 
         assert [answer.status for answer in answers] == [200] * 20
 
 
-async def test_a_port_that_nobody_asked_is_free_again(tmp_path: Path) -> None:
+async def test_a_port_is_free_again_when_its_sidecar_has_ended(tmp_path: Path) -> None:
     async with sidecar(tmp_path) as running:
         port = running.app.admin_port
         with pytest.raises(OSError, match="in use"):
             listen("127.0.0.1", port)
 
     listen("127.0.0.1", port).close()
-
-
-async def test_a_door_that_is_closed_as_somebody_knocks_lets_go_of_its_port(tmp_path: Path) -> None:
-    async with sidecar(tmp_path) as running:
-        _, writer = await asyncio.open_connection("127.0.0.1", running.app.admin_port)
-        port = running.app.admin_port
-
-    listen("127.0.0.1", port).close()
-    writer.close()
 
 
 async def test_a_door_is_closed_twice_as_once(tmp_path: Path) -> None:
@@ -65,8 +56,7 @@ async def test_a_door_that_cannot_be_opened_stops_nothing_else(
     """As where the installation was replaced under a process that runs."""
     monkeypatch.setitem(sys.modules, "proxy.admin.server", None)
     async with sidecar(tmp_path) as running:
-        with pytest.raises(aiohttp.ClientError):
-            await running.http.get(f"{running.admin_url}/healthz")
+        assert await running.app._admin._opened is None
         with pytest.raises(aiohttp.ClientConnectorError):
             await running.http.get(f"{running.admin_url}/healthz")
 
