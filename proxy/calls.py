@@ -96,6 +96,10 @@ class Calls:
             if not calls:
                 del self._live[key]
 
+    def is_idle(self) -> bool:
+        """Whether no call is open."""
+        return not self._live
+
     def keys(self, session: str, tenant: str | None) -> list[SessionKey]:
         """Sessions of that id that have a call in flight."""
         return [k for k in self._live if k.session == session and tenant in (None, k.tenant)]

@@ -76,7 +76,8 @@ async def _until_stopped(settings: Settings, env: Mapping[str, str], seat: Seat 
     loop.add_signal_handler(signal.SIGHUP, lambda: app.watcher.reload_now())
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     collecting.begin()
-    app.tasks.spawn(collecting.collect_at_times(app.clock), "collect garbage")
+    collector = collecting.collect_at_times(app.clock, app.calls.is_idle)
+    app.tasks.spawn(collector, "collect garbage")
     await run_until_stopped(app, stop)
 
 
