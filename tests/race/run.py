@@ -114,7 +114,7 @@ async def run(scenario: Scenario, calls: int, seed: int, accounting: str = "") -
     policy += f"accounting: {{min_output_tokens: 50, {accounting}}}\n"
     with TemporaryDirectory() as folder:
         async with _field(Path(folder), scenario, policy, gap) as on:
-            tasks = len(on.app.tasks._tasks) if on.app else 0
+            tasks = await _standing(on.app) if on.app else 0
             if scenario.warm:
                 await _warm_up(on, warm_up)
             before = _billed(on.sim)
@@ -145,6 +145,12 @@ async def _field(
         else:
             crew = await enter(serving(folder, sim.url, scenario.workers, policy=policy))
             yield _Field(crew.url, http, sim, serving=crew)
+
+
+async def _standing(app: App) -> int:
+    """How many tasks there are while nobody calls: what opens the admin port is over by then."""
+    await asyncio.wait([app._admin._opened])
+    return len(app.tasks._tasks)
 
 
 async def _warm_up(on: _Field, calls: tuple[Call, ...]) -> None:
