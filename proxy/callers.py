@@ -113,6 +113,7 @@ class Callers:
                 limits=limits_for(policy, caller),
                 min_output_tokens=policy.accounting.min_output_tokens,
                 refusal_status=refusal_status(policy, caller),
+                loops=policy.loops,
             )
             _keep(self._rules, known, rules)
         if own is NO_BUDGET:

@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from proxy.core.loops.finding import Finding
 from proxy.core.session import SessionKey
 
 DecisionName = Literal[
@@ -62,6 +63,7 @@ class Admit(msgspec.Struct, frozen=True, gc=False):
     hold_cost_micro_usd, hold_input_tokens: reserved before sending: the worst case, of a stream
     what it usually comes to.
     output_allowance: tokens all choices together may produce inside the hold.
+    loop: what was found of a loop, and is not past its last rung.
     """
 
     step: int
@@ -71,6 +73,7 @@ class Admit(msgspec.Struct, frozen=True, gc=False):
     output_bound: int | None = None
     names: tuple[DecisionName, ...] = ("allow",)
     warnings: tuple[str, ...] = ()
+    loop: Finding | None = None
 
     @property
     def name(self) -> DecisionName:

@@ -21,6 +21,7 @@ from proxy.core.limits import cost, tokens
 from proxy.core.limits.base import Breach, maximum
 from proxy.core.limits.registry import GATES, shares
 from proxy.core.limits.rooms import Room
+from proxy.core.loops.policy import Loops
 from proxy.core.plan import Plan, admit_at_once, plan_of
 from proxy.core.policy import Limits
 from proxy.core.pricing import affordable_output_tokens, hold_cost
@@ -30,11 +31,13 @@ from proxy.core.tree import Kin
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a call is held to, resolved from the policy for this caller. plan: of the limits."""
+    """What a call is held to, resolved from the policy for this caller. plan: of the limits.
+    loops: None where nothing looks for them."""
 
     limits: Limits
     min_output_tokens: int = 256
     refusal_status: int = 422
+    loops: Loops | None = None
     plan: Plan = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from proxy.core.loops.policy import Loops
+
 MICRO = 1_000_000
 """Micro-USD in a USD."""
 
@@ -175,7 +177,7 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """One validated policy, whole."""
+    """One validated policy, whole. loops: None where they are off."""
 
     upstreams: Mapping[str, Upstream]
     routes: tuple[Route, ...]
@@ -194,6 +196,7 @@ class Policy:
     ungoverned: Literal["reject", "relay"] = "reject"
     store_url: str = "sqlite:///holdfast.db"
     profiles: tuple[Profile, ...] = ()
+    loops: Loops | None = None
 
 
 class Caller(msgspec.Struct, frozen=True):
