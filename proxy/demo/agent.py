@@ -1,7 +1,7 @@
 """A small agent as people write them: a loop over chat completions, told a base URL and no more."""
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 
 import aiohttp
@@ -12,16 +12,10 @@ from proxy.demo.model import NAME
 _INSTRUCTIONS = (
     "You answer questions of the support team about tickets. Use the tools; never guess. Tickets "
     "have a status (open, waiting, closed), an owner and a customer. Say what you did. "
-) * 4
-_SEARCH: Json = {
-    "type": "function",
-    "function": {
-        "name": "search_tickets",
-        "description": "Finds tickets of the support desk by their status, newest first.",
-        "parameters": {"type": "object", "properties": {"status": {"type": "string"}}},
-    },
-}
+) * 8
 _STEP_TOKENS = 800
+
+Tool = Callable[[dict[str, Json]], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,23 +39,30 @@ class Call:
 class Agent:
     """Holds a conversation and works until the model concludes or the provider refuses.
 
-    tool: what `search_tickets` returns; it may change while the agent runs.
+    tools: by name, each given its arguments; what they return may change while the agent runs.
+    ran: the names of those that were run, in order.
     """
 
     def __init__(
-        self, http: aiohttp.ClientSession, base_url: str, question: str, tool: Callable[[], str]
+        self,
+        http: aiohttp.ClientSession,
+        base_url: str,
+        question: str,
+        tools: Mapping[str, Tool],
     ) -> None:
-        self._http, self._base_url, self._tool = http, base_url, tool
+        self._http, self._base_url, self._tools = http, base_url, tools
         self._messages: list[Json] = [
             {"role": "system", "content": _INSTRUCTIONS},
             {"role": "user", "content": question},
         ]
+        self.ran: list[str] = []
         self.concluded = False
 
     async def run(self) -> AsyncIterator[Call]:
         """Calls the model until it concludes or is refused; after a refusal it may run again."""
         while not self.concluded:
-            body: dict[str, Json] = {"messages": self._messages, "tools": [_SEARCH]}
+            offered: list[Json] = [_offered(name) for name in self._tools]
+            body: dict[str, Json] = {"messages": self._messages, "tools": offered}
             call, answer = await ask(self._http, self._base_url, body, _STEP_TOKENS)
             if call.served:
                 self._take(answer)
@@ -76,9 +77,21 @@ class Agent:
         self.concluded = not wanted
         for tool_call in wanted if isinstance(wanted, list) else ():
             assert isinstance(tool_call, dict)
+            function = tool_call["function"]
+            assert isinstance(function, dict)
+            content = self._run(str(function["name"]), str(function["arguments"]))
             self._messages.append(
-                {"role": "tool", "tool_call_id": tool_call["id"], "content": self._tool()}
+                {"role": "tool", "tool_call_id": tool_call["id"], "content": content}
             )
+
+    def _run(self, name: str, arguments: str) -> str:
+        self.ran.append(name)
+        return self._tools[name](json.loads(arguments))
+
+
+def _offered(name: str) -> Json:
+    parameters: Json = {"type": "object", "additionalProperties": True}
+    return {"type": "function", "function": {"name": name, "parameters": parameters}}
 
 
 async def ask(
@@ -157,4 +170,9 @@ def _asked(message: dict[str, Json]) -> str:
     if not isinstance(wanted, list):
         return str(message.get("content"))
     functions = [call["function"] for call in wanted if isinstance(call, dict)]
-    return ", ".join(f"{f['name']}({f['arguments']})" for f in functions if isinstance(f, dict))
+    return ", ".join(_call(f) for f in functions if isinstance(f, dict))
+
+
+def _call(function: dict[str, Json]) -> str:
+    given = json.loads(str(function["arguments"]))
+    return f"{function['name']}({', '.join(f'{key}={value}' for key, value in given.items())})"

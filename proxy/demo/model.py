@@ -1,11 +1,11 @@
-"""What the demo's model says: it is stuck on an empty search, writes too much, or costs a cent."""
+"""What the demo's model says: it reads page after page, writes too much, or costs a cent."""
 
 from decimal import Decimal
 
 from proxy.simulator import Price, ToolCall, Turn
 from proxy.simulator.conversation import Conversation, mapping, string
 from proxy.simulator.faults import parse_faults
-from proxy.simulator.tokens import split
+from proxy.simulator.tokens import Json, split
 
 NAME = "demo-model"
 INPUT_USD, OUTPUT_USD = "3.00", "15.00"
@@ -14,7 +14,7 @@ PRICES = {NAME: Price(Decimal(INPUT_USD), Decimal(OUTPUT_USD))}
 
 STREAM_TASK = "Write the report on all open tickets."
 RACE_TASK = "Summarise this ticket:"
-FOUND = "found"
+FOUND = "refund"
 
 _REPORT_TEXT = "".join(
     f"Ticket {number} is open: the customer has asked for a refund and still waits for us.\n"
@@ -27,25 +27,33 @@ _REPORT = Turn(
     faults=parse_faults("ignore_bound"),
 )
 _SUMMARY = Turn(text_tokens=830, latency_seconds=0.25)
-_SEARCH = Turn(
-    text="The search came back without a single ticket, and that cannot be right, because two "
-    "customers wrote to us this morning and neither of them has had a reply. The index may be "
-    "late, or the filter too narrow, or the search may not have been run at all. Before I tell "
-    "anybody that nothing is open I will look for the open tickets once more, with the same "
-    "filter, and compare what comes back with what I was told. If there is nothing again, again.",
-    tool_calls=(ToolCall("search_tickets", {"status": "open"}),),
+_READING = (
+    "This page was about something else again, and the question was about refunds. I cannot say "
+    "that there is no refund among the open tickets before I have seen every one of them, and the "
+    "search does not say how many pages there are. The newest tickets come first, and the customer "
+    "wrote to us some days ago, so it will be further down. I will read the next page and compare "
+    "what it says with what I was asked, and go on like this until I find it or the pages end."
 )
-_ANSWER = Turn(text="There are two open tickets: a refund (T-17) and a lost parcel (T-23).")
+_ANSWER = Turn(text="There is one: T-17, a refund that the customer has waited for since Monday.")
 
 
-class StuckModel:
-    """Asks for the same search until it brings something. An actor of the simulated provider."""
+class DemoModel:
+    """Goes by its task, and by what its tools brought. An actor of the simulated provider."""
 
     def turn(self, conversation: Conversation) -> Turn:
         """The answer to this request."""
-        if conversation.user == STREAM_TASK:
+        messages = [mapping(part) for part in conversation.parts]
+        task = next(string(m.get("content")) for m in messages if m.get("role") == "user")
+        if task == STREAM_TASK:
             return _REPORT
-        if conversation.user.startswith(RACE_TASK):
+        if task.startswith(RACE_TASK):
             return _SUMMARY
-        last = string(mapping(conversation.parts[-1]).get("content"))
-        return _ANSWER if FOUND in last else _SEARCH
+        return _read_on([string(m.get("content")) for m in messages if m.get("role") == "tool"])
+
+
+def _read_on(pages: list[str]) -> Turn:
+    """Reads page after page until one brings what was asked for: never the same, and no end."""
+    if pages and FOUND in pages[-1]:
+        return _ANSWER
+    following: Json = {"status": "open", "page": len(pages) + 1}
+    return Turn(text=_READING, tool_calls=(ToolCall("search_tickets", following),))

@@ -7,10 +7,14 @@ from dataclasses import dataclass
 
 from proxy.admin.shapes import Json
 from proxy.demo.agent import Agent, Call, ask, ask_streamed
-from proxy.demo.model import FOUND, RACE_TASK, REPORT_TOKENS, STREAM_TASK
+from proxy.demo.model import RACE_TASK, REPORT_TOKENS, STREAM_TASK
 from proxy.demo.stage import BUDGET_USD, Stage
 
 _AGENT = "demo-agent"
+_PAGES = (
+    *("log-in", "printing", "delivery", "invoices", "passwords", "exports"),
+    *("holidays", "spelling", "a refund"),
+)
 _RACERS = 30
 _RACE_TOKENS = 830
 _STREAM_TOKENS = 2_400
@@ -27,12 +31,11 @@ class Promise:
     kept: bool
 
 
-async def loop_until_stopped(on: Stage) -> list[Promise]:
-    """An agent loops and is stopped; a human extends; the same session goes on and concludes."""
-    results = ["no tickets"]
-    question = "Which tickets are open?"
-    agent = Agent(on.http, on.base_url(_AGENT), question, tool=lambda: results[-1])
-    _head(on, "1", f"An agent loops. Its session may spend ${BUDGET_USD:.2f}.")
+async def spend_until_stopped(on: Stage) -> list[Promise]:
+    """An agent reads on and on and is stopped; a human extends; the same session concludes."""
+    question = "Is there a refund among the open tickets?"
+    agent = Agent(on.http, on.base_url(_AGENT), question, {"search_tickets": _search_tickets})
+    _head(on, "1", f"An agent reads page after page. Its session may spend ${BUDGET_USD:.2f}.")
     first = await _watch(on, agent)
     stopped = first[-1]
     provider_calls = on.sim.totals.requests
@@ -40,16 +43,15 @@ async def loop_until_stopped(on: Stage) -> list[Promise]:
     _wrapped(on, f"HTTP {stopped.status} {stopped.code}: {stopped.message}")
     on.say(f"\n  The provider has billed {_usd(_billed(on))} for {provider_calls} calls.")
 
-    _head(on, "2", "A human repairs the search and extends the budget; the same session goes on.")
+    _head(on, "2", "A human extends the budget; the same session goes on.")
     command = ("sessions", "extend", _AGENT, "--cost-usd", "0.05")
     on.say(f"  $ holdfast {' '.join(command)}")
     told = await on.holdfast(*command)
     on.say(textwrap.indent(_some(told, "state", "steps", "cost_usd"), "  ") + "\n")
-    results.append(f"{FOUND} T-17 refund; T-23 lost parcel")
     more = await _watch(on, agent)
     return [
         Promise(
-            f"the looping agent was stopped at its budget ({stopped.code}, HTTP {stopped.status})",
+            f"the spending agent was stopped at its budget ({stopped.code}, HTTP {stopped.status})",
             (stopped.status, stopped.code) == (422, "budget_exceeded") and len(first) > 1,
         ),
         Promise(
@@ -61,6 +63,14 @@ async def loop_until_stopped(on: Stage) -> list[Promise]:
             agent.concluded and more[0].step == stopped.step + 1,
         ),
     ]
+
+
+def _search_tickets(arguments: dict[str, Json]) -> str:
+    """Every page is about something else; the one that is looked for comes late."""
+    page = arguments["page"]
+    assert isinstance(page, int)
+    about = _PAGES[min(page, len(_PAGES)) - 1]
+    return f"page {page}: ten open tickets, all about {about}"
 
 
 async def cut_a_stream(on: Stage) -> list[Promise]:
@@ -111,7 +121,7 @@ async def race(on: Stage) -> list[Promise]:
 
 
 SCENES: tuple[Callable[[Stage], Coroutine[None, None, list[Promise]]], ...] = (
-    loop_until_stopped,
+    spend_until_stopped,
     cut_a_stream,
     race,
 )

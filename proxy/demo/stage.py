@@ -13,7 +13,7 @@ import aiohttp
 
 from proxy.admin.token import VARIABLE as TOKEN_VARIABLE
 from proxy.app import App, Settings
-from proxy.demo.model import INPUT_USD, NAME, OUTPUT_USD, PRICES, StuckModel
+from proxy.demo.model import INPUT_USD, NAME, OUTPUT_USD, PRICES, DemoModel
 from proxy.simulator import Simulator
 
 BUDGET_USD = 0.05
@@ -68,7 +68,7 @@ async def stage(say: Callable[[str], None]) -> AsyncIterator[Stage]:
             admin_port=0,
             store_url=f"sqlite:///{folder}/ledger.db",
         )
-        async with Simulator(StuckModel(), seed=1, prices=PRICES) as sim:
+        async with Simulator(DemoModel(), seed=1, prices=PRICES) as sim:
             environment = {"HOLDFAST_OPENAI_URL": f"{sim.url}/v1"}
             if token := os.environ.get(TOKEN_VARIABLE):
                 environment[TOKEN_VARIABLE] = token
