@@ -4,6 +4,7 @@ import asyncio
 import gc
 import weakref
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -11,74 +12,118 @@ from proxy.collecting import begin, collect_at_times
 from tests.fakes import FakeClock
 from tests.fakes_wire import turn
 
+YOUNG, MIDDLE, OLD = range(3)
+
 
 @pytest.fixture
-def collector() -> Iterator[None]:
-    """As it was before, afterwards."""
+def clock() -> Iterator[FakeClock]:
+    """The collector is afterwards as it was before."""
     before = gc.get_threshold()
-    yield
+    yield FakeClock()
     gc.set_threshold(*before)
     gc.unfreeze()
 
 
-@pytest.mark.usefixtures("collector")
-async def test_what_grew_old_is_walked_once_and_never_by_itself() -> None:
-    """A walk over ten thousand sessions stops every stream for as long as it takes."""
+@contextmanager
+def collecting(clock: FakeClock, *, idle: bool) -> Iterator[list[int]]:
+    """As while calls are served, or nobody is there. Yields what was walked, generation by
+    generation."""
     begin()
-    clock, walks = FakeClock(), []
-    gc.callbacks.append(count := lambda phase, info: walks.append((phase, info["generation"])))
-    loop = asyncio.get_running_loop()
-    collecting = loop.create_task(collect_at_times(clock, lambda: False))
+    walked: list[int] = []
+    gc.callbacks.append(
+        count := lambda phase, told: walked.append(told["generation"]) if phase == "stop" else None
+    )
+    task = asyncio.get_running_loop().create_task(collect_at_times(clock, lambda: idle))
     try:
-        kept = [[number] for number in range(300_000)]
-        await turn()
-        assert kept
-        assert ("stop", 1) in walks
-        assert ("stop", 2) not in walks
-
-        clock.advance(5)
-        await turn()
-        assert walks.count(("stop", 2)) == 1
-        assert gc.get_freeze_count() > 300_000  # and not again
-
-        clock.advance(5)
-        await turn()
-        assert walks.count(("stop", 2)) == 1  # nothing has grown old since
+        yield walked
     finally:
         gc.callbacks.remove(count)
-        collecting.cancel()
+        task.cancel()
 
 
-@pytest.mark.usefixtures("collector")
-@pytest.mark.parametrize("idle", [False, True])
-async def test_what_was_set_aside_is_walked_again_where_nobody_waits(idle: bool) -> None:
-    """A circle that an error left behind and that had grown old by then goes after all."""
-    begin()
-    clock = FakeClock()
-    collecting = asyncio.get_running_loop().create_task(collect_at_times(clock, lambda: idle))
+async def goes_by(clock: FakeClock, seconds: float) -> None:
+    """As much time."""
+    await turn()
+    clock.advance(seconds)
+    await turn()
+
+
+def how_many(generation: int) -> int:
+    return len(gc.get_objects(generation))
+
+
+async def test_what_has_grown_old_is_not_walked_beside_calls(clock: FakeClock) -> None:
+    """A walk over ten thousand sessions stops every stream for as long as it takes."""
+    with collecting(clock, idle=False) as walked:
+        kept = [[number] for number in range(300_000)]
+        await goes_by(clock, 3_600)
+        await goes_by(clock, 3_600)
+
+    assert MIDDLE in walked
+    assert OLD not in walked
+    assert how_many(OLD) > len(kept)
+
+
+async def test_what_is_new_is_walked_soon_though_as_much_is_freed(clock: FakeClock) -> None:
+    """The collector counts what is new less what is freed. Where sessions come and go it would wait
+    until tens of thousands of objects are to be walked at once."""
     kept = [[number] for number in range(50_000)]
-    circle: list[object] = [kept]
-    circle.append(circle)
-    left = weakref.ref(marked := Marked())
-    circle.append(marked)
-    try:
-        await _grow_old(clock, 5)
+    with collecting(clock, idle=False) as walked:
+        for at in range(len(kept)):
+            kept[at] = [at]
+        by_itself, waiting = len(walked), how_many(YOUNG)
+        await goes_by(clock, 0.5)
+
+    assert not by_itself
+    assert waiting > len(kept)
+    assert how_many(YOUNG) + how_many(MIDDLE) < 1_000
+
+
+async def test_what_was_walked_is_not_walked_again(clock: FakeClock) -> None:
+    """Else each object is walked several times on its way to being old."""
+    with collecting(clock, idle=False):
+        kept = [[number] for number in range(1_000)]
+        await goes_by(clock, 0.5)
+
+        assert how_many(YOUNG) + how_many(MIDDLE) < len(kept)
+
+
+@pytest.mark.parametrize("idle", [False, True])
+async def test_all_is_walked_where_nobody_waits(clock: FakeClock, idle: bool) -> None:
+    """A circle that an error left behind and that had grown old by then goes after all."""
+    with collecting(clock, idle=idle) as walked:
+        circle: list[object] = []
+        circle.append(circle)
+        left = weakref.ref(marked := Marked())
+        circle.append(marked)
+        await goes_by(clock, 5)
         del circle, marked
-        await _grow_old(clock, 600)
+        await goes_by(clock, 590)
+
+        assert left() is not None
+
+        await goes_by(clock, 10)
 
         assert (left() is None) is idle
-    finally:
-        collecting.cancel()
+        walked.clear()
+
+        await goes_by(clock, 590)
+
+        assert OLD not in walked
+
+
+async def test_what_was_there_at_the_start_is_never_walked(clock: FakeClock) -> None:
+    """Workers share its pages since they were forked, and each would copy what it walks."""
+    there = [Marked()]
+    with collecting(clock, idle=True) as walked:
+        later = [Marked()]
+        await goes_by(clock, 600)
+
+        assert OLD in walked
+        seen = {id(one) for one in gc.get_objects()}  # all but what is set aside
+        assert id(later) in seen
+        assert id(there) not in seen
 
 
 class Marked:
     """Something whose end can be seen."""
-
-
-async def _grow_old(clock: FakeClock, seconds: float) -> None:
-    """So much happens that something has grown old, and so much time goes by."""
-    some = [[number] for number in range(50_000)]
-    await turn()
-    clock.advance(seconds)
-    await turn()
-    del some
