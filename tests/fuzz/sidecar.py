@@ -20,7 +20,7 @@ from pathlib import Path
 
 import uvloop
 
-from proxy import logs
+from proxy import collecting, logs
 from proxy.app import App, Settings
 from tests.soak.checkpoints import observe
 
@@ -59,7 +59,9 @@ async def _serve(policy: Path, store: str, checkpoints: Spans) -> None:
     app = App(Settings(policy, port=0, admin_port=0, store_url=store, drain_seconds=5), os.environ)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
-    gc.freeze()  # as `serve` does
+    collecting.begin()
+    collector = collecting.collect_at_times(app.clock, app.calls.is_idle)
+    app.tasks.spawn(collector, "collect garbage")
     await app.start()
     loop.add_reader(0, _asked, app, checkpoints, stop)
     _tell(app, checkpoints)
