@@ -114,6 +114,7 @@ class Callers:
                 min_output_tokens=policy.accounting.min_output_tokens,
                 refusal_status=refusal_status(policy, caller),
                 loops=policy.loops,
+                handoff=policy.handoff,
             )
             _keep(self._rules, known, rules)
         if own is NO_BUDGET:

@@ -10,8 +10,8 @@ from msgspec.structs import replace
 from proxy.calls import Calls
 from proxy.clock import Clock
 from proxy.core import events as ev
+from proxy.core.closed import refuse_closed
 from proxy.core.decision import Refusal
-from proxy.core.engine import Rules, refuse_closed
 from proxy.core.limits.registry import EXTENDABLE_COUNTS, EXTENDABLE_MONEY
 from proxy.core.policy import MICRO
 from proxy.core.session import EMPTY, SessionKey, SessionState
@@ -137,9 +137,8 @@ class Control:
         await self.peers.ask(changed, self.peers.others())
 
     def _killed(self, key: SessionKey, state: SessionState) -> Refusal:
-        policy = self.policy.current
-        rules = Rules(policy.limits, refusal_status=policy.rejection.status)
-        refusal = refuse_closed(rules, replace(state, killed=True), key.session)
+        status = self.policy.current.rejection.status
+        refusal = refuse_closed(status, replace(state, killed=True), key.session)
         assert refusal is not None
         return refusal
 

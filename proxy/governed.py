@@ -9,8 +9,8 @@ from functools import partial
 from proxy.call_records import carried_out, refused, replayed
 from proxy.calls import Calls, LiveCall
 from proxy.clock import Clock
+from proxy.core.closed import refuse_closed
 from proxy.core.decision import Refusal
-from proxy.core.engine import refuse_closed
 from proxy.core.paths import PathParts
 from proxy.core.policy import Caller, Limits, Policy
 from proxy.core.request import DialectName
@@ -83,7 +83,8 @@ class Governed:
         False where that came to nothing: it is a call of its own."""
         try:
             state = await self._p.ledger.state(call.key)
-            if (closed := refuse_closed(call.rules, state, call.key.session)) is not None:
+            status = call.rules.refusal_status
+            if (closed := refuse_closed(status, state, call.key.session)) is not None:
                 await self._refuse(exchange, call, closed, request_id)
                 return True
             answered = await tape.play(exchange)

@@ -130,6 +130,7 @@ def holding(
         admit.hold_input_tokens + admit.output_allowance,
         tuple([a.account for a in accounts]),
         trees,
+        bool(admit.guidance),
     )
     if not admit.warnings:
         return (reserved,)

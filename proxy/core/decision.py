@@ -64,6 +64,7 @@ class Admit(msgspec.Struct, frozen=True, gc=False):
     what it usually comes to.
     output_allowance: tokens all choices together may produce inside the hold.
     loop: what was found of a loop, and is not past its last rung.
+    guidance: a human's messages that it carries to the model.
     """
 
     step: int
@@ -74,6 +75,7 @@ class Admit(msgspec.Struct, frozen=True, gc=False):
     names: tuple[DecisionName, ...] = ("allow",)
     warnings: tuple[str, ...] = ()
     loop: Finding | None = None
+    guidance: tuple[str, ...] = ()
 
     @property
     def name(self) -> DecisionName:

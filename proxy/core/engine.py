@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from proxy.core.ask import Account, Ask
+from proxy.core.closed import checkpoint, refuse_closed
 from proxy.core.decision import (
     Admit,
     Blocked,
@@ -17,6 +18,8 @@ from proxy.core.decision import (
     Refusal,
     Wanted,
 )
+from proxy.core.guidance import carried, tokens_of
+from proxy.core.handoff import Handoff
 from proxy.core.limits import cost, tokens
 from proxy.core.limits.base import Breach, maximum
 from proxy.core.limits.registry import GATES, shares
@@ -38,6 +41,7 @@ class Rules:
     min_output_tokens: int = 256
     refusal_status: int = 422
     loops: Loops | None = None
+    handoff: Handoff = field(default_factory=Handoff)
     plan: Plan = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -86,38 +90,30 @@ def decide_by_rules(
     if ask.unseen_tokens:
         unseen = state.largest_tokens or ask.unseen_tokens
         ask = replace(ask, input_tokens=ask.input_tokens + unseen)
-    return _fit(rules, state, ask, accounts, now, above, patient=patient)
+    if not (guidance := carried(state, ask) if state.guidance else ()):
+        return _fit(rules, state, ask, accounts, now, above, patient=patient)
+    ask = replace(ask, input_tokens=ask.input_tokens + tokens_of(guidance))
+    decision = _fit(rules, state, ask, accounts, now, above, patient=patient)
+    return replace(decision, guidance=guidance) if isinstance(decision, Admit) else decision
 
 
 def _stopped(
     rules: Rules, limits: Limits, state: SessionState, ask: Ask, now: float
 ) -> Refusal | None:
     """Why a session lets no call through now, however small."""
-    if state.killed or state.paused:
-        return refuse_closed(rules, state, ask.session)
+    if state.killed or state.paused or state.handoffs:
+        closed = refuse_closed(rules.refusal_status, state, ask.session)
+        if closed is not None:
+            return closed
     for gate in GATES:
         if (breach := gate.check(limits, state, ask, now)) is not None:
             return _refuse(rules, state, ask.session, breach)
     return None
 
 
-def refuse_closed(rules: Rules, state: SessionState, session: str) -> Refusal | None:
-    """Why nothing at all is served to this session: killed or paused."""
-    if state.killed:
-        message = f"Session {session} was killed. Start a new session to go on."
-        code, resumable = "session_killed", False
-    elif state.paused:
-        message = f"Session {session} is paused. To go on: holdfast sessions resume {session}."
-        code, resumable = "session_paused", True
-    else:
-        return None
-    facts = LimitFacts(session=session, resumable=resumable, checkpoint=_checkpoint(session, state))
-    return Refusal(rules.refusal_status, code, "session_state", message, facts)
-
-
 def refuse_spent(rules: Rules, state: SessionState, session: str, now: float) -> Refusal | None:
     """Why an endpoint that costs nothing is refused too: closed, or a limit already used up."""
-    if (closed := refuse_closed(rules, state, session)) is not None:
+    if (closed := refuse_closed(rules.refusal_status, state, session)) is not None:
         return closed
     rooms = (
         *cost.rooms(rules.limits, state, session, (), now),
@@ -275,10 +271,6 @@ def _step(state: SessionState, ask: Ask) -> int:
     return failed.step if failed else state.steps + 1
 
 
-def _checkpoint(session: str, state: SessionState) -> str:
-    return f"{session}@{state.steps}"
-
-
 def _refuse(rules: Rules, state: SessionState, session: str, breach: Breach) -> Refusal:
     facts = LimitFacts(
         session=session,
@@ -287,7 +279,7 @@ def _refuse(rules: Rules, state: SessionState, session: str, breach: Breach) -> 
         maximum=breach.maximum,
         used=breach.used,
         requested=breach.requested,
-        checkpoint=_checkpoint(session, state),
+        checkpoint=checkpoint(session, state),
     )
     return Refusal(
         status=breach.status or rules.refusal_status,

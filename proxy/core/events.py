@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from proxy.core.tools.held import HeldTool
 from proxy.core.usage import Usage
 
 Outcome = Literal[
@@ -18,6 +19,8 @@ Outcome = Literal[
     "failed",  # the provider answered with an error that is not billed
     "expired",  # the hold's deadline passed with nobody to settle it: the whole hold is booked
 ]
+
+HumanAction = Literal["extend", "guide", "approve", "deny", "kill"]
 
 
 class Event(msgspec.Struct, frozen=True, tag=True, omit_defaults=True, gc=False):
@@ -46,6 +49,7 @@ class StepReserved(Event, frozen=True):
     step: the step's number; the same again when an SDK retries a call whose attempt failed.
     retry: this attempt repeats an earlier one (it counts no new step).
     call_id: unique in the session. owner: the process that will settle it, by `deadline` (epoch s).
+    guided: it carries what a human has to say to the model.
     """
 
     call_id: str = ""
@@ -61,6 +65,7 @@ class StepReserved(Event, frozen=True):
     hold_tokens: int = 0
     accounts: tuple[str, ...] = ()
     trees: tuple[str, ...] = ()
+    guided: bool = False
 
 
 class HoldExtended(Event, frozen=True):
@@ -105,7 +110,8 @@ class LimitWarned(Event, frozen=True):
 
 
 class LimitsExtended(Event, frozen=True):
-    """A human added to limits: pairs of (limit name, amount; micro-USD for money)."""
+    """A human added to limits: pairs of (limit name, amount; micro-USD for money). What was over
+    goes on."""
 
     added: tuple[tuple[str, int], ...] = ()
 
@@ -130,6 +136,49 @@ class TreeBegan(Event, frozen=True):
     """The first session below this one was opened: from now on its limits count a tree."""
 
 
+class HandedOff(Event, frozen=True):
+    """The session was put before a human. Blocking: it waits for the answer, and no call of it is
+    let through; else the stop only stands in the queue, until a call goes on.
+
+    handoff: names it, in all logs. code, limit: of the refusal that it stands for. message: what
+    has happened and how to answer. notify: a webhook is owed. owner: the process that sends it.
+    held: the tool call that waits; the agent has not seen it.
+    """
+
+    handoff: str = ""
+    code: str = ""
+    limit: str | None = None
+    message: str = ""
+    blocking: bool = False
+    notify: bool = False
+    owner: str = ""
+    held: HeldTool | None = None
+
+
+class HandoffAnswered(Event, frozen=True):
+    """A human has answered. waited_seconds: since it was handed off. message: with a denial, what
+    the model is told. held: that of the handoff."""
+
+    handoff: str = ""
+    action: HumanAction = "extend"
+    message: str = ""
+    waited_seconds: float = 0.0
+    held: HeldTool | None = None
+
+
+class Guided(Event, frozen=True):
+    """A human's message, to be put before the session's next step."""
+
+    message: str = ""
+
+
+class WebhookDelivered(Event, frozen=True):
+    """Whoever is told of handoffs has taken this one. attempts: of the process that succeeded."""
+
+    handoff: str = ""
+    attempts: int = 1
+
+
 AnyEvent = (
     SessionOpened
     | StepReserved
@@ -144,4 +193,8 @@ AnyEvent = (
     | SessionKilled
     | SessionFinished
     | TreeBegan
+    | HandedOff
+    | HandoffAnswered
+    | Guided
+    | WebhookDelivered
 )

@@ -110,6 +110,7 @@ def _is_quiet(plan: Plan, state: SessionState, now: float) -> bool:
         and state.tokens + state.held_tokens < plan.tokens
         and len(state.held) < plan.calls
         and not (state.killed or state.paused or state.extended)
+        and not (state.handoffs or state.guidance)
         and state.below is NOTHING_BELOW
     )
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from proxy.core.handoff import Handoff, OnLimit
 from proxy.core.loops.policy import Loops
 
 MICRO = 1_000_000
@@ -61,6 +62,7 @@ class Limits:
     request_cost_micro_usd: int | None = None
     cost_micro_usd_per_minute: int | None = None
     warn_at: float = 0.8
+    on_limit: OnLimit = "reject"
 
 
 Scope = Literal["tenant", "agent", "global"]
@@ -197,6 +199,7 @@ class Policy:
     store_url: str = "sqlite:///holdfast.db"
     profiles: tuple[Profile, ...] = ()
     loops: Loops | None = None
+    handoff: Handoff = field(default_factory=Handoff)
 
 
 class Caller(msgspec.Struct, frozen=True):

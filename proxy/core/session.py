@@ -20,6 +20,8 @@ from proxy.core.state import failed_before as failed_before
 from proxy.core.state import is_idle as is_idle
 
 _REMEMBERED_FAILURES = 16
+_TOLD = ("answered", "cut")
+"""Outcomes after which the model has read what was put before it."""
 
 
 def fold(log: Iterable[ev.AnyEvent], start: SessionState = EMPTY) -> SessionState:
@@ -30,9 +32,7 @@ def fold(log: Iterable[ev.AnyEvent], start: SessionState = EMPTY) -> SessionStat
     return state
 
 
-def apply(  # noqa: C901 - the arms of a match over a closed union count as one
-    state: SessionState, event: ev.AnyEvent
-) -> SessionState:
+def apply(state: SessionState, event: ev.AnyEvent) -> SessionState:
     """The state after one more event. Closing an unknown call changes nothing but seq."""
     seq, at = state.seq + 1, event.at
     if at < state.updated_at:
@@ -48,26 +48,58 @@ def apply(  # noqa: C901 - the arms of a match over a closed union count as one
             return _settled(state, event, seq, at)
         case ev.StepReleased():
             return _released(state, event, seq, at)
+        case _:
+            return replace(state, seq=seq, updated_at=at, **_changed(state, event))
+
+
+_Mark = (
+    ev.CallRefused
+    | ev.LimitWarned
+    | ev.LimitsExtended
+    | ev.SessionPaused
+    | ev.SessionResumed
+    | ev.SessionKilled
+    | ev.SessionFinished
+    | ev.TreeBegan
+    | ev.HandedOff
+    | ev.HandoffAnswered
+    | ev.Guided
+    | ev.WebhookDelivered
+)
+"""Events that have nothing to do with money: they set a few fields."""
+
+
+def _changed(  # noqa: C901 - the arms of a match over a closed union count as one
+    state: SessionState, event: _Mark
+) -> dict[str, object]:
+    match event:
         case ev.CallRefused():
-            changed = {"refused_code": event.code, "refused_at": event.at}
-            changed["refusals"] = state.refusals + 1
+            refused = {"refused_code": event.code, "refused_at": event.at}
+            return {**refused, "refusals": state.refusals + 1}
         case ev.LimitWarned():
-            changed = {"warned": state.warned | {event.limit}}
+            return {"warned": state.warned | {event.limit}}
         case ev.LimitsExtended():
-            changed = {"extended": _extended(state, event)}
+            return {"extended": _extended(state, event), "finished": False}
         case ev.SessionPaused():
-            changed = {"paused": True, "finished": False}
+            return {"paused": True, "finished": False}
         case ev.SessionResumed():
-            changed = {"paused": False}
+            return {"paused": False}
         case ev.SessionKilled():
-            changed = {"killed": True, "finished": False}
+            return {"killed": True, "finished": False, "handoffs": ()}
         case ev.SessionFinished():
-            changed = {"finished": True}
+            return {"finished": True, "handoffs": ()}
         case ev.TreeBegan():
-            changed = {"has_children": True}
+            return {"has_children": True}
+        case ev.HandedOff():
+            return {"handoffs": (*state.handoffs, event)}
+        case ev.HandoffAnswered():
+            return _answered(state, event)
+        case ev.Guided():
+            return {"guidance": (*state.guidance, event.message), "finished": False}
+        case ev.WebhookDelivered():
+            return {}
         case _:
             assert_never(event)
-    return replace(state, seq=seq, updated_at=at, **changed)
 
 
 def _opened(state: SessionState, event: ev.SessionOpened) -> SessionState:
@@ -102,6 +134,7 @@ def _held_call(state: SessionState, event: ev.StepReserved) -> HeldCall:
         body_digest=event.body_digest,
         attempts=before.attempts + 1 if before else 1,
         trees=event.trees,
+        guidance=state.guidance if event.guided else (),
     )
 
 
@@ -110,6 +143,9 @@ def _reserved(state: SessionState, event: ev.StepReserved, seq: int, at: float) 
     failed = state.failed
     if failed:
         failed = tuple([f for f in failed if f.body_digest != event.body_digest])
+    handoffs = state.handoffs
+    if handoffs:
+        handoffs = tuple([handoff for handoff in handoffs if handoff.blocking])
     return replace(
         state,
         seq=seq,
@@ -121,6 +157,8 @@ def _reserved(state: SessionState, event: ev.StepReserved, seq: int, at: float) 
         held_micro_usd=state.held_micro_usd + call.cost_micro_usd,
         held_tokens=state.held_tokens + call.tokens,
         failed=failed,
+        handoffs=handoffs,
+        guidance=() if event.guided else state.guidance,
     )
 
 
@@ -169,6 +207,7 @@ def _settled(state: SessionState, event: ev.StepSettled, seq: int, at: float) ->
         per_tool=_counted(state.per_tool, event.tools) if event.tools else state.per_tool,
         recent_costs=_recent(state.recent_costs, event),
         failed=failed,
+        guidance=state.guidance if event.outcome in _TOLD else call.guidance + state.guidance,
     )
 
 
@@ -207,6 +246,7 @@ def _released(state: SessionState, event: ev.StepReleased, seq: int, at: float) 
         held_micro_usd=state.held_micro_usd - call.cost_micro_usd,
         held_tokens=state.held_tokens - call.tokens,
         steps=state.steps - (not call.retry and call.step == state.steps),
+        guidance=call.guidance + state.guidance,
     )
 
 
@@ -215,3 +255,8 @@ def _extended(state: SessionState, event: ev.LimitsExtended) -> Mapping[str, int
     for limit, amount in event.added:
         extended[limit] = extended.get(limit, 0) + amount
     return extended
+
+
+def _answered(state: SessionState, event: ev.HandoffAnswered) -> dict[str, object]:
+    left = tuple([handoff for handoff in state.handoffs if handoff.handoff != event.handoff])
+    return {"handoffs": left, "finished": False}

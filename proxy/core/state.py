@@ -5,6 +5,8 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from proxy.core.events import HandedOff
+
 Costs = tuple[tuple[float, int], ...]
 SessionStatus = Literal["active", "warned", "paused", "awaiting_human", "killed", "finished"]
 
@@ -17,7 +19,7 @@ class SessionKey(NamedTuple):
 
 
 class HeldCall(msgspec.Struct, frozen=True, gc=False):
-    """A reservation that has not been settled."""
+    """A reservation that has not been settled. guidance: a human's messages that it carries."""
 
     step: int
     retry: bool
@@ -29,6 +31,7 @@ class HeldCall(msgspec.Struct, frozen=True, gc=False):
     body_digest: bytes
     attempts: int = 1
     trees: tuple[str, ...] = ()
+    guidance: tuple[str, ...] = ()
 
 
 class FailedCall(msgspec.Struct, frozen=True):
@@ -61,6 +64,8 @@ class SessionState(msgspec.Struct, frozen=True, gc=False):
     """What a fold of the log gives. `seq` is that of the last event applied (0: nothing yet).
 
     killed, paused: by a human; either wakes a finished session, so that its id does not begin anew.
+    handoffs: what stands before a human, the oldest first. guidance: a human's messages that no
+        step has carried to the model yet.
     largest_tokens: of one settled call: what the provider's own memory of it may come to again.
     steps: admitted calls, less those released. tool_calls, per_tool: what answers asked for.
     recent_costs: (second, micro-USD settled in it) of the last minute, for velocity.
@@ -102,6 +107,8 @@ class SessionState(msgspec.Struct, frozen=True, gc=False):
     budget_steps: int | None = None
     has_children: bool = False
     below: Below = NOTHING_BELOW
+    handoffs: tuple[HandedOff, ...] = ()
+    guidance: tuple[str, ...] = ()
     created_at: float = 0.0
     updated_at: float = 0.0
 
@@ -113,7 +120,14 @@ class SessionState(msgspec.Struct, frozen=True, gc=False):
             return "finished"
         if self.paused:
             return "paused"
+        if self.waits:
+            return "awaiting_human"
         return "warned" if self.warned else "active"
+
+    @property
+    def waits(self) -> bool:
+        """Whether no call is let through until a human has answered."""
+        return any(handoff.blocking for handoff in self.handoffs)
 
 
 EMPTY = SessionState()
@@ -130,8 +144,9 @@ def tree_idle_seconds(idle_seconds: float, call_seconds: float) -> float:
 
 
 def is_idle(state: SessionState, idle_seconds: float, now: float) -> bool:
-    """Whether a session is over because nobody used it. One that was paused waits for its human."""
-    used = state.held or state.paused or now - state.updated_at <= idle_seconds
+    """Whether a session is over because nobody used it. One that was stopped waits for its human,
+    if that was asked for."""
+    used = state.held or state.paused or state.waits or now - state.updated_at <= idle_seconds
     return state.seq > 0 and not used
 
 

@@ -15,10 +15,12 @@ from proxy.core.engine import (
     refuse_spent,
     remaining_micro_usd,
 )
+from proxy.core.events import HandedOff
 from proxy.core.limits.base import money
 from proxy.core.policy import Limits
 from proxy.core.pricing import Price, Rates, hold_cost
-from proxy.core.session import EMPTY, FailedCall, HeldCall, SessionState
+from proxy.core.session import EMPTY, FailedCall, HeldCall, SessionKey, SessionState
+from proxy.core.tree import Kin
 
 NOW = 1_000_000.0
 UNLIMITED = Limits(
@@ -257,6 +259,45 @@ def test_a_killed_or_paused_session_gets_nothing() -> None:
     assert killed.facts is not None
     assert not killed.facts.resumable
     assert "holdfast sessions resume s1" in paused.message
+
+
+def test_a_session_that_waits_for_its_human_lets_nothing_through() -> None:
+    """Whatever room is left, and whatever the call is about; the error says how to answer."""
+    why = "It has used 5 of 5 steps."
+    stop = HandedOff(at=NOW, code="step_limit_exceeded", limit="steps", message=why, blocking=True)
+    stands = changed(stop, blocking=False)
+    refusal = refused(UNLIMITED, changed(OPEN, handoffs=(stands, stop)))
+    spent = refuse_spent(Rules(UNLIMITED), changed(OPEN, handoffs=(stop,)), "s1", NOW)
+
+    assert (refusal.status, refusal.code, refusal.type) == (422, "awaiting_human", "session_state")
+    assert refusal.message == f"Session s1 waits for a human. {why}"
+    assert refusal.facts is not None
+    assert (refusal.facts.limit, refusal.facts.resumable) == ("steps", True)
+    assert spent is not None
+    assert spent.code == "awaiting_human"
+    assert admitted(UNLIMITED, changed(OPEN, handoffs=(stands,))).step == 1
+
+
+def test_a_session_above_that_waits_holds_all_below_it() -> None:
+    stop = HandedOff(at=NOW, message="why", blocking=True)
+    above = Kin(SessionKey("t", "root"), UNLIMITED, changed(OPEN, handoffs=(stop,)))
+    refusal = decide(Rules(UNLIMITED), OPEN, ASK, (), NOW, (above,))
+
+    assert isinstance(refusal, Refusal)
+    assert refusal.message == "Session root waits for a human. why"
+
+
+def test_an_admitted_call_carries_what_a_human_has_to_say_and_pays_for_it() -> None:
+    """The provider bills the message as input; without a hold it would be spent past a budget."""
+    state = changed(OPEN, guidance=("Use the staging host.", "Then stop."))
+    admit = admitted(UNLIMITED, state)
+
+    assert admit.guidance == state.guidance
+    assert admit.hold_input_tokens == 100 + (21 // 2 + 16) + (10 // 2 + 16)
+    assert admit.hold_cost_micro_usd == hold_cost(PRICE, admit.hold_input_tokens, 1000)
+    assert admitted(UNLIMITED, state, changed(ASK, dialect="embeddings")).guidance == ()
+    tight = replace(UNLIMITED, tokens=100 + 16 * 2)
+    assert refused(tight, state).code == "token_limit_exceeded"
 
 
 def test_a_session_that_nears_a_limit_is_warned() -> None:

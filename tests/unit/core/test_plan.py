@@ -12,6 +12,7 @@ from msgspec.structs import replace as changed
 from proxy.core.ask import Account, Ask
 from proxy.core.decision import Admit
 from proxy.core.engine import Rules, decide, decide_by_rules
+from proxy.core.events import HandedOff
 from proxy.core.exposure import ANYTHING, PLAIN, Exposure
 from proxy.core.plan import admit_at_once, plan_of
 from proxy.core.policy import Limits
@@ -61,6 +62,7 @@ class Cases:
             request_cost_micro_usd=self.unset(self.some),
             cost_micro_usd_per_minute=self.unset(self.some),
             warn_at=self.random.choice([0.0, 0.25, 0.8, 1.0, 1.5, self.random.random() - 0.05]),
+            on_limit=self.random.choice(["reject", "handoff"]),
         )
 
     def below(self) -> Below:
@@ -101,6 +103,8 @@ class Cases:
             recent_costs=tuple(lately),
             failed=tuple(failed),
             below=self.below() if self.rarely() else EMPTY.below,
+            handoffs=(HandedOff(at=NOW, blocking=self.rarely()),) if self.rarely() else (),
+            guidance=("Try the other file.",) if self.rarely() else (),
             created_at=NOW - self.random.randint(-3, 8),
         )
 

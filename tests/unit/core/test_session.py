@@ -11,6 +11,7 @@ from proxy.core.usage import Usage
 calls = st.sampled_from(["a", "b", "c"])
 times = st.floats(min_value=1.0, max_value=1e9)
 amounts = st.integers(min_value=0, max_value=10**9)
+names = st.sampled_from(["h1", "h2", "h3"])
 events = st.one_of(
     st.builds(ev.SessionOpened, at=times, generation=st.integers(1, 9)),
     st.builds(
@@ -22,6 +23,7 @@ events = st.one_of(
         hold_cost_micro_usd=amounts,
         hold_tokens=amounts,
         body_digest=st.sampled_from([b"x", b"y"]),
+        guided=st.booleans(),
     ),
     st.builds(
         ev.HoldExtended, at=times, call_id=calls, hold_cost_micro_usd=amounts, hold_tokens=amounts
@@ -43,6 +45,10 @@ events = st.one_of(
     st.builds(ev.SessionResumed, at=times),
     st.builds(ev.SessionKilled, at=times),
     st.builds(ev.SessionFinished, at=times),
+    st.builds(ev.HandedOff, at=times, handoff=names, blocking=st.booleans()),
+    st.builds(ev.HandoffAnswered, at=times, handoff=names),
+    st.builds(ev.Guided, at=times, message=names),
+    st.builds(ev.WebhookDelivered, at=times, handoff=names),
 )
 
 
@@ -179,11 +185,12 @@ def test_a_new_generation_counts_from_nought_but_keeps_open_holds() -> None:
 
 
 def test_the_statuses_in_order_of_strength() -> None:
-    """Killed beats finished beats paused beats warned."""
+    """Killed beats finished beats paused beats awaiting a human beats warned."""
     log: list[ev.AnyEvent] = [ev.SessionOpened(at=1.0)]
     seen = [fold(log).status]
     for event in (
         ev.LimitWarned(at=1.0, limit="steps"),
+        ev.HandedOff(at=1.0, handoff="h1", blocking=True),
         ev.SessionPaused(at=1.0),
         ev.SessionFinished(at=1.0),
         ev.SessionKilled(at=1.0),
@@ -191,7 +198,7 @@ def test_the_statuses_in_order_of_strength() -> None:
         log.append(event)
         seen.append(fold(log).status)
 
-    assert seen == ["active", "warned", "paused", "finished", "killed"]
+    assert seen == ["active", "warned", "awaiting_human", "paused", "finished", "killed"]
 
 
 def test_settlement_counts_tools_tokens_and_velocity() -> None:
@@ -220,3 +227,87 @@ def test_costs_from_the_future_are_forgotten() -> None:
     after = ev.StepSettled(at=100.0, call_id="b", cost_micro_usd=7)
 
     assert fold([reserved("a", 1), before, reserved("b", 2), after]).recent_costs == ((100.0, 7),)
+
+
+def handed_off(handoff: str, *, blocking: bool = True) -> ev.HandedOff:
+    return ev.HandedOff(at=1.0, handoff=handoff, blocking=blocking)
+
+
+def waiting(*log: ev.AnyEvent) -> list[str]:
+    return [handoff.handoff for handoff in fold(log).handoffs]
+
+
+def test_a_session_waits_until_each_of_its_handoffs_is_answered() -> None:
+    """Two tool calls of one answer can wait at once, and each has an answer of its own."""
+    log: list[ev.AnyEvent] = [handed_off("h1"), handed_off("h2")]
+    log.append(ev.HandoffAnswered(at=2.0, handoff="h1"))
+
+    assert waiting(*log) == ["h2"]
+    assert fold(log).status == "awaiting_human"
+    assert fold([*log, ev.HandoffAnswered(at=3.0, handoff="h2")]).status == "active"
+
+
+def test_an_answer_to_what_is_not_open_changes_nothing() -> None:
+    assert waiting(handed_off("h1"), ev.HandoffAnswered(at=2.0, handoff="h9")) == ["h1"]
+
+
+def test_a_stop_that_does_not_block_stands_until_a_call_goes_on() -> None:
+    """Then the limit was raised elsewhere: nobody has to answer any more."""
+    queue = [handed_off("h1", blocking=False), handed_off("h2")]
+
+    assert fold(queue[:1]).status == "active"
+    assert waiting(*queue, reserved("a", 1)) == ["h2"]
+
+
+@pytest.mark.parametrize(
+    "end", [ev.SessionKilled(at=2.0), ev.SessionFinished(at=2.0), ev.SessionOpened(at=2.0)]
+)
+def test_nobody_is_asked_about_a_session_that_is_over(end: ev.AnyEvent) -> None:
+    assert waiting(handed_off("h1"), handed_off("h2", blocking=False), end) == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ev.HandoffAnswered(at=2.0, handoff="h1"),
+        ev.Guided(at=2.0, message="go on"),
+        ev.LimitsExtended(at=2.0, added=(("steps", 5),)),
+    ],
+)
+def test_an_answer_wakes_a_finished_session(answer: ev.AnyEvent) -> None:
+    """A human who comes in the morning finds the same session, not a new one of its id."""
+    state = fold([ev.SessionOpened(at=1.0), ev.SessionFinished(at=1.5), answer])
+
+    assert (state.status, state.generation) == ("active", 1)
+
+
+def guided_call(call: str) -> ev.StepReserved:
+    return ev.StepReserved(at=2.0, call_id=call, step=1, guided=True)
+
+
+def test_guidance_is_carried_by_one_step() -> None:
+    log: list[ev.AnyEvent] = [ev.Guided(at=1.0, message="a"), ev.Guided(at=1.0, message="b")]
+
+    assert fold(log).guidance == ("a", "b")
+    assert fold([*log, reserved("x", 1)]).guidance == ("a", "b")
+    log.append(guided_call("x"))
+    assert fold(log).guidance == ()
+    assert fold([*log, ev.StepSettled(at=3.0, call_id="x")]).guidance == ()
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        ev.StepReleased(at=3.0, call_id="x"),
+        *(
+            ev.StepSettled(at=3.0, call_id="x", outcome=outcome)
+            for outcome in ("failed", "client_left", "truncated", "expired")
+        ),
+    ],
+)
+def test_guidance_that_no_model_has_read_goes_with_the_next_call(end: ev.AnyEvent) -> None:
+    """An SDK sends the failed call again, and a human must not have to."""
+    log: list[ev.AnyEvent] = [ev.Guided(at=1.0, message="a"), guided_call("x")]
+    log += [ev.Guided(at=2.5, message="b"), end]
+
+    assert fold(log).guidance == ("a", "b")

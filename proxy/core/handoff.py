@@ -1,0 +1,59 @@
+"""Sessions that wait for a human: what the policy says of it, and which stops one is shown."""
+
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from proxy.core.decision import Refusal
+
+OnLimit = Literal["reject", "handoff"]
+WebhookFormat = Literal["generic", "slack", "pagerduty"]
+PAGERDUTY_URL: Final = "https://events.pagerduty.com/v2/enqueue"
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """Where a handoff is told. url: of an incoming webhook it is itself a secret.
+
+    secret_env: the environment variable with the key that signs it (pagerduty: the routing key).
+    """
+
+    url: str = field(repr=False)
+    format: WebhookFormat = "generic"
+    secret_env: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Handoff:
+    """reply: how a session that waits is answered: with an error, or with a normal completion whose
+    text is `message`. webhook: None: nobody is told."""
+
+    reply: Literal["reject", "message"] = "reject"
+    message: str = "I need manual help."
+    webhook: Webhook | None = None
+
+
+_STOPS: Final = frozenset(
+    {
+        "step_limit_exceeded",
+        "budget_exceeded",
+        "token_limit_exceeded",
+        "duration_exceeded",
+        "tool_call_limit_exceeded",
+        "request_cost_exceeded",
+        "velocity_exceeded",
+        "loop_detected",
+    }
+)
+
+
+def stands_in_queue(refusal: Refusal) -> bool:
+    """Whether a refusal is a stop that a human should see. Not `parallel_limit_exceeded`: waiting
+    is all it takes."""
+    return refusal.code in _STOPS and refusal.facts is not None
+
+
+def blocks(refusal: Refusal, on_limit: OnLimit) -> bool:
+    """Whether the session waits for its human from this stop on. Not for a budget that many
+    sessions share: nothing that is done to one of them would help."""
+    shared = refusal.facts is None or refusal.facts.scope != "session"
+    return on_limit == "handoff" and not shared

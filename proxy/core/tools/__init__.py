@@ -1,0 +1,1 @@
+"""Tools: which calls the agent is handed, and which it is not."""
