@@ -5,8 +5,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from proxy.core.changes import Changes
 from proxy.core.policy import Policy, Upstream
-from proxy.core.request import Changes
 from proxy.intake import Call
 from proxy.replies import dialect_of
 from proxy.wire import Head, Headers, Outgoing, Timeouts

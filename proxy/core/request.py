@@ -268,16 +268,3 @@ class Frame(msgspec.Struct, frozen=True, eq=False):
     head: bytes = b""
     tail: bytes = b""
     steady: bool = False
-
-
-class Changes(msgspec.Struct, frozen=True):
-    """What a decision changes in the forwarded body; every other byte stays as the client sent it.
-
-    output_bound: new bound for one choice, written under the key the client used, else under the
-        dialect's current one (max_completion_tokens, max_output_tokens, max_tokens).
-    ask_usage: set stream_options.include_usage. model: the name at the target.
-    """
-
-    output_bound: int | None = None
-    ask_usage: bool = False
-    model: str | None = None

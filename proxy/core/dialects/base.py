@@ -5,9 +5,10 @@ from typing import Protocol
 
 import msgspec
 
+from proxy.core.changes import Changes
 from proxy.core.decision import Refusal
 from proxy.core.memo import Memo
-from proxy.core.request import Changes, DialectName, Request
+from proxy.core.request import DialectName, Request
 from proxy.core.usage import Answer, Usage
 
 PARSE_ON_THREAD_BYTES = 512 * 1024

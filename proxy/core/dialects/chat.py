@@ -4,14 +4,15 @@ from collections.abc import Mapping
 
 import msgspec
 
+from proxy.core.changes import Changes
 from proxy.core.decision import Refusal
 from proxy.core.dialects import chat_parse
 from proxy.core.dialects.base import Bounds, Meter, Unstreamed
 from proxy.core.dialects.chat_meter import meter_of, read_answer
-from proxy.core.dialects.chat_rewrite import rewrite
+from proxy.core.dialects.chat_rewrite import rewrite, rewrite_conversation
 from proxy.core.dialects.render import error_frame, openai_error
 from proxy.core.memo import Memo
-from proxy.core.request import Changes, DialectName, Request
+from proxy.core.request import DialectName, Request
 from proxy.core.sse import encode_frame
 
 _USAGE = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
@@ -26,6 +27,8 @@ class ChatDialect:
         return chat_parse.parse(body, bounds, memo)
 
     def rewrite(self, body: bytes, request: Request, changes: Changes) -> bytes:
+        if changes.in_conversation:
+            return rewrite_conversation(body, request, changes, chat_parse.BOUND_KEYS)
         return rewrite(body, request, changes, chat_parse.BOUND_KEYS)
 
     def meter(self, *, strip_usage: bool, bounds: Bounds) -> Meter:

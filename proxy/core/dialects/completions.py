@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import msgspec
 
 from proxy.core.canonical import message_digest
+from proxy.core.changes import Changes
 from proxy.core.decision import Refusal
 from proxy.core.dialects.base import Bounds, Meter, Unstreamed
 from proxy.core.dialects.body import (
@@ -24,7 +25,7 @@ from proxy.core.dialects.chat_rewrite import rewrite
 from proxy.core.dialects.prompts import Prompt, read_prompts
 from proxy.core.dialects.render import error_frame, openai_error
 from proxy.core.memo import Memo
-from proxy.core.request import Changes, DialectName, Message, Request
+from proxy.core.request import DialectName, Message, Request
 
 _BOUND_KEYS = ("max_tokens",)
 _GOVERNED = (

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from proxy.core.changes import Changes
 from proxy.core.decision import Refusal
 from proxy.core.dialects.base import Bounds, Meter, Unstreamed
 from proxy.core.dialects.body import (
@@ -15,7 +16,7 @@ from proxy.core.dialects.chat_meter import meter_of, read_embeddings
 from proxy.core.dialects.prompts import read_prompts
 from proxy.core.dialects.render import error_frame, openai_error
 from proxy.core.memo import Memo
-from proxy.core.request import Changes, DialectName, Request
+from proxy.core.request import DialectName, Request
 from proxy.core.splice import splice
 
 _GOVERNED = ("model", "input", "user", "metadata", "prompt_cache_key", "safety_identifier")

@@ -1,12 +1,13 @@
 """The Messages dialect: Anthropic's `/v1/messages`, and what imitates it."""
 
+from proxy.core.changes import Changes
 from proxy.core.decision import Refusal
-from proxy.core.dialects import messages_answer, messages_render, messages_request
+from proxy.core.dialects import messages_answer, messages_render, messages_request, messages_rewrite
 from proxy.core.dialects.base import Bounds, Dialect, Meter, Unstreamed
 from proxy.core.dialects.messages_stream import MessagesMeter
 from proxy.core.dialects.render import error_frame
 from proxy.core.memo import Memo
-from proxy.core.request import Changes, DialectName, Request
+from proxy.core.request import DialectName, Request
 
 
 class _Messages:
@@ -18,7 +19,7 @@ class _Messages:
         return messages_request.parse(body, bounds, memo)
 
     def rewrite(self, body: bytes, request: Request, changes: Changes) -> bytes:
-        return messages_request.rewrite(body, request, changes)
+        return messages_rewrite.rewrite(body, request, changes)
 
     def meter(self, *, strip_usage: bool, bounds: Bounds) -> Meter:
         return MessagesMeter(bounds)

@@ -20,8 +20,7 @@ from proxy.core.dialects.reader import Reader
 from proxy.core.dialects.reported import counted
 from proxy.core.exposure import Exposure
 from proxy.core.memo import Memo
-from proxy.core.request import Apart, Changes, Frame, Piece, Request
-from proxy.core.splice import raw_value, splice
+from proxy.core.request import Apart, Frame, Piece, Request
 
 _GOVERNED = (
     "model",
@@ -43,9 +42,7 @@ _GOVERNED = (
 _TOKENISED = ("system", "messages", "tools", "mcp_servers", "output_config", "output_format")
 _SEARCHING = "web_search_"
 _FORCED_CHOICES = ("any", "tool")
-_LEAST_BUDGET_TOKENS = (
-    1024  # https://docs.anthropic.com/en/docs/build-with-claude/extended-thinking
-)
+LEAST_BUDGET_TOKENS = 1024  # https://docs.anthropic.com/en/docs/build-with-claude/extended-thinking
 
 
 class _Named(msgspec.Struct, frozen=True):
@@ -124,34 +121,16 @@ def _exposure(frame: Frame, apart: Apart) -> Exposure:
     )
 
 
-def rewrite(body: bytes, request: Request, changes: Changes) -> bytes:
-    """Splices what has changed; usage is always sent here, so `ask_usage` changes nothing.
-
-    `max_tokens` must stay above `thinking.budget_tokens`: where the new bound is not, the budget is
-    lowered with it, by the same share. Below a bound of 1025 it cannot be (the provider's least
-    budget is 1024): then the provider refuses the call, unbilled, so do not bound it lower.
-    """
-    new: dict[str, bytes | None] = {}
-    if changes.model is not None:
-        new["model"] = msgspec.json.encode(changes.model)
-    if changes.output_bound is not None:
-        new["max_tokens"] = b"%d" % changes.output_bound
-        new |= _thought(body, request, changes.output_bound)
-    return splice(body, new, request.places) if new else body
-
-
 def _least_output(members: bodies.Members) -> int:
     thinking = members.get("thinking")
-    if thinking is None or (budget := _budget(thinking)) is None:
+    if thinking is None or (budget := budget_tokens(thinking)) is None:
         return 0
     return (
-        _LEAST_BUDGET_TOKENS + 1
-        if budget < (read_count(members, "max_tokens", least=0) or 0)
-        else 0
+        LEAST_BUDGET_TOKENS + 1 if budget < (read_count(members, "max_tokens", least=0) or 0) else 0
     )
 
 
-def _budget(raw: msgspec.Raw | bytes) -> int | None:
+def budget_tokens(raw: msgspec.Raw | bytes) -> int | None:
     """The thinking budget, which must stay below max_tokens. One above it is meant (interleaved
     thinking), and as legal after as before."""
     try:
@@ -159,17 +138,6 @@ def _budget(raw: msgspec.Raw | bytes) -> int | None:
     except ValueError:
         return None  # none, or one that the provider will refuse
     return thinking.budget_tokens if thinking.type == "enabled" else None
-
-
-def _thought(body: bytes, request: Request, bound: int) -> dict[str, bytes | None]:
-    raw, most = raw_value(body, request.places, "thinking"), request.output_bound
-    if raw is None or most is None:
-        return {}
-    budget = _budget(raw)
-    if budget is None or not bound <= budget < most:
-        return {}
-    lowered = max(_LEAST_BUDGET_TOKENS, bound * budget // most)
-    return {"thinking": splice(raw, {"budget_tokens": b"%d" % lowered})}
 
 
 def _offered(members: Members, reading: Reader) -> list[Piece]:

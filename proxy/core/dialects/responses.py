@@ -1,12 +1,18 @@
 """The Responses dialect: OpenAI's `/v1/responses`, and what Azure, xAI and others make of it."""
 
+from proxy.core.changes import Changes
 from proxy.core.decision import Refusal
-from proxy.core.dialects import responses_answer, responses_render, responses_request
+from proxy.core.dialects import (
+    responses_answer,
+    responses_render,
+    responses_request,
+    responses_rewrite,
+)
 from proxy.core.dialects.base import Bounds, Dialect, Meter, Unstreamed
 from proxy.core.dialects.render import openai_error
 from proxy.core.dialects.responses_stream import ResponsesMeter
 from proxy.core.memo import Memo
-from proxy.core.request import Changes, DialectName, Request
+from proxy.core.request import DialectName, Request
 
 
 class _Responses:
@@ -18,7 +24,7 @@ class _Responses:
         return responses_request.parse(body, bounds, memo)
 
     def rewrite(self, body: bytes, request: Request, changes: Changes) -> bytes:
-        return responses_request.rewrite(body, request, changes)
+        return responses_rewrite.rewrite(body, request, changes)
 
     def meter(self, *, strip_usage: bool, bounds: Bounds) -> Meter:
         return ResponsesMeter(bounds)

@@ -28,8 +28,7 @@ from proxy.core.dialects.responses_turns import (
 )
 from proxy.core.exposure import CacheWrites, Exposure
 from proxy.core.memo import Memo
-from proxy.core.request import Apart, Changes, Frame, Message, Piece, Request
-from proxy.core.splice import splice
+from proxy.core.request import Apart, Frame, Message, Piece, Request
 
 _GOVERNED = (
     "model",
@@ -104,16 +103,6 @@ def _frame(reading: Reader, taken: bodies.Body) -> Frame:
     before = _instructed(members, reading)
     disabled = choice == "none"
     return Frame(request, members, reading.bounds, before, apart, disabled)
-
-
-def rewrite(body: bytes, request: Request, changes: Changes) -> bytes:
-    """Splices what has changed; usage is always sent here, so `ask_usage` changes nothing."""
-    new: dict[str, bytes | None] = {}
-    if changes.model is not None:
-        new["model"] = msgspec.json.encode(changes.model)
-    if changes.output_bound is not None:
-        new["max_output_tokens"] = b"%d" % changes.output_bound
-    return splice(body, new, request.places) if new else body
 
 
 def _sent(members: Members, bounds: Bounds) -> Message | list[msgspec.Raw]:

@@ -11,11 +11,11 @@ from random import Random
 
 import pytest
 
+from proxy.core.changes import Changes
 from proxy.core.dialects.base import Bounds, Dialect
 from proxy.core.dialects.chat import CHAT
 from proxy.core.dialects.completions import COMPLETIONS
 from proxy.core.dialects.embeddings import EMBEDDINGS
-from proxy.core.request import Changes
 from proxy.core.usage import Usage
 from proxy.errors import MalformedRequest
 from tests.unit.core.dialects.metering import Json, pieces

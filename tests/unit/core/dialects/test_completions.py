@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.core.changes import Changes
 from proxy.core.dialects.base import Bounds
 from proxy.core.dialects.completions import COMPLETIONS
-from proxy.core.request import Changes, Request
+from proxy.core.request import Request
 from proxy.core.usage import Answer, Usage
 from proxy.errors import MalformedRequest
 from tests.unit.core.dialects.metering import json_values, law

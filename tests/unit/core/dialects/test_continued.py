@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.core.changes import Changes
 from proxy.core.dialects.base import Bounds
 from proxy.core.dialects.continued import between
 from proxy.core.dialects.registry import DIALECTS, unread_bytes
 from proxy.core.memo import Memo, _frame_bytes, fits
-from proxy.core.request import Changes, DialectName, Past
+from proxy.core.request import DialectName, Past
 from proxy.core.splice import members
 from proxy.errors import MalformedRequest
 from tests.unit.core.dialects.metering import Json, law, texts

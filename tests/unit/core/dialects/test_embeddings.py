@@ -4,9 +4,10 @@ import json
 
 import pytest
 
+from proxy.core.changes import Changes
 from proxy.core.dialects.base import Bounds
 from proxy.core.dialects.embeddings import EMBEDDINGS
-from proxy.core.request import Changes, Request
+from proxy.core.request import Request
 from proxy.errors import MalformedRequest
 
 

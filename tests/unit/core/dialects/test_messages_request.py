@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.canonical import message_digest
+from proxy.core.changes import Changes
 from proxy.core.dialects.base import Bounds
 from proxy.core.dialects.messages import MESSAGES
 from proxy.core.dialects.responses import RESPONSES
-from proxy.core.request import Changes, Message, Request
+from proxy.core.request import Message, Request
 from proxy.core.usage import ToolCall
 from proxy.errors import MalformedRequest
 from tests.unit.core.dialects.metering import Json, json_values, law

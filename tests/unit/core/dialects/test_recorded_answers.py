@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import pytest
 
+from proxy.core.changes import Changes
 from proxy.core.dialects.base import Bounds, Dialect
 from proxy.core.dialects.messages import MESSAGES
 from proxy.core.dialects.responses import RESPONSES
-from proxy.core.request import Changes
 from proxy.core.usage import Usage
 from proxy.errors import MalformedRequest
 from tests.unit.core.dialects.metering import metered, pieces, recordings, seen
