@@ -7,6 +7,8 @@ from tests.clients.tap import Seen
 
 _CHANGED_ON_THE_WAY = {"host", "connection", "accept-encoding", "content-length", "expect"}
 """Hop by hop, or the proxy's own by SPEC: it has to read answers."""
+_APART = ("messages", "input", "tool_choice", "stream_options")
+"""What `added` compares in ways of its own, or not at all."""
 
 
 def check_forwarded(on: Stage) -> None:
@@ -64,3 +66,36 @@ def check_session(session: dict[str, Json], *, steps: int, tool_calls: int, cost
 def shown(text: str) -> str:
     """Terminal output without line breaks, to find a sentence that was wrapped."""
     return " ".join(text.split())
+
+
+def added(theirs: Seen, forwarded: Seen) -> list[str]:
+    """What the model is told beyond what its client sent, all of which is as it was. `tool_choice`
+    is another matter."""
+    sent, went = _items(theirs), _items(forwarded)
+    rest = [{k: v for k, v in seen.json.items() if k not in _APART} for seen in (theirs, forwarded)]
+    assert rest[0] == rest[1]
+    assert went[: len(sent)] == sent
+    return [str(item.get("text", item.get("content"))) for item in went[len(sent) :]]
+
+
+def _items(seen: Seen) -> list[dict[str, Json]]:
+    """The history, flat: a message for each of its blocks."""
+    body = seen.json
+    items = body.get("messages", body.get("input"))
+    assert isinstance(items, list)
+    flat: list[dict[str, Json]] = []
+    for item in items:
+        assert isinstance(item, dict)
+        content = item.get("content")
+        if seen.path.endswith("/messages") and isinstance(content, list):
+            flat += [
+                {"role": item["role"], **block} for block in content if isinstance(block, dict)
+            ]
+        else:
+            flat.append(item)
+    return flat
+
+
+def withheld(forwarded: Seen) -> bool:
+    """Whether the request says, as its dialect does, that no tool may be called."""
+    return forwarded.json.get("tool_choice") in ("none", {"type": "none"})

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from proxy.admin.shapes import Json
-from proxy.simulator import Script, Simulator
+from proxy.simulator import Simulator
+from proxy.simulator.script import Actor
 from tests.clients.tap import Tap, tapped
 from tests.integration.kit import Sidecar, sidecar
 
@@ -117,11 +118,11 @@ class Stage:
 
 @asynccontextmanager
 async def stage(
-    folder: Path, policy: str = "", *, script: Script | None = None, upstream: str | None = None
+    folder: Path, policy: str = "", *, script: Actor | None = None, upstream: str | None = None
 ) -> AsyncIterator[Stage]:
     """A sidecar between two taps, in front of the simulated provider or of `upstream`."""
     home = folder / "home"
-    home.mkdir()
+    home.mkdir(parents=True)
     async with (
         Simulator(script, seed=1) as sim,
         tapped(upstream or sim.url) as back,

@@ -1,4 +1,4 @@
-"""A wire tap: forwards TCP bytes as they are and reads the requests among them.
+"""A wire tap: forwards TCP bytes as they are and reads the requests and answers among them.
 
 It stands in front of the sidecar and behind it, so that a test sees what a client really sent and
 what really went upstream, whoever the upstream is. It must not share code with the proxy.
@@ -6,6 +6,7 @@ what really went upstream, whoever the upstream is. It must not share code with 
 
 import asyncio
 import json
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -41,33 +42,57 @@ class Seen:
         return next((value for key, value in self.headers if key == name), None)
 
 
-class _Requests:
-    """What httptools calls back while it reads one connection."""
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An answer that has passed whole, and the request that it answers. body: without chunking."""
 
-    def __init__(self, seen: list[Seen]) -> None:
-        self._seen = seen
-        self._parser = httptools.HttpRequestParser(self)
-        self._reading = True
+    to: Seen
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+    def header(self, name: str) -> str | None:
+        """The first value of a header, by its lower-case name."""
+        return next((value for key, value in self.headers if key == name), None)
+
+
+class _Message:
+    """What httptools calls back while it reads one side of a connection."""
+
+    def __init__(self) -> None:
         self.on_message_begin()
 
     def on_message_begin(self) -> None:
-        self._target = b""
-        self._headers: list[tuple[str, str]] = []
-        self._body: list[bytes] = []
+        self.target = b""
+        self.headers: list[tuple[str, str]] = []
+        self.body: list[bytes] = []
 
     def on_url(self, url: bytes) -> None:
-        self._target += url
+        self.target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
+        self.headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
 
     def on_body(self, body: bytes) -> None:
-        self._body.append(body)
+        self.body.append(body)
+
+
+class _Requests(_Message):
+    """The client's side. `waiting`: those of this connection that are not answered yet."""
+
+    def __init__(self, seen: list[Seen]) -> None:
+        super().__init__()
+        self._seen = seen
+        self._parser = httptools.HttpRequestParser(self)
+        self._reading = True
+        self.waiting: deque[Seen] = deque()
 
     def on_message_complete(self) -> None:
         method = self._parser.get_method().decode()
-        target = self._target.decode("latin-1")
-        self._seen.append(Seen(method, target, tuple(self._headers), b"".join(self._body)))
+        target = self.target.decode("latin-1")
+        seen = Seen(method, target, tuple(self.headers), b"".join(self.body))
+        self._seen.append(seen)
+        self.waiting.append(seen)
 
     def feed(self, chunk: bytes) -> None:
         """Reads on; after an upgrade the bytes are no longer ours to read."""
@@ -79,13 +104,37 @@ class _Requests:
             self._reading = False
 
 
+class _Answers(_Message):
+    """The server's side. A parser for each answer: one to HEAD has no body, whatever it says."""
+
+    def __init__(self, answers: list[Answered], waiting: deque[Seen]) -> None:
+        super().__init__()
+        self._answers = answers
+        self._waiting = waiting
+        self._parser = httptools.HttpResponseParser(self)
+
+    def on_message_complete(self) -> None:
+        status = self._parser.get_status_code()
+        whole = tuple(self.headers), b"".join(self.body)
+        self._answers.append(Answered(self._waiting.popleft(), status, *whole))
+
+    def feed(self, chunk: bytes) -> None:
+        if self._waiting and self._waiting[0].method == "HEAD":
+            self._waiting.popleft()
+            self._parser = httptools.HttpResponseParser(self)
+        elif self._waiting:
+            self._parser.feed_data(chunk)
+
+
 class Tap:
-    """One listening port in front of `origin`. `requests`: in the order of their last byte."""
+    """One listening port in front of `origin`. `requests`, `answers`: in the order of their last
+    byte."""
 
     def __init__(self, origin: str) -> None:
         host, _, port = origin.removeprefix("http://").partition(":")
         self._to = (host, int(port))
         self.requests: list[Seen] = []
+        self.answers: list[Answered] = []
         self.url = ""
         self._open: dict[tuple[asyncio.StreamWriter, ...], list[asyncio.Task[None]]] = {}
 
@@ -97,10 +146,11 @@ class Tap:
         """One connection. When either side ends it, so does the other."""
         up_reader, up_writer = await asyncio.open_connection(*self._to)
         requests = _Requests(self.requests)
+        answers = _Answers(self.answers, requests.waiting)
         ends = (writer, up_writer)
         ways = [
             asyncio.ensure_future(_copy(reader, up_writer, requests.feed)),
-            asyncio.ensure_future(_copy(up_reader, writer, _ignore)),
+            asyncio.ensure_future(_copy(up_reader, writer, answers.feed)),
         ]
         self._open[ends] = ways
         await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
@@ -126,10 +176,6 @@ async def _copy(
             read(chunk)
             writer.write(chunk)
             await writer.drain()
-
-
-def _ignore(chunk: bytes) -> None:
-    """Answers are nobody's business here."""
 
 
 @asynccontextmanager

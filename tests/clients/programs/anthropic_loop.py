@@ -4,9 +4,9 @@
 import json
 
 from anthropic import Anthropic
-from report import DESCRIPTION, MODEL, PROMPT, SCHEMA, TIMEOUT, lookup, tell
+from report import DESCRIPTION, MODEL, PROMPT, SCHEMA, TIMEOUT, TOOL, run_tool, tell
 
-TOOLS = [{"name": "lookup", "description": DESCRIPTION, "input_schema": SCHEMA}]
+TOOLS = [{"name": TOOL, "description": DESCRIPTION, "input_schema": SCHEMA}]
 client = Anthropic(timeout=TIMEOUT)
 
 
@@ -18,7 +18,7 @@ def loop(answer):
         if not calls:
             return "".join(block["text"] for block in content if block["type"] == "text")
         results = [
-            {"type": "tool_result", "tool_use_id": call["id"], "content": lookup(**call["input"])}
+            {"type": "tool_result", "tool_use_id": call["id"], "content": run_tool(**call["input"])}
             for call in calls
         ]
         messages.append({"role": "assistant", "content": content})

@@ -8,9 +8,9 @@ from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
-from report import MODEL, PROMPT, lookup, tell
+from report import MODEL, MOST_STEPS, PROMPT, run_tool, tell
 
-TOOLS = [tool(lookup)]
+TOOLS = [tool(run_tool)]
 
 
 def graph(**options):
@@ -29,7 +29,8 @@ def graph(**options):
 
 
 async def run(**options):
-    end = await graph(**options).ainvoke({"messages": [HumanMessage(PROMPT)]})
+    bounded = {"recursion_limit": 2 * MOST_STEPS}
+    end = await graph(**options).ainvoke({"messages": [HumanMessage(PROMPT)]}, bounded)
     return end["messages"][-1].text
 
 

@@ -4,22 +4,22 @@
 import json
 
 from openai import OpenAI
-from report import DESCRIPTION, MODEL, PROMPT, SCHEMA, TIMEOUT, lookup, tell
+from report import DESCRIPTION, MODEL, PROMPT, SCHEMA, TIMEOUT, TOOL, run_tool, tell
 
-TOOL = {"name": "lookup", "description": DESCRIPTION, "parameters": SCHEMA}
+FUNCTION = {"name": TOOL, "description": DESCRIPTION, "parameters": SCHEMA}
 client = OpenAI(timeout=TIMEOUT)
 
 
 def chat(answer):
     messages = [{"role": "user", "content": PROMPT}]
     while True:
-        tools = [{"type": "function", "function": TOOL | {"strict": True}}]
+        tools = [{"type": "function", "function": FUNCTION | {"strict": True}}]
         said = answer(model=MODEL, messages=messages, tools=tools)
         if not said.get("tool_calls"):
             return said["content"]
         messages.append(said)
         for call in said["tool_calls"]:
-            result = lookup(**json.loads(call["function"]["arguments"]))
+            result = run_tool(**json.loads(call["function"]["arguments"]))
             messages.append({"role": "tool", "tool_call_id": call["id"], "content": result})
 
 
@@ -56,7 +56,7 @@ def responses(answer, *, stored=False):
     history, new = [], [{"role": "user", "content": PROMPT}]
     previous = {}
     while True:
-        tools = [{"type": "function", "strict": True, **TOOL}]
+        tools = [{"type": "function", "strict": True, **FUNCTION}]
         history += new
         given = new if stored else history
         said = answer(model=MODEL, input=given, tools=tools, **previous)
@@ -70,7 +70,7 @@ def responses(answer, *, stored=False):
             {
                 "type": "function_call_output",
                 "call_id": call.call_id,
-                "output": lookup(**json.loads(call.arguments)),
+                "output": run_tool(**json.loads(call.arguments)),
             }
             for call in calls
         ]

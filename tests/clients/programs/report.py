@@ -9,22 +9,36 @@ import sys
 
 PROMPT = "Find three facts about rivers."
 MODEL = "sim-model"
-DESCRIPTION = "Looks up one fact about a topic."
-SCHEMA = {
-    "type": "object",
-    "properties": {"topic": {"type": "string"}},
-    "required": ["topic"],
-    "additionalProperties": False,
-}
+MOST_STEPS = 100  # frameworks have a bound of their own; here it must not be what ends a run
 TIMEOUT = float(os.environ.get("CLIENT_TIMEOUT_SECONDS", "60"))
 _FIELDS = ("status_code", "code", "type", "body", "request_id")
 looked_up = []
+sent = []
 
 
 def lookup(topic: str) -> str:
     """Looks up one fact about a topic."""
     looked_up.append(topic)
     return f"A fact about {topic}."
+
+
+def send_email(to: str, subject: str) -> str:
+    """Sends an email."""
+    sent.append(f"{to}: {subject}")
+    return f"Email {len(sent)} is on its way to {to}."
+
+
+TOOLS = {"lookup": lookup, "send_email": send_email}
+TOOL = os.environ.get("CLIENT_TOOL", "lookup")  # the one tool that this run has
+run_tool = TOOLS[TOOL]
+DESCRIPTION = run_tool.__doc__
+_NAMES = list(inspect.signature(run_tool).parameters)
+SCHEMA = {
+    "type": "object",
+    "properties": {name: {"type": "string"} for name in _NAMES},
+    "required": _NAMES,
+    "additionalProperties": False,
+}
 
 
 async def _outcome(run):
@@ -40,7 +54,9 @@ async def _outcome(run):
 async def _tell(modes):
     for mode in sys.argv[1:]:
         looked_up.clear()
-        told = {"mode": mode} | await _outcome(modes[mode]) | {"looked_up": looked_up}
+        sent.clear()
+        told = {"mode": mode} | await _outcome(modes[mode])
+        told |= {"looked_up": looked_up, "sent": sent}
         print(json.dumps(told, default=str), flush=True)
 
 
