@@ -14,13 +14,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from proxy.clock import Clock
 from proxy.closings import Closings
 from proxy.core import events as ev
-from proxy.core.ask import Ask
 from proxy.core.decision import Admit, Blocked, Granted, Refusal, Wanted
 from proxy.core.limits.rooms import SESSION, Place
 from proxy.core.policy import Limits
-from proxy.core.session import HeldCall, SessionKey, SessionState, apply
+from proxy.core.session import HeldCall, SessionKey, SessionState, apply, is_idle
 from proxy.errors import AccountExceeded, HoldfastError, SeqConflict, StoreUnavailable
-from proxy.facts import Facts
 from proxy.folds import Folds
 from proxy.grounds import Ground, Grounds
 from proxy.lineage import closing_charges
@@ -67,8 +65,6 @@ class Ledger:
         self.lines = Lines()
         self._closings = closings = Closings(self._folds, self._append, clock, tasks)
         self.expire = closings.expire
-        self._facts = facts = Facts(self._folds, self._append, clock)
-        self.finish, self.attempt = facts.finish, facts.attempt
 
     async def reserve(self, want: Reservation) -> Admitted | Refusal:
         """Decides and holds, atomically. Raises StoreUnavailable; then nothing is held.
@@ -144,10 +140,9 @@ class Ledger:
                 fresh = True
         raise StoreUnavailable("the session is written to by too many at once; try again")
 
-    async def extend(self, call_id: str, wanted: Wanted | Ask) -> Granted | Blocked:
-        """Holds more output tokens for a running call, as many of `wanted` as there is room for, or
-        what another attempt of it may come to. Blocked where not even the least fits, or the call
-        is not open any more."""
+    async def extend(self, call_id: str, wanted: Wanted) -> Granted | Blocked:
+        """Holds more output tokens for a running call, as many of `wanted` as there is room for.
+        Blocked where not even the least fits, or the call is not open any more."""
         fresh = False
         for _ in range(_ATTEMPTS):
             running = self.calls.get(call_id)
@@ -184,9 +179,24 @@ class Ledger:
             return False
         return True
 
-    async def record(self, key: SessionKey, *events: ev.AnyEvent) -> SessionState:
-        """Appends facts about the session (pause, kill, extend …)."""
-        state = await self._facts.record(key, events)
+    async def finish(self, key: SessionKey, idle_seconds: float) -> bool:
+        """Ends a session that is idle; False if it has been used meanwhile, here or elsewhere."""
+        fold_ = await self._folds.load(key)
+        state, now = fold_.state, self._clock.now()
+        if fold_.stale or state.finished or not is_idle(state, idle_seconds, now):
+            return False
+        event = ev.SessionFinished(at=now)
+        try:
+            append = Append(key, (event,), expected_seq=state.seq)
+            await self._append(fold_, append, apply(state, event))
+        except SeqConflict:
+            return False
+        return True
+
+    async def record(self, key: SessionKey, event: ev.AnyEvent) -> SessionState:
+        """Appends a fact about the session (pause, kill, extend …)."""
+        fold_ = await self._folds.load(key)
+        state = await self._append(fold_, Append(key, (event,)), apply(fold_.state, event))
         self.lines.stir()
         return self._grounds.with_below(key, state)
 

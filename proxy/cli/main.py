@@ -15,6 +15,7 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("check", "validate a policy file"),
     ("schema", "print the JSON Schema of the policy"),
     ("simulate", "run the simulated provider alone"),
+    ("replay", "try a policy on sessions that are over"),
     ("sessions", "list, show, kill, pause, resume and extend sessions"),
 )
 """The ordered list. Adding one: proxy/cli/NAME.py with `add_arguments` and `run`, and its line."""

@@ -10,7 +10,6 @@ from decimal import Decimal
 from itertools import chain
 from typing import Final
 
-from proxy.config.checks_tools import idle_tool_rules
 from proxy.config.globs import covers, is_literal
 from proxy.config.problems import Path
 from proxy.config.reading import Reading
@@ -249,10 +248,6 @@ def unreached_timeouts(draft: Draft) -> None:
             draft.reading.warn(("timeouts", name), message)
 
 
-def tool_rules(draft: Draft) -> None:
-    idle_tool_rules(draft.policy.tools, draft.reading, draft.is_own)
-
-
 CHECKS: Final[tuple[Callable[[Draft], None], ...]] = (
     known_targets,
     shadowed_routes,
@@ -268,5 +263,4 @@ CHECKS: Final[tuple[Callable[[Draft], None], ...]] = (
     shadowed_globs,
     retried_statuses,
     unreached_timeouts,
-    tool_rules,
 )

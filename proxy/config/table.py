@@ -8,7 +8,6 @@ from typing import Any, Final
 
 from proxy.config.containers import Key, ListOf, MapOf, Nulls, Struct, unbuilt
 from proxy.config.scalars import Choice, Flag, Number, Secret, Text, Usd, UsdPerMillion, Whole
-from proxy.config.table_tools import TOOLS
 from proxy.core.policy import (
     Accounting,
     BoundPolicy,
@@ -290,8 +289,7 @@ POLICY: Final = Struct(
                 "What happens when the store does not answer.", field=None),
         )), "Where sessions are kept.", required=True),
         Key("profiles", ListOf(PROFILE), "Limits for some calls; later ones win."),
-        Key("tools", TOOLS, "Which tool calls are handed to the agent; by globs on their names."),
-        *unbuilt("loops", "breakers", "routes_defaults", "handoff",
+        *unbuilt("loops", "tools", "breakers", "routes_defaults", "handoff",
                  "checkpoints", "routers", "flows", "drills"),
     ),
 )  # fmt: skip

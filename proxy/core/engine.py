@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
@@ -18,16 +19,33 @@ from proxy.core.decision import (
     Wanted,
 )
 from proxy.core.guidance import carried, tokens_of
+from proxy.core.handoff import Handoff
 from proxy.core.limits import cost, tokens
 from proxy.core.limits.base import Breach, maximum
 from proxy.core.limits.registry import GATES, shares
 from proxy.core.limits.rooms import Room
-from proxy.core.plan import admit_at_once
+from proxy.core.loops.policy import Loops
+from proxy.core.plan import Plan, admit_at_once, plan_of
 from proxy.core.policy import Limits
 from proxy.core.pricing import affordable_output_tokens, hold_cost
-from proxy.core.rules import Rules as Rules
 from proxy.core.session import SessionKey, SessionState, failed_before
 from proxy.core.tree import Kin
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a call is held to, resolved from the policy for this caller. plan: of the limits.
+    loops: None where nothing looks for them."""
+
+    limits: Limits
+    min_output_tokens: int = 256
+    refusal_status: int = 422
+    loops: Loops | None = None
+    handoff: Handoff = field(default_factory=Handoff)
+    plan: Plan = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "plan", plan_of(self.limits))
 
 
 def decide(
@@ -73,9 +91,9 @@ def decide_by_rules(
         unseen = state.largest_tokens or ask.unseen_tokens
         ask = replace(ask, input_tokens=ask.input_tokens + unseen)
     if not (guidance := carried(state, ask) if state.guidance else ()):
-        return fit(rules, state, ask, accounts, now, above, patient=patient)
+        return _fit(rules, state, ask, accounts, now, above, patient=patient)
     ask = replace(ask, input_tokens=ask.input_tokens + tokens_of(guidance))
-    decision = fit(rules, state, ask, accounts, now, above, patient=patient)
+    decision = _fit(rules, state, ask, accounts, now, above, patient=patient)
     return replace(decision, guidance=guidance) if isinstance(decision, Admit) else decision
 
 
@@ -145,7 +163,7 @@ def fits_more(
     return Granted(most, _hold_cost(ask, held_output + most) - before)
 
 
-def fit(
+def _fit(
     rules: Rules,
     state: SessionState,
     ask: Ask,

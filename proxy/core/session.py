@@ -1,11 +1,11 @@
 """How events make the state of a session. `apply` is total and pure; `fold` repeats it."""
 
 from collections.abc import Iterable, Mapping
+from typing import assert_never
 
 from msgspec.structs import replace
 
 from proxy.core import events as ev
-from proxy.core.effects import ToolEvent, answered, learnt
 from proxy.core.state import EMPTY as EMPTY
 from proxy.core.state import NOTHING_BELOW as NOTHING_BELOW
 from proxy.core.state import VELOCITY_SECONDS as VELOCITY_SECONDS
@@ -65,7 +65,6 @@ _Mark = (
     | ev.HandoffAnswered
     | ev.Guided
     | ev.WebhookDelivered
-    | ToolEvent
 )
 """Events that have nothing to do with money: they set a few fields."""
 
@@ -100,7 +99,7 @@ def _changed(  # noqa: C901 - the arms of a match over a closed union count as o
         case ev.WebhookDelivered():
             return {}
         case _:
-            return {"tools": learnt(state.tools, event, state.seq + 1)}
+            assert_never(event)
 
 
 def _opened(state: SessionState, event: ev.SessionOpened) -> SessionState:
@@ -187,7 +186,7 @@ def _settled(state: SessionState, event: ev.StepSettled, seq: int, at: float) ->
     if call is None:
         return replace(state, seq=seq, updated_at=at)
     failed = state.failed
-    if event.outcome in ("failed", "client_left", "truncated", "held"):
+    if event.outcome in ("failed", "client_left", "truncated"):
         again = FailedCall(call.body_digest, call.step, call.attempts)
         failed = (*failed, again)[-_REMEMBERED_FAILURES:]
     usage = event.usage
@@ -260,9 +259,4 @@ def _extended(state: SessionState, event: ev.LimitsExtended) -> Mapping[str, int
 
 def _answered(state: SessionState, event: ev.HandoffAnswered) -> dict[str, object]:
     left = tuple([handoff for handoff in state.handoffs if handoff.handoff != event.handoff])
-    changed = {"handoffs": left, "finished": False}
-    if event.held is None or event.action not in ("approve", "deny"):
-        return changed
-    approved, said = event.action == "approve", event.message
-    tools = answered(state.tools, event.held.digest, approved=approved, message=said)
-    return {**changed, "tools": tools}
+    return {"handoffs": left, "finished": False}

@@ -162,6 +162,18 @@ def prepare_file(connection: sqlite3.Connection, path: Path, secret: bytes) -> N
         raise
 
 
+def check_readable(connection: sqlite3.Connection, path: Path) -> None:
+    """Whether a file is a ledger as this version writes it. Raises StoreUnavailable."""
+    _check_origin(connection, path)
+    if _pragma(connection, "application_id") != APPLICATION_ID:
+        raise StoreUnavailable(f"{path} is not a ledger: it is empty")
+    if _pragma(connection, "user_version") != len(MIGRATIONS):
+        raise StoreUnavailable(
+            f"the ledger {path} is of an older version of Holdfast: `holdfast serve --store` opens "
+            "it and brings it up to date"
+        )
+
+
 def tune(connection: sqlite3.Connection) -> None:
     """Per connection: no checkpoint but ours; a WAL begun anew is cut, so its size tells its
     content."""

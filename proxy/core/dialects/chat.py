@@ -1,16 +1,15 @@
 """The dialect of POST /v1/chat/completions."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import msgspec
 
 from proxy.core.changes import Changes
 from proxy.core.decision import Refusal
 from proxy.core.dialects import chat_parse
-from proxy.core.dialects.base import Bounds, HoldBack, Meter, Unstreamed
+from proxy.core.dialects.base import Bounds, Meter, Unstreamed
 from proxy.core.dialects.chat_meter import meter_of, read_answer
 from proxy.core.dialects.chat_rewrite import rewrite, rewrite_conversation
-from proxy.core.dialects.held_chat import HeldChat
 from proxy.core.dialects.render import error_frame, openai_error
 from proxy.core.memo import Memo
 from proxy.core.request import DialectName, Request
@@ -34,9 +33,6 @@ class ChatDialect:
 
     def meter(self, *, strip_usage: bool, bounds: Bounds) -> Meter:
         return meter_of(strip_usage=strip_usage, bounds=bounds)
-
-    def hold_back(self, guards: Callable[[str], bool], bounds: Bounds) -> HoldBack:
-        return HeldChat(guards, bounds)
 
     def read_answer(self, body: bytes) -> Unstreamed:
         return read_answer(body)

@@ -1,0 +1,1 @@
+"""What a policy would have done to sessions that are over: read, folded and judged, never sent."""
