@@ -9,9 +9,12 @@ from proxy.progress import Progress
 from proxy.records import CallRecord
 
 
-def refused(call: Call, refusal: Refusal, state: SessionState, request_id: str) -> CallRecord:
-    """It was not admitted."""
-    record = _record(call, "reject", refusal.status, request_id)
+def refused(
+    call: Call, refusal: Refusal, state: SessionState, request_id: str, status: int
+) -> CallRecord:
+    """It was not admitted, and answered with this status."""
+    decision = "handoff" if refusal.code == "awaiting_human" else "reject"
+    record = _record(call, decision, status, request_id)
     return replace(record, reason=refusal.code, step=state.steps)
 
 

@@ -17,6 +17,7 @@ from proxy.core.request import DialectName
 from proxy.core.state import tree_idle_seconds
 from proxy.errors import MalformedRequest, StoreUnavailable, UpstreamUnavailable
 from proxy.failures import broken_off, late, malformed
+from proxy.handoff import tell
 from proxy.identity import SessionIndex
 from proxy.intake import Call, Intake, PolicySource, decoded, dialect_bounds
 from proxy.joining import Audience, Joins
@@ -164,8 +165,9 @@ class Governed:
     ) -> None:
         state = await self._p.ledger.state(call.key)
         stamps = refusal_stamps(call, state, refusal)
-        await send(exchange, refusal_reply(refusal, call.request.dialect, request_id, stamps))
-        self._p.observe(refused(call, refusal, state, request_id))
+        created = int(self._p.clock.now())
+        status = await tell(exchange, call, refusal, request_id, stamps, created)
+        self._p.observe(refused(call, refusal, state, request_id, status))
 
     async def _run(self, exchange: Answering, progress: Progress) -> None:
         """Carries the call out; whatever happens, it is settled exactly once."""
@@ -191,7 +193,7 @@ class Governed:
 
     async def _attempt(self, exchange: Answering, progress: Progress) -> None:
         call = progress.call
-        request = outgoing(call, progress.admitted.admit.output_bound)
+        request = outgoing(call, progress.admitted.admit)
         progress.forwarded_at = self._p.clock.monotonic()
         incoming = await self._p.upstreams.send(request, timeouts(call.policy), progress.leaves)
         progress.status = incoming.status

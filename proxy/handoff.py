@@ -64,16 +64,24 @@ async def tell(
     """Answers a refused call: with an error, or where the policy says so and the session waits for
     a human, with a normal completion. created: epoch seconds. Returns the status."""
     handoff = call.rules.handoff
-    if (
-        refusal.code == "awaiting_human"
-        and handoff.reply == "message"
-        and _ends_with_text(call.request)
-    ):
-        reply = _completion(call.request, handoff.message, request_id, stamps, created)
-    else:
-        reply = refusal_reply(refusal, call.request.dialect, request_id, stamps)
+    text = handoff.message if handoff.reply == "message" else None
+    reply = reply_to(call.request, refusal, text, request_id, stamps, created)
     await send(exchange, reply)
     return reply.status
+
+
+def reply_to(
+    request: Request,
+    refusal: Refusal,
+    text: str | None,
+    request_id: str,
+    stamps: Headers,
+    created: int,
+) -> Reply:
+    """text: that of the completion which a session that waits is answered with, where it may be."""
+    if text is None or refusal.code != "awaiting_human" or not _ends_with_text(request):
+        return refusal_reply(refusal, request.dialect, request_id, stamps)
+    return _completion(request, text, request_id, stamps, created)
 
 
 def _ends_with_text(request: Request) -> bool:

@@ -17,8 +17,9 @@ from proxy.core import events as ev
 from proxy.core.decision import Admit, Blocked, Granted, Refusal, Wanted
 from proxy.core.limits.rooms import SESSION, Place
 from proxy.core.policy import Limits
-from proxy.core.session import HeldCall, SessionKey, SessionState, apply, is_idle
+from proxy.core.session import HeldCall, SessionKey, SessionState
 from proxy.errors import AccountExceeded, HoldfastError, SeqConflict, StoreUnavailable
+from proxy.facts import Facts
 from proxy.folds import Folds
 from proxy.grounds import Ground, Grounds
 from proxy.lineage import closing_charges
@@ -31,6 +32,7 @@ from proxy.reservation import (
     place_of,
 )
 from proxy.running import Running, RunningCalls
+from proxy.stops import Stops
 from proxy.stores import Append, Charge, Store
 from proxy.submitted import Fold
 from proxy.tasks import Tasks
@@ -38,7 +40,6 @@ from proxy.tasks import Tasks
 Observer = Callable[[SessionKey, ev.AnyEvent, SessionState], None]
 
 _ATTEMPTS = 64
-_REFUSAL_REPEAT_SECONDS = 60.0
 
 
 class Ledger:
@@ -64,7 +65,10 @@ class Ledger:
         self._grounds = Grounds(self._folds, clock)
         self.lines = Lines()
         self._closings = closings = Closings(self._folds, self._append, clock, tasks)
+        self._stops = Stops(self._folds, self._append, clock, owner)
         self.expire = closings.expire
+        self._facts = facts = Facts(self._folds, self._append, clock)
+        self.finish, self.attempt = facts.finish, facts.attempt
 
     async def reserve(self, want: Reservation) -> Admitted | Refusal:
         """Decides and holds, atomically. Raises StoreUnavailable; then nothing is held.
@@ -95,7 +99,10 @@ class Ledger:
                 if refusal is not None:
                     waiter = self._line_up(waiter, want, refusal.held_at if patient else None)
                     if waiter is None and (refusal.held_at is None or not patient):
-                        return await self._refused(want, refusal)
+                        told = await self._stops.told(want, refusal)
+                        if told is not None:
+                            return told
+                        fresh = True
                 if waiter is not None:
                     left = until - self._clock.monotonic()
                     fresh = not await self.lines.turn(waiter, max(left, 0.0))
@@ -179,24 +186,9 @@ class Ledger:
             return False
         return True
 
-    async def finish(self, key: SessionKey, idle_seconds: float) -> bool:
-        """Ends a session that is idle; False if it has been used meanwhile, here or elsewhere."""
-        fold_ = await self._folds.load(key)
-        state, now = fold_.state, self._clock.now()
-        if fold_.stale or state.finished or not is_idle(state, idle_seconds, now):
-            return False
-        event = ev.SessionFinished(at=now)
-        try:
-            append = Append(key, (event,), expected_seq=state.seq)
-            await self._append(fold_, append, apply(state, event))
-        except SeqConflict:
-            return False
-        return True
-
-    async def record(self, key: SessionKey, event: ev.AnyEvent) -> SessionState:
-        """Appends a fact about the session (pause, kill, extend …)."""
-        fold_ = await self._folds.load(key)
-        state = await self._append(fold_, Append(key, (event,)), apply(fold_.state, event))
+    async def record(self, key: SessionKey, *events: ev.AnyEvent) -> SessionState:
+        """Appends facts about the session (pause, kill, extend …)."""
+        state = await self._facts.record(key, events)
         self.lines.stir()
         return self._grounds.with_below(key, state)
 
@@ -261,18 +253,6 @@ class Ledger:
             raise
         shown = self._grounds.with_below(want.key, after) if after.has_children else after
         return Admitted(admit, shown, most_output(want.ask, admit), above)
-
-    async def _refused(self, want: Reservation, refusal: Refusal) -> Refusal:
-        """Writes a refusal down, but the same one only once a minute: a client that hammers on a
-        closed door must not fill the disk."""
-        fold_, now = await self._folds.load(want.key), self._clock.now()
-        state = fold_.state
-        again = now - state.refused_at < _REFUSAL_REPEAT_SECONDS
-        if state.seq > 0 and not (again and state.refused_code == refusal.code):
-            limit = refusal.facts.limit if refusal.facts else None
-            event = ev.CallRefused(at=now, code=refusal.code, limit=limit)
-            await self._append(fold_, Append(want.key, (event,)), apply(state, event))
-        return refusal
 
     def _append(
         self,

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from proxy.core.changes import Changes
+from proxy.core.decision import Admit
 from proxy.core.policy import Policy, Upstream
 from proxy.intake import Call
 from proxy.replies import dialect_of
@@ -15,14 +16,14 @@ from proxy.wire.headers import Kind, forwarded
 _NET_SECONDS = 5.0
 
 
-def outgoing(call: Call, output_bound: int | None) -> Outgoing:
+def outgoing(call: Call, admit: Admit) -> Outgoing:
     """The request as it is forwarded; its bytes are the client's unless something had to change."""
-    request = call.request
+    request, output_bound, notes = call.request, admit.output_bound, admit.guidance
     ask_usage = request.stream and asks_usage(call)
     model = call.model if call.model != request.model else None
     body, dropped = call.raw, Kind.NONE
-    if ask_usage or model is not None or output_bound is not None:
-        changes = Changes(output_bound=output_bound, ask_usage=ask_usage, model=model)
+    if ask_usage or model is not None or output_bound is not None or notes:
+        changes = Changes(output_bound=output_bound, ask_usage=ask_usage, model=model, notes=notes)
         changed = dialect_of(request.dialect).rewrite(call.body, request, changes)
         if changed is not call.body:
             body, dropped = changed, Kind.CONTENT_ENCODING

@@ -11,8 +11,8 @@ from proxy.core.usage import Usage
 class CallRecord(msgspec.Struct, frozen=True):
     """What came of a call. Times in seconds; None where there was none.
 
-    decision: the admitted one's name, "reject", or for what never was a call whose fault it was:
-        "client" or "error". reason: a refusal's code, or "".
+    decision: the admitted one's name, "reject", "handoff", or for what never was a call whose fault
+        it was: "client" or "error". reason: a refusal's code, or "".
     overhead_seconds: from the whole request to its forwarding. first_byte_seconds: from then to the
     first byte of the answer's body.
     """

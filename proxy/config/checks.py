@@ -5,16 +5,16 @@ A check reports what makes the policy unusable and warns of rules that can never
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from itertools import chain
 from typing import Final
 
+from proxy.config.checks_handoff import HANDOFF_CHECKS
+from proxy.config.draft import Draft
 from proxy.config.globs import covers, is_literal
 from proxy.config.problems import Path
-from proxy.config.reading import Reading
 from proxy.config.table import LIMITS
-from proxy.core.policy import MICRO, Budget, Policy, PriceOverride, Profile, Route, Upstream
+from proxy.core.policy import MICRO, Budget, PriceOverride, Profile, Route, Upstream
 
 _NAME_OF: Final = {key.target: key.name for key in LIMITS.keys if key.target}
 _UNNAMED: Final = re.compile(r"anonymous|t_[0-9a-f]{16}")
@@ -23,22 +23,6 @@ _RETRIED: Final = (408, 409, 425, 429)
 _SCOPES: Final = ("agent", "tenant", "global")
 _WITHIN: Final = {("1h", "1d"), ("1h", "1w"), ("1h", "1mo"), ("1d", "1w"), ("1d", "1mo")}
 """Windows that always lie inside another; a week can straddle two months."""
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """A policy read without what was wrong with it.
-
-    file: the user's own, not the defaults. shipped: the upstreams that the defaults have.
-    """
-
-    policy: Policy
-    reading: Reading
-    file: str
-    shipped: tuple[str, ...] = ()
-
-    def is_own(self, path: Path) -> bool:
-        return self.reading.place(path).file == self.file
 
 
 def check(draft: Draft) -> None:
@@ -263,4 +247,5 @@ CHECKS: Final[tuple[Callable[[Draft], None], ...]] = (
     shadowed_globs,
     retried_statuses,
     unreached_timeouts,
+    *HANDOFF_CHECKS,
 )

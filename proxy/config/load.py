@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from proxy.config.checks import Draft, check
+from proxy.config.checks import check
+from proxy.config.draft import Draft
 from proxy.config.nodes import MAX_CHARACTERS, Document, MapNode, Node, compose, merge
 from proxy.config.problems import Place, PolicyInvalid, Problem, by_place
 from proxy.config.reading import Reading

@@ -73,6 +73,10 @@ class Reading:
         typed = resolve(text) if node.plain or expanded.used else text
         return Value(text, typed, expanded.used or isinstance(typed, str), expanded.used)
 
+    def is_set(self, name: str) -> bool:
+        """Whether the environment has a value for it."""
+        return bool(self._env.get(name))
+
     def refuse(self, node: Node, path: Path, allowed: str, *, hidden: bool = False) -> Invalid:
         """Reports a value that its key does not take. hidden: it may be a secret."""
         if not isinstance(node, Broken):

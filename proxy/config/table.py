@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from proxy.config.containers import Key, ListOf, MapOf, Nulls, Struct, unbuilt
 from proxy.config.scalars import Choice, Flag, Number, Secret, Text, Usd, UsdPerMillion, Whole
+from proxy.config.table_handoff import HANDOFF, ON_LIMIT
 from proxy.core.policy import (
     Accounting,
     BoundPolicy,
@@ -112,8 +113,8 @@ def _limits(per_tool_nulls: Nulls) -> tuple[Key, ...]:
         Key(per_minute[0], money, "Money of one session within a minute.", per_minute[1],
             nullable=True),
         Key("warn_at", Number(0, 1, above=True), "Share of a limit at which calls are warned."),
-        Key("on_limit", Choice(("reject",), unbuilt=("handoff",)), "What happens past a limit.",
-            field=None),
+        Key("on_limit", ON_LIMIT, "Past a limit or in a loop: calls are refused, or the session "
+            "waits for a human."),
     )  # fmt: skip
 
 
@@ -288,8 +289,9 @@ POLICY: Final = Struct(
             Key("on_failure", Choice(("closed",), unbuilt=("open",)),
                 "What happens when the store does not answer.", field=None),
         )), "Where sessions are kept.", required=True),
+        Key("handoff", HANDOFF, "Sessions that wait for a human."),
         Key("profiles", ListOf(PROFILE), "Limits for some calls; later ones win."),
-        *unbuilt("loops", "tools", "breakers", "routes_defaults", "handoff",
+        *unbuilt("loops", "tools", "breakers", "routes_defaults",
                  "checkpoints", "routers", "flows", "drills"),
     ),
 )  # fmt: skip

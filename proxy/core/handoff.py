@@ -7,7 +7,6 @@ from proxy.core.decision import Refusal
 
 OnLimit = Literal["reject", "handoff"]
 WebhookFormat = Literal["generic", "slack", "pagerduty"]
-PAGERDUTY_URL: Final = "https://events.pagerduty.com/v2/enqueue"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +46,9 @@ _STOPS: Final = frozenset(
 
 
 def stands_in_queue(refusal: Refusal) -> bool:
-    """Whether a refusal is a stop that a human should see. Not `parallel_limit_exceeded`: waiting
-    is all it takes."""
-    return refusal.code in _STOPS and refusal.facts is not None
+    """Whether a refusal is a stop that a human should see. Not where waiting is all it takes: too
+    many calls at once, or money that calls in flight hold."""
+    return refusal.code in _STOPS and refusal.facts is not None and refusal.held_at is None
 
 
 def blocks(refusal: Refusal, on_limit: OnLimit) -> bool:

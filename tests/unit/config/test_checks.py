@@ -29,6 +29,9 @@ def warnings(text: str) -> list[str]:
         (("budgets: [{scope: tenant, window: 1d, cost_usd: 1},\n"
          "          {scope: tenant, window: 1d, cost_usd: 2}]"),
          "f:2:11: budgets[1]: the scope and window of budgets[0] again"),
+        ("handoff: {webhook: {url: 'http://h', format: pagerduty}}\nlimits: {on_limit: handoff}",
+         ("f:1:46: handoff.webhook.format: pagerduty needs secret_env: the environment variable "
+          "with the routing key")),
     ],
 )  # fmt: skip
 def test_what_cannot_work_is_refused(text: str, message: str) -> None:
@@ -47,6 +50,7 @@ def test_a_route_to_an_upstream_with_a_fault_is_not_a_second_fault() -> None:
     assert [problem.key for problem in caught.value.problems] == ["upstreams.a.base_url"]
 
 
+IDLE = "never used: no session waits for a human with on_limit: reject"
 NO_EFFECT = (
     "no effect: what a client can choose only tightens a limit "
     "(allowed: match on tenant, or trusted: true)"
@@ -58,6 +62,13 @@ NO_EFFECT = (
     [
         ("routes: [{match: {model: a*}, to: [local]}, {match: {model: ab}, to: [local]}]",
          "f:1:45: routes[1]: never fires: routes[0] takes all its calls"),
+        ("limits: {on_limit: handoff}\nhandoff: {webhook: {url: 'https://h', secret_env: NONE}}",
+         "f:2:51: handoff.webhook.secret_env: the environment variable NONE is not set here"),
+        ("handoff: {webhook: {url: 'https://h/secret'}}", f"f:1:26: handoff.webhook.url: {IDLE}"),
+        ("handoff: {reply: message}", f"f:1:18: handoff.reply: {IDLE}"),
+        ("handoff: {message: Help.}", f"f:1:20: handoff.message: {IDLE}"),
+        (PROFILE % ("agent: a", "on_limit: handoff"),
+         f"f:1:51: profiles[0].limits.on_limit: {NO_EFFECT}"),
         ("routes: [{match: {}, to: [local]}, {match: {endpoint: chat}, to: [local]}]",
          "f:1:36: routes[1]: never fires: routes[0] takes all its calls"),
         ("routes: []", "f:1:9: routes: no route: every governed call is refused"),
@@ -123,6 +134,12 @@ def test_a_rule_that_does_nothing_is_warned_of(text: str, message: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        "limits: {on_limit: handoff}\nhandoff: {reply: message, message: no}",
+        ("limits: {on_limit: handoff}\n"
+         "handoff: {webhook: {url: 'https://h/', format: pagerduty, secret_env: KEY}}"),
+        ("handoff: {webhook: {url: 'https://h/', secret_env: KEY}}\n"
+         + PROFILE % ("tenant: anonymous", "on_limit: handoff")),
+        "handoff: {webhook: {url: '${NONE:-}', format: slack, secret_env: NONE}}",
         "routes: [{match: {model: ab}, to: [local]}, {match: {model: a*}, to: [local]}]",
         ("routes: [{match: {endpoint: chat}, to: [local]}, {match: {endpoint: messages}, "
         "to: [local]}]"),

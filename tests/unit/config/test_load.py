@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from proxy.config.load import DEFAULT_FILE, Loaded, load_policy, parse_policy
 from proxy.config.problems import PolicyInvalid
+from proxy.core.handoff import Handoff, Webhook
 from proxy.core.policy import (
     MICRO,
     Budget,
@@ -140,7 +141,7 @@ routes:
   - {match: {}, to: [mine]}
 limits: {steps: 1, cost_usd: 2, tokens: 3000, duration_seconds: 4, tool_calls: 5,
   per_tool: {"send_*": 1}, parallel: 1, request_cost_usd: 0.5, cost_usd_per_minute: 1.5,
-  warn_at: 0.5, on_limit: reject}
+  warn_at: 0.5, on_limit: handoff}
 budgets: [{scope: agent, cost_usd: 1.25, window: 1mo}]
 prices: {"my*": {input: 3.0, output: 15.0, cache_read: 0.3, service_tiers: {flex: 0.5}}}
 rejection: {status: 402, clients: {"x*": 403}, agents: {y: 404}}
@@ -153,6 +154,8 @@ tenants: {team-a: {key_hashes: ["sha256:%s"]}}
 unknown_credentials: reject
 ungoverned: relay
 store: {url: "memory://", on_failure: closed}
+handoff: {reply: message, message: Call me., webhook: {url: "${HOOK:-https://h.example/a?b=c}",
+  format: slack, secret_env: KEY}}
 profiles:
   - match: {tenant: team-a, agent: a, model: m, header: {x-team: "t*"}}
     limits: {steps: null, cost_usd: 25, per_tool: {"send_*": null}, on_limit: reject}
@@ -173,7 +176,7 @@ profiles:
         Route(to=(Target("mine"),)),
     )
     assert policy.limits == Limits(
-        1, 2 * MICRO, 3000, 4, 5, {"send_*": 1}, 1, 500_000, 1_500_000, 0.5
+        1, 2 * MICRO, 3000, 4, 5, {"send_*": 1}, 1, 500_000, 1_500_000, 0.5, "handoff"
     )
     assert policy.budgets == (Budget("agent", "1mo", 1_250_000),)
     assert policy.prices == {
@@ -187,7 +190,10 @@ profiles:
     assert (policy.unknown_credentials, policy.ungoverned) == ("reject", "relay")
     assert policy.store_url == "memory://"
     match = ProfileMatch("a", "team-a", "m", {"x-team": "t*"})
-    over = {"steps": None, "cost_micro_usd": 25 * MICRO, "per_tool": {"send_*": None}}
+    over: dict[str, object] = {"steps": None, "cost_micro_usd": 25 * MICRO}
+    over |= {"per_tool": {"send_*": None}, "on_limit": "reject"}
+    webhook = Webhook("https://h.example/a?b=c", "slack", "KEY")
+    assert policy.handoff == Handoff("message", "Call me.", webhook)
     assert policy.profiles == (
         Profile(match, over),
         Profile(ProfileMatch(agent="b"), trusted=True),
@@ -269,8 +275,8 @@ def test_what_is_not_built_is_an_error_that_says_so() -> None:
 
     assert all("not available in this version" in line for line in found)
     assert [line.split(": ")[1] for line in found] == [
-        "routes[0].fallback", "routes[1].fallback", "limits.on_limit", "loops",
-        "tools", "breakers", "retries.max", "retries.ratio", "routes_defaults", "handoff",
+        "routes[0].fallback", "routes[1].fallback", "loops",
+        "tools", "breakers", "retries.max", "retries.ratio", "routes_defaults",
         "checkpoints", "store.url",
         "store.on_failure", "profiles[0].loops",
     ]  # fmt: skip
