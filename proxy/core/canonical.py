@@ -54,6 +54,11 @@ def message_digest(
     return digest(_ENCODER.encode(said))
 
 
+def attached_digest(attachments: Sequence[bytes]) -> bytes:
+    """16 bytes over the raw JSON of parts that are not text; b"" where there are none."""
+    return digest(b"".join([_undecorated(part) for part in attachments])) if attachments else b""
+
+
 def digest(content: bytes) -> bytes:
     """16 bytes, the same in every process. Not cryptographic: compare only inside one tenant."""
     return xxhash.xxh3_128_digest(content)

@@ -26,6 +26,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     content_digest: 16 bytes over role and canonical content: equal for two spellings of a message
         (key order, absent/null/"" content, string or parts, re-serialised arguments, item ids,
         `cache_control` and other decoration dropped).
+    attached: 16 bytes over the other content, b"" where there is none.
     """
 
     role: Role
@@ -34,6 +35,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     tool_calls: tuple[ToolCall, ...] = ()
     tool_result_id: str | None = None
     is_error: bool = False
+    attached: bytes = b""
 
 
 class Saying(msgspec.Struct, frozen=True, gc=False):

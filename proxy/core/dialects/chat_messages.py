@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from proxy.core.canonical import message_digest
+from proxy.core.canonical import attached_digest, message_digest
 from proxy.core.dialects.base import Bounds
 from proxy.core.dialects.body import Members, refuse
 from proxy.core.dialects.chat_parts import Call, Function, argument_text, read_parts
@@ -107,7 +107,8 @@ def _message(role: Role, sent: _Message, text: str, attachments: Sequence[bytes]
     calls = _tool_calls(sent) if role == "assistant" else ()
     result_id = (sent.tool_call_id or "") if role == "tool" else None
     digest = message_digest(role, text, calls, tool_result_id=result_id, attachments=attachments)
-    return Message(role, text, digest, calls, result_id)
+    attached = attached_digest(attachments)
+    return Message(role, text, digest, calls, result_id, attached=attached)
 
 
 def _tool_calls(struct: _Message) -> tuple[ToolCall, ...]:

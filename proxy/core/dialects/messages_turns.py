@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from proxy.core.canonical import message_digest
+from proxy.core.canonical import attached_digest, message_digest
 from proxy.core.dialects.body import read_raw
 from proxy.core.dialects.exposing import longest_write
 from proxy.core.dialects.messages_blocks import (
@@ -92,7 +92,8 @@ def _message(
     digest = message_digest(
         role, content.text, calls, tool_result_id=result_id, attachments=content.attachments
     )
-    return Message(role, content.text, digest, calls, result_id, is_error), content
+    attached = attached_digest(content.attachments)
+    return Message(role, content.text, digest, calls, result_id, is_error, attached), content
 
 
 def _piece(said: Sequence[_Said], marks: Sequence[msgspec.Raw]) -> Piece:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from proxy.core.canonical import message_digest
+from proxy.core.canonical import attached_digest, message_digest
 from proxy.core.dialects.body import read_raw
 from proxy.core.dialects.conversations import answer_of
 from proxy.core.dialects.responses_items import ITEM, Content, Item, read_content
@@ -110,4 +110,5 @@ def _message(role: Role, content: Content, result_id: str | None = None) -> Mess
     digest = message_digest(
         role, content.text, tool_result_id=result_id, attachments=content.attachments
     )
-    return Message(role, content.text, digest, (), result_id)
+    attached = attached_digest(content.attachments)
+    return Message(role, content.text, digest, (), result_id, attached=attached)

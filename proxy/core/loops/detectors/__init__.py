@@ -1,0 +1,1 @@
+"""One file a detector: what it counts at the end of a thread's rounds."""

@@ -1,0 +1,37 @@
+"""`empty` and `error_streak`: turn after turn nothing comes back, or only errors."""
+
+from proxy.core.loops.detectors.base import Count
+from proxy.core.loops.policy import Loops
+from proxy.core.loops.rounds import Flag, flags_of
+
+
+def _streak(rounds: bytes, flag: Flag) -> int:
+    """How many of the newest rounds have this flag."""
+    times = 0
+    while flags_of(rounds, times + 1) & flag:
+        times += 1
+    return times
+
+
+class Empty:
+    """Every tool says nothing: most likely the tools are broken, not the questions."""
+
+    name = "empty"
+
+    def look(self, loops: Loops, rounds: bytes) -> Count | None:
+        flags = flags_of(rounds)
+        if loops.empty is None or not flags & Flag.EMPTY or flags & Flag.POLLING:
+            return None
+        return Count(_streak(rounds, Flag.EMPTY), loops.empty)
+
+
+class ErrorStreak:
+    """Every tool fails."""
+
+    name = "error_streak"
+
+    def look(self, loops: Loops, rounds: bytes) -> Count | None:
+        flags = flags_of(rounds)
+        if loops.error_streak is None or not flags & Flag.ERROR or flags & Flag.POLLING:
+            return None
+        return Count(_streak(rounds, Flag.ERROR), loops.error_streak)

@@ -1,0 +1,22 @@
+"""`repeat_any_result`: the same calls, one turn after the other, whatever they come to."""
+
+from proxy.core.loops.detectors.base import Count
+from proxy.core.loops.policy import Loops
+from proxy.core.loops.rounds import Flag, calls_of, flags_of
+
+
+class RepeatAnyResult:
+    """What `repeat` misses where results differ in what no normalising finds."""
+
+    name = "repeat_any_result"
+
+    def look(self, loops: Loops, rounds: bytes) -> Count | None:
+        newest = calls_of(rounds)
+        if loops.repeat_any_result is None or newest != calls_of(rounds, 2):
+            return None
+        if flags_of(rounds) & (Flag.POLLING | Flag.TEXT):
+            return None
+        times = 2
+        while calls_of(rounds, times + 1) == newest:
+            times += 1
+        return Count(times, loops.repeat_any_result)

@@ -1,0 +1,128 @@
+"""What kind of result a tool gave: none, an error, or no more than a nod.
+
+Where a form is not sure, it is none of these: a detector that counts errors that are none is worse
+than one that misses some.
+"""
+
+import re
+from typing import Final
+
+import msgspec
+
+from proxy.core.loops.rounds import Flag
+
+_SHORT: Final = 256
+_BRIEF_BYTES: Final = 80
+_SCALAR_BYTES: Final = 12
+_NOTHING: Final = frozenset(
+    {"", "[]", "{}", "null", "none", "nil", "undefined", '""', "''", "()", "[{}]", "[[]]", "[null]"}
+)
+_NO_RESULTS: Final = re.compile(
+    r"(?:there (?:are|were) )?(?:no|0|zero) (?:\w+ ){0,2}"
+    r"(?:results?|match(?:es)?|files?|data|records?|rows?|items?|entries|hits|documents?|lines?)"
+    r"(?: (?:were |was )?(?:found|returned|available|matched))?(?: (?:for|in|matching) .{0,120})?"
+    r"|nothing(?: was)? found(?: for .{0,120})?",
+    re.IGNORECASE,
+)
+_CONTENT: Final = (
+    *("results", "result", "items", "data", "matches", "hits", "records", "rows", "files"),
+    *("documents", "entries", "output", "content", "list", "values", "response"),
+)
+_ERROR: Final = re.compile(
+    r"(?:\[?(?:tool |mcp |api |http )?error\]?(?::|!| \d{3}\b| calling| executing| while| in )"
+    r"|error$|<(?:tool_use_)?error>|fatal: |traceback \(most recent call last\)"
+    r"|(?:\w+\.)*\w{1,64}(?:Error|Exception)\b|unhandled |command not found|failed to )",
+    re.IGNORECASE,
+)
+_FAILED: Final = frozenset({"error", "failed", "failure", "fail"})
+_NOD: Final = re.compile(
+    r"\b(?:ok|okay|true|false|yes|no|success(?:ful|fully)?|succeeded|done|complete[d]?|created|"
+    r"deleted|removed|updated|saved|sent|written|wrote|added|applied|inserted|accepted|queued|"
+    r"scheduled|edited|changed|moved|copied|closed|opened|stored|no output|20[0-4]|"
+    r"(?:return|exit)[_ ]?(?:code|status)\W{1,4}0|exited with code 0)\b",
+    re.IGNORECASE,
+)
+_TELLING: Final = ("rror", "uccess", '"status', '"ok')
+_MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def outcome_of(text: str, normal: bytes, *, is_error: bool = False) -> Flag:
+    """The flags of a result that says `text`, normalised to `normal`."""
+    flags = Flag.ERROR if is_error else Flag.NONE
+    start = text[:_SHORT].lstrip()
+    if len(text) <= _SHORT and _says_nothing(start.rstrip()):
+        return flags | Flag.EMPTY
+    if start.startswith("{"):
+        return flags | _of_object(text, start, normal)
+    if _ERROR.match(start):
+        return flags | Flag.ERROR
+    return flags | (Flag.BRIEF if _is_brief(text, normal) else Flag.NONE)
+
+
+def _says_nothing(text: str) -> bool:
+    return text.lower() in _NOTHING or _NO_RESULTS.fullmatch(text.rstrip(".!")) is not None
+
+
+def _is_brief(text: str, normal: bytes) -> bool:
+    """A yes, a no or a number; or little beside what changes by itself. Many different calls give
+    the same one rightly."""
+    size = len(normal)
+    if size <= _SCALAR_BYTES and _is_scalar(normal):
+        return True
+    if size > _BRIEF_BYTES:
+        return False
+    return 0 in normal or _NOD.search(text) is not None
+
+
+def _is_scalar(normal: bytes) -> bool:
+    return normal.replace(b".", b"").replace(b"-", b"").isdigit()
+
+
+def _of_object(text: str, start: str, normal: bytes) -> Flag:
+    """Of JSON. Only one that may be short of content is read."""
+    brief = Flag.BRIEF if _is_brief(text, normal) else Flag.NONE
+    if len(text) > 16 * _SHORT:
+        return Flag.NONE
+    if len(text) > _SHORT and not any(name in start for name in _TELLING):
+        return brief
+    try:
+        members = _MEMBERS.decode(text)
+    except (ValueError, RecursionError):
+        return brief
+    if _failed(members):
+        return Flag.ERROR
+    return Flag.EMPTY if _is_hollow(members) else brief
+
+
+def _failed(members: dict[str, msgspec.Raw]) -> bool:
+    """Whether an object says that it is an error."""
+    for name in ("error", "errors", "exception"):
+        if name in members and bytes(members[name]).lower() not in _UNTOLD:
+            return True
+    for name in ("success", "ok"):
+        if name in members and bytes(members[name]) == b"false":
+            return True
+    status = bytes(members.get("status", b"")).strip(b'"').decode("utf-8", "replace").lower()
+    return status in _FAILED or bytes(members.get("isError", b"")) == b"true"
+
+
+_UNTOLD: Final = frozenset({b"null", b"false", b'""', b"[]", b"{}", b"0", b'"none"'})
+_VOID: Final = frozenset({b"[]", b"{}", b'""', b"null"})
+_COUNTS: Final = frozenset({"total", "count", "total_count", "num_results", "totalcount", "size"})
+_SAYS_OK: Final = frozenset({"ok", "success", "status"})
+_ABOUT: Final = _SAYS_OK | {"query", "page", "limit", "offset", "next"}
+
+
+def _is_hollow(members: dict[str, msgspec.Raw]) -> bool:
+    """Whether an object is a wrapper of nothing: an empty list beside what says how many there are
+    or how it was asked. Beside an `ok`, an empty object or text may be all there is to say."""
+    lists = others = 0
+    for name, value in members.items():
+        raw, key = bytes(value).replace(b" ", b""), name.lower()
+        if raw == b"[]":
+            lists += 1
+        elif raw in _VOID:
+            others += key in _CONTENT
+        elif key not in _ABOUT and not (key in _COUNTS and raw == b"0"):
+            return False
+    return lists > 0 or (others > 0 and _SAYS_OK.isdisjoint(members))

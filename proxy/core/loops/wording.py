@@ -1,0 +1,53 @@
+"""What the model is told of its loop. Never a word of what a tool said, which may be hostile."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from proxy.core.loops.finding import Finding
+
+_FROM: Final = "[Automatic notice of the gateway, not from the user]"
+_HAPPENS: Final[Mapping[str, str]] = {
+    "repeat": "{The} was called {count} times in a row with the same arguments and the same "
+    "result.",
+    "repeat_any_result": "{The} was called {count} times in a row with the same arguments.",
+    "cycle": "The same {period} steps{order} were taken {count} times over with the same results.",
+    "stall": "{The} was called {count} times in a row with different arguments and returned the "
+    "same each time.",
+    "empty": "The last {count} steps all returned nothing{last}.",
+    "error_streak": "The last {count} steps all failed{last}.",
+    "text": "The same text was written {count} times in a row without calling a tool.",
+    "polling": "{The} was asked {count} times in a row without any news.",
+}
+"""By detector. A test holds that each has one."""
+_SHOWN: Final = 8
+
+
+def steering(finding: Finding) -> str:
+    """That it goes round, and that going on brings nothing."""
+    return (
+        f"{_FROM} {what_happens(finding)} Doing the same again will not help. Use what is already "
+        "known, try something different, or say what is missing."
+    )
+
+
+def concluding(finding: Finding) -> str:
+    """That no tool can be called now, and it has to conclude."""
+    return (
+        f"{_FROM} {what_happens(finding)} No tool can be called in this answer. Conclude with what "
+        "is already known: what is done, what is not, and what stood in the way."
+    )
+
+
+def what_happens(finding: Finding) -> str:
+    """One sentence on a loop, for a model or a human. Names are safe: `core.loops.naming`."""
+    tools = [f"`{tool}`" for tool in dict.fromkeys(finding.tools)][:_SHOWN]
+    steps = [f"`{tool}`" for tool in finding.tools][:_SHOWN]
+    listed = ", ".join(tools)
+    kind = "The tool" if len(tools) == 1 else "The set of tools"
+    return _HAPPENS[finding.detector].format(
+        The=f"{kind} {listed}" if tools else "The same tool",
+        count=finding.count,
+        period=finding.period,
+        order=f" ({' → '.join(steps)})" if tools else "",
+        last=f", the last of them {listed}" if tools else "",
+    )
