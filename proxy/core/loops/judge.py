@@ -40,7 +40,8 @@ def judge(loops: Loops, threads: Threads, tail: Tail, number: int) -> Verdict:
     noted = Noted(key, b"", tail.key)
     if is_new:
         came = came_back(thread, tail, loops)
-        noted = Noted(key, round_of(came) if came else text_round(tail.said), tail.key)
+        round_ = round_of(came, thread.apart) if came else text_round(tail.said)
+        noted = Noted(key, round_, tail.key)
         thread = thread_after(thread, noted)
     if not thread.rounds:
         return Verdict(noted)

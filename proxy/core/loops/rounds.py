@@ -15,11 +15,14 @@ ROUND: Final = 24
 CALLS_AND_RESULTS: Final = 16
 _TOOL_END: Final = 20
 ASKED: Final = 21
+_APART: Final = 16
+"""Calls of a round that are known one by one; more are known together alone."""
 
 
 class Flag(IntFlag):
     """empty, error: all results of the round. brief: none says more than a nod. polling: all calls
-    are of tools that are asked again rightly. text: nothing was called."""
+    are of tools that are asked again rightly. text: nothing was called. within: all calls were also
+    made in the round before, beside others; within_same: and came to the same there."""
 
     NONE = 0
     EMPTY = 1
@@ -27,6 +30,8 @@ class Flag(IntFlag):
     POLLING = 4
     TEXT = 8
     BRIEF = 16
+    WITHIN = 32
+    WITHIN_SAME = 64
 
 
 class Asked(NamedTuple):
@@ -61,12 +66,15 @@ def asked_in(pending: bytes) -> Iterator[Asked]:
         )
 
 
-def round_of(came: Iterable[Returned]) -> bytes:
-    """One round of all that came back together."""
+def round_of(came: Iterable[Returned], before: bytes = b"") -> bytes:
+    """One round of all that came back together, and each of them where they are several.
+
+    before: the same of the round before, where that had several."""
     came = list(came)
+    within = _within({one.call + one.result for one in came}, before) if before else Flag.NONE
     if len(came) == 1:
         call, result, tool, flags = came[0]
-        return _round(call, result, tool, flags)
+        return _round(call, result, tool, flags | within)
     tools = {one.tool for one in came}
     together = came[0].flags
     for one in came:
@@ -75,8 +83,17 @@ def round_of(came: Iterable[Returned]) -> bytes:
         _of_all({one.call for one in came}),
         _of_all({one.result for one in came}),
         tools.pop() if len(tools) == 1 else NO_TOOL,
-        together,
-    )
+        together | within,
+    ) + b"".join([one.call + one.result for one in came[:_APART]])
+
+
+def _within(came: set[bytes], before: bytes) -> Flag:
+    """Whether a round is a part of the one before it."""
+    others = {before[at : at + 16] for at in range(0, len(before), 16)}
+    if came < others:
+        return Flag.WITHIN | Flag.WITHIN_SAME
+    calls = {one[:DIGEST_BYTES] for one in came}
+    return Flag.WITHIN if calls < {one[:DIGEST_BYTES] for one in others} else Flag.NONE
 
 
 def text_round(said: bytes) -> bytes:

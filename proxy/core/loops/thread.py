@@ -31,7 +31,8 @@ Threads = Mapping[str, "Thread"]
 class Thread(msgspec.Struct, frozen=True, gc=False):
     """The state of one. All bytes are as `core.loops.rounds` writes them.
 
-    rounds: of the newest REMEMBERED turns, the newest last. pending: calls of the newest answer
+    rounds: of the newest REMEMBERED turns, the newest last. apart: what stands after the newest
+    one, where several calls came back together. pending: calls of the newest answer
     that have not come back, or its text. seen: the key of the tail that brought the newest round.
     users: digests of what the user has said, 8 bytes each. turns: requests that brought something.
     cycles: turns in which tools were called and came back, since the user said something new.
@@ -43,13 +44,14 @@ class Thread(msgspec.Struct, frozen=True, gc=False):
     users: bytes = b""
     turns: int = 0
     cycles: int = 0
+    apart: bytes = b""
 
 
 class Noted(msgspec.Struct, frozen=True, gc=False):
     """What a request adds to its thread: facts, whatever the policy says.
 
-    thread: its name. round: what came back, b"" for nothing new. key: of the tail. users: what the
-    user says for the first time: it ends all that was counted.
+    thread: its name. round: what came back, as `rounds.round_of` writes it, b"" for nothing new.
+    key: of the tail. users: what the user says for the first time: it ends all that was counted.
     """
 
     thread: str = ""
@@ -83,8 +85,10 @@ def thread_after(thread: Thread, noted: Noted) -> Thread:
         users = (thread.users + noted.users)[-8 * _USERS :]
         return Thread(b"", b"", noted.key, users, thread.turns + 1)
     if noted.round:
-        rounds = (thread.rounds + noted.round)[-ROUND * REMEMBERED :]
-        return Thread(rounds, b"", noted.key, thread.users, thread.turns + 1, thread.cycles + 1)
+        newest, apart = noted.round[:ROUND], noted.round[ROUND:]
+        rounds = (thread.rounds + newest)[-ROUND * REMEMBERED :]
+        turns, cycles = thread.turns + 1, thread.cycles + 1
+        return Thread(rounds, b"", noted.key, thread.users, turns, cycles, apart)
     if noted.key == thread.seen:
         return thread
     return replace(thread, seen=noted.key, turns=thread.turns + 1)
@@ -108,7 +112,9 @@ def after_answer(threads: Threads, key: str, turn: int, asked: bytes, number: in
 def begun_anew(threads: Threads) -> Threads:
     """After a human said so: nothing has been counted."""
     return {
-        key: replace(thread, rounds=b"", cycles=0) if thread.rounds or thread.cycles else thread
+        key: replace(thread, rounds=b"", apart=b"", cycles=0)
+        if thread.rounds or thread.cycles
+        else thread
         for key, thread in threads.items()
     }
 

@@ -11,12 +11,14 @@ class Repeat:
     name = "repeat"
 
     def look(self, loops: Loops, rounds: bytes) -> Count | None:
-        newest = calls_and_results(rounds)
-        if loops.repeat is None or newest != calls_and_results(rounds, 2):
+        newest, flags = calls_and_results(rounds), flags_of(rounds)
+        if newest != calls_and_results(rounds, 2) and not flags & Flag.WITHIN_SAME:
             return None
-        if flags_of(rounds) & (Flag.POLLING | Flag.TEXT):
+        if loops.repeat is None or flags & (Flag.POLLING | Flag.TEXT):
             return None
-        times = 2
+        times = 1
         while calls_and_results(rounds, times + 1) == newest:
+            times += 1
+        if flags_of(rounds, times) & Flag.WITHIN_SAME:  # the first time it was not alone
             times += 1
         return Count(times, loops.repeat)

@@ -11,12 +11,14 @@ class RepeatAnyResult:
     name = "repeat_any_result"
 
     def look(self, loops: Loops, rounds: bytes) -> Count | None:
-        newest = calls_of(rounds)
-        if loops.repeat_any_result is None or newest != calls_of(rounds, 2):
+        newest, flags = calls_of(rounds), flags_of(rounds)
+        if newest != calls_of(rounds, 2) and not flags & Flag.WITHIN:
             return None
-        if flags_of(rounds) & (Flag.POLLING | Flag.TEXT):
+        if loops.repeat_any_result is None or flags & (Flag.POLLING | Flag.TEXT):
             return None
-        times = 2
+        times = 1
         while calls_of(rounds, times + 1) == newest:
+            times += 1
+        if flags_of(rounds, times) & Flag.WITHIN:  # the first time it was not alone
             times += 1
         return Count(times, loops.repeat_any_result)
