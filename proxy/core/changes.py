@@ -2,6 +2,7 @@
 
 import msgspec
 
+from proxy.core.request import DialectName
 from proxy.core.usage import ToolCall
 
 
@@ -16,6 +17,11 @@ class Given(msgspec.Struct, frozen=True, gc=False):
     is_error: bool = False
     content: bytes = b""
     dialect: str = ""
+
+    def content_in(self, dialect: DialectName) -> bytes:
+        """What it came to as JSON that this dialect takes."""
+        known = self.content if self.dialect == dialect else b""
+        return known or msgspec.json.encode(self.text)
 
 
 class Changes(msgspec.Struct, frozen=True):

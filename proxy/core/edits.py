@@ -9,12 +9,14 @@ part, what closes that part would be left over. Where that does not find it, the
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 import msgspec
 
-from proxy.core.splice import Member, raw_value, splice
+from proxy.core.splice import Member, members, raw_value, splice
 
 _PARTS = msgspec.json.Decoder(list[msgspec.Raw])
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -100,10 +102,13 @@ def edited(body: bytes, edits: Iterable[Edit]) -> bytes:
 
 
 def moved(places: Sequence[Member], edits: Sequence[Edit]) -> tuple[Member, ...]:
-    """Where members are after edits inside their values."""
+    """Where members are after edits inside their values, which come in order."""
+
+    ends = [edit.end for edit in edits]
+    grown = [0, *accumulate([len(new) - (end - start) for start, end, new in edits])]
 
     def after(at: int) -> int:
-        return at + sum([len(new) - (end - start) for start, end, new in edits if end < at])
+        return at + grown[bisect_left(ends, at)]
 
     return tuple(
         [
@@ -128,6 +133,31 @@ def parts_of(body: bytes, span: Span) -> list[Span]:
         found.append(Span(at, end))
         at = _after_space(body, end) + 1
     return found
+
+
+def fields_of(body: bytes, span: Span) -> dict[str, Span]:
+    """Where the values of the object that is there are; of a key given twice the last. Raises as
+    `parts_of`."""
+    at = span.start
+    return {
+        one.key: Span(at + one.value_start, at + one.value_end)
+        for one in members(body[at : span.end])
+    }
+
+
+def without(parts: Sequence[Span], dropped: Collection[int]) -> list[Edit]:
+    """Takes parts out of their list by their places in it, each with one of the commas beside."""
+    edits = []
+    kept: Span | None = None
+    for at, part in enumerate(parts):
+        if at not in dropped:
+            kept = part
+        elif kept is not None:
+            edits.append(Edit(parts[at - 1].end, part.end, b""))
+        else:
+            last = at + 1 == len(parts)
+            edits.append(Edit(part.start, part.end if last else parts[at + 1].start, b""))
+    return edits
 
 
 def last_of(body: bytes, span: Span) -> Span | None:

@@ -1,11 +1,12 @@
 """What every dialect offers: parse, rewrite, meter, render."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
 
-from proxy.core.changes import Changes
+from proxy.core.changes import Changes, Given
 from proxy.core.decision import Refusal
 from proxy.core.memo import Memo
 from proxy.core.request import DialectName, Request
@@ -99,6 +100,29 @@ class Dialect(Protocol):
     def rewrite(self, body: bytes, request: Request, changes: Changes) -> bytes:
         """Splices `changes` into the bytes that `request` was parsed from; the same object when
         nothing changes."""
+
+    def follow_up(
+        self,
+        body: bytes,
+        request: Request,
+        turn: bytes,
+        given: Sequence[Given],
+        response_id: str | None = None,
+    ) -> bytes:
+        """The body that `request` was parsed from, with an answer (`answer_turn`) and what its
+        calls came to after all that the client sent; to be parsed anew. A choice that forces a
+        call forces it again. Where there is no conversation, the body as it is.
+
+        given: all calls of the answer. response_id: of the answer; responses that the provider
+        keeps go on from it."""
+
+    def answer_turn(self, body: bytes) -> bytes:
+        """An unstreamed answer as the JSON of what a client appends to its list: one message, or
+        (responses) a list of items. b"" where there is none."""
+
+    def without_calls(self, body: bytes, call_ids: Collection[str]) -> bytes:
+        """An unstreamed answer without these calls; where none is left it ends as one that asked
+        for none. The same object when it has none of them."""
 
     def meter(self, *, strip_usage: bool, bounds: Bounds) -> Meter:
         """A fresh meter for one stream."""

@@ -1,12 +1,12 @@
 """The dialect of POST /v1/chat/completions."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
-from proxy.core.changes import Changes
+from proxy.core.changes import Changes, Given
 from proxy.core.decision import Refusal
-from proxy.core.dialects import chat_parse
+from proxy.core.dialects import chat_exchange, chat_parse
 from proxy.core.dialects.base import Bounds, Meter, Unstreamed
 from proxy.core.dialects.chat_meter import meter_of, read_answer
 from proxy.core.dialects.chat_rewrite import rewrite, rewrite_conversation
@@ -30,6 +30,22 @@ class ChatDialect:
         if changes.in_conversation:
             return rewrite_conversation(body, request, changes, chat_parse.BOUND_KEYS)
         return rewrite(body, request, changes, chat_parse.BOUND_KEYS)
+
+    def follow_up(
+        self,
+        body: bytes,
+        request: Request,
+        turn: bytes,
+        given: Sequence[Given],
+        response_id: str | None = None,
+    ) -> bytes:
+        return chat_exchange.follow_up(body, request, turn, given)
+
+    def answer_turn(self, body: bytes) -> bytes:
+        return chat_exchange.answer_turn(body)
+
+    def without_calls(self, body: bytes, call_ids: Collection[str]) -> bytes:
+        return chat_exchange.without_calls(body, call_ids)
 
     def meter(self, *, strip_usage: bool, bounds: Bounds) -> Meter:
         return meter_of(strip_usage=strip_usage, bounds=bounds)

@@ -22,7 +22,7 @@ from proxy.core.dialects.chat import stream_of
 from proxy.core.dialects.chat_meter import meter_of, read_answer
 from proxy.core.dialects.chat_parse import MAX_CHOICES, read_bound, wants_usage
 from proxy.core.dialects.chat_rewrite import rewrite
-from proxy.core.dialects.prompts import Prompt, read_prompts
+from proxy.core.dialects.prompts import NoConversation, Prompt, read_prompts
 from proxy.core.dialects.render import error_frame, openai_error
 from proxy.core.memo import Memo
 from proxy.core.request import DialectName, Message, Request
@@ -35,7 +35,7 @@ _GOVERNED = (
 _NO_USAGE = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 
 
-class CompletionsDialect:
+class CompletionsDialect(NoConversation):
     """Implements `Dialect`; stateless."""
 
     name: DialectName = "completions"

@@ -13,7 +13,7 @@ from proxy.core.dialects.body import (
     refuse,
 )
 from proxy.core.dialects.chat_meter import meter_of, read_embeddings
-from proxy.core.dialects.prompts import read_prompts
+from proxy.core.dialects.prompts import NoConversation, read_prompts
 from proxy.core.dialects.render import error_frame, openai_error
 from proxy.core.memo import Memo
 from proxy.core.request import DialectName, Request
@@ -22,7 +22,7 @@ from proxy.core.splice import splice
 _GOVERNED = ("model", "input", "user", "metadata", "prompt_cache_key", "safety_identifier")
 
 
-class EmbeddingsDialect:
+class EmbeddingsDialect(NoConversation):
     """Implements `Dialect`; stateless. Its requests have no messages and an output bound of 0."""
 
     name: DialectName = "embeddings"

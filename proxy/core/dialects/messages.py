@@ -1,8 +1,16 @@
 """The Messages dialect: Anthropic's `/v1/messages`, and what imitates it."""
 
-from proxy.core.changes import Changes
+from collections.abc import Collection, Sequence
+
+from proxy.core.changes import Changes, Given
 from proxy.core.decision import Refusal
-from proxy.core.dialects import messages_answer, messages_render, messages_request, messages_rewrite
+from proxy.core.dialects import (
+    messages_answer,
+    messages_exchange,
+    messages_render,
+    messages_request,
+    messages_rewrite,
+)
 from proxy.core.dialects.base import Bounds, Dialect, Meter, Unstreamed
 from proxy.core.dialects.messages_stream import MessagesMeter
 from proxy.core.dialects.render import error_frame
@@ -20,6 +28,22 @@ class _Messages:
 
     def rewrite(self, body: bytes, request: Request, changes: Changes) -> bytes:
         return messages_rewrite.rewrite(body, request, changes)
+
+    def follow_up(
+        self,
+        body: bytes,
+        request: Request,
+        turn: bytes,
+        given: Sequence[Given],
+        response_id: str | None = None,
+    ) -> bytes:
+        return messages_exchange.follow_up(body, request, turn, given)
+
+    def answer_turn(self, body: bytes) -> bytes:
+        return messages_exchange.answer_turn(body)
+
+    def without_calls(self, body: bytes, call_ids: Collection[str]) -> bytes:
+        return messages_exchange.without_calls(body, call_ids)
 
     def meter(self, *, strip_usage: bool, bounds: Bounds) -> Meter:
         return MessagesMeter(bounds)

@@ -2,8 +2,7 @@
 
 import msgspec
 
-from proxy.core.edits import Span
-from proxy.core.splice import members
+from proxy.core.edits import Span, fields_of
 
 
 class _Role(msgspec.Struct):
@@ -20,12 +19,8 @@ def role_of(body: bytes, message: Span) -> str:
 
 def content_of(body: bytes, message: Span) -> Span | None:
     """Where its content is, a string or a list; None where it has none."""
-    raw = body[message.start : message.end]
-    for place in reversed(members(raw)):
-        if place.key == "content":
-            start, end = message.start + place.value_start, message.start + place.value_end
-            return Span(start, end) if body[start : start + 1] in (b'"', b"[") else None
-    return None
+    found = fields_of(body, message).get("content")
+    return found if found and body[found.start : found.start + 1] in (b'"', b"[") else None
 
 
 def user_message(blocks: bytes) -> bytes:

@@ -1,10 +1,13 @@
 """The inputs of completions and embeddings: text, tokens, or a list of either."""
 
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import msgspec
 
+from proxy.core.changes import Given
 from proxy.core.dialects.body import Members, refuse
+from proxy.core.request import Request
 
 _BYTES_PER_TOKEN = 8  # of any text at most, so that an estimate from bytes is never short
 _RAWS = msgspec.json.Decoder(list[msgspec.Raw])
@@ -43,3 +46,23 @@ def _prompt(raw: bytes) -> Prompt:
     if raw[:1] == b"[":
         return Prompt("", raw, len(_TOKENS.decode(raw)) * _BYTES_PER_TOKEN)
     return Prompt(_TEXT.decode(raw), raw, len(raw))
+
+
+class NoConversation:
+    """What a dialect of prompts has of `Dialect` that is about calls and their results: nothing."""
+
+    def follow_up(
+        self,
+        body: bytes,
+        request: Request,
+        turn: bytes,
+        given: Sequence[Given],
+        response_id: str | None = None,
+    ) -> bytes:
+        return body
+
+    def answer_turn(self, body: bytes) -> bytes:
+        return b""
+
+    def without_calls(self, body: bytes, call_ids: Collection[str]) -> bytes:
+        return body

@@ -1,9 +1,12 @@
 """The Responses dialect: OpenAI's `/v1/responses`, and what Azure, xAI and others make of it."""
 
-from proxy.core.changes import Changes
+from collections.abc import Collection, Sequence
+
+from proxy.core.changes import Changes, Given
 from proxy.core.decision import Refusal
 from proxy.core.dialects import (
     responses_answer,
+    responses_exchange,
     responses_render,
     responses_request,
     responses_rewrite,
@@ -25,6 +28,22 @@ class _Responses:
 
     def rewrite(self, body: bytes, request: Request, changes: Changes) -> bytes:
         return responses_rewrite.rewrite(body, request, changes)
+
+    def follow_up(
+        self,
+        body: bytes,
+        request: Request,
+        turn: bytes,
+        given: Sequence[Given],
+        response_id: str | None = None,
+    ) -> bytes:
+        return responses_exchange.follow_up(body, request, turn, given, response_id)
+
+    def answer_turn(self, body: bytes) -> bytes:
+        return responses_exchange.answer_turn(body)
+
+    def without_calls(self, body: bytes, call_ids: Collection[str]) -> bytes:
+        return responses_exchange.without_calls(body, call_ids)
 
     def meter(self, *, strip_usage: bool, bounds: Bounds) -> Meter:
         return ResponsesMeter(bounds)

@@ -24,6 +24,10 @@ _CALLS = {
 }
 
 
+APPROVED, DENIED = "approved", "denied"
+"""What an `mcp_approval_response` is read as."""
+
+
 class Item(msgspec.Struct, frozen=True, gc=False):
     """One item; what the provider runs by itself (web_search_call, mcp_call, …) stays unread."""
 

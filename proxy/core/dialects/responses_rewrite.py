@@ -5,6 +5,7 @@ import re
 import msgspec
 
 from proxy.core.changes import Changes
+from proxy.core.dialects.responses_exchange import extend_input
 from proxy.core.dialects.responses_offer import withhold
 from proxy.core.edits import Draft
 from proxy.core.request import Request
@@ -45,11 +46,4 @@ def _add_note(draft: Draft, request: Request, changes: Changes) -> None:
     role = "developer" if _KNOWS_DEVELOPERS.match(model) else "user"
     part = {"type": "input_text", "text": "\n\n".join(changes.notes)}
     note = msgspec.json.encode({"type": "message", "role": role, "content": [part]})
-    span = draft.span("input")
-    if span is None:
-        draft.members["input"] = b"[%b]" % note
-    elif draft.body.startswith(b"[", span.start):
-        draft.append(span, note)
-    else:
-        said = b'{"role":"user","content":%b}' % draft.body[span.start : span.end]
-        draft.members["input"] = b"[%b,%b]" % (said, note)
+    extend_input(draft, note)

@@ -7,7 +7,14 @@ import msgspec
 from proxy.core.canonical import attached_digest, message_digest
 from proxy.core.dialects.body import read_raw
 from proxy.core.dialects.conversations import answer_of
-from proxy.core.dialects.responses_items import ITEM, Content, Item, read_content
+from proxy.core.dialects.responses_items import (
+    APPROVED,
+    DENIED,
+    ITEM,
+    Content,
+    Item,
+    read_content,
+)
 from proxy.core.request import Apart, Element, Message, Piece, Role, Saying
 from proxy.errors import MalformedRequest
 
@@ -96,7 +103,7 @@ def _content(item: Item) -> Content | None:
     if item.is_message:
         return read_content(item.content)
     if item.type == "mcp_approval_response":
-        return Content("approved" if item.approve else "denied")
+        return Content(APPROVED if item.approve else DENIED)
     return read_content(item.output) if item.is_result else None
 
 

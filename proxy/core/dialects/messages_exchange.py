@@ -1,0 +1,75 @@
+"""An answer of the Messages API and what its calls came to, as messages of the next request."""
+
+from collections.abc import Collection, Sequence
+
+import msgspec
+
+from proxy.core.changes import Given
+from proxy.core.dialects.messages_blocks import Block
+from proxy.core.dialects.messages_wire import user_message
+from proxy.core.edits import Draft, Edit, Span, edited, fields_of, parts_of, without
+from proxy.core.request import Request
+
+_BLOCK = msgspec.json.Decoder(Block)
+
+
+def answer_turn(body: bytes) -> bytes:
+    """The message of an unstreamed answer as a client appends it, with all of its blocks as they
+    came: thinking must be sent back unchanged, for its signature is checked. b"" where there is
+    none."""
+    try:
+        content = fields_of(body, Span(0, len(body))).get("content")
+    except (ValueError, RecursionError):
+        return b""
+    if content is None or not body.startswith(b"[", content.start):
+        return b""
+    return b'{"role":"assistant","content":%b}' % body[content.start : content.end]
+
+
+def follow_up(body: bytes, request: Request, turn: bytes, given: Sequence[Given]) -> bytes:
+    """The request with this turn and its results after all that the client sent. An answer that the
+    model went on with and the turn are two messages in a row, which the provider joins."""
+    draft = Draft(body, request.places)
+    new = b"%b,%b" % (turn, user_message(b",".join(map(result, given))))
+    span = draft.span("messages")
+    if span is None:
+        draft.members["messages"] = b"[%b]" % new
+    else:
+        draft.append(span, new)
+    return draft.written()
+
+
+def result(given: Given) -> bytes:
+    """The block that hands the model what its call came to."""
+    call_id, content = msgspec.json.encode(given.call.call_id), given.content_in("messages")
+    failed = b',"is_error":true' if given.is_error else b""
+    block = b'{"type":"tool_result","tool_use_id":%b,"content":%b%b}'
+    return block % (call_id, content, failed)
+
+
+def without_calls(body: bytes, call_ids: Collection[str]) -> bytes:
+    """The answer without these calls; one that is left without any has ended its turn."""
+    fields = fields_of(body, Span(0, len(body)))
+    content = fields.get("content")
+    if content is None or not body.startswith(b"[", content.start):
+        return body
+    parts = parts_of(body, content)
+    read = [_call_id(body[one.start : one.end]) for one in parts]
+    calls = {at: call_id for at, call_id in enumerate(read) if call_id is not None}
+    dropped = [at for at, call_id in calls.items() if call_id in call_ids]
+    if not dropped:
+        return body
+    edits = without(parts, dropped)
+    reason = fields.get("stop_reason")
+    if len(dropped) == len(calls) and reason and body[reason.start : reason.end] == b'"tool_use"':
+        edits.append(Edit(*reason, b'"end_turn"'))
+    return edited(body, sorted(edits))
+
+
+def _call_id(raw: bytes) -> str | None:
+    """Of the call that a block asks the client for; a provider's new kind of block asks nothing."""
+    try:
+        block = _BLOCK.decode(raw)
+    except (ValueError, RecursionError):
+        return None
+    return (block.id or "") if block.type == "tool_use" else None

@@ -1,0 +1,184 @@
+"""Answers of chat completions as the next request has them, and answers with fewer calls."""
+
+import json
+
+import pytest
+
+from proxy.core.changes import Given
+from proxy.core.dialects.base import Bounds
+from proxy.core.dialects.chat import CHAT
+from proxy.core.usage import ToolCall
+
+HEAD = '{"id":"x", "choices":['
+
+
+def call(call_id: str, name: str = "f") -> str:
+    function = f'{{"name":"{name}","arguments":"{{ }}"}}'
+    return f'{{"id":"{call_id}", "type":"function","function":{function}}}'
+
+
+def answer(message: str, finish: str = "tool_calls") -> str:
+    return f'{HEAD}{{"message":{message}, "finish_reason":"{finish}"}} ],"usage":{{}}}}'
+
+
+@pytest.mark.parametrize(
+    ("message", "turn"),
+    [
+        (
+            '{"role":"assistant","content":"a \\u00e9"}',
+            '{"role":"assistant","content":"a \\u00e9"}',
+        ),
+        (
+            '{"content":null,"refusal":null,"reasoning_content":"So","tool_calls":[%s] }',
+            '{"content":null,"reasoning_content":"So","tool_calls":[%s],"role":"assistant" }',
+        ),
+        (  # what a provider has put beside a call is its own (Gemini's signatures)
+            '{"role":"model","tool_calls":[{"id":"c","extra_content":{"google":{"s":"="}}}]}',
+            '{"role":"assistant","tool_calls":[{"id":"c","extra_content":{"google":{"s":"="}}}]}',
+        ),
+        (
+            '{"role":"assistant","content":null,"audio":{"id":"au","data":"AAAA","transcript":"a"}}',
+            '{"role":"assistant","content":null,"audio":{"id":"au"}}',
+        ),
+        ('{"role":"assistant","audio":null}', '{"role":"assistant"}'),
+    ],
+)
+def test_a_turn_is_the_message_as_it_came(message: str, turn: str) -> None:
+    """It is what a client appends; fields of null are refused by some and say nothing to any."""
+    said, sent = message.replace("%s", call("c")), turn.replace("%s", call("c"))
+
+    assert CHAT.answer_turn(answer(said).encode()).decode() == sent
+
+
+def test_of_several_choices_the_first_is_the_turn() -> None:
+    """As in `read_answer`, wherever it stands."""
+    body = b'{"choices":[{"index":1,"message":{"role":"assistant","content":"b"}},'
+    body += b'{"index":0,"message":{"role":"assistant","content":"a"}}]}'
+
+    assert CHAT.answer_turn(body) == b'{"role":"assistant","content":"a"}'
+    assert CHAT.read_answer(body).answer.text == "a"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{}", b"[]", b'{"choices":[]}', b'{"choices":[{"message":null}]}', b'{"choices":0}'],
+)
+def test_what_is_no_answer_is_no_turn(body: bytes) -> None:
+    """A provider may send anything."""
+    assert CHAT.answer_turn(body) == b""
+
+
+def test_a_follow_up_is_the_turn_and_its_results_at_the_end() -> None:
+    """Every call is answered before anything else is said."""
+    body = b'{"model":"m","messages":[{"role":"user","content":"a"} ],"tools":[]}'
+    turn = f'{{"role":"assistant","tool_calls":[{call("c")},{call("d")}]}}'
+    parts = b'[{"type":"text","text":"B"}]'
+    given = [
+        Given(ToolCall("c", "f", "{}"), 'A "1"', is_error=True, content=b"[]", dialect="messages"),
+        Given(ToolCall("d", "f", "{}"), "B", content=parts, dialect="chat"),
+    ]
+
+    followed = CHAT.follow_up(body, CHAT.parse(body, Bounds()), turn.encode(), given)
+
+    assert followed.decode() == (
+        f'{{"model":"m","messages":[{{"role":"user","content":"a"}} ,{turn},'
+        '{"role":"tool","tool_call_id":"c","content":"A \\"1\\""},'
+        '{"role":"tool","tool_call_id":"d","content":[{"type":"text","text":"B"}]}],"tools":[]}'
+    )
+
+
+def test_the_result_of_a_legacy_call_goes_by_its_name() -> None:
+    """It has no id."""
+    body = b'{"model":"m","messages":[{"role":"user","content":"a"}]}'
+    turn = b'{"role":"assistant","function_call":{"name":"f","arguments":"{}"}}'
+
+    followed = CHAT.follow_up(
+        body, CHAT.parse(body, Bounds()), turn, [Given(ToolCall("", "f", "{}"), "A")]
+    )
+
+    assert json.loads(followed)["messages"][-1] == {"role": "function", "name": "f", "content": "A"}
+
+
+@pytest.mark.parametrize(
+    ("ids", "left"),
+    [
+        (("a",), f"[{call('b')} , {call('c')}]"),
+        (("b",), f"[{call('a')} , {call('c')}]"),
+        (("b", "c"), f"[{call('a')}]"),
+        (("a", "b"), f"[{call('c')}]"),
+        (("a", "c"), f"[{call('b')}]"),
+    ],
+)
+def test_calls_are_taken_out_and_the_others_stay(ids: tuple[str, ...], left: str) -> None:
+    """Byte for byte, and the answer still ends for its calls."""
+    message = '{"role":"assistant","content":null,"tool_calls":%s}'
+    calls = f"[{call('a')} , {call('b')} , {call('c')}]"
+    whole = answer(message.replace("%s", calls))
+
+    found = CHAT.without_calls(whole.encode(), ids).decode()
+
+    assert found == answer(message.replace("%s", left))
+    assert CHAT.read_answer(found.encode()).answer.finish_reason == "tool_calls"
+
+
+def test_an_answer_left_without_calls_ends_as_one_that_asked_for_none() -> None:
+    """A client that finds no call where it was told of some waits, or breaks."""
+    one = answer(f'{{"role":"assistant","content":null,"tool_calls":[{call("a")}],"b":1}}')
+    two = answer(f'{{"role":"assistant","content":"So","tool_calls":[{call("a")}]}}')
+
+    assert CHAT.without_calls(one.encode(), ["a"]).decode() == answer(
+        '{"role":"assistant","content":"","b":1}', "stop"
+    )
+    assert CHAT.without_calls(two.encode(), ["a"]).decode() == answer(
+        '{"role":"assistant","content":"So"}', "stop"
+    )
+
+
+def test_an_answer_that_was_cut_stays_cut() -> None:
+    """Why it ended is the provider's to say, but for its calls."""
+    body = answer(f'{{"content":"","tool_calls":[{call("a")}]}}', "length").encode()
+
+    assert json.loads(CHAT.without_calls(body, ["a"]))["choices"][0]["finish_reason"] == "length"
+
+
+def test_legacy_calls_are_taken_out_by_their_empty_id() -> None:
+    """Beside others they stay, as these do."""
+    legacy = '"function_call":{"name":"f","arguments":"{}"}'
+    alone = answer(f'{{"content":null,{legacy}}}', "function_call").encode()
+    both = answer(f'{{"content":null,"tool_calls":[{call("a")}],{legacy}}}').encode()
+
+    assert CHAT.without_calls(alone, [""]).decode() == answer('{"content":""}', "stop")
+    assert CHAT.without_calls(both, ["a"]).decode() == answer(f'{{"content":null,{legacy}}}')
+    assert CHAT.without_calls(both, [""]).decode() == answer(
+        f'{{"content":null,"tool_calls":[{call("a")}]}}'
+    )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        answer(f'{{"content":null,"tool_calls":[{call("a")}]}}').encode(),
+        answer('{"content":null,"tool_calls":null,"function_call":null}').encode(),
+        b'{"choices":null}',
+        b'{"choices":[{"message":null}]}',
+        b'{"choices":[{}]}',
+        b"{}",
+    ],
+)
+def test_an_answer_without_these_calls_is_the_same_object(body: bytes) -> None:
+    """Untouched bytes are what fidelity means."""
+    assert CHAT.without_calls(body, ["b"]) is body
+
+
+def test_calls_are_taken_out_of_every_choice() -> None:
+    """An agent may take any of them."""
+    choice = (
+        f'{{"message":{{"content":null,"tool_calls":[{call("a")}]}},"finish_reason":"tool_calls"}}'
+    )
+    other = choice.replace('"a"', '"b"')
+    body = f'{{"choices":[{choice},{other},{choice}]}}'.encode()
+
+    found = json.loads(CHAT.without_calls(body, ["a"]))["choices"]
+
+    assert [one["finish_reason"] for one in found] == ["stop", "tool_calls", "stop"]
+    assert ["tool_calls" in one["message"] for one in found] == [False, True, False]

@@ -1,0 +1,105 @@
+"""Answers of the Messages API as the next request has them, and answers with fewer calls."""
+
+import pytest
+
+from proxy.core.changes import Given
+from proxy.core.dialects.base import Bounds
+from proxy.core.dialects.messages import MESSAGES
+from proxy.core.usage import ToolCall
+
+THINKING = '{"type":"thinking","thinking":"So \\u00e9","signature":"EqQB=="}'
+SEALED = '{"type":"redacted_thinking","data":"Aw=="}'
+TEXT = '{"type":"text","text":"Let me see.","citations":null}'
+
+
+def use(call_id: str) -> str:
+    return f'{{"type":"tool_use","id":"{call_id}","name":"f","input":{{"a": 1}}}}'
+
+
+def answer(blocks: str, reason: str = "tool_use") -> str:
+    return f'{{"id":"m","content": [{blocks}],"stop_reason":"{reason}","usage":{{}}}}'
+
+
+def test_a_turn_has_all_blocks_as_they_came() -> None:
+    """Thinking is refused if a byte of it has changed."""
+    blocks = f"{THINKING}, {SEALED},{TEXT} ,{use('t')}"
+
+    assert MESSAGES.answer_turn(answer(blocks).encode()).decode() == (
+        f'{{"role":"assistant","content":[{blocks}]}}'
+    )
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"[]", b'{"content":"a"}', b'{"content":null}'])
+def test_what_is_no_answer_is_no_turn(body: bytes) -> None:
+    """A provider may send anything."""
+    assert MESSAGES.answer_turn(body) == b""
+
+
+def test_a_follow_up_is_the_turn_and_its_results_at_the_end() -> None:
+    """All results in the one message that follows the calls."""
+    body = b'{"model":"m","messages":[{"role":"user","content":"a"} ],"max_tokens":9}'
+    turn = f'{{"role":"assistant","content":[{use("t")},{use("u")}]}}'
+    image = b'[{"type":"image"}]'
+    given = [
+        Given(ToolCall("t", "f", "{}"), 'A "1"', is_error=True, content=b"[]", dialect="chat"),
+        Given(ToolCall("u", "f", "{}"), "", content=image, dialect="messages"),
+    ]
+
+    followed = MESSAGES.follow_up(body, MESSAGES.parse(body, Bounds()), turn.encode(), given)
+
+    assert followed.decode() == (
+        f'{{"model":"m","messages":[{{"role":"user","content":"a"}} ,{turn},'
+        '{"role":"user","content":['
+        '{"type":"tool_result","tool_use_id":"t","content":"A \\"1\\"","is_error":true},'
+        '{"type":"tool_result","tool_use_id":"u","content":[{"type":"image"}]}]}],"max_tokens":9}'
+    )
+
+
+def test_a_follow_up_of_nothing_is_a_conversation() -> None:
+    """Whatever is read can be gone on from."""
+    body = b'{"model":"m"}'
+
+    assert MESSAGES.follow_up(
+        body, MESSAGES.parse(body, Bounds()), b"{}", [Given(ToolCall("t", "f", "{}"), "")]
+    ) == (
+        b'{"model":"m","messages":[{},{"role":"user","content":'
+        b'[{"type":"tool_result","tool_use_id":"t","content":""}]}]}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("ids", "left", "reason"),
+    [
+        (("t",), f"{THINKING} , {use('u')}", "tool_use"),
+        (("u",), f"{THINKING} , {use('t')}", "tool_use"),
+        (("t", "u"), THINKING, "end_turn"),
+    ],
+)
+def test_calls_are_taken_out_and_the_rest_stays(
+    ids: tuple[str, ...], left: str, reason: str
+) -> None:
+    """Byte for byte; without any call, the turn has ended."""
+    body = answer(f"{THINKING} , {use('t')} , {use('u')}").encode()
+
+    assert MESSAGES.without_calls(body, ids).decode() == answer(left, reason)
+
+
+def test_an_answer_that_was_cut_stays_cut() -> None:
+    """Why it ended is the provider's to say, but for its calls."""
+    body = answer(use("t"), "max_tokens").encode()
+
+    assert MESSAGES.without_calls(body, ["t"]).decode() == answer("", "max_tokens")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        answer(f"{TEXT},{use('t')}").encode(),
+        answer('7,{"type":"tool_use","id":7},{"type":"server_tool_use","id":"u"}').encode(),
+        b'{"content":"u"}',
+        b"{}",
+    ],
+)
+def test_an_answer_without_these_calls_is_the_same_object(body: bytes) -> None:
+    """Untouched bytes are what fidelity means; what the provider ran itself is no call."""
+    assert MESSAGES.without_calls(body, ["u"]) is body
