@@ -1,6 +1,6 @@
 """What every dialect offers: parse, rewrite, meter, render."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,7 +10,7 @@ from proxy.core.changes import Changes, Given
 from proxy.core.decision import Refusal
 from proxy.core.memo import Memo
 from proxy.core.request import DialectName, Request
-from proxy.core.usage import Answer, Usage
+from proxy.core.usage import Answer, ToolCall, Usage
 
 PARSE_ON_THREAD_BYTES = 512 * 1024
 """A larger body holds up every other call while it is parsed, for a second or so in all, so `parse`
@@ -24,7 +24,9 @@ class Bounds:
     """What a hostile body or stream is held to.
 
     members: at the top level. values: commas and opening brackets, those in text as well, for no
-    more objects are made of a body; agents' bodies have 25,000 a megabyte.
+    more objects are made of a body; agents' bodies have 25,000 a megabyte. held_bytes: of a
+    stream's events that wait for a verdict on the tool call they are part of; chat's largest take
+    some 250 bytes a token.
     """
 
     json_depth: int = 128
@@ -33,6 +35,7 @@ class Bounds:
     members: int = 1_000
     values: int = 500_000
     tools: int = 10_000
+    held_bytes: int = 8 * 1024 * 1024
 
 
 class Meter(Protocol):
@@ -75,6 +78,60 @@ class Meter(Protocol):
 
     def answer(self) -> Answer:
         """The answer as far as it has come."""
+
+
+class HoldBack(Protocol):
+    """Passes a stream on, but for the events of guarded tools' calls, which wait for a verdict.
+
+    One per answer that the client sees, which `splice` may make of several streams. All else passes
+    as it came, and at once. The shell gives each verdict before it feeds on; then calls keep their
+    order. (What follows a call in the chunk that completed it waits for the verdict too; where none
+    came, the next `feed` passes it on, and the calls are shown in the order they pass in.)
+
+    complete: guarded calls that are whole and not judged yet, in the order that they were asked for
+        in. A provider may give several no id, or the same: a verdict is on the first of them.
+    too_long: ids of those that came to be more than is held (`Bounds.held_bytes`): their arguments
+        are no more than what has come so far, and a verdict holds for what is still to come. One
+        that has none when `feed` is called again is dropped.
+    waits: something is held, a call or the provider's end.
+    dropped: calls of the stream at hand that were withheld for good.
+    """
+
+    complete: list[ToolCall]
+    too_long: set[str]
+
+    @property
+    def waits(self) -> bool: ...
+
+    @property
+    def dropped(self) -> int: ...
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Takes bytes as they came; returns those that go to the client now. Never raises on bad
+        input: what cannot be read passes as it is."""
+
+    def close(self) -> bytes:
+        """The stream has ended: what was left of an event is read like one that is whole."""
+
+    def release(self, call_id: str) -> bytes:
+        """Hands a complete call to the client: its events, and what waited behind it. Raises
+        LookupError where there is none of this id."""
+
+    def drop(self, call_id: str) -> bytes:
+        """Withholds a complete call for good; returns what waited behind it. Raises LookupError."""
+
+    def turn(self) -> bytes:
+        """What the model said in the stream at hand, dropped calls included: the JSON that a client
+        would append to its messages."""
+
+    def end(self) -> bytes:
+        """The provider's own end, where it was held; without calls left, it says so. The provider's
+        end is held from the moment it comes with a call that is not judged, or after one that was
+        dropped; in all other cases it passes by itself."""
+
+    def splice(self) -> None:
+        """The next bytes are of another stream, which goes on where this one stopped: the end that
+        is held is forgotten, but for its usage."""
 
 
 class Unstreamed(msgspec.Struct, frozen=True, gc=False):
@@ -126,6 +183,9 @@ class Dialect(Protocol):
 
     def meter(self, *, strip_usage: bool, bounds: Bounds) -> Meter:
         """A fresh meter for one stream."""
+
+    def hold_back(self, guards: Callable[[str], bool], bounds: Bounds) -> HoldBack:
+        """A fresh filter for one streamed answer. guards: whether a call of this tool waits."""
 
     def read_answer(self, body: bytes) -> Unstreamed:
         """Meters an unstreamed 2xx answer."""

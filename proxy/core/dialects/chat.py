@@ -1,15 +1,16 @@
 """The dialect of POST /v1/chat/completions."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 
 from proxy.core.changes import Changes, Given
 from proxy.core.decision import Refusal
 from proxy.core.dialects import chat_exchange, chat_parse
-from proxy.core.dialects.base import Bounds, Meter, Unstreamed
+from proxy.core.dialects.base import Bounds, HoldBack, Meter, Unstreamed
 from proxy.core.dialects.chat_meter import meter_of, read_answer
 from proxy.core.dialects.chat_rewrite import rewrite, rewrite_conversation
+from proxy.core.dialects.held_chat import HeldChat
 from proxy.core.dialects.render import error_frame, openai_error
 from proxy.core.memo import Memo
 from proxy.core.request import DialectName, Request
@@ -49,6 +50,9 @@ class ChatDialect:
 
     def meter(self, *, strip_usage: bool, bounds: Bounds) -> Meter:
         return meter_of(strip_usage=strip_usage, bounds=bounds)
+
+    def hold_back(self, guards: Callable[[str], bool], bounds: Bounds) -> HoldBack:
+        return HeldChat(guards, bounds)
 
     def read_answer(self, body: bytes) -> Unstreamed:
         return read_answer(body)

@@ -1,13 +1,13 @@
 """The dialect of the legacy POST /v1/completions: prompts in, text out, no tools."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
 from proxy.core.canonical import message_digest
 from proxy.core.changes import Changes
 from proxy.core.decision import Refusal
-from proxy.core.dialects.base import Bounds, Meter, Unstreamed
+from proxy.core.dialects.base import Bounds, HoldBack, Meter, Unstreamed
 from proxy.core.dialects.body import (
     body_digest,
     prompt_bytes,
@@ -22,6 +22,7 @@ from proxy.core.dialects.chat import stream_of
 from proxy.core.dialects.chat_meter import meter_of, read_answer
 from proxy.core.dialects.chat_parse import MAX_CHOICES, read_bound, wants_usage
 from proxy.core.dialects.chat_rewrite import rewrite
+from proxy.core.dialects.held_chat import HeldChat
 from proxy.core.dialects.prompts import NoConversation, Prompt, read_prompts
 from proxy.core.dialects.render import error_frame, openai_error
 from proxy.core.memo import Memo
@@ -68,6 +69,9 @@ class CompletionsDialect(NoConversation):
 
     def meter(self, *, strip_usage: bool, bounds: Bounds) -> Meter:
         return meter_of(strip_usage=strip_usage, bounds=bounds)
+
+    def hold_back(self, guards: Callable[[str], bool], bounds: Bounds) -> HoldBack:
+        return HeldChat(guards, bounds)
 
     def read_answer(self, body: bytes) -> Unstreamed:
         return read_answer(body)

@@ -1,10 +1,12 @@
 """The dialect of POST /v1/embeddings: priced and limited, never streamed, nothing generated."""
 
+from collections.abc import Callable
+
 import msgspec
 
 from proxy.core.changes import Changes
 from proxy.core.decision import Refusal
-from proxy.core.dialects.base import Bounds, Meter, Unstreamed
+from proxy.core.dialects.base import Bounds, HoldBack, Meter, Unstreamed
 from proxy.core.dialects.body import (
     body_digest,
     read_body,
@@ -13,6 +15,7 @@ from proxy.core.dialects.body import (
     refuse,
 )
 from proxy.core.dialects.chat_meter import meter_of, read_embeddings
+from proxy.core.dialects.held_chat import HeldChat
 from proxy.core.dialects.prompts import NoConversation, read_prompts
 from proxy.core.dialects.render import error_frame, openai_error
 from proxy.core.memo import Memo
@@ -53,6 +56,9 @@ class EmbeddingsDialect(NoConversation):
 
     def meter(self, *, strip_usage: bool, bounds: Bounds) -> Meter:
         return meter_of(strip_usage=strip_usage, bounds=bounds)
+
+    def hold_back(self, guards: Callable[[str], bool], bounds: Bounds) -> HoldBack:
+        return HeldChat(guards, bounds)
 
     def read_answer(self, body: bytes) -> Unstreamed:
         return read_embeddings(body)

@@ -1,6 +1,6 @@
 """The Messages dialect: Anthropic's `/v1/messages`, and what imitates it."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from proxy.core.changes import Changes, Given
 from proxy.core.decision import Refusal
@@ -11,7 +11,8 @@ from proxy.core.dialects import (
     messages_request,
     messages_rewrite,
 )
-from proxy.core.dialects.base import Bounds, Dialect, Meter, Unstreamed
+from proxy.core.dialects.base import Bounds, Dialect, HoldBack, Meter, Unstreamed
+from proxy.core.dialects.held_messages import HeldMessages
 from proxy.core.dialects.messages_stream import MessagesMeter
 from proxy.core.dialects.render import error_frame
 from proxy.core.memo import Memo
@@ -47,6 +48,9 @@ class _Messages:
 
     def meter(self, *, strip_usage: bool, bounds: Bounds) -> Meter:
         return MessagesMeter(bounds)
+
+    def hold_back(self, guards: Callable[[str], bool], bounds: Bounds) -> HoldBack:
+        return HeldMessages(guards, bounds)
 
     def read_answer(self, body: bytes) -> Unstreamed:
         return messages_answer.read_answer(body)

@@ -1,6 +1,6 @@
 """The Responses dialect: OpenAI's `/v1/responses`, and what Azure, xAI and others make of it."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from proxy.core.changes import Changes, Given
 from proxy.core.decision import Refusal
@@ -11,7 +11,8 @@ from proxy.core.dialects import (
     responses_request,
     responses_rewrite,
 )
-from proxy.core.dialects.base import Bounds, Dialect, Meter, Unstreamed
+from proxy.core.dialects.base import Bounds, Dialect, HoldBack, Meter, Unstreamed
+from proxy.core.dialects.held_responses import HeldResponses
 from proxy.core.dialects.render import openai_error
 from proxy.core.dialects.responses_stream import ResponsesMeter
 from proxy.core.memo import Memo
@@ -47,6 +48,9 @@ class _Responses:
 
     def meter(self, *, strip_usage: bool, bounds: Bounds) -> Meter:
         return ResponsesMeter(bounds)
+
+    def hold_back(self, guards: Callable[[str], bool], bounds: Bounds) -> HoldBack:
+        return HeldResponses(guards, bounds)
 
     def read_answer(self, body: bytes) -> Unstreamed:
         return responses_answer.read_answer(body)

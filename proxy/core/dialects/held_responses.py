@@ -1,0 +1,180 @@
+"""Holds guarded tools' calls back on streams of `/v1/responses`.
+
+Theory of operation. A call is an output item, and says when it has come to its end. Every event of
+an item names it by `output_index`, and all events are numbered (`sequence_number`). The last event
+says the whole answer again: there, dropped calls are taken out of its output, and where the client
+sees several streams as one, it has the output of all, their usage, and the first one's id, which
+typed readers hold it to. What says that a later stream begins is not passed on.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+
+import msgspec
+from msgspec.structs import replace
+
+from proxy.core.dialects.base import Bounds
+from proxy.core.dialects.held_responses_output import OutputItem, Outputs, output_of
+from proxy.core.dialects.held_stream import (
+    HeldStream,
+    Places,
+    event_of,
+    saying,
+)
+from proxy.core.dialects.stream_meter import DONE
+from proxy.core.splice import splice
+from proxy.core.sse import SseEvent
+
+_ABSENT = msgspec.Raw()
+_ADDED, _DONE = "response.output_item.added", "response.output_item.done"
+_WRITTEN_DELTAS = frozenset(
+    {"response.function_call_arguments.delta", "response.custom_tool_call_input.delta"}
+)
+_BEGINNINGS = frozenset({"response.created", "response.queued", "response.in_progress"})
+_ENDS = frozenset(
+    {"response.completed", "response.incomplete", "response.failed", "response.cancelled"}
+)
+
+
+class _Event(msgspec.Struct, frozen=True, gc=False):
+    type: str = ""
+    output_index: int | None = None
+    sequence_number: int | None = None
+    item: msgspec.Raw = _ABSENT
+    delta: msgspec.Raw = _ABSENT
+    response: msgspec.Raw = _ABSENT
+
+
+_EVENT = msgspec.json.Decoder(_Event)
+_TEXT = msgspec.json.Decoder(str)
+
+
+class HeldResponses(HeldStream[OutputItem]):
+    """Implements `HoldBack`. `turn` is the list of output items."""
+
+    def __init__(self, guards: Callable[[str], bool], bounds: Bounds) -> None:
+        super().__init__(guards, bounds)
+        self._places = Places()
+        self._items: list[OutputItem] = []
+        self._outputs = Outputs()
+        self._looked = False
+        self._number: int | None = None  # of the next event, once one had a number
+
+    def turn(self) -> bytes:
+        return msgspec.json.encode(self._outputs.said(self._items))
+
+    def _take(self, event: SseEvent, out: list[bytes]) -> bool:
+        read = _read(event)
+        kind = "" if read is None else read.type
+        if kind in _ENDS or event.data == DONE:
+            if self._settle_all() or (read is not None and self._find_untold(read.response)):
+                return False
+            if read is not None:
+                self._outputs.note(read.response, final=True)
+            self._take_end(event, out)
+        elif read is None:
+            out.append(event.raw)
+        elif read.output_index is not None:
+            self._take_part(read, read.output_index, event, out)
+        else:
+            if kind in _BEGINNINGS:
+                self._outputs.note(read.response, final=False)
+            out.append(self._numbered(event, read, None))
+        return True
+
+    def _take_part(self, read: _Event, index: int, event: SseEvent, out: list[bytes]) -> None:
+        """An event of an item; one of an item that has not begun is none of ours."""
+        item = next((one for one in reversed(self._items) if one.index == index), None)
+        if read.type == _ADDED or (item is None and read.type == _DONE):
+            item = self._begin(read, index)
+        if item is None:
+            out.append(self._numbered(event, read, None))
+            return
+        if read.type == _DONE:
+            item.tell(read.item)
+            item.done = True
+        elif read.type in _WRITTEN_DELTAS:
+            with suppress(ValueError, RecursionError):
+                item.arguments.append(_TEXT.decode(read.delta))
+        if item.waits:
+            self._hold(item, event.raw)
+            if item.done and item.state == "open":
+                self._make_complete(item)
+        elif item.state == "passing":
+            out.append(self._numbered(event, read, item))
+
+    def _find_untold(self, response: msgspec.Raw) -> bool:
+        """Whether guarded calls stand in the last event alone: they are judged before it passes."""
+        if self._looked:
+            return False
+        self._looked, known = True, {item.call_id for item in self._items}
+        for index, raw in enumerate(output_of(response)):
+            item = OutputItem(index)
+            item.tell(raw)
+            if item.is_call and item.call_id not in known and self._guards(item.name):
+                item.done = self._places.touched = True
+                self._items.append(item)
+                self._wait_for(item)
+                self._make_complete(item)
+        return bool(self.complete)
+
+    def _begin(self, read: _Event, index: int) -> OutputItem:
+        item = OutputItem(index)
+        item.tell(read.item)
+        self._items.append(item)
+        if item.is_call and self._guards(item.name):
+            self._places.touched = True
+            self._wait_for(item)
+        else:
+            item.state = "passing"
+            item.place = self._places.give(index)
+        return item
+
+    def _pass_held(self, call: OutputItem, out: list[bytes]) -> None:
+        call.place = self._places.give(call.index)
+        for frame in call.frames:
+            event = event_of(frame)
+            out.append(self._numbered(event, _read(event) or _Event(), call))
+        call.frames.clear()
+
+    def _numbered(self, event: SseEvent, read: _Event, item: OutputItem | None) -> bytes:
+        """The event with the numbers that the client knows it and its item by."""
+        changes: dict[str, bytes | None] = {}
+        if item is not None and item.place is not None and item.place != item.index:
+            changes["output_index"] = b"%d" % item.place
+        number = read.sequence_number
+        if number is not None:
+            if self._places.touched and self._number is not None and self._number != number:
+                number = self._number
+                changes["sequence_number"] = b"%d" % number
+            self._number = number + 1
+        return saying(event, splice(event.data, changes)).raw if changes else event.raw
+
+    def _adopted(self, event: SseEvent) -> SseEvent | None:
+        read = _read(event)
+        return None if read is not None and read.type in _BEGINNINGS else event
+
+    def _ending(self, event: SseEvent) -> bytes:
+        read = _read(event)
+        if read is None:
+            return event.raw
+        if self._places.touched:
+            response = bytes(read.response)
+            seen = self._outputs.seen(response, self._items, spliced=self._spliced)
+            if seen is not response:
+                event = saying(event, splice(event.data, {"response": seen}))
+        return self._numbered(event, read, None)
+
+    def _begin_anew(self) -> None:
+        self._outputs.begin_anew(self._items)
+        self._items.clear()
+        self._looked = False
+        self._places.touched = True
+
+
+def _read(event: SseEvent) -> _Event | None:
+    try:
+        read = _EVENT.decode(event.data)
+    except (ValueError, RecursionError):
+        return None
+    return read if read.type else replace(read, type=event.name.decode("utf-8", "replace"))
