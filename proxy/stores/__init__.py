@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -11,6 +11,8 @@ from proxy.core.session import SessionKey
 
 WAITING = ("paused", "awaiting_human")
 """States of sessions that a human has stopped and has to end: they are not forgotten by time."""
+
+Queue = Literal["open", "owed"]
 
 
 class Counts(msgspec.Struct, frozen=True, gc=False):
@@ -77,7 +79,11 @@ class Guard(msgspec.Struct, frozen=True, gc=False):
 
 
 class SessionHead(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """What a listing shows of a session without folding its log. Advisory; the log is the truth."""
+    """What a listing shows of a session without folding its log. Advisory; the log is the truth.
+
+    waits, stands, owed: the handoffs that it waits for, that only stand in the queue, and whose
+    webhook was not delivered yet. Those a store keeps by itself (`stores.queue`).
+    """
 
     state: str = "active"
     agent: str | None = None
@@ -89,6 +95,9 @@ class SessionHead(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     held_micro_usd: int = 0
     created_at: float = 0.0
     updated_at: float = 0.0
+    waits: tuple[str, ...] = ()
+    stands: tuple[str, ...] = ()
+    owed: tuple[str, ...] = ()
 
 
 class Append(msgspec.Struct, frozen=True, gc=False):
@@ -197,6 +206,10 @@ class Store(Protocol):
         cursor: str | None = None,
     ) -> tuple[Sequence[SessionRow], str | None]:
         """Newest first, with the cursor of the next page (None at the end)."""
+
+    async def list_queue(self, queue: Queue, limit: int) -> Sequence[SessionRow]:
+        """Sessions with something before a human (open), or with a webhook to deliver (owed): those
+        untouched for longest first."""
 
     async def find_tenants(self, session: str) -> Sequence[str]:
         """The tenants that have a session with this id."""

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import msgspec
 
-from proxy.core.events import HoldExtended, StepReserved
+from proxy.core.events import HandedOff, HoldExtended, StepReserved
 from proxy.core.links import SESSIONS_PER_LINK
 from proxy.core.session import SessionKey
 from proxy.errors import AccountExceeded, MalformedRequest, SeqConflict
@@ -25,6 +25,7 @@ from proxy.stores import (
 )
 from proxy.stores.chain import GENESIS, Chain, ChainedPayload, prefix_of
 from proxy.stores.codec import encode_event
+from proxy.stores.queue import queued
 
 _INT64 = 2**63
 
@@ -247,11 +248,16 @@ def _head_after(before: SessionHead | None, append: Append) -> SessionHead:
     events = append.events
     head = append.head or before or SessionHead(created_at=events[0].at if events else 0.0)
     updated_at = head.updated_at
-    if before is not None and before.updated_at > updated_at:
-        updated_at = before.updated_at
+    is_queued = False
+    if before is not None:
+        is_queued = bool(before.waits or before.stands or before.owed)
+        if before.updated_at > updated_at:
+            updated_at = before.updated_at
     for event in events:
         if event.at > updated_at:
             updated_at = event.at
-    if updated_at <= head.updated_at:
-        return head
-    return msgspec.structs.replace(head, updated_at=updated_at)
+        if type(event) is HandedOff:
+            is_queued = True
+    if updated_at > head.updated_at:
+        head = msgspec.structs.replace(head, updated_at=updated_at)
+    return queued(before, head, events) if is_queued else head

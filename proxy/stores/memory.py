@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from proxy.core.events import AnyEvent
 from proxy.core.session import SessionKey
 from proxy.errors import HoldfastError, StoreUnavailable
-from proxy.stores import WAITING, Append, Appended, Balance, OpenHold, SessionRow, Stored
+from proxy.stores import WAITING, Append, Appended, Balance, OpenHold, Queue, SessionRow, Stored
 from proxy.stores.chain import KEY_BYTES, Chain, ChainedPayload
 from proxy.stores.codec import decode_cursor, encode_cursor
 from proxy.stores.effects import NO_SESSION, Effects, Hold, Tip, effects_of, prepare, relinked
+from proxy.stores.queue import stands_in
 from proxy.stores.written import Written
 
 _EMPTY = Balance()
@@ -181,6 +182,14 @@ class MemoryStore:
         page = found[: max(limit, 1)]
         more = encode_cursor(*page[-1][:2]) if len(found) > len(page) else None
         return [row for _, _, row in page], more
+
+    async def list_queue(self, queue: Queue, limit: int) -> Sequence[SessionRow]:
+        found = [
+            (row.head.updated_at, number, row)
+            for number, row in self._rows()
+            if stands_in(queue, row.head)
+        ]
+        return [row for _, _, row in sorted(found, key=lambda entry: entry[:2])[:limit]]
 
     async def find_tenants(self, session: str) -> Sequence[str]:
         return sorted(key.tenant for key in self._opened().sessions if key.session == session)

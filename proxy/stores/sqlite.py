@@ -16,7 +16,7 @@ from typing import TypeVar, cast
 
 from proxy.core.session import SessionKey
 from proxy.errors import StoreUnavailable
-from proxy.stores import Append, Appended, Balance, OpenHold, SessionRow, Stored
+from proxy.stores import Append, Appended, Balance, OpenHold, Queue, SessionRow, Stored
 from proxy.stores import sqlite_queries as queries
 from proxy.stores.batches import BatchThread, deliver
 from proxy.stores.chain import ChainedPayload, load_or_create_key
@@ -112,6 +112,9 @@ class SqliteStore:
     ) -> tuple[Sequence[SessionRow], str | None]:
         listing = queries.Listing(state, agent, tenant, limit, cursor)
         return await self._read(partial(queries.list_sessions, listing=listing))
+
+    async def list_queue(self, queue: Queue, limit: int) -> Sequence[SessionRow]:
+        return await self._read(partial(queries.list_queue, queue=queue, limit=limit))
 
     async def find_tenants(self, session: str) -> Sequence[str]:
         return await self._read(partial(queries.find_tenants, session=session))

@@ -73,6 +73,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "INSERT INTO loose_links SELECT session_id, tenant, digest FROM links",
         "DROP INDEX links_by_session",
     ),
+    (
+        # 1: something stands before a human; 2: a webhook is owed. Few rows have either.
+        "ALTER TABLE sessions ADD COLUMN queued INTEGER NOT NULL DEFAULT 0",
+        "CREATE INDEX sessions_queued ON sessions (updated_at, id) WHERE queued > 0",
+    ),
 )
 """MIGRATIONS[n] takes a file from version n to n + 1; `PRAGMA user_version` says where it is."""
 

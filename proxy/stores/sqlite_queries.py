@@ -6,10 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from proxy.core.session import SessionKey
-from proxy.stores import Balance, OpenHold, SessionHead, SessionRow, Stored
+from proxy.stores import Balance, OpenHold, Queue, SessionHead, SessionRow, Stored
 from proxy.stores.chain import ChainedPayload
 from proxy.stores.codec import decode_cursor, decode_event, decode_head, encode_cursor
+from proxy.stores.queue import stands_in
 from proxy.stores.sqlite_overlay import Overlay
+from proxy.stores.sqlite_rows import OPEN, OWED
 from proxy.stores.sqlite_tables import BALANCE, balance_of
 
 # CAST: bytes as they are, also where someone has put what is not UTF-8.
@@ -22,6 +24,9 @@ _LINKS = """SELECT session FROM links JOIN sessions ON sessions.id = session_id
 _PAGE = """SELECT tenant, session, seq, head, updated_at, id
     FROM sessions INDEXED BY sessions_by_update
     WHERE {} ORDER BY updated_at DESC, id DESC LIMIT ?"""
+_QUEUE = """SELECT tenant, session, seq, head, updated_at, id
+    FROM sessions INDEXED BY sessions_queued
+    WHERE queued > 0 AND queued & ? ORDER BY updated_at, id LIMIT ?"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +110,20 @@ def list_sessions(
     rows.sort(key=lambda row: row[:2], reverse=True)
     more = encode_cursor(*rows[limit - 1][:2]) if len(rows) > limit else None
     return [row for _, _, row in rows[:limit]], more
+
+
+def list_queue(
+    connection: sqlite3.Connection, overlay: Overlay, queue: Queue, limit: int
+) -> Sequence[SessionRow]:
+    newer = overlay.sessions
+    bit = OPEN if queue == "open" else OWED
+    found = connection.execute(_QUEUE, (bit, limit + len(newer))).fetchall()
+    rows = [(row[4], row[5], _shown(*row[:4])) for row in found if row[5] not in newer]
+    for number, (key, tip) in newer.items():
+        if tip.head is not None and stands_in(queue, tip.head):
+            rows.append((tip.head.updated_at, number, SessionRow(key, tip.seq, tip.head)))
+    rows.sort(key=lambda row: row[:2])
+    return [row for _, _, row in rows[:limit]]
 
 
 def find_tenants(connection: sqlite3.Connection, overlay: Overlay, session: str) -> Sequence[str]:

@@ -24,6 +24,8 @@ Row = tuple[object, ...]
 Link = tuple[str, bytes]
 
 _SIZES = (4, 16, 64, 256)
+OPEN, OWED = 1, 2
+"""Of the column `queued`."""
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(list[tuple[int, int, int]]).decode
 
@@ -32,7 +34,7 @@ class Bulk:
     """A statement over many rows, `r(a, b, …)` in it. width: of a row, in columns."""
 
     def __init__(self, width: int, sql: str) -> None:
-        names = ", ".join("abcdefghij"[:width])
+        names = ", ".join("abcdefghijk"[:width])
         one = f"({', '.join('?' * width)})"
         self._nobody = (None,) * width
         self._sql = {
@@ -55,10 +57,12 @@ _TIPS = Bulk(
     """SELECT a, b, id, seq, chain, head, token
     FROM r CROSS JOIN sessions ON session = b AND tenant = a""",
 )
-_SESSIONS = """INSERT OR {} INTO sessions SELECT a, b, c, d, e, f, g, h, i, j FROM r WHERE a NOTNULL
+_SESSIONS = """INSERT OR {} INTO sessions
+    SELECT a, b, c, d, e, f, g, h, i, j, k FROM r WHERE a NOTNULL
     ON CONFLICT (id) DO UPDATE
     SET seq = excluded.seq, chain = excluded.chain, head = excluded.head, token = excluded.token,
-        state = excluded.state, agent = excluded.agent, updated_at = excluded.updated_at"""
+        state = excluded.state, agent = excluded.agent, updated_at = excluded.updated_at,
+        queued = excluded.queued"""
 _EVENTS = """INSERT OR {} INTO events SELECT a, b, CAST(c AS TEXT), d, e FROM r WHERE a NOTNULL"""
 _ACCOUNTS = Bulk(
     9,
@@ -101,7 +105,7 @@ class Manner:
 
 
 def _manner(verb: str) -> Manner:
-    return Manner(Bulk(10, _SESSIONS.format(verb)), Bulk(5, _EVENTS.format(verb)))
+    return Manner(Bulk(11, _SESSIONS.format(verb)), Bulk(5, _EVENTS.format(verb)))
 
 
 DECIDED = _manner("ROLLBACK")
@@ -217,7 +221,8 @@ def _line_up(
 def _session_row(number: int, tenant: str, session: str, tip: Tip) -> Row:
     head = tip.head
     assert head is not None  # `Effects.head` never is
-    shown = (encode_head(head), tip.token, head.state, head.agent, head.updated_at)
+    queued = OPEN * bool(head.waits or head.stands) + OWED * bool(head.owed)
+    shown = (encode_head(head), tip.token, head.state, head.agent, head.updated_at, queued)
     return (number, tenant, session, tip.seq, tip.chain, *shown)
 
 

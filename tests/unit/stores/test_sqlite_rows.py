@@ -18,7 +18,15 @@ from proxy.stores.sqlite_rows import DECIDED, TOLD, Bulk, Changes, hold_of
 
 NUMBERS = st.integers(1, 12)
 SMALL = st.integers(-5, 5)
-heads = st.builds(SessionHead, state=st.sampled_from(["active", "killed"]), steps=SMALL)
+handoffs = st.sampled_from([(), ("h1",)])
+heads = st.builds(
+    SessionHead,
+    state=st.sampled_from(["active", "killed"]),
+    steps=SMALL,
+    waits=handoffs,
+    stands=handoffs,
+    owed=handoffs,
+)
 tips = st.builds(Tip, SMALL, st.binary(max_size=3), heads, st.binary(max_size=3))
 balances = st.builds(Balance, SMALL, SMALL, st.builds(Counts, *[SMALL] * 5))
 names = st.sampled_from([(), ("a",), ("a", "ü")])
@@ -67,8 +75,9 @@ def _write_row_by_row(connection: sqlite3.Connection, record: Record) -> None:
     for number, (tenant, session, tip) in record.sessions.items():
         head = tip.head or SessionHead()
         shown = (encode_head(head), tip.token, head.state, head.agent, head.updated_at)
-        row = (number, tenant, session, tip.seq, tip.chain, *shown)
-        run(f"INSERT OR REPLACE INTO sessions VALUES ({', '.join('?' * 10)})", row)
+        queued = (1 if head.waits or head.stands else 0) + (2 if head.owed else 0)
+        row = (number, tenant, session, tip.seq, tip.chain, *shown, queued)
+        run(f"INSERT OR REPLACE INTO sessions VALUES ({', '.join('?' * 11)})", row)
     for number, seq, payload, chain, packed in record.events:
         event = (number, seq, payload.decode(), chain, packed)
         run("INSERT INTO events VALUES (?, ?, ?, ?, ?)", event)
