@@ -113,6 +113,7 @@ class Callers:
                 limits=limits_for(policy, caller),
                 min_output_tokens=policy.accounting.min_output_tokens,
                 refusal_status=refusal_status(policy, caller),
+                tools=policy.tools,
                 loops=policy.loops,
                 handoff=policy.handoff,
             )

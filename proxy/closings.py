@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from proxy.clock import Clock
 from proxy.core import events as ev
-from proxy.core.session import HeldCall, SessionKey, SessionState, apply
+from proxy.core.session import HeldCall, SessionKey, SessionState, apply, fold
 from proxy.errors import StoreUnavailable
 from proxy.folds import Folds
 from proxy.reservation import Settlement
@@ -65,7 +65,7 @@ class Closings:
         )
         append = Append(
             key,
-            (event,),
+            (event, *what.facts) if what.facts else (event,),
             charges=charges,
             closes=(call_id,),
             spent_micro_usd=what.cost_micro_usd,
@@ -125,8 +125,10 @@ class Closings:
             if held.trees and isinstance(append.events[0], ev.StepReleased) and not held.retry:
                 append = replace(append, counts=Counts(steps=-1))
             freed = _freed(held, append)
-        (event,) = append.events
-        return self._append(fold_, append, apply(fold_.state, event), freed)
+        after = apply(fold_.state, append.events[0])
+        if len(append.events) > 1:
+            after = fold(append.events[1:], start=after)
+        return self._append(fold_, append, after, freed)
 
 
 def _freed(held: HeldCall, append: Append) -> tuple[Charge, ...]:

@@ -1,11 +1,12 @@
 """What the ledger is asked to hold, what it grants, and what a call came to: values only."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 
 from proxy.core.ask import Account, Ask
 from proxy.core.decision import Admit
+from proxy.core.effects import brought, recorded
 from proxy.core.engine import Rules
 from proxy.core.events import (
     AnyEvent,
@@ -17,9 +18,18 @@ from proxy.core.events import (
 )
 from proxy.core.limits.rooms import SESSION, Place
 from proxy.core.policy import Budget, Limits
+from proxy.core.request import DialectName, Message
 from proxy.core.session import SessionKey, SessionState, is_idle
 from proxy.core.state import tree_idle_seconds
 from proxy.core.usage import Usage
+
+
+class Brings(msgspec.Struct, frozen=True, gc=False):
+    """The history of a request, for the results of tool calls in it. contents: makes them as JSON,
+    by call id; asked only where one is new."""
+
+    messages: tuple[Message, ...]
+    contents: Callable[[], Mapping[str, bytes]]
 
 
 class Reservation(msgspec.Struct, frozen=True):
@@ -28,7 +38,7 @@ class Reservation(msgspec.Struct, frozen=True):
     new: the session's id was made for this call. deadline_seconds: until when the call must have
     been settled, after now. wait_seconds: how long it waits for what calls in flight hold.
     limits_of: those of an agent of this tenant, for the sessions above. budget_*: what the run
-    brings along.
+    brings along. brings: None where no tool is guarded.
     """
 
     key: SessionKey
@@ -47,6 +57,7 @@ class Reservation(msgspec.Struct, frozen=True):
     limits_of: Callable[[str | None], Limits] | None = None
     budget_micro_usd: int | None = None
     budget_steps: int | None = None
+    brings: Brings | None = None
 
 
 class Admitted(msgspec.Struct, frozen=True, gc=False):
@@ -61,7 +72,7 @@ class Admitted(msgspec.Struct, frozen=True, gc=False):
 
 
 class Settlement(msgspec.Struct, frozen=True, gc=False):
-    """What a call came to."""
+    """What a call came to. facts: what else is known by it, written with it."""
 
     outcome: Outcome
     status: int
@@ -71,6 +82,7 @@ class Settlement(msgspec.Struct, frozen=True, gc=False):
     tools: tuple[str, ...] = ()
     response_id: str | None = None
     links: tuple[bytes, ...] = ()
+    facts: tuple[AnyEvent, ...] = ()
 
 
 def most_output(ask: Ask, admit: Admit) -> int:
@@ -132,7 +144,19 @@ def holding(
         trees,
         bool(admit.guidance),
     )
-    if not admit.warnings:
-        return (reserved,)
-    warned = (LimitWarned(at=now, limit=w) for w in admit.warnings if w not in state.warned)
-    return (reserved, *warned)
+    events: tuple[AnyEvent, ...] = (reserved,)
+    if admit.warnings:
+        warned = (LimitWarned(at=now, limit=w) for w in admit.warnings if w not in state.warned)
+        events = (reserved, *warned)
+    if want.brings is not None and state.tools.awaited:
+        events += _results(want.brings, ask.dialect, state, now)
+    return events
+
+
+def _results(
+    brings: Brings, dialect: DialectName, state: SessionState, now: float
+) -> tuple[AnyEvent, ...]:
+    """Of calls that the agent was handed, and that this request is the first to tell."""
+    if not brought(state.tools, brings.messages):
+        return ()
+    return recorded(state.tools, brings.messages, dialect, brings.contents(), now)

@@ -10,6 +10,7 @@ from itertools import chain
 from typing import Final
 
 from proxy.config.checks_handoff import HANDOFF_CHECKS
+from proxy.config.checks_tools import idle_tool_rules
 from proxy.config.draft import Draft
 from proxy.config.globs import covers, is_literal
 from proxy.config.problems import Path
@@ -232,6 +233,10 @@ def unreached_timeouts(draft: Draft) -> None:
             draft.reading.warn(("timeouts", name), message)
 
 
+def tool_rules(draft: Draft) -> None:
+    idle_tool_rules(draft.policy.tools, draft.reading, draft.is_own)
+
+
 CHECKS: Final[tuple[Callable[[Draft], None], ...]] = (
     known_targets,
     shadowed_routes,
@@ -248,4 +253,5 @@ CHECKS: Final[tuple[Callable[[Draft], None], ...]] = (
     retried_statuses,
     unreached_timeouts,
     *HANDOFF_CHECKS,
+    tool_rules,
 )

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
@@ -19,33 +18,16 @@ from proxy.core.decision import (
     Wanted,
 )
 from proxy.core.guidance import carried, tokens_of
-from proxy.core.handoff import Handoff
 from proxy.core.limits import cost, tokens
 from proxy.core.limits.base import Breach, maximum
 from proxy.core.limits.registry import GATES, shares
 from proxy.core.limits.rooms import Room
-from proxy.core.loops.policy import Loops
-from proxy.core.plan import Plan, admit_at_once, plan_of
+from proxy.core.plan import admit_at_once
 from proxy.core.policy import Limits
 from proxy.core.pricing import affordable_output_tokens, hold_cost
+from proxy.core.rules import Rules as Rules
 from proxy.core.session import SessionKey, SessionState, failed_before
 from proxy.core.tree import Kin
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What a call is held to, resolved from the policy for this caller. plan: of the limits.
-    loops: None where nothing looks for them."""
-
-    limits: Limits
-    min_output_tokens: int = 256
-    refusal_status: int = 422
-    loops: Loops | None = None
-    handoff: Handoff = field(default_factory=Handoff)
-    plan: Plan = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "plan", plan_of(self.limits))
 
 
 def decide(

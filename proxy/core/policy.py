@@ -10,6 +10,7 @@ import msgspec
 
 from proxy.core.handoff import Handoff, OnLimit
 from proxy.core.loops.policy import Loops
+from proxy.core.tools.policy import NO_TOOLS, Tools
 
 MICRO = 1_000_000
 """Micro-USD in a USD."""
@@ -197,6 +198,7 @@ class Policy:
     unknown_credentials: Literal["anonymous", "reject"] = "anonymous"
     ungoverned: Literal["reject", "relay"] = "reject"
     store_url: str = "sqlite:///holdfast.db"
+    tools: Tools = NO_TOOLS
     profiles: tuple[Profile, ...] = ()
     loops: Loops | None = None
     handoff: Handoff = field(default_factory=Handoff)

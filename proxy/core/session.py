@@ -1,11 +1,11 @@
 """How events make the state of a session. `apply` is total and pure; `fold` repeats it."""
 
 from collections.abc import Iterable, Mapping
-from typing import assert_never
 
 from msgspec.structs import replace
 
 from proxy.core import events as ev
+from proxy.core.effects import ToolEvent, answered, learnt
 from proxy.core.state import EMPTY as EMPTY
 from proxy.core.state import NOTHING_BELOW as NOTHING_BELOW
 from proxy.core.state import VELOCITY_SECONDS as VELOCITY_SECONDS
@@ -65,6 +65,7 @@ _Mark = (
     | ev.HandoffAnswered
     | ev.Guided
     | ev.WebhookDelivered
+    | ToolEvent
 )
 """Events that have nothing to do with money: they set a few fields."""
 
@@ -99,7 +100,7 @@ def _changed(  # noqa: C901 - the arms of a match over a closed union count as o
         case ev.WebhookDelivered():
             return {}
         case _:
-            assert_never(event)
+            return {"tools": learnt(state.tools, event, state.seq + 1)}
 
 
 def _opened(state: SessionState, event: ev.SessionOpened) -> SessionState:
@@ -259,4 +260,9 @@ def _extended(state: SessionState, event: ev.LimitsExtended) -> Mapping[str, int
 
 def _answered(state: SessionState, event: ev.HandoffAnswered) -> dict[str, object]:
     left = tuple([handoff for handoff in state.handoffs if handoff.handoff != event.handoff])
-    return {"handoffs": left, "finished": False}
+    changed = {"handoffs": left, "finished": False}
+    if event.held is None or event.action not in ("approve", "deny"):
+        return changed
+    approved, said = event.action == "approve", event.message
+    tools = answered(state.tools, event.held.digest, approved=approved, message=said)
+    return {**changed, "tools": tools}

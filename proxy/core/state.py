@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from proxy.core.events import HandedOff
+from proxy.core.tools.state import NOTHING_KNOWN, ToolState
 
 Costs = tuple[tuple[float, int], ...]
 SessionStatus = Literal["active", "warned", "paused", "awaiting_human", "killed", "finished"]
@@ -73,6 +74,7 @@ class SessionState(msgspec.Struct, frozen=True, gc=False):
     budget_micro_usd, budget_steps: what the session brought along when it was opened.
     has_children, below: whether there are sessions below it, and what they came to: that is never
         in the log, but added by who decides on it.
+    tools: what is known of guarded tool calls.
     """
 
     seq: int = 0
@@ -109,6 +111,7 @@ class SessionState(msgspec.Struct, frozen=True, gc=False):
     below: Below = NOTHING_BELOW
     handoffs: tuple[HandedOff, ...] = ()
     guidance: tuple[str, ...] = ()
+    tools: ToolState = NOTHING_KNOWN
     created_at: float = 0.0
     updated_at: float = 0.0
 

@@ -60,6 +60,18 @@ NO_EFFECT = (
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ('tools: {deny: ["send_*"], side_effects: [send_email]}',
+         'f:1:42: tools.side_effects[0]: never fires: "send_*" under deny takes all of it'),
+        ("tools: {deny: [pay], require_approval: [pay]}",
+         'f:1:41: tools.require_approval[0]: never fires: "pay" under deny takes all of it'),
+        ('tools: {side_effects: ["pay*", pay_all]}',
+         'f:1:32: tools.side_effects[1]: does nothing: "pay*" above takes all of it'),
+        ("tools: {on_duplicate: ask}",
+         "f:1:23: tools.on_duplicate: never fires: no side_effects"),
+        ("tools: {scope: tree, deny: [pay]}",
+         "f:1:16: tools.scope: never fires: no side_effects"),
+        ("tools: {side_effects: [pay], on_duplicate: reject, max_replays: 2}",
+         "f:1:65: tools.max_replays: never fires: on_duplicate is reject"),
         ("routes: [{match: {model: a*}, to: [local]}, {match: {model: ab}, to: [local]}]",
          "f:1:45: routes[1]: never fires: routes[0] takes all its calls"),
         ("limits: {on_limit: handoff}\nhandoff: {webhook: {url: 'https://h', secret_env: NONE}}",

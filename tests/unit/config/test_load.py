@@ -255,7 +255,7 @@ rejection: {status: 422, clients: {"codex*": 400}, agents: {aider: 400}}
 accounting: {unknown_price: dearest, min_output_tokens: 256, holds: learned}
 timeouts: {connect: 5, head: 30, idle: 300}
 loops:    {repeat: {warn: 2}}
-tools:    {side_effects: ["send_*"]}
+tools:    {side_effects: ["send_*"], prune: {above: 30, keep: 15}}
 breakers: {failure_rate: 0.5}
 retries:  {max: 2, ratio: 0.1}
 deadline_seconds: 600
@@ -276,7 +276,7 @@ def test_what_is_not_built_is_an_error_that_says_so() -> None:
     assert all("not available in this version" in line for line in found)
     assert [line.split(": ")[1] for line in found] == [
         "routes[0].fallback", "routes[1].fallback", "loops",
-        "tools", "breakers", "retries.max", "retries.ratio", "routes_defaults",
+        "tools.prune", "breakers", "retries.max", "retries.ratio", "routes_defaults",
         "checkpoints", "store.url",
         "store.on_failure", "profiles[0].loops",
     ]  # fmt: skip

@@ -1,0 +1,54 @@
+"""The policy key `tools` as frozen values. Its defaults are those of `policies/default.yaml`."""
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from typing import Literal
+
+OnDuplicate = Literal["replay", "reject", "ask"]
+ToolScope = Literal["session", "tree"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What is done about single tools, by globs on their names.
+
+    side_effects: the same call is not handed to the agent again once it has a result; what happens
+        instead says on_duplicate. scope: in one session, or in all sessions of a tree.
+    max_replays: how often in one step the model is given recorded results before it is refused.
+    deny: never offered, never handed. require_approval: a human approves each call first.
+    """
+
+    side_effects: tuple[str, ...] = ()
+    on_duplicate: OnDuplicate = "replay"
+    scope: ToolScope = "session"
+    max_replays: int = 3
+    deny: tuple[str, ...] = ()
+    require_approval: tuple[str, ...] = ()
+
+    @property
+    def is_set(self) -> bool:
+        """Whether any tool is named at all."""
+        return bool(self.side_effects or self.deny or self.require_approval)
+
+    def guards(self, offered: tuple[str, ...]) -> bool:
+        """Whether one of these tools is named."""
+        globs = (*self.side_effects, *self.deny, *self.require_approval)
+        return bool(globs) and any_matches(globs, offered)
+
+    def names(self, tool: str) -> bool:
+        """Whether this tool is named."""
+        return self.guards((tool,))
+
+
+NO_TOOLS = Tools()
+
+
+@lru_cache(4_096)
+def any_matches(globs: tuple[str, ...], names: tuple[str, ...]) -> bool:
+    """Remembered, for agents offer the same tools call after call."""
+    return any(fnmatchcase(name, glob) for name in names for glob in globs)
+
+
+def matches(globs: tuple[str, ...], tool: str) -> bool:
+    return bool(globs) and any(fnmatchcase(tool, glob) for glob in globs)
