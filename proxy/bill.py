@@ -23,6 +23,37 @@ def failed(status: int) -> Settlement:
 NO_ANSWER = Answer()
 
 
+def unpaid(answer: Answer, links: tuple[bytes, ...] = ()) -> Settlement:
+    """An answer that was kept, and paid for when it came."""
+    return Settlement("answered", 200, 0, None, 0, _names(answer), answer.response_id, links)
+
+
+def together(earlier: Settlement, last: Settlement) -> Settlement:
+    """Two attempts of one call: what they cost is added, what it came to is the last one's."""
+    return replace(
+        last,
+        cost_micro_usd=min(earlier.cost_micro_usd + last.cost_micro_usd, _MOST),
+        tokens=min(earlier.tokens + last.tokens, _MOST),
+        usage=_sum(earlier.usage, last.usage),
+    )
+
+
+def _sum(one: Usage | None, other: Usage | None) -> Usage | None:
+    """Without what only matters for the price, which is known."""
+    if one is None or other is None:
+        return one or other
+    return Usage(
+        one.input_tokens + other.input_tokens,
+        one.cache_read_tokens + other.cache_read_tokens,
+        one.cache_write_tokens + other.cache_write_tokens,
+        one.cache_write_1h_tokens + other.cache_write_1h_tokens,
+        one.output_tokens + other.output_tokens,
+        one.reasoning_tokens + other.reasoning_tokens,
+        one.input_audio_tokens + other.input_audio_tokens,
+        one.output_audio_tokens + other.output_audio_tokens,
+    )
+
+
 def whole_hold(
     admit: Admit,
     outcome: Outcome,

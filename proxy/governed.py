@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
+from proxy.answering import is_event_stream, pass_failure_on, read_whole, respond
 from proxy.call_records import carried_out, refused, replayed
 from proxy.calls import Calls, LiveCall
 from proxy.clock import Clock
@@ -15,11 +16,11 @@ from proxy.core.paths import PathParts
 from proxy.core.policy import Caller, Limits, Policy
 from proxy.core.request import DialectName
 from proxy.core.state import tree_idle_seconds
-from proxy.errors import MalformedRequest, StoreUnavailable, UpstreamUnavailable
+from proxy.errors import StoreUnavailable, UpstreamUnavailable
 from proxy.failures import broken_off, late, malformed
 from proxy.handoff import tell
 from proxy.identity import SessionIndex
-from proxy.intake import Call, Intake, PolicySource, decoded, dialect_bounds
+from proxy.intake import Call, Intake, PolicySource, dialect_bounds
 from proxy.joining import Audience, Joins
 from proxy.ledger import Ledger
 from proxy.outbound import asks_usage, outgoing, timeouts
@@ -28,7 +29,7 @@ from proxy.pump import Pump, spent
 from proxy.records import CallRecord
 from proxy.replies import dialect_of, in_session, refusal_of, refusal_reply, send
 from proxy.reservation import Admitted, Reservation
-from proxy.stamps import admitted_stamps, refusal_stamps, relayed_headers
+from proxy.stamps import admitted_stamps, refusal_stamps
 from proxy.tapes import Tape
 from proxy.wire import Answering, Exchange, Incoming, Upstreams
 from proxy.wire.headers import get
@@ -199,43 +200,20 @@ class Governed:
         progress.status = incoming.status
         try:
             if not 200 <= incoming.status < 300:
-                await self._failed(exchange, progress, incoming)
-            elif _is_event_stream(incoming):
+                await pass_failure_on(exchange, progress, incoming, self._p.settler)
+            elif is_event_stream(incoming):
                 await self._stream(exchange, progress, incoming)
             else:
                 await self._unstreamed(exchange, progress, incoming)
         finally:
             incoming.close()
 
-    async def _failed(self, exchange: Answering, progress: Progress, incoming: Incoming) -> None:
-        """The provider's own refusal goes through as it is; it is not billed."""
-        body = await incoming.read(progress.call.policy.bounds.answer_bytes)
-        await self._p.settler.settle_error(progress, incoming.status)
-        await self._respond(exchange, progress, incoming, body)
-
     async def _unstreamed(
         self, exchange: Answering, progress: Progress, incoming: Incoming
     ) -> None:
-        call = progress.call
-        limit = call.policy.bounds.answer_bytes
-        body = await incoming.read(limit)
-        progress.first_byte_at = self._p.clock.monotonic()
-        try:
-            plain = decoded(body, get(incoming.headers, "content-encoding"), limit)
-        except MalformedRequest as exc:
-            raise malformed(f"its answer cannot be decoded: {exc.message}") from exc
-        read = dialect_of(call.request.dialect).read_answer(plain)
-        if read.malformed is not None:
-            raise malformed(read.malformed)
+        body, _, read = await read_whole(progress, incoming, self._p.clock)
         await self._p.settler.settle_answer(progress, read.usage, read.answer)
-        await self._respond(exchange, progress, incoming, body)
-
-    async def _respond(
-        self, exchange: Answering, progress: Progress, incoming: Incoming, body: bytes
-    ) -> None:
-        stamps = admitted_stamps(progress.call, progress.admitted, progress.state)
-        headers = relayed_headers(incoming.headers, progress.request_id, stamps)
-        await exchange.respond(incoming.status, headers, body)
+        await respond(exchange, progress, incoming, body)
 
     async def _stream(self, exchange: Answering, progress: Progress, incoming: Incoming) -> None:
         call = progress.call
@@ -283,8 +261,3 @@ class Governed:
 def idle_seconds(policy: Policy) -> float:
     """After what time any session is over, whatever may run below it."""
     return tree_idle_seconds(policy.idle_seconds, policy.deadline_seconds + _GRACE_SECONDS)
-
-
-def _is_event_stream(incoming: Incoming) -> bool:
-    kind = get(incoming.headers, "content-type") or ""
-    return kind.split(";", 1)[0].strip().lower() == "text/event-stream"

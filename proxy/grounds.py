@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from proxy.account_names import AccountNames
 from proxy.clock import Clock
 from proxy.core import events as ev
-from proxy.core.ask import Account
+from proxy.core.again import fits_again
+from proxy.core.ask import Account, Ask
 from proxy.core.decision import Admit, Blocked, Decision, Granted, Wanted
 from proxy.core.engine import decide, fits_more
 from proxy.core.policy import Limits
@@ -96,8 +97,13 @@ class Ground:
             charges += tree_charges(above, admit, retry=admit.step <= state.steps)
         return self._append(events, charges), after
 
-    def fits_more(self, held: HeldCall, input_tokens: int, wanted: Wanted) -> Granted | Blocked:
-        """See `engine.fits_more`."""
+    def fits_more(
+        self, held: HeldCall, input_tokens: int, wanted: Wanted | Ask
+    ) -> Granted | Blocked:
+        """See `engine.fits_more` and `again.fits_again`."""
+        if isinstance(wanted, Ask):
+            kin, now, accounts = self._kin(), self._now, self.accounts
+            return fits_again(self._rules, self._view, wanted, accounts, held, now, kin)
         ask, kin, output = self._want.ask, self._kin(), held.tokens - input_tokens
         return fits_more(
             self._rules, self._view, ask, self.accounts, output, wanted, self._now, kin

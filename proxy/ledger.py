@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from proxy.clock import Clock
 from proxy.closings import Closings
 from proxy.core import events as ev
+from proxy.core.ask import Ask
 from proxy.core.decision import Admit, Blocked, Granted, Refusal, Wanted
 from proxy.core.limits.rooms import SESSION, Place
 from proxy.core.policy import Limits
@@ -147,9 +148,10 @@ class Ledger:
                 fresh = True
         raise StoreUnavailable("the session is written to by too many at once; try again")
 
-    async def extend(self, call_id: str, wanted: Wanted) -> Granted | Blocked:
-        """Holds more output tokens for a running call, as many of `wanted` as there is room for.
-        Blocked where not even the least fits, or the call is not open any more."""
+    async def extend(self, call_id: str, wanted: Wanted | Ask) -> Granted | Blocked:
+        """Holds more output tokens for a running call, as many of `wanted` as there is room for, or
+        what another attempt of it may come to. Blocked where not even the least fits, or the call
+        is not open any more."""
         fresh = False
         for _ in range(_ATTEMPTS):
             running = self.calls.get(call_id)

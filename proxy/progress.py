@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+
 from proxy import bill
 from proxy.calls import LiveCall
-from proxy.core.decision import Granted, Refusal, Wanted
+from proxy.core.ask import Ask
+from proxy.core.decision import DecisionName, Granted, Refusal, Wanted
 from proxy.core.dialects.base import Meter
-from proxy.core.events import Outcome
+from proxy.core.events import AnyEvent, Outcome
 from proxy.core.limits.rooms import Place
 from proxy.core.session import EMPTY, SessionState
 from proxy.core.usage import Answer, Usage
@@ -14,7 +17,7 @@ from proxy.identity import SessionIndex
 from proxy.intake import Call
 from proxy.ledger import Ledger
 from proxy.prices.book import PriceBook
-from proxy.reservation import Admitted, Settlement, place_of
+from proxy.reservation import Admitted, Settlement, most_output, place_of
 from proxy.usual import UsualOutput
 
 _COUNT_TOLERANCE = 3.0
@@ -31,6 +34,9 @@ class Progress:
     at_border: what the client has got so far ends with a whole event. end_forwarded: it has got the
     provider's own end. allowance: output tokens that are held for it. most: that its bound lets
     it produce. settled: what was booked. Times are monotonic.
+    Where the provider is asked more than once: earlier: what the attempts before this one came to;
+    all but `held_cost_micro_usd` and the times is of this one. facts: what is written with the
+    settlement. unpaid: this attempt is an answer that was kept.
     """
 
     call: Call
@@ -51,6 +57,9 @@ class Progress:
     forwarded_at: float | None = None
     first_byte_at: float | None = None
     state: SessionState = EMPTY
+    earlier: Settlement | None = None
+    facts: tuple[AnyEvent, ...] = ()
+    unpaid: bool = False
 
     def __post_init__(self) -> None:
         self.state = self.admitted.state
@@ -61,6 +70,24 @@ class Progress:
     def leaves(self) -> None:
         """The first byte of the request is about to leave."""
         self.sent = True
+
+    def again(self, came_to: Settlement, granted: Granted, ask: Ask) -> None:
+        """This attempt came to that; another one begins, for which so much more is held."""
+        admit, before = granted.admit, self.admitted
+        assert admit is not None
+        names = before.admit.names
+        admit = replace(admit, step=before.admit.step, names=names, warnings=before.admit.warnings)
+        self.admitted = replace(before, admit=admit, most=most_output(ask, admit))
+        self.earlier = came_to if self.earlier is None else bill.together(self.earlier, came_to)
+        self.most, self.allowance = self.admitted.most, admit.output_allowance
+        self.held_cost_micro_usd += granted.cost_micro_usd
+        self.sent, self.unpaid, self.status, self.meter = False, False, 0, None
+
+    def did(self, name: DecisionName) -> None:
+        """What was decided on its way, for headers, log and metrics."""
+        admit = self.admitted.admit
+        if name not in admit.names:
+            self.admitted = replace(self.admitted, admit=replace(admit, names=(*admit.names, name)))
 
     def broke(self, outcome: Outcome) -> None:
         """The call ended before its answer did."""
@@ -111,6 +138,9 @@ class Settler:
         """Books a whole answer: by the provider's figures, else the whole hold."""
         call = progress.call
         links = self._links(call, answer)
+        if progress.unpaid:
+            await self.settle(progress, bill.unpaid(answer, links))
+            return
         if usage is None:
             admit = progress.admitted.admit
             held = bill.whole_hold(admit, "answered", progress.status, answer, links)
@@ -147,7 +177,9 @@ class Settler:
         self._index.remember_failure(
             call.key.tenant, call.identified, call.request, client_gone=outcome == "client_left"
         )
-        if not progress.sent:
+        if progress.unpaid or (progress.earlier is not None and not progress.sent):
+            await self.settle(progress, replace(bill.failed(progress.status), outcome=outcome))
+        elif not progress.sent:
             await self._release(progress)
         elif progress.meter is not None:
             await self.settle(progress, self._counted(progress, progress.meter, outcome))
@@ -162,6 +194,10 @@ class Settler:
         """Books `what`, once; later calls change nothing."""
         if progress.settled is not None:
             return
+        if progress.earlier is not None:
+            what = bill.together(progress.earlier, what)
+        if progress.facts:
+            what = replace(what, facts=progress.facts)
         progress.settled = what
         call = progress.call
         progress.state = await self._ledger.settle(call.key, call.call_id, what)

@@ -96,14 +96,17 @@ class Wanted(NamedTuple):
 
 
 class Granted(msgspec.Struct, frozen=True, gc=False):
-    """A running call may hold this much more: output tokens, and what they can cost."""
+    """A running call may hold this much more: output tokens, and what they can cost. admit: of
+    another attempt; then the tokens are its input's, too."""
 
     output_tokens: int
     cost_micro_usd: int
+    admit: Admit | None = None
 
 
 class Blocked(msgspec.Struct, frozen=True):
     """A running call may hold nothing more. place: of the room that is full (see Room); None where
-    nothing that others give back would help."""
+    nothing that others give back would help. why: told to who wanted another attempt."""
 
     place: SessionKey | str | None
+    why: Refusal | None = None

@@ -73,9 +73,9 @@ def decide_by_rules(
         unseen = state.largest_tokens or ask.unseen_tokens
         ask = replace(ask, input_tokens=ask.input_tokens + unseen)
     if not (guidance := carried(state, ask) if state.guidance else ()):
-        return _fit(rules, state, ask, accounts, now, above, patient=patient)
+        return fit(rules, state, ask, accounts, now, above, patient=patient)
     ask = replace(ask, input_tokens=ask.input_tokens + tokens_of(guidance))
-    decision = _fit(rules, state, ask, accounts, now, above, patient=patient)
+    decision = fit(rules, state, ask, accounts, now, above, patient=patient)
     return replace(decision, guidance=guidance) if isinstance(decision, Admit) else decision
 
 
@@ -145,7 +145,7 @@ def fits_more(
     return Granted(most, _hold_cost(ask, held_output + most) - before)
 
 
-def _fit(
+def fit(
     rules: Rules,
     state: SessionState,
     ask: Ask,

@@ -18,6 +18,7 @@ Outcome = Literal[
     "client_left",  # the caller went away
     "truncated",  # the provider broke off
     "failed",  # the provider answered with an error that is not billed
+    "held",  # answered, but a human decides whether the caller gets it
     "expired",  # the hold's deadline passed with nobody to settle it: the whole hold is booked
 ]
 

@@ -187,7 +187,7 @@ def _settled(state: SessionState, event: ev.StepSettled, seq: int, at: float) ->
     if call is None:
         return replace(state, seq=seq, updated_at=at)
     failed = state.failed
-    if event.outcome in ("failed", "client_left", "truncated"):
+    if event.outcome in ("failed", "client_left", "truncated", "held"):
         again = FailedCall(call.body_digest, call.step, call.attempts)
         failed = (*failed, again)[-_REMEMBERED_FAILURES:]
     usage = event.usage
