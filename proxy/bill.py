@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from proxy.core.decision import Admit
 from proxy.core.events import Outcome
+from proxy.core.loops.turns import asked_by
 from proxy.core.pricing import cost_micro_usd
 from proxy.core.usage import Answer, Extras, Usage
 from proxy.intake import Call
@@ -60,6 +61,7 @@ def whole_hold(
     status: int,
     answer: Answer = NO_ANSWER,
     links: tuple[bytes, ...] = (),
+    asked: bytes = b"",
 ) -> Settlement:
     """Sent, and nothing is known of what it used: the worst case is booked."""
     return Settlement(
@@ -71,6 +73,7 @@ def whole_hold(
         tools=_names(answer),
         response_id=answer.response_id,
         links=links,
+        asked=asked,
     )
 
 
@@ -119,7 +122,17 @@ def _settlement(
         tools=_names(answer),
         response_id=answer.response_id,
         links=links,
+        asked=asked(call, outcome, answer),
     )
+
+
+def asked(call: Call, outcome: Outcome, answer: Answer) -> bytes:
+    """What the answer asks to be called, where loops are looked for. One that broke off may have
+    said more than the client got: only its calls count."""
+    loops = call.rules.loops
+    if loops is None or call.ask.tail is None or not (answer.tool_calls or outcome == "answered"):
+        return b""
+    return asked_by(answer, loops)
 
 
 def _names(answer: Answer) -> tuple[str, ...]:

@@ -62,6 +62,7 @@ class Closings:
             what.tokens,
             what.tools,
             what.response_id,
+            what.asked,
         )
         append = Append(
             key,

@@ -18,6 +18,7 @@ from proxy.core.dialects.registry import unread_bytes
 from proxy.core.engine import Rules
 from proxy.core.estimate import estimate_input_tokens
 from proxy.core.identity import Identified
+from proxy.core.loops.turns import Tail, tail_of
 from proxy.core.memo import Memo
 from proxy.core.paths import PathParts
 from proxy.core.policy import Caller, Policy, Target, Upstream
@@ -31,6 +32,7 @@ from proxy.replies import dialect_of
 from proxy.usual import UsualOutput
 from proxy.wire import Head
 
+_CONVERSES = ("chat", "messages", "responses")
 _UNKNOWN_WINDOW = 200_000
 """Context window of a model that is not known, in tokens."""
 
@@ -131,7 +133,7 @@ class Intake:
             upstream=origin.upstream,
             model=model,
             price=price,
-            ask=self._ask(policy, caller, identified.session, request, model, price),
+            ask=self._ask(policy, caller, identified, request, model, price),
             caller=caller,
             received=received,
             rest=parts.rest,
@@ -167,7 +169,7 @@ class Intake:
         self,
         policy: Policy,
         caller: Caller,
-        session: str,
+        identified: Identified,
         request: Request,
         model: str,
         price: Price | None,
@@ -178,7 +180,7 @@ class Intake:
         calibration = self._prices.calibration(model, tenant)
         likely = self._usual.tokens(tenant, model, caller.agent)
         return Ask(
-            session=session,
+            session=identified.session,
             dialect=request.dialect,
             model=model,
             input_tokens=estimate_input_tokens(request, calibration, context_window=window),
@@ -193,7 +195,14 @@ class Intake:
             usual_output=likely if request.stream and learned else None,
             exposure=request.exposure,
             likely_output=likely,
+            tail=_tail(policy, request, identified.thread),
         )
+
+
+def _tail(policy: Policy, request: Request, thread: str) -> Tail | None:
+    if policy.loops is None or request.dialect not in _CONVERSES:
+        return None
+    return tail_of(request, thread)
 
 
 def _of_agent(caller: Caller, agent: str | None) -> Caller:

@@ -7,6 +7,7 @@ import msgspec
 
 from proxy.core.changes import Changes
 from proxy.core.decision import Admit
+from proxy.core.loops.wording import notes_of
 from proxy.core.policy import Policy, Upstream
 from proxy.intake import Call
 from proxy.replies import dialect_of
@@ -18,12 +19,20 @@ _NET_SECONDS = 5.0
 
 def outgoing(call: Call, admit: Admit) -> Outgoing:
     """The request as it is forwarded; its bytes are the client's unless something had to change."""
-    request, output_bound, notes = call.request, admit.output_bound, admit.guidance
+    request, output_bound, loop = call.request, admit.output_bound, admit.loop
+    notes = admit.guidance if loop is None else (*notes_of(loop), *admit.guidance)
+    concludes = loop is not None and loop.rung == "final_answer"
     ask_usage = request.stream and asks_usage(call)
     model = call.model if call.model != request.model else None
     body, dropped = call.raw, Kind.NONE
     if ask_usage or model is not None or output_bound is not None or notes:
-        changes = Changes(output_bound=output_bound, ask_usage=ask_usage, model=model, notes=notes)
+        changes = Changes(
+            output_bound=output_bound,
+            ask_usage=ask_usage,
+            model=model,
+            notes=notes,
+            withhold_tools=concludes,
+        )
         changed = dialect_of(request.dialect).rewrite(call.body, request, changes)
         if changed is not call.body:
             body, dropped = changed, Kind.CONTENT_ENCODING

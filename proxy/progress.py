@@ -143,7 +143,8 @@ class Settler:
             return
         if usage is None:
             admit = progress.admitted.admit
-            held = bill.whole_hold(admit, "answered", progress.status, answer, links)
+            asked = bill.asked(call, "answered", answer)
+            held = bill.whole_hold(admit, "answered", progress.status, answer, links, asked)
             await self.settle(progress, held)
             return
         tenant, model = call.key.tenant, call.model

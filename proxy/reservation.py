@@ -11,6 +11,7 @@ from proxy.core.engine import Rules
 from proxy.core.events import (
     AnyEvent,
     LimitWarned,
+    LoopNoticed,
     Outcome,
     SessionFinished,
     SessionOpened,
@@ -72,7 +73,8 @@ class Admitted(msgspec.Struct, frozen=True, gc=False):
 
 
 class Settlement(msgspec.Struct, frozen=True, gc=False):
-    """What a call came to. facts: what else is known by it, written with it."""
+    """What a call came to. facts: what else is known by it, written with it. asked: what its answer
+    asks to be called (`core.loops.turns`)."""
 
     outcome: Outcome
     status: int
@@ -83,6 +85,7 @@ class Settlement(msgspec.Struct, frozen=True, gc=False):
     response_id: str | None = None
     links: tuple[bytes, ...] = ()
     facts: tuple[AnyEvent, ...] = ()
+    asked: bytes = b""
 
 
 def most_output(ask: Ask, admit: Admit) -> int:
@@ -126,7 +129,7 @@ def holding(
     now: float,
 ) -> tuple[AnyEvent, ...]:
     """The events of an admitted call: its hold, and what it is warned of for the first time."""
-    ask = want.ask
+    ask, noted = want.ask, admit.noted
     reserved = StepReserved(
         now,
         want.call_id,
@@ -143,11 +146,17 @@ def holding(
         tuple([a.account for a in accounts]),
         trees,
         bool(admit.guidance),
+        noted.thread,
+        noted.round,
+        noted.key,
+        noted.users,
     )
     events: tuple[AnyEvent, ...] = (reserved,)
+    if admit.at_rung:
+        events += _noticed(admit, now)
     if admit.warnings:
         warned = (LimitWarned(at=now, limit=w) for w in admit.warnings if w not in state.warned)
-        events = (reserved, *warned)
+        events += tuple(warned)
     if want.brings is not None and state.tools.awaited:
         events += _results(want.brings, ask.dialect, state, now)
     return events
@@ -160,3 +169,11 @@ def _results(
     if not brought(state.tools, brings.messages):
         return ()
     return recorded(state.tools, brings.messages, dialect, brings.contents(), now)
+
+
+def _noticed(admit: Admit, now: float) -> tuple[AnyEvent, ...]:
+    loop = admit.loop
+    if loop is None or not admit.at_rung:
+        return ()
+    thread = admit.noted.thread
+    return (LoopNoticed(now, loop.detector, loop.rung, loop.count, loop.tools, thread),)

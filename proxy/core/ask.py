@@ -3,6 +3,7 @@
 import msgspec
 
 from proxy.core.exposure import PLAIN, Exposure
+from proxy.core.loops.turns import Tail
 from proxy.core.pricing import Price
 from proxy.core.request import DialectName
 
@@ -21,6 +22,7 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
         known or the call is not streamed: then the whole bound is held. likely_output: the same of
         any call; a bound is not lowered below it while waiting may help.
     exposure: which dear classes of the price the request can be billed at.
+    tail: what it brings that the model has not seen, where loops are looked for.
     """
 
     session: str
@@ -38,6 +40,7 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     usual_output: int | None = None
     exposure: Exposure = PLAIN
     likely_output: int | None = None
+    tail: Tail | None = None
 
     @property
     def bound_per_choice(self) -> int:

@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from proxy.core.loops.finding import Finding
+from proxy.core.loops.thread import NOTHING, Noted
 from proxy.core.session import SessionKey
 
 DecisionName = Literal[
@@ -65,6 +66,8 @@ class Admit(msgspec.Struct, frozen=True, gc=False):
     output_allowance: tokens all choices together may produce inside the hold.
     loop: what was found of a loop, and is not past its last rung.
     guidance: a human's messages that it carries to the model.
+    noted: what the call brings to which history of its session. at_rung: the loop comes to its rung
+    with it.
     """
 
     step: int
@@ -76,6 +79,8 @@ class Admit(msgspec.Struct, frozen=True, gc=False):
     warnings: tuple[str, ...] = ()
     loop: Finding | None = None
     guidance: tuple[str, ...] = ()
+    noted: Noted = NOTHING
+    at_rung: bool = False
 
     @property
     def name(self) -> DecisionName:

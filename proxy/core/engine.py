@@ -22,6 +22,7 @@ from proxy.core.limits import cost, tokens
 from proxy.core.limits.base import Breach, maximum
 from proxy.core.limits.registry import GATES, shares
 from proxy.core.limits.rooms import Room
+from proxy.core.looping import decided_on, verdict_on, with_notes
 from proxy.core.plan import admit_at_once
 from proxy.core.policy import Limits
 from proxy.core.pricing import affordable_output_tokens, hold_cost
@@ -43,12 +44,16 @@ def decide(
     """Admit or refuse one call on this state, and on those of the sessions above. `now` in epoch
     seconds; no side effect. patient: refused (`held_at`) rather than bounded below what it likely
     comes to, where calls in flight hold what is missing."""
-    if not above:
+    verdict = verdict_on(rules.loops, state, ask)
+    if verdict.finding is not None:
+        ask = with_notes(ask, verdict.finding)
+    elif not above:
         least = rules.min_output_tokens
-        admit = admit_at_once(rules.plan, least, state, ask, accounts, now)
+        admit = admit_at_once(rules.plan, least, state, ask, accounts, now, verdict.noted)
         if admit is not None:
             return admit
-    return decide_by_rules(rules, state, ask, accounts, now, above, patient=patient)
+    decision = decide_by_rules(rules, state, ask, accounts, now, above, patient=patient)
+    return decided_on(decision, verdict, state, ask, rules.refusal_status)
 
 
 def decide_by_rules(

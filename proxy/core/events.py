@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from proxy.core.loops.finding import Rung
 from proxy.core.tools.facts import Handed, Withheld
 from proxy.core.tools.held import HeldTool
 from proxy.core.usage import Usage
@@ -52,6 +53,8 @@ class StepReserved(Event, frozen=True):
     retry: this attempt repeats an earlier one (it counts no new step).
     call_id: unique in the session. owner: the process that will settle it, by `deadline` (epoch s).
     guided: it carries what a human has to say to the model.
+    thread, turn, tail, users: what it brings to which history of the session, as
+    `core.loops.thread` notes it (turn: its round); all empty where nobody looks for loops.
     """
 
     call_id: str = ""
@@ -68,6 +71,10 @@ class StepReserved(Event, frozen=True):
     accounts: tuple[str, ...] = ()
     trees: tuple[str, ...] = ()
     guided: bool = False
+    thread: str = ""
+    turn: bytes = b""
+    tail: bytes = b""
+    users: bytes = b""
 
 
 class HoldExtended(Event, frozen=True):
@@ -79,7 +86,9 @@ class HoldExtended(Event, frozen=True):
 
 
 class StepSettled(Event, frozen=True):
-    """What the call really used. Books `cost_micro_usd` and frees the hold, once."""
+    """What the call really used. Books `cost_micro_usd` and frees the hold, once.
+
+    asked: what the answer asks to be called, in digests (`core.loops.rounds`)."""
 
     call_id: str = ""
     outcome: Outcome = "answered"
@@ -89,6 +98,7 @@ class StepSettled(Event, frozen=True):
     tokens: int = 0
     tools: tuple[str, ...] = ()
     response_id: str | None = None
+    asked: bytes = b""
 
 
 class StepReleased(Event, frozen=True):
@@ -109,6 +119,17 @@ class LimitWarned(Event, frozen=True):
     """A limit passed `warn_at`, once a generation."""
 
     limit: str = ""
+
+
+class LoopNoticed(Event, frozen=True):
+    """A loop came to a rung of the ladder. rung: what was done about it; "observe": nothing.
+    thread: in which history of the session. tools: those that go round."""
+
+    detector: str = ""
+    rung: Rung = "observe"
+    count: int = 0
+    tools: tuple[str, ...] = ()
+    thread: str = ""
 
 
 class LimitsExtended(Event, frozen=True):
@@ -244,6 +265,7 @@ AnyEvent = (
     | StepReleased
     | CallRefused
     | LimitWarned
+    | LoopNoticed
     | LimitsExtended
     | SessionPaused
     | SessionResumed

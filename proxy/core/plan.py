@@ -15,6 +15,7 @@ import msgspec
 from proxy.core.ask import Account, Ask
 from proxy.core.decision import Admit
 from proxy.core.limits.cost import recent_micro_usd
+from proxy.core.loops.thread import NOTHING, Noted
 from proxy.core.policy import Limits
 from proxy.core.pricing import tariff
 from proxy.core.session import NOTHING_BELOW, SessionState, failed_before
@@ -68,8 +69,10 @@ def admit_at_once(
     ask: Ask,
     accounts: tuple[Account, ...],
     now: float,
+    noted: Noted = NOTHING,
 ) -> Admit | None:
-    """Admits a call that nothing bounds or warns of; None where the rules have to look."""
+    """Admits a call that nothing bounds or warns of; None where the rules have to look. noted: what
+    is to be noted of it."""
     if not _is_quiet(plan, state, now):
         return None
     asked = ask.bound_per_choice
@@ -96,7 +99,7 @@ def admit_at_once(
             cost = its.cost(input_tokens, output)
     before = failed_before(state, ask.body_digest) if state.failed else None
     step = before.step if before is not None else state.steps + 1
-    return Admit(step, cost, input_tokens, held * choices)
+    return Admit(step, cost, input_tokens, held * choices, noted=noted)
 
 
 def _is_quiet(plan: Plan, state: SessionState, now: float) -> bool:

@@ -6,6 +6,9 @@ from msgspec.structs import replace
 
 from proxy.core import events as ev
 from proxy.core.effects import ToolEvent, answered, learnt
+from proxy.core.loops.finding import strongest
+from proxy.core.loops.rounds import is_of_calls
+from proxy.core.loops.thread import Noted, Threads, after_answer, after_request, begun_anew
 from proxy.core.state import EMPTY as EMPTY
 from proxy.core.state import NOTHING_BELOW as NOTHING_BELOW
 from proxy.core.state import VELOCITY_SECONDS as VELOCITY_SECONDS
@@ -55,6 +58,7 @@ def apply(state: SessionState, event: ev.AnyEvent) -> SessionState:
 _Mark = (
     ev.CallRefused
     | ev.LimitWarned
+    | ev.LoopNoticed
     | ev.LimitsExtended
     | ev.SessionPaused
     | ev.SessionResumed
@@ -79,8 +83,11 @@ def _changed(  # noqa: C901 - the arms of a match over a closed union count as o
             return {**refused, "refusals": state.refusals + 1}
         case ev.LimitWarned():
             return {"warned": state.warned | {event.limit}}
+        case ev.LoopNoticed():
+            return {"rung": strongest(state.rung, event.rung)}
         case ev.LimitsExtended():
-            return {"extended": _extended(state, event), "finished": False}
+            extended = {"extended": _extended(state, event), "finished": False}
+            return {**extended, "threads": begun_anew(state.threads), "rung": None}
         case ev.SessionPaused():
             return {"paused": True, "finished": False}
         case ev.SessionResumed():
@@ -96,7 +103,8 @@ def _changed(  # noqa: C901 - the arms of a match over a closed union count as o
         case ev.HandoffAnswered():
             return _answered(state, event)
         case ev.Guided():
-            return {"guidance": (*state.guidance, event.message), "finished": False}
+            guided = {"guidance": (*state.guidance, event.message), "finished": False}
+            return {**guided, "threads": begun_anew(state.threads), "rung": None}
         case ev.WebhookDelivered():
             return {}
         case _:
@@ -141,6 +149,13 @@ def _held_call(state: SessionState, event: ev.StepReserved) -> HeldCall:
 
 def _reserved(state: SessionState, event: ev.StepReserved, seq: int, at: float) -> SessionState:
     call = _held_call(state, event)
+    threads, cycles, rung = state.threads, state.cycles, state.rung
+    if event.tail:
+        threads = after_request(threads, Noted(event.thread, event.turn, event.tail, event.users))
+        call = replace(call, thread=event.thread, turn=threads[event.thread].turns)
+        cycles += is_of_calls(event.turn)
+        if event.users and event.thread in state.threads:
+            rung = None
     failed = state.failed
     if failed:
         failed = tuple([f for f in failed if f.body_digest != event.body_digest])
@@ -160,6 +175,9 @@ def _reserved(state: SessionState, event: ev.StepReserved, seq: int, at: float) 
         failed=failed,
         handoffs=handoffs,
         guidance=() if event.guided else state.guidance,
+        threads=threads,
+        cycles=cycles,
+        rung=rung,
     )
 
 
@@ -209,7 +227,14 @@ def _settled(state: SessionState, event: ev.StepSettled, seq: int, at: float) ->
         recent_costs=_recent(state.recent_costs, event),
         failed=failed,
         guidance=state.guidance if event.outcome in _TOLD else call.guidance + state.guidance,
+        threads=_asked(state.threads, call, event.asked, seq),
     )
+
+
+def _asked(threads: Threads, call: HeldCall, asked: bytes, seq: int) -> Threads:
+    if not asked or call.turn < 0:
+        return threads
+    return after_answer(threads, call.thread, call.turn, asked, seq)
 
 
 def _without(held: Mapping[str, HeldCall], call_id: str) -> Mapping[str, HeldCall]:

@@ -6,6 +6,8 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from proxy.core.events import HandedOff
+from proxy.core.loops.finding import Rung
+from proxy.core.loops.thread import Threads
 from proxy.core.tools.state import NOTHING_KNOWN, ToolState
 
 Costs = tuple[tuple[float, int], ...]
@@ -20,7 +22,8 @@ class SessionKey(NamedTuple):
 
 
 class HeldCall(msgspec.Struct, frozen=True, gc=False):
-    """A reservation that has not been settled. guidance: a human's messages that it carries."""
+    """A reservation that has not been settled. guidance: a human's messages that it carries.
+    thread, turn: whose turn of which history it is; turn -1 where nobody looks for loops."""
 
     step: int
     retry: bool
@@ -33,6 +36,8 @@ class HeldCall(msgspec.Struct, frozen=True, gc=False):
     attempts: int = 1
     trees: tuple[str, ...] = ()
     guidance: tuple[str, ...] = ()
+    thread: str = ""
+    turn: int = -1
 
 
 class FailedCall(msgspec.Struct, frozen=True):
@@ -67,6 +72,8 @@ class SessionState(msgspec.Struct, frozen=True, gc=False):
     killed, paused: by a human; either wakes a finished session, so that its id does not begin anew.
     handoffs: what stands before a human, the oldest first. guidance: a human's messages that no
         step has carried to the model yet.
+    threads: its histories, as detectors of loops see them. cycles: turns that called tools and came
+        back. rung: the highest that a loop has come to since the user, or a human, last spoke.
     largest_tokens: of one settled call: what the provider's own memory of it may come to again.
     steps: admitted calls, less those released. tool_calls, per_tool: what answers asked for.
     recent_costs: (second, micro-USD settled in it) of the last minute, for velocity.
@@ -112,6 +119,9 @@ class SessionState(msgspec.Struct, frozen=True, gc=False):
     handoffs: tuple[HandedOff, ...] = ()
     guidance: tuple[str, ...] = ()
     tools: ToolState = NOTHING_KNOWN
+    threads: Threads = {}
+    cycles: int = 0
+    rung: Rung | None = None
     created_at: float = 0.0
     updated_at: float = 0.0
 

@@ -27,3 +27,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 def strength(rung: Rung) -> int:
     return RUNGS.index(rung)
+
+
+def strongest(one: Rung | None, other: Rung) -> Rung:
+    return other if one is None or strength(other) > strength(one) else one

@@ -108,6 +108,11 @@ def _of_all(digests: set[bytes]) -> bytes:
     return digests.pop() if len(digests) == 1 else digest(b"".join(sorted(digests)))
 
 
+def is_of_calls(turn: bytes) -> bool:
+    """Whether this round called something."""
+    return len(turn) >= ROUND and not turn[_TOOL_END] & Flag.TEXT
+
+
 def flags_of(rounds: bytes, back: int = 1) -> int:
     """The flags of the round so many from the end; 0 where there is none."""
     at = len(rounds) - back * ROUND

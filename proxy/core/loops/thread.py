@@ -17,7 +17,7 @@ import msgspec
 from msgspec.structs import replace
 
 from proxy.core.loops.policy import REMEMBERED
-from proxy.core.loops.rounds import ROUND
+from proxy.core.loops.rounds import ROUND, is_of_calls
 
 THREADS: Final = 16
 """Of one session; the one that was used least of late goes."""
@@ -87,7 +87,7 @@ def thread_after(thread: Thread, noted: Noted) -> Thread:
     if noted.round:
         newest, apart = noted.round[:ROUND], noted.round[ROUND:]
         rounds = (thread.rounds + newest)[-ROUND * REMEMBERED :]
-        turns, cycles = thread.turns + 1, thread.cycles + 1
+        turns, cycles = thread.turns + 1, thread.cycles + is_of_calls(newest)
         return Thread(rounds, b"", noted.key, thread.users, turns, cycles, apart)
     if noted.key == thread.seen:
         return thread

@@ -22,6 +22,17 @@ _HAPPENS: Final[Mapping[str, str]] = {
 _SHOWN: Final = 8
 
 
+def notes_of(finding: Finding) -> tuple[str, ...]:
+    """What is put before the model's next answer; nothing on most rungs."""
+    match finding.rung:
+        case "steer":
+            return (steering(finding),)
+        case "final_answer":
+            return (concluding(finding),)
+        case _:
+            return ()
+
+
 def steering(finding: Finding) -> str:
     """That it goes round, and that going on brings nothing."""
     return (

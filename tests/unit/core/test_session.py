@@ -24,6 +24,10 @@ events = st.one_of(
         hold_tokens=amounts,
         body_digest=st.sampled_from([b"x", b"y"]),
         guided=st.booleans(),
+        thread=names,
+        turn=st.sampled_from([b"", b"r" * 24]),
+        tail=st.sampled_from([b"", b"t" * 8]),
+        users=st.sampled_from([b"", b"u" * 8]),
     ),
     st.builds(
         ev.HoldExtended, at=times, call_id=calls, hold_cost_micro_usd=amounts, hold_tokens=amounts
@@ -36,10 +40,12 @@ events = st.one_of(
         cost_micro_usd=amounts,
         tokens=amounts,
         tools=st.lists(st.sampled_from(["search", "read"])).map(tuple),
+        asked=st.sampled_from([b"", b"a" * 21]),
     ),
     st.builds(ev.StepReleased, at=times, call_id=calls),
     st.builds(ev.CallRefused, at=times, code=st.just("budget_exceeded")),
     st.builds(ev.LimitWarned, at=times, limit=st.just("steps")),
+    st.builds(ev.LoopNoticed, at=times, rung=st.sampled_from(["warn", "stop"])),
     st.builds(ev.LimitsExtended, at=times, added=st.just((("steps", 5),))),
     st.builds(ev.SessionPaused, at=times),
     st.builds(ev.SessionResumed, at=times),
