@@ -152,11 +152,8 @@ def holding(
         noted.users,
     )
     events: tuple[AnyEvent, ...] = (reserved,)
-    if admit.at_rung:
-        events += _noticed(admit, now)
-    if admit.warnings:
-        warned = (LimitWarned(at=now, limit=w) for w in admit.warnings if w not in state.warned)
-        events += tuple(warned)
+    if admit.warnings or admit.at_rung:
+        events += _warned(admit, state, now)
     if want.brings is not None and state.tools.awaited:
         events += _results(want.brings, ask.dialect, state, now)
     return events
@@ -171,9 +168,9 @@ def _results(
     return recorded(state.tools, brings.messages, dialect, brings.contents(), now)
 
 
-def _noticed(admit: Admit, now: float) -> tuple[AnyEvent, ...]:
-    loop = admit.loop
+def _warned(admit: Admit, state: SessionState, now: float) -> tuple[AnyEvent, ...]:
+    limits = tuple([LimitWarned(now, name) for name in admit.warnings if name not in state.warned])
+    loop, thread = admit.loop, admit.noted.thread
     if loop is None or not admit.at_rung:
-        return ()
-    thread = admit.noted.thread
-    return (LoopNoticed(now, loop.detector, loop.rung, loop.count, loop.tools, thread),)
+        return limits
+    return (*limits, LoopNoticed(now, loop.detector, loop.rung, loop.count, loop.tools, thread))
