@@ -10,6 +10,7 @@ from pathlib import Path
 from proxy.cli.replay_tables import listed, tables
 from proxy.clock import SystemClock
 from proxy.config import PolicyInvalid, load_policy
+from proxy.core.loops.policy import Loops
 from proxy.core.policy import MICRO, Policy
 from proxy.dry_run.judging import Judged, judge_session
 from proxy.dry_run.ledgers import recorded_in
@@ -91,14 +92,14 @@ class _Faults:
 def _judged(policy: Policy, sources: Iterable[str], faults: _Faults) -> Iterator[Judged]:
     prices = Prices(policy, PriceBook(load_table(), SystemClock()))
     for source in sources:
-        for found in _recorded(source, prices):
+        for found in _recorded(source, policy, prices):
             if isinstance(found, Fault):
                 faults.tell(found)
             else:
                 yield judge_session(policy, found)
 
 
-def _recorded(source: str, prices: Prices) -> Iterator[Recorded | Fault]:
+def _recorded(source: str, policy: Policy, prices: Prices) -> Iterator[Recorded | Fault]:
     """What a source holds, by what it is. Raises nothing."""
     if source.startswith("memory:"):
         yield Fault(Place(source), "a store in memory is gone with its process")
@@ -108,7 +109,7 @@ def _recorded(source: str, prices: Prices) -> Iterator[Recorded | Fault]:
         if source.startswith(_SQLITE) or is_sqlite(path):
             yield from recorded_in(path)
         else:
-            yield from recorded_runs(path, prices)
+            yield from recorded_runs(path, prices, policy.loops or Loops())
     except StoreUnavailable as error:
         yield Fault(Place(source), error.message)
     except OSError as error:

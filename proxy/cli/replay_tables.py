@@ -41,7 +41,10 @@ def listed(judged: Judged) -> str:
 
 
 def _told(one: Reached, steps: int) -> str:
-    what = f"{one.rule}: {one.rung} at step {one.step} of {steps}"
+    place = (
+        f"at step {one.step} of {steps}" if one.step <= steps else f"after its last step, {steps}"
+    )
+    what = f"{one.rule}: {one.rung} {place}"
     if one.count:
         what += f" ({' → '.join(one.tools) or 'text'} × {one.count})"
     if one.rung == "stop":

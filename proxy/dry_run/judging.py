@@ -19,6 +19,7 @@ from proxy.core.loops.finding import Rung, strength
 from proxy.core.policy import Caller, Limits, Policy, limits_for
 from proxy.core.session import EMPTY, SessionState, apply
 from proxy.core.tree import lowered
+from proxy.dry_run.looping import Looping, Met
 from proxy.dry_run.recorded import Recorded
 
 _JUDGED: tuple[Limit, ...] = tuple(gate for gate in GATES if not isinstance(gate, Parallel))
@@ -65,6 +66,8 @@ def judge_session(policy: Policy, session: Recorded) -> Judged:
     walk = _Walk(policy, session)
     for event in session.events:
         walk.take(event)
+    if session.coda is not None:
+        walk.end_with(session.coda)
     reached = tuple(walk.reached())
     stops = [one for one in reached if one.rung == "stop"]
     first = min(stops, key=lambda one: one.step, default=None)
@@ -80,10 +83,11 @@ class _Rule:
     tools: tuple[str, ...] = ()
 
     def note(self, rung: Rung, step: int, count: int = 0, tools: tuple[str, ...] = ()) -> None:
-        if rung not in self.steps:
-            self.steps[rung] = step
-            if strength(rung) == max(map(strength, self.steps)):
-                self.count, self.tools = count, tools
+        is_first = rung not in self.steps
+        self.steps.setdefault(rung, step)
+        is_highest = strength(rung) == max(map(strength, self.steps))
+        if is_highest and (is_first or rung != "stop"):
+            self.count, self.tools = max(self.count, count), tools
 
 
 class _Walk:
@@ -96,6 +100,7 @@ class _Walk:
         self._state = EMPTY
         self._model: str | None = None
         self._limits = policy.limits
+        self._looping = Looping(policy.loops, session.events)
         self._tools = _asked_for(session.events)
         self._released = {e.call_id for e in session.events if isinstance(e, StepReleased)}
         self._step_of: dict[str, int] = {}
@@ -116,6 +121,12 @@ class _Walk:
         if most is not None and event.cost_micro_usd > most:
             self._note_limit(cost.REQUEST_COST, "stop", number)
 
+    def end_with(self, coda: StepReserved) -> None:
+        """What a request that did not come would have been told: only that it is stopped."""
+        for met in self._looping.met(apply(self._state, coda), coda):
+            if met.rung == "stop":
+                self._note_loop(met, len(self.costs) + 1)
+
     def reached(self) -> Iterator[Reached]:
         for name, rule in self._rules.items():
             rung = max(rule.steps, key=strength)
@@ -133,6 +144,8 @@ class _Walk:
         self._step_of[event.call_id] = self._numbers[event.step] = number
         self._judge_limits(event, number)
         self._state = apply(self._state, event)
+        for met in self._looping.met(self._state, event):
+            self._note_loop(met, number)
 
     def _judge_limits(self, event: StepReserved, number: int) -> None:
         """On the state before this call. It is let through where anything at all is left: how far
@@ -151,6 +164,10 @@ class _Walk:
 
     def _note_limit(self, name: str, rung: Rung, number: int) -> None:
         self._rules.setdefault(f"limits.{name}", _Rule()).note(rung, number)
+
+    def _note_loop(self, met: Met, number: int) -> None:
+        rule = self._rules.setdefault(f"loops.{met.detector}", _Rule())
+        rule.note(met.rung, number, met.times, met.tools)
 
     def _limits_of(self, model: str) -> Limits:
         """Asked once for each model in a row."""

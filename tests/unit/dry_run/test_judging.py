@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
@@ -14,10 +15,18 @@ from proxy.core.events import (
     StepReserved,
     StepSettled,
 )
+from proxy.core.loops.policy import Loops
 from proxy.core.usage import Usage
 from proxy.dry_run.judging import Judged, Reached, judge_session
 from proxy.dry_run.recorded import Recorded
+from proxy.dry_run.runs import recorded
+from proxy.dry_run.spending import Prices
+from proxy.dry_run.trajectory import read_trajectory
+from proxy.prices.book import PriceBook
+from proxy.prices.table import load_table
+from tests.fakes import FakeClock
 
+DEFAULT = Loops()
 START = 1_800_000_000.0
 NO_LIMITS = dict.fromkeys(("steps", "cost_usd", "tokens", "duration_seconds"))
 
@@ -203,3 +212,73 @@ def test_profiles_are_laid_over_by_agent_tenant_and_model() -> None:
     assert stopped(FIVE, agent="triage") == 3
     assert stopped(FIVE, tenant="t1") == 4
     assert stopped(big) == 5
+
+
+# Loops ----------------------------------------------------------------------------------------
+
+
+def looping(count: int, loops: Loops | None = DEFAULT, *, coda: bool = False) -> Judged:
+    """A run that makes one call over and over, and whose last answer asks for it once more."""
+    call_ = {"id": "c", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+    ask = {"role": "assistant", "content": None, "tool_calls": [call_]}
+    result = {"role": "tool", "tool_call_id": "c", "content": "no such page, try another one"}
+    end = ask if coda else {"role": "assistant", "content": "I give up."}
+    messages = [{"role": "user", "content": "Go."}, *[ask, result] * count, end]
+    line = {"messages": messages, "usage": [{"prompt_tokens": 1, "cost": 0.001}] * (count + 1)}
+    policy = replace(parse_policy("", "p.yaml", {}).policy, loops=loops)
+    prices = Prices(policy, PriceBook(load_table(), FakeClock()))
+    read = read_trajectory(json.dumps(line).encode())
+    return judge_session(policy, recorded(read, prices, loops or DEFAULT, "r", "g"))
+
+
+@pytest.mark.parametrize(
+    ("count", "rung"),
+    [(1, None), (2, "warn"), (3, "steer"), (4, "final_answer"), (5, "stop"), (9, "stop")],
+)
+def test_a_loop_climbs_as_far_as_it_goes(count: int, rung: str | None) -> None:
+    found = looping(count)
+
+    repeat = [one for one in found.reached if one.rule == "loops.repeat"]
+    assert [one.rung for one in repeat] == ([rung] if rung else [])
+    assert found.rung == rung
+
+
+def test_a_loop_is_stopped_at_the_request_that_brings_its_fifth_result() -> None:
+    found = looping(9)
+
+    assert found.stop == Reached("loops.repeat", "stop", 6, 5, ("look",), 5, 5000)
+
+
+def test_detectors_are_followed_each_by_itself() -> None:
+    """Live, the strongest alone is told of; here one sees what each is worth."""
+    rules = {one.rule: (one.rung, one.step) for one in looping(9).reached}
+
+    assert rules == {"loops.repeat": ("stop", 6), "loops.repeat_any_result": ("stop", 6)}
+
+
+def test_a_run_that_ends_with_the_call_that_is_stopped_was_stopped() -> None:
+    """Nothing could have followed, whatever came of it: so it saves nothing, and counts."""
+    found = looping(4, coda=True)
+
+    assert found.stop == Reached("loops.repeat_any_result", "stop", 6, 5, ("look",), 0, 0)
+    assert found.steps == 5
+
+
+def test_a_run_that_ends_with_a_call_whose_result_would_matter_was_not() -> None:
+    """`repeat` waits for the fifth result, and so do milder rungs."""
+    found = looping(4, Loops(repeat_any_result=None), coda=True)
+
+    assert found.stop is None
+    assert looping(2, coda=True).rung == "warn"
+
+
+def test_loops_that_are_off_say_nothing() -> None:
+    assert looping(9, None).reached == ()
+
+
+def test_loops_that_only_observe_stop_nothing() -> None:
+    found = looping(9, Loops(observe=True))
+
+    assert found.stop is None
+    assert {one.rung for one in found.reached} == {"observe"}
+    assert found.reached[0].count == 9

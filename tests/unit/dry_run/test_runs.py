@@ -5,6 +5,8 @@ from pathlib import Path
 
 from proxy.config import parse_policy
 from proxy.core.events import SessionOpened, StepReserved, StepSettled
+from proxy.core.loops.policy import Loops
+from proxy.core.loops.rounds import ASKED, ROUND
 from proxy.dry_run.lines import Fault
 from proxy.dry_run.recorded import Recorded
 from proxy.dry_run.runs import fifth_in_a_row, recorded_runs
@@ -39,7 +41,7 @@ def written(folder: Path, *lines: object, name: str = "mine.jsonl.gz") -> list[R
         "\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines)
     )
     policy = parse_policy("prices: {m: {input: 1, output: 1}}", "p.yaml", {}).policy
-    return list(recorded_runs(path, Prices(policy, PriceBook(load_table(), FakeClock()))))
+    return list(recorded_runs(path, Prices(policy, PriceBook(load_table(), FakeClock())), Loops()))
 
 
 def test_a_run_becomes_a_log_of_a_call_for_each_answer(tmp_path: Path) -> None:
@@ -58,6 +60,46 @@ def test_a_run_becomes_a_log_of_a_call_for_each_answer(tmp_path: Path) -> None:
     assert isinstance(first, StepSettled)
     assert (first.tools, first.tokens, first.cost_micro_usd) == (("look", "see"), 10, 10)
     assert (run.unpriced, run.guessed) == (0, 1)
+
+
+def reserved(folder: Path, *messages: object) -> list[StepReserved]:
+    (run,) = written(folder, {"messages": messages})
+    assert isinstance(run, Recorded)
+    last = [run.coda] if run.coda else []
+    return [e for e in (*run.events, *last) if isinstance(e, StepReserved)]
+
+
+def test_each_request_notes_what_it_brings(tmp_path: Path) -> None:
+    """The same that a live one notes, so that a ledger is judged by the same means."""
+    (run,) = written(tmp_path, {"messages": [ASK, *loop(2), turn()]})
+
+    assert isinstance(run, Recorded)
+    facts = [
+        (len(e.users), len(e.turn)) if isinstance(e, StepReserved) else len(e.asked)
+        for e in run.events
+        if isinstance(e, StepReserved | StepSettled)
+    ]
+    assert facts == [(8, 0), ASKED, (0, ROUND), ASKED, (0, ROUND), 0]
+
+
+def test_ids_that_every_turn_shares_are_told_apart_by_their_turns(tmp_path: Path) -> None:
+    """Some servers give one id to each call of a run."""
+    requests = reserved(tmp_path, ASK, *loop(5), turn())
+
+    assert [len(one.turn) for one in requests] == [0, *[ROUND] * 5]
+    assert len({one.turn for one in requests}) == 2
+
+
+def test_a_run_that_ends_with_a_call_would_have_gone_on(tmp_path: Path) -> None:
+    """What came of its last calls is as the run has it, else like nothing before."""
+    both = turn(("look", "{}"), ("see", "{}"))
+    whole = reserved(tmp_path, ASK, both, result("x"), result("y", "c1"), both, result("x"))
+
+    assert len(whole) == 3
+    assert whole[2].turn[:8] == whole[1].turn[:8], "the same calls"
+    assert whole[2].turn[8:16] != whole[1].turn[8:16], "and another result"
+    assert len(reserved(tmp_path, ASK, both, result("x"), result("y", "c1"))) == 2
+    assert len(reserved(tmp_path, ASK, turn())) == 1, "it asked for nothing"
 
 
 def test_what_is_broken_is_told_by_its_line_and_the_rest_is_read(tmp_path: Path) -> None:
