@@ -23,8 +23,9 @@ from proxy.control import Control
 from proxy.core.decision import Refusal
 from proxy.core.memo import Memo, memo_bytes
 from proxy.core.session import SessionKey
-from proxy.errors import HoldfastError, MalformedRequest
+from proxy.errors import HoldfastError
 from proxy.governed import Governed, Parts, idle_seconds
+from proxy.human import Human
 from proxy.identity import SessionIndex
 from proxy.intake import Intake
 from proxy.joining import Joins
@@ -37,13 +38,12 @@ from proxy.progress import Settler
 from proxy.records import CallRecord
 from proxy.relay import Relay
 from proxy.relay_plain import Plain
-from proxy.replies import refusal_of, refusal_reply
+from proxy.replies import wire_refusal
 from proxy.stores import Store
 from proxy.stores.urls import chain_key, open_store
 from proxy.sweeper import Sweeper
 from proxy.tasks import Tasks
 from proxy.usual import UsualOutput
-from proxy.wire import Headers
 from proxy.wire.bounds import Bounds
 from proxy.wire.client import UpstreamPool
 from proxy.wire.server import Server, serve
@@ -130,7 +130,7 @@ class App:
             host=self.settings.host,
             port=self.settings.port,
             bounds=bounds,
-            refusal=_wire_refusal,
+            refusal=wire_refusal,
             reuse_port=self._seat is not None,
         )
         self.port = self._server.port
@@ -190,6 +190,7 @@ class App:
         self.control = Control(
             self.ledger, self.store, self.calls, clock, policy, self.peers, self._refresh
         )
+        self.human = Human(self.ledger, self.store, clock, self.control.show, self.control.tell)
         self.crew = Crew(
             *(self._seat, self.peers, self.calls, self.joins, self.metrics, self.live, policy),
             *(clock, self.tasks, self._refresh, index.share),
@@ -210,6 +211,7 @@ class App:
             token = admin_token(self._env, self.store_url, listening.getsockname()[1])
         site = Site(
             control=self.control,
+            human=self.human,
             watcher=self.watcher,
             crew=self.crew,
             readiness=self.readiness,
@@ -281,13 +283,6 @@ def _ids() -> Callable[[], str]:
     """Names that no other process gives: drawn once, then counted."""
     drawn, numbers = secrets.token_hex(8), count(1)
     return lambda: f"{drawn}{next(numbers):08x}"
-
-
-def _wire_refusal(error: HoldfastError) -> tuple[Headers, bytes]:
-    """What is told to a client whose request never became one."""
-    known = error if isinstance(error, MalformedRequest) else MalformedRequest("internal error")
-    reply = refusal_reply(refusal_of(known), "chat", f"req_{secrets.token_hex(12)}")
-    return reply.headers, reply.body
 
 
 async def run_until_stopped(app: App, stop: asyncio.Event) -> None:

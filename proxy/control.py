@@ -1,7 +1,7 @@
-"""What a human or a machine beside the agent may do to a session: list, kill, pause, extend …"""
+"""What a human or a machine beside the agent may do to any session: list, kill, pause, resume."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -12,10 +12,9 @@ from proxy.clock import Clock
 from proxy.core import events as ev
 from proxy.core.closed import refuse_closed
 from proxy.core.decision import Refusal
-from proxy.core.limits.registry import EXTENDABLE_COUNTS, EXTENDABLE_MONEY
-from proxy.core.policy import MICRO
+from proxy.core.queue import answering
 from proxy.core.session import EMPTY, SessionKey, SessionState
-from proxy.errors import HoldfastError, MalformedRequest, StoreUnavailable
+from proxy.errors import HoldfastError, StoreUnavailable
 from proxy.intake import PolicySource
 from proxy.ledger import Ledger
 from proxy.stores import SessionRow, Store, Stored
@@ -130,9 +129,10 @@ class Control:
 
     async def _cut(self, key: SessionKey, refusal: Refusal) -> None:
         self.calls.cut_session(key, refusal)
-        await self._tell(key, refusal)
+        await self.tell(key, refusal)
 
-    async def _tell(self, key: SessionKey, refusal: Refusal | None = None) -> None:
+    async def tell(self, key: SessionKey, refusal: Refusal | None = None) -> None:
+        """Every other process hears that the session has changed; refusal: cuts what runs."""
         changed = SessionChanged(key.tenant, key.session, refusal)
         await self.peers.ask(changed, self.peers.others())
 
@@ -148,9 +148,10 @@ class Control:
         if state.killed:
             await self._cut(key, refusal)
             return state
-        killed = ev.SessionKilled(at=self.clock.now())
+        now = self.clock.now()
+        killed: list[ev.AnyEvent] = [*answering(state, "kill", now), ev.SessionKilled(at=now)]
         # Together: neither a slow disk nor a process that hangs delays the other half.
-        _, state = await asyncio.gather(self._cut(key, refusal), self.ledger.record(key, killed))
+        _, state = await asyncio.gather(self._cut(key, refusal), self.ledger.record(key, *killed))
         await self._cut(key, refusal)  # whoever was admitted meanwhile
         return state
 
@@ -168,31 +169,7 @@ class Control:
             return state
         return await self._record(key, ev.SessionResumed(at=self.clock.now()))
 
-    async def extend(self, key: SessionKey, amounts: Mapping[str, object]) -> SessionState:
-        """Adds to limits: counts as whole numbers, money in USD."""
-        if not amounts:
-            raise MalformedRequest(f"name a limit to extend (allowed: {_ALLOWED})")
-        added = tuple((name, _amount(name, value)) for name, value in amounts.items())
-        return await self._record(key, ev.LimitsExtended(at=self.clock.now(), added=added))
-
     async def _record(self, key: SessionKey, event: ev.AnyEvent) -> SessionState:
         state = await self.ledger.record(key, event)
-        await self._tell(key)
+        await self.tell(key)
         return state
-
-
-_ALLOWED = ", ".join((*EXTENDABLE_COUNTS, *EXTENDABLE_MONEY, "per_tool.GLOB"))
-_MOST = 10**15
-
-
-def _amount(name: str, value: object) -> int:
-    """What is added, in the unit of the log."""
-    if name not in EXTENDABLE_COUNTS + EXTENDABLE_MONEY and not name.startswith("per_tool."):
-        raise MalformedRequest(f"{name}: no such limit (allowed: {_ALLOWED})", param=name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < _MOST:
-        raise MalformedRequest(f"{name}: a positive number is needed", param=name)
-    if name in EXTENDABLE_MONEY:
-        return round(value * MICRO)
-    if value != int(value):
-        raise MalformedRequest(f"{name}: a whole number is needed", param=name)
-    return int(value)

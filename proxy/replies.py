@@ -1,5 +1,6 @@
 """Refusals and errors as HTTP: the one place that turns them into a status, headers and a body."""
 
+import secrets
 from dataclasses import replace
 
 import msgspec
@@ -62,3 +63,10 @@ async def send(exchange: Answering, reply: Reply) -> None:
 
 def dialect_of(name: DialectName) -> Dialect:
     return DIALECTS[name]
+
+
+def wire_refusal(error: HoldfastError) -> tuple[Headers, bytes]:
+    """What is told to a client whose request never became one."""
+    known = error if isinstance(error, MalformedRequest) else MalformedRequest("internal error")
+    reply = refusal_reply(refusal_of(known), "chat", f"req_{secrets.token_hex(12)}")
+    return reply.headers, reply.body

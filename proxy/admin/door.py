@@ -16,6 +16,7 @@ from typing import Protocol, cast
 from proxy.admin.crew import Crew
 from proxy.config.watch import PolicyWatcher
 from proxy.control import Control
+from proxy.human import Human
 from proxy.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ class Site:
     """What the admin port shows and commands. hosts: lower-case names that it may be reached by."""
 
     control: Control
+    human: Human
     watcher: PolicyWatcher
     crew: Crew
     readiness: Callable[[], tuple[bool, str]]

@@ -2,6 +2,7 @@
 
 from proxy import __version__
 from proxy.admin.shapes import Json
+from proxy.core.guidance import MOST_CHARACTERS
 
 _SESSION: Json = {
     "name": "session",
@@ -47,6 +48,22 @@ _AMOUNTS: Json = {
     "additionalProperties": {"type": "number", "exclusiveMinimum": 0},
     "minProperties": 1,
 }
+_CALL: dict[str, Json] = {
+    "type": "string",
+    "description": "The held tool call's id, or its handoff's where several have the same id.",
+}
+_TEXT: dict[str, Json] = {"type": "string", "minLength": 1, "maxLength": MOST_CHARACTERS}
+_GUIDANCE: Json = {"type": "object", "properties": {"message": _TEXT}, "required": ["message"]}
+_HELD: Json = {
+    "type": "object",
+    "properties": {"tool_call_id": _CALL},
+    "required": ["tool_call_id"],
+}
+_DENIED: Json = {
+    "type": "object",
+    "properties": {"tool_call_id": _CALL, "message": {"type": "string"}},
+    "required": ["tool_call_id"],
+}
 _FILTERS: list[Json] = [
     _query("state", "active, warned, paused, awaiting_human, killed or finished"),
     _query("agent", "the agent's name"),
@@ -74,7 +91,26 @@ DOCUMENT: dict[str, Json] = {
         _ONE + "/kill": {"post": _on_session("Cut its streams and refuse the rest")},
         _ONE + "/pause": {"post": _on_session("Refuse its calls until it is resumed")},
         _ONE + "/resume": {"post": _on_session("End a pause")},
-        _ONE + "/extend": {"post": _on_session("Add to its limits", _AMOUNTS)},
+        _ONE + "/extend": {
+            "post": _on_session("Add to its limits; if it waits at one, it goes on", _AMOUNTS)
+        },
+        _ONE + "/guide": {
+            "post": _on_session("Put a message before its next step; it goes on", _GUIDANCE)
+        },
+        _ONE + "/approve": {"post": _on_session("Let a held tool call through", _HELD)},
+        _ONE + "/deny": {
+            "post": _on_session("Refuse a held tool call; the model is told so", _DENIED)
+        },
+        "/api/v1/handoffs": {
+            "get": {
+                "summary": "What stands before a human: sessions that wait first, oldest first",
+                "parameters": [
+                    _query("tenant", "the tenant's name"),
+                    _query("limit", "how many, up to 1000 (default 100)"),
+                ],
+                "responses": _ok("{handoffs}"),
+            }
+        },
         "/api/v1/policy": {
             "get": {"summary": "The policy in force", "responses": _ok("{policy, warnings, error}")}
         },

@@ -4,14 +4,21 @@ import asyncio
 import socket
 from dataclasses import dataclass
 
-import msgspec
 from aiohttp import web
 
 from proxy.admin.door import Site
 from proxy.admin.guard import guard
 from proxy.admin.openapi import DOCUMENT
+from proxy.admin.queue import QueueSite
 from proxy.admin.replies import json_response
-from proxy.admin.shapes import event_json, policy_json, row_json, session_json, timestamp
+from proxy.admin.shapes import (
+    event_json,
+    policy_json,
+    row_json,
+    session_json,
+    timestamp,
+    whole_number,
+)
 from proxy.core.policy import Caller, limits_for
 from proxy.core.session import SessionKey, SessionState
 from proxy.errors import MalformedRequest
@@ -46,10 +53,10 @@ class AdminSite:
                 web.post(one + "/kill", self.kill),
                 web.post(one + "/pause", self.pause),
                 web.post(one + "/resume", self.resume),
-                web.post(one + "/extend", self.extend),
                 web.get("/api/v1/policy", self.policy),
                 web.post("/api/v1/policy/reload", self.reload),
                 web.get("/api/v1/stream", self.stream),
+                *QueueSite(self.site).routes(one),
             ]
         )
         return app
@@ -80,7 +87,7 @@ class AdminSite:
             state=state,
             agent=query.get("agent"),
             tenant=query.get("tenant"),
-            limit=_limit(query.get("limit", "100")),
+            limit=whole_number(query.get("limit", "100"), _MOST_LISTED),
             cursor=query.get("cursor"),
         )
         return json_response({"sessions": [row_json(r) for r in rows], "next_cursor": cursor})
@@ -91,7 +98,7 @@ class AdminSite:
 
     async def events(self, request: web.Request) -> web.Response:
         key = await self._key(request)
-        after = _limit(request.query.get("after", "0"), most=2**53)
+        after = whole_number(request.query.get("after", "0"), 2**53)
         stored = await self.site.control.events(key, after)
         return json_response({"events": [event_json(s) for s in stored]})
 
@@ -107,14 +114,6 @@ class AdminSite:
     async def resume(self, request: web.Request) -> web.Response:
         key = await self._key(request)
         return self._session(key, await self.site.control.resume(key))
-
-    async def extend(self, request: web.Request) -> web.Response:
-        key = await self._key(request)
-        try:
-            amounts = msgspec.json.decode(await request.read(), type=dict[str, object])
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise MalformedRequest("the body: expected an object of limits and amounts") from error
-        return self._session(key, await self.site.control.extend(key, amounts))
 
     async def policy(self, request: web.Request) -> web.Response:
         return json_response(
@@ -179,9 +178,3 @@ async def start(site: Site, listening: socket.socket) -> Admin:
     await runner.setup()
     await web.SockSite(runner, listening).start()
     return Admin(runner)
-
-
-def _limit(text: str, most: int = _MOST_LISTED) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 20) or int(text) > most:
-        raise MalformedRequest(f"{text[:32]!r}: expected a whole number up to {most}")
-    return int(text)

@@ -7,15 +7,17 @@ from typing import TypeAlias
 
 import msgspec
 
+from proxy.core.events import HandedOff
 from proxy.core.limits.base import maximum, usd
 from proxy.core.limits.registry import EXTENDABLE_COUNTS
 from proxy.core.policy import Limits
 from proxy.core.session import SessionKey, SessionState
+from proxy.errors import MalformedRequest
 from proxy.stores import SessionRow, Stored
 
 Json: TypeAlias = dict[str, "Json"] | list["Json"] | str | int | float | bool | None
 
-_SECRET = frozenset({"api_key", "key_hashes"})
+_SECRET = frozenset({"api_key", "key_hashes", "url"})
 
 
 def session_json(key: SessionKey, state: SessionState, limits: Limits) -> dict[str, Json]:
@@ -42,6 +44,8 @@ def session_json(key: SessionKey, state: SessionState, limits: Limits) -> dict[s
         "tool_calls": state.tool_calls,
         "per_tool": per_tool,
         "refusals": state.refusals,
+        "handoffs": [handoff.handoff for handoff in state.handoffs],
+        "guidance": [*state.guidance],
         "created_at": timestamp(state.created_at),
         "updated_at": timestamp(state.updated_at),
     }
@@ -86,6 +90,40 @@ def event_json(stored: Stored) -> dict[str, Json]:
     """One event of the log, with its place and its link of the chain."""
     event = msgspec.to_builtins(stored.event)
     return {"seq": stored.seq, "chain": stored.chain.hex(), **event}
+
+
+def handoff_json(
+    key: SessionKey, state: SessionState, handoff: HandedOff, now: float
+) -> dict[str, Json]:
+    """One thing that stands before a human, and the ways to answer it."""
+    held = handoff.held
+    ways = ("approve", "deny", "kill") if held is not None else ("extend", "guide", "kill")
+    return {
+        "handoff": handoff.handoff,
+        "session": key.session,
+        "tenant": key.tenant,
+        "agent": state.agent,
+        "state": state.status,
+        "blocking": handoff.blocking,
+        "code": handoff.code,
+        "limit": handoff.limit,
+        "message": handoff.message,
+        "tool_call": None
+        if held is None
+        else {"id": held.call_id, "tool": held.tool, "arguments": held.arguments},
+        "answers": [*ways],
+        "steps": state.steps,
+        "cost_usd": usd(state.cost_micro_usd),
+        "handed_off_at": timestamp(handoff.at),
+        "age_seconds": max(0.0, round(now - handoff.at, 3)),
+    }
+
+
+def whole_number(text: str, most: int) -> int:
+    """A parameter of a query. Raises MalformedRequest."""
+    if not (text.isascii() and text.isdigit() and len(text) < 20) or int(text) > most:
+        raise MalformedRequest(f"{text[:32]!r}: expected a whole number up to {most}")
+    return int(text)
 
 
 def policy_json(value: object) -> Json:

@@ -16,7 +16,8 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("schema", "print the JSON Schema of the policy"),
     ("simulate", "run the simulated provider alone"),
     ("replay", "try a policy on sessions that are over"),
-    ("sessions", "list, show, kill, pause, resume and extend sessions"),
+    ("sessions", "list, show, stop, extend and guide sessions"),
+    ("handoffs", "what stands before a human"),
 )
 """The ordered list. Adding one: proxy/cli/NAME.py with `add_arguments` and `run`, and its line."""
 

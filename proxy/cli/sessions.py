@@ -26,13 +26,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "kill": "cut its streams and refuse the rest",
         "pause": "refuse its calls until it is resumed",
         "resume": "end a pause",
-        "extend": "add to its limits",
+        "extend": "add to its limits; if it waits at one, it goes on",
+        "guide": "put a message before its next step; if it waits, it goes on",
+        "approve": "let a held tool call through",
+        "deny": "refuse a held tool call; the model is told so",
     }
     for name, summary in summaries.items():
         action = actions.add_parser(name, help=summary)
         action.add_argument("session", metavar="ID")
         if name == "extend":
             _extend_arguments(action)
+        elif name == "guide":
+            action.add_argument("message", metavar="MESSAGE")
+        elif name in ("approve", "deny"):
+            action.add_argument("tool_call_id", metavar="TOOL_CALL_ID")
+        if name == "deny":
+            action.add_argument("--message", default="", help="what the model is told beside it")
     for action in actions.choices.values():
         action.add_argument("--tenant", help="needed only where several tenants use the id")
         action.add_argument("--json", action="store_true", help="print the API's JSON")
@@ -72,8 +81,21 @@ def _one(client: AdminClient, args: argparse.Namespace) -> dict[str, Json]:
         return client.call("GET", path + tenant)
     if args.action == "events":
         return client.call("GET", f"{path}/events{tenant}")
-    body = _amounts(args) if args.action == "extend" else None
-    return client.call("POST", f"{path}/{args.action}{tenant}", body)
+    return client.call("POST", f"{path}/{args.action}{tenant}", _body(args))
+
+
+def _body(args: argparse.Namespace) -> dict[str, Json] | None:
+    match args.action:
+        case "extend":
+            return _amounts(args)
+        case "guide":
+            return {"message": args.message}
+        case "approve":
+            return {"tool_call_id": args.tool_call_id}
+        case "deny":
+            return {"tool_call_id": args.tool_call_id, "message": args.message}
+        case _:
+            return None
 
 
 def _amounts(args: argparse.Namespace) -> dict[str, Json]:
@@ -104,6 +126,8 @@ def _cell(row: Json, name: str) -> Json:
 
 
 def _shown(value: Json) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "-"
     if isinstance(value, dict):
         return ", ".join(f"{k}={v}" for k, v in value.items() if v is not None) or "-"
     return "-" if value is None else str(value)

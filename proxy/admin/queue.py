@@ -1,0 +1,86 @@
+"""The admin API's handlers for what stands before a human, and for what the human answers."""
+
+from dataclasses import dataclass
+
+import msgspec
+from aiohttp import web
+
+from proxy.admin.door import Site
+from proxy.admin.replies import json_response
+from proxy.admin.shapes import handoff_json, session_json, whole_number
+from proxy.core.policy import Caller, limits_for
+from proxy.core.session import SessionKey, SessionState
+from proxy.errors import MalformedRequest
+
+_MOST_LISTED = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class QueueSite:
+    """See `server.AdminSite`, which has its guard."""
+
+    site: Site
+
+    def routes(self, one: str) -> list[web.RouteDef]:
+        """one: the path of one session."""
+        return [
+            web.get("/api/v1/handoffs", self.handoffs),
+            web.post(one + "/extend", self.extend),
+            web.post(one + "/guide", self.guide),
+            web.post(one + "/approve", self.approve),
+            web.post(one + "/deny", self.deny),
+        ]
+
+    async def handoffs(self, request: web.Request) -> web.Response:
+        limit = whole_number(request.query.get("limit", "100"), _MOST_LISTED)
+        found = await self.site.human.queue(tenant=request.query.get("tenant"), limit=limit)
+        now = self.site.human.clock.now()
+        shown = [handoff_json(key, state, handoff, now) for key, state, handoff in found]
+        return json_response({"handoffs": [*shown]})
+
+    async def extend(self, request: web.Request) -> web.Response:
+        key, amounts = await self._key(request), await _body(request, "limits and amounts")
+        return self._session(key, await self.site.human.extend(key, amounts))
+
+    async def guide(self, request: web.Request) -> web.Response:
+        key, body = await self._key(request), await _body(request, "a message", "message")
+        return self._session(key, await self.site.human.guide(key, body.get("message")))
+
+    async def approve(self, request: web.Request) -> web.Response:
+        key, body = await self._key(request), await _body(request, "a tool call", "tool_call_id")
+        name = body.get("tool_call_id")
+        return self._session(key, await self.site.human.decide(key, name, approve=True))
+
+    async def deny(self, request: web.Request) -> web.Response:
+        body = await _body(request, "a tool call", "tool_call_id", "message")
+        key, name, said = (
+            await self._key(request),
+            body.get("tool_call_id"),
+            body.get("message", ""),
+        )
+        state = await self.site.human.decide(key, name, approve=False, message=said)
+        return self._session(key, state)
+
+    async def _key(self, request: web.Request) -> SessionKey:
+        session, tenant = request.match_info["session"], request.query.get("tenant")
+        return await self.site.control.find(session, tenant)
+
+    def _session(self, key: SessionKey, state: SessionState) -> web.Response:
+        caller = Caller(key.tenant, state.agent, state.model)
+        limits = limits_for(self.site.watcher.loaded.policy, caller)
+        return json_response(session_json(key, state, limits))
+
+
+async def _body(request: web.Request, what: str, *names: str) -> dict[str, object]:
+    """An object with no other members than these (none named: any). Raises MalformedRequest."""
+    try:
+        body = msgspec.json.decode(await request.read(), type=dict[str, object])
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise MalformedRequest(f"the body: expected an object of {what}") from error
+    except web.HTTPRequestEntityTooLarge as error:
+        raise MalformedRequest("the body is too large", status=413) from error
+    unknown = [name for name in body if names and name not in names]
+    if unknown:
+        said = f"{unknown[0][:32]!r} is not known (allowed: {', '.join(names)})"
+        raise MalformedRequest(said, param=unknown[0][:32])
+    return body
