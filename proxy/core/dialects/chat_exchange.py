@@ -5,10 +5,12 @@ from collections.abc import Collection, Sequence
 import msgspec
 
 from proxy.core.changes import Given
+from proxy.core.dialects.chat_offer import is_custom
 from proxy.core.dialects.chat_parts import Call
 from proxy.core.edits import Draft, Edit, Span, edited, fields_of, parts_of, without
 from proxy.core.request import Request
 from proxy.core.splice import members, raw_value, splice
+from proxy.core.usage import ToolCall
 
 _LEGACY_ID = ""
 """Of `function_call`, which has none."""
@@ -70,6 +72,36 @@ def result(given: Given) -> bytes:
         return b'{"role":"function","name":%b,"content":%b}' % (name, content)
     call_id = msgspec.json.encode(given.call.call_id)
     return b'{"role":"tool","tool_call_id":%b,"content":%b}' % (call_id, content)
+
+
+def put_back(draft: Draft, request: Request, given: Sequence[Given]) -> None:
+    """Calls that were withheld from the newest answer, and what they came to, beside its other
+    calls and their results. Where there are none of those, or these are there already, nothing."""
+    span = draft.span("messages")
+    assert span is not None, "no request is read without messages"
+    said = request.messages
+    answer = max((at for at, one in enumerate(said) if one.role == "assistant"), default=-1)
+    last = answer
+    while last + 1 < len(said) and said[last + 1].role == "tool":
+        last += 1
+    if answer < 0 or last == answer:
+        return
+    parts = parts_of(draft.body, span)
+    calls = fields_of(draft.body, parts[answer]).get("tool_calls")
+    if calls is None or not draft.body.startswith(b"[", calls.start):
+        return
+    known = {_LEGACY_ID, *[call.call_id for call in said[answer].tool_calls]}
+    new = [one for one in given if one.call.call_id not in known]
+    if new:
+        draft.append(calls, b",".join([_called(draft, one.call) for one in new]))
+        draft.put(parts[last].end, b"".join([b"," + result(one) for one in new]))
+
+
+def _called(draft: Draft, call: ToolCall) -> bytes:
+    """A call as an answer has it."""
+    kind, field = ("custom", "input") if is_custom(draft, call.name) else ("function", "arguments")
+    inner = {"name": call.name, field: call.arguments}
+    return msgspec.json.encode({"id": call.call_id, "type": kind, kind: inner})
 
 
 def without_calls(body: bytes, call_ids: Collection[str]) -> bytes:

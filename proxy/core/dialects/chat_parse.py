@@ -20,6 +20,7 @@ from proxy.core.dialects.body import (
     read_raw,
 )
 from proxy.core.dialects.chat_messages import read_message, sent_messages
+from proxy.core.dialects.chat_offer import FUNCTIONS, TOOLS, Named
 from proxy.core.dialects.chat_told import DEPTH, read_told
 from proxy.core.dialects.exposing import (
     USUAL_SEARCHES,
@@ -48,16 +49,6 @@ _PROMPT_KEYS = ("messages", "tools", "functions", "response_format", "tool_choic
 _PARTS = frozenset({"messages", "tools", "functions"})
 
 
-class _Named(msgspec.Struct):
-    name: str
-
-
-class _Tool(msgspec.Struct):
-    type: str = "function"
-    function: _Named | None = None
-    custom: _Named | None = None
-
-
 class _AllowedTools(msgspec.Struct):
     mode: str = "auto"
 
@@ -75,9 +66,7 @@ class _StreamOptions(msgspec.Struct):
     include_usage: bool | None = None
 
 
-_TOOLS = msgspec.json.Decoder(list[_Tool])
-_FUNCTIONS = msgspec.json.Decoder(list[_Named])
-_FUNCTION_CHOICE = msgspec.json.Decoder(str | _Named)
+_FUNCTION_CHOICE = msgspec.json.Decoder(str | Named)
 _CHOICE = msgspec.json.Decoder(str | _ToolChoice)
 _FORMAT = msgspec.json.Decoder(_ResponseFormat)
 _STREAM_OPTIONS = msgspec.json.Decoder(_StreamOptions)
@@ -140,7 +129,7 @@ def wants_usage(members: Members) -> bool:
 def _offered(members: Members, reading: Reader) -> list[Piece]:
     raw = given(members, "tools")
     tools = [] if raw is None else [reading.part("chat tools", raw, _tools)]
-    if functions := read(members, "functions", _FUNCTIONS, "a list of functions"):
+    if functions := read(members, "functions", FUNCTIONS, "a list of functions"):
         writes = scanned_write(members["functions"])
         tools.append(Piece(names=tuple([one.name for one in functions]), apart=_marked(writes)))
     return tools
@@ -151,8 +140,8 @@ def _marked(writes: CacheWrites) -> Apart | None:
 
 
 def _tools(raw: msgspec.Raw) -> Piece:
-    tools = read_raw(raw, "tools", _TOOLS, "a list of tools")
-    names = [(tool.function or tool.custom or _Named(tool.type)).name for tool in tools]
+    tools = read_raw(raw, "tools", TOOLS, "a list of tools")
+    names = [tool.name for tool in tools]
     return Piece(names=tuple(names), apart=_marked(scanned_write(raw)))
 
 
@@ -191,7 +180,7 @@ def _tool_choice(members: Members) -> tuple[bool, bool]:
     choice = read(members, "tool_choice", _CHOICE, "a string or an object")
     if choice is None:
         legacy = read(members, "function_call", _FUNCTION_CHOICE, "a string or an object")
-        return legacy == "none", isinstance(legacy, _Named)
+        return legacy == "none", isinstance(legacy, Named)
     if isinstance(choice, str):
         return choice == "none", choice in ("required", "any")
     if choice.allowed_tools is not None:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import msgspec
 
 from proxy.core.changes import Changes
-from proxy.core.dialects.chat_offer import withhold
+from proxy.core.dialects.chat_exchange import put_back
+from proxy.core.dialects.chat_offer import take_off, withhold
 from proxy.core.edits import Draft, last_of
 from proxy.core.request import Request
 from proxy.core.splice import raw_value, splice
@@ -36,6 +37,10 @@ def rewrite_conversation(
     """The same with what changes in the conversation and the offered tools."""
     draft = Draft(body, request.places)
     draft.members |= plain_edits(body, request, changes, bound_keys)
+    if changes.put_back:
+        put_back(draft, request, changes.put_back)
+    if changes.without_tools:
+        take_off(draft, changes.without_tools)
     if changes.withhold_tools:
         withhold(draft)
     if changes.notes:

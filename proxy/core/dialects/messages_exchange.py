@@ -6,11 +6,13 @@ import msgspec
 
 from proxy.core.changes import Given
 from proxy.core.dialects.messages_blocks import Block
-from proxy.core.dialects.messages_wire import user_message
+from proxy.core.dialects.messages_wire import content_of, role_of, user_message
 from proxy.core.edits import Draft, Edit, Span, edited, fields_of, parts_of, without
 from proxy.core.request import Request
+from proxy.core.usage import ToolCall
 
 _BLOCK = msgspec.json.Decoder(Block)
+_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def answer_turn(body: bytes) -> bytes:
@@ -45,6 +47,45 @@ def result(given: Given) -> bytes:
     failed = b',"is_error":true' if given.is_error else b""
     block = b'{"type":"tool_result","tool_use_id":%b,"content":%b%b}'
     return block % (call_id, content, failed)
+
+
+def put_back(draft: Draft, given: Sequence[Given]) -> None:
+    """Calls that were withheld from the newest answer, and what they came to, beside its other
+    calls and their results. Where there are none of those, or these are there already, nothing.
+
+    The signed thinking of the answer stays as it is; another block at its end does not matter.
+    """
+    body, span = draft.body, draft.span("messages")
+    messages = [] if span is None else parts_of(body, span)
+    roles = [role_of(body, one) for one in messages]
+    answer = max((at for at, role in enumerate(roles) if role == "assistant"), default=0)
+    if roles[answer : answer + 2] != ["assistant", "user"]:
+        return
+    asked = content_of(body, messages[answer])
+    called = [block.id for _, block in _blocks(body, asked) if block.type == "tool_use"]
+    heard = _blocks(body, content_of(body, messages[answer + 1]))
+    results = [one for one, block in heard if block.type == "tool_result"]
+    new = [one for one in given if one.call.call_id not in called]
+    if asked and called and results and new:
+        draft.append(asked, b",".join([_called(one.call) for one in new]))
+        draft.put(results[-1].end, b"".join([b"," + result(one) for one in new]))
+
+
+def _blocks(body: bytes, content: Span | None) -> list[tuple[Span, Block]]:
+    if content is None or not body.startswith(b"[", content.start):
+        return []
+    return [(one, _BLOCK.decode(body[one.start : one.end])) for one in parts_of(body, content)]
+
+
+def _called(call: ToolCall) -> bytes:
+    """A call as an answer has it; arguments that are no object were none."""
+    written = call.arguments.encode()
+    try:
+        _OBJECT.decode(written)
+    except (ValueError, RecursionError):
+        written = b"{}"
+    call_id, name = msgspec.json.encode(call.call_id), msgspec.json.encode(call.name)
+    return b'{"type":"tool_use","id":%b,"name":%b,"input":%b}' % (call_id, name, written)
 
 
 def without_calls(body: bytes, call_ids: Collection[str]) -> bytes:

@@ -1,9 +1,14 @@
 """What a `/v1/messages` request offers the model to call, and how less of it is offered."""
 
+from collections.abc import Collection
+
+from proxy.core.dialects.messages_request import TOOL, name_of
+from proxy.core.dialects.offering import fewer
 from proxy.core.edits import Draft, is_empty
 from proxy.core.request import Request
+from proxy.core.splice import splice
 
-_NONE = b'{"type":"none"}'
+_NONE, _AUTO = b'{"type":"none"}', b'"auto"'
 
 
 def withhold(draft: Draft, request: Request) -> None:
@@ -18,3 +23,28 @@ def withhold(draft: Draft, request: Request) -> None:
     span = draft.span("tools")
     if span is not None and not is_empty(draft.body, span) and not request.tools_disabled:
         draft.members["tool_choice"] = _NONE
+
+
+def take_off(draft: Draft, names: Collection[str]) -> None:
+    """Tools and servers of these names are not offered, and a choice that asks for one leaves it to
+    the model. Where no other tool would be left they stay, and may not be called: a history with
+    `tool_use` is refused without any."""
+
+    def is_off(raw: bytes) -> bool:
+        return name_of(TOOL.decode(raw)) in names
+
+    servers, tools = draft.span("mcp_servers"), draft.span("tools")
+    if servers is not None:
+        edits, left = fewer(draft.body, servers, is_off)
+        if left:
+            draft.edits += edits
+        elif edits:
+            draft.members["mcp_servers"] = None
+    edits, left = ([], True) if tools is None else fewer(draft.body, tools, is_off)
+    if not left:
+        draft.members |= {"tool_choice": _NONE} if edits else {}
+    elif edits:
+        draft.edits += edits
+        chosen = draft.value("tool_choice")
+        if chosen is not None and TOOL.decode(chosen).name in names:
+            draft.members["tool_choice"] = splice(chosen, {"type": _AUTO, "name": None})

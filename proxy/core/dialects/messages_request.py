@@ -45,7 +45,7 @@ _FORCED_CHOICES = ("any", "tool")
 LEAST_BUDGET_TOKENS = 1024  # https://docs.anthropic.com/en/docs/build-with-claude/extended-thinking
 
 
-class _Named(msgspec.Struct, frozen=True):
+class Named(msgspec.Struct, frozen=True):
     """A tool, an MCP server or a tool choice, by what tells it from others."""
 
     type: str | None = None
@@ -63,7 +63,7 @@ class _Named(msgspec.Struct, frozen=True):
 
 
 class _OutputConfig(msgspec.Struct, frozen=True):
-    format: _Named | None = None
+    format: Named | None = None
 
 
 class _Thinking(msgspec.Struct, frozen=True):
@@ -72,8 +72,8 @@ class _Thinking(msgspec.Struct, frozen=True):
 
 
 _MESSAGES = msgspec.json.Decoder(list[msgspec.Raw])
-_TOOLS = msgspec.json.Decoder(list[_Named])
-_CHOICE = msgspec.json.Decoder(_Named)
+_TOOLS = msgspec.json.Decoder(list[Named])
+TOOL = msgspec.json.Decoder(Named)
 _CONFIG = msgspec.json.Decoder(_OutputConfig)
 _THINKING = msgspec.json.Decoder(_Thinking)
 
@@ -89,7 +89,7 @@ def _frame(reading: Reader, taken: bodies.Body) -> Frame:
     apart = apart_in((*before, *tools))
     names = [name for piece in tools for name in piece.names]
     offered = bodies.bounded_tools(names, reading.bounds)
-    choice = read(members, "tool_choice", _CHOICE, "an object") or _Named()
+    choice = read(members, "tool_choice", TOOL, "an object") or Named()
     disabled = choice.type == "none"
     request = Request(
         dialect="messages",
@@ -144,7 +144,7 @@ def _offered(members: Members, reading: Reader) -> list[Piece]:
     raw = given(members, "tools")
     tools = [] if raw is None else [reading.part("tools", raw, _tools)]
     if servers := read(members, "mcp_servers", _TOOLS, "a list of servers"):
-        tools.append(Piece(names=tuple(map(_name_of, servers))))
+        tools.append(Piece(names=tuple(map(name_of, servers))))
     return tools
 
 
@@ -153,10 +153,10 @@ def _tools(raw: msgspec.Raw) -> Piece:
     writes = longest_write([tool.cache_control for tool in tools])
     searches = sum([tool.searches for tool in tools])
     apart = Apart(writes=writes, searches=searches)
-    return Piece(names=tuple(map(_name_of, tools)), apart=None if apart == NOTHING else apart)
+    return Piece(names=tuple(map(name_of, tools)), apart=None if apart == NOTHING else apart)
 
 
-def _name_of(tool: _Named) -> str:
+def name_of(tool: Named) -> str:
     return tool.name or tool.mcp_server_name or tool.type or ""
 
 
@@ -174,7 +174,7 @@ def _system(members: Members, reading: Reader) -> list[Piece]:
 
 def _forces_format(members: Members) -> bool:
     config = read(members, "output_config", _CONFIG, "an object") or _OutputConfig()
-    old = read(members, "output_format", _CHOICE, "an object")
+    old = read(members, "output_format", TOOL, "an object")
     return config.format is not None or old is not None
 
 

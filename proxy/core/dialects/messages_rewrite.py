@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import msgspec
 
 from proxy.core.changes import Changes
-from proxy.core.dialects.messages_offer import withhold
+from proxy.core.dialects.messages_exchange import put_back
+from proxy.core.dialects.messages_offer import take_off, withhold
 from proxy.core.dialects.messages_request import LEAST_BUDGET_TOKENS, budget_tokens
 from proxy.core.dialects.messages_wire import content_of, role_of, user_message
 from proxy.core.edits import Draft, Edit, Span, last_of, parts_of
@@ -38,6 +39,10 @@ def _rewrite_conversation(
 ) -> bytes:
     draft = Draft(body, request.places)
     draft.members |= new
+    if changes.put_back:
+        put_back(draft, changes.put_back)
+    if changes.without_tools:
+        take_off(draft, changes.without_tools)
     if changes.withhold_tools:
         withhold(draft, request)
     if changes.notes:

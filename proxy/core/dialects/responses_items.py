@@ -13,7 +13,7 @@ TEXT_TYPES = frozenset({"input_text", "output_text", "text", "refusal", "summary
 _IMAGE_TYPES = frozenset({"input_image", "computer_screenshot"})
 _FILE_TYPES = frozenset({"input_file", "input_audio"})
 # Where each call keeps what the model wrote, and the name of tools that are called by no name.
-_CALLS = {
+CALLS = {
     "function_call": ("arguments", ""),
     "custom_tool_call": ("input", ""),
     "mcp_approval_request": ("arguments", ""),
@@ -65,7 +65,7 @@ class Item(msgspec.Struct, frozen=True, gc=False):
 
     def tool_call(self) -> ToolCall | None:
         """The call that it asks the client for; None if it is no such item."""
-        place = _CALLS.get(self.type or "")
+        place = CALLS.get(self.type or "")
         if place is None:
             return None
         written, name = place

@@ -6,7 +6,8 @@ import msgspec
 
 from proxy.core.changes import Changes
 from proxy.core.dialects.responses_exchange import extend_input
-from proxy.core.dialects.responses_offer import withhold
+from proxy.core.dialects.responses_offer import take_off, withhold
+from proxy.core.dialects.responses_put_back import put_back
 from proxy.core.edits import Draft
 from proxy.core.request import Request
 from proxy.core.splice import splice
@@ -33,6 +34,10 @@ def _rewrite_conversation(
 ) -> bytes:
     draft = Draft(body, request.places)
     draft.members |= new
+    if changes.put_back:
+        put_back(draft, request, changes.put_back)
+    if changes.without_tools:
+        take_off(draft, request, changes.without_tools)
     if changes.withhold_tools:
         withhold(draft, request)
     if changes.notes:

@@ -29,6 +29,7 @@ class Named(msgspec.Struct, frozen=True):
     tools: list["Named"] | None = None
 
 
+TOOL = msgspec.json.Decoder(Named)
 TOOLS = msgspec.json.Decoder(list[Named])
 
 
@@ -38,7 +39,11 @@ def tool_names(tools: Iterable[Named]) -> Iterator[str]:
         if tool.type == "namespace":
             yield from tool_names(tool.tools or ())
         else:
-            yield tool.name or tool.server_label or tool.type or ""
+            yield name_of(tool)
+
+
+def name_of(tool: Named) -> str:
+    return tool.name or tool.server_label or tool.type or ""
 
 
 def plain_message(role: Role, text: str) -> Message:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from proxy.core.changes import Given
+from proxy.core.changes import Changes, Given
 from proxy.core.dialects.base import Bounds
 from proxy.core.dialects.chat import CHAT
 from proxy.core.usage import ToolCall
@@ -182,3 +182,104 @@ def test_calls_are_taken_out_of_every_choice() -> None:
 
     assert [one["finish_reason"] for one in found] == ["stop", "tool_calls", "stop"]
     assert ["tool_calls" in one["message"] for one in found] == [False, True, False]
+
+
+def back(messages: str, *given: Given, tools: str = "") -> str:
+    """The messages with these put back."""
+    body = f'{{"model":"m"{tools},"messages":{messages}}}'.encode()
+    request = CHAT.parse(body, Bounds())
+    changed = CHAT.rewrite(body, request, Changes(put_back=given))
+    assert (changed is body) == (changed == body)
+    return changed.decode().partition('"messages":')[2].removesuffix("}")
+
+
+def asked(*calls: str) -> str:
+    return f'{{"role":"assistant","content":null,"tool_calls":[ {",".join(calls)} ]}}'
+
+
+def heard(call_id: str, text: str = "A") -> str:
+    return f'{{"role":"tool","tool_call_id":"{call_id}","content":"{text}"}}'
+
+
+USER = '{"role":"user","content":"a"}'
+PUT = '{"id":"p","type":"function","function":{"name":"f","arguments":"{}"}}'
+P = Given(ToolCall("p", "f", "{}"), "A")
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        f"[{USER},{asked(call('a'))},{heard('a')}, {heard('b')}RESULT\n,{USER}]",
+        f"[{USER},{asked(call('a'))},{heard('a')}RESULT]",
+        f"[{asked(call('a')).replace('PUT', '')},{heard('a')}RESULT,{USER},{USER}]",
+    ],
+)
+def test_what_was_withheld_is_put_back_beside_the_others(messages: str) -> None:
+    """Its call into the newest answer, its result behind theirs and before what is said then."""
+    after = messages.replace("RESULT", "," + heard("p")).replace(" ]}", f" ,{PUT}]}}")
+
+    assert back(messages.replace("RESULT", ""), P) == after
+
+
+def test_several_are_put_back_in_their_order() -> None:
+    """Each with its own result."""
+    q = Given(ToolCall("q", "f", "{}"), "B")
+
+    found = json.loads(back(f"[{asked(call('a'))},{heard('a')}]", P, q))
+
+    assert [one["id"] for one in found[0]["tool_calls"]] == ["a", "p", "q"]
+    assert [(one["tool_call_id"], one["content"]) for one in found[1:]] == [
+        ("a", "A"),
+        ("p", "A"),
+        ("q", "B"),
+    ]
+
+
+def test_only_the_newest_answer_is_given_it() -> None:
+    """It asked for it."""
+    old = f"{asked(call('o'))},{heard('o')}"
+
+    found = back(f"[{old},{asked(call('a'))},{heard('a')}]", P)
+
+    assert (
+        found == f"[{old},{asked(call('a')).replace(' ]', f' ,{PUT}]')},{heard('a')},{heard('p')}]"
+    )
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        f"[{USER}]",
+        f"[{heard('a')}]",
+        f"[{asked(call('a'))},{USER},{heard('a')}]",
+        f"[{asked(call('a'))}]",
+        f"[{asked(call('p'), call('a'))},{heard('p')},{heard('a')}]",
+        f'[{asked(call("a"))},{heard("a")},{{"role":"assistant","content":"So"}}]',
+        f'[{{"role":"assistant","content":"So"}},{heard("a")}]',
+        f'[{{"role":"assistant","tool_calls":null}},{heard("a")}]',
+        '[{"role":"assistant","function_call":{"name":"f"}},{"role":"function","name":"f"}]',
+    ],
+)
+def test_where_there_are_no_others_nothing_is_put_back(messages: str) -> None:
+    """A client that has made its history anew has no place for it."""
+    assert back(messages, P) == messages
+
+
+def test_a_call_without_an_id_has_no_place_beside_others() -> None:
+    """There is one in an answer."""
+    messages = f"[{asked(call('a'))},{heard('a')}]"
+
+    assert back(messages, Given(ToolCall("", "f", "{}"), "A")) == messages
+
+
+def test_a_call_of_a_custom_tool_is_put_back_as_one() -> None:
+    """It has text, not arguments."""
+    tools = ',"tools":[{"type":"function","function":{"name":"f"}},{"custom":{"name":"p"}}]'
+    given = Given(ToolCall("p", "p", "{}"), "A")
+    put = '{"id":"p","type":"custom","custom":{"name":"p","input":"{}"}}'
+    messages = f"[{asked(call('a'))},{heard('a')}]"
+
+    assert back(messages, given, tools=tools) == (
+        f"[{asked(call('a')).replace(' ]', f' ,{put}]')},{heard('a')},{heard('p')}]"
+    )
+    assert PUT in back(messages, P, tools=tools)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from proxy.core.changes import Given
+from proxy.core.changes import Changes, Given
 from proxy.core.dialects.base import Bounds
 from proxy.core.dialects.messages import MESSAGES
 from proxy.core.usage import ToolCall
@@ -103,3 +103,91 @@ def test_an_answer_that_was_cut_stays_cut() -> None:
 def test_an_answer_without_these_calls_is_the_same_object(body: bytes) -> None:
     """Untouched bytes are what fidelity means; what the provider ran itself is no call."""
     assert MESSAGES.without_calls(body, ["u"]) is body
+
+
+def back(messages: str, *given: Given) -> str:
+    """The messages with these put back."""
+    body = f'{{"model":"m","messages":{messages}}}'.encode()
+    request = MESSAGES.parse(body, Bounds())
+    changed = MESSAGES.rewrite(body, request, Changes(put_back=given))
+    assert (changed is body) == (changed == body)
+    return changed.decode().partition('"messages":')[2].removesuffix("}")
+
+
+def heard(call_id: str) -> str:
+    return f'{{"type":"tool_result","tool_use_id":"{call_id}","content":"A"}}'
+
+
+def said(role: str, *blocks: str) -> str:
+    return f'{{"role":"{role}","content":[{" , ".join(blocks)}]}}'
+
+
+P = Given(ToolCall("p", "f", '{"a": 1}'), "A")
+PUT = '{"type":"tool_use","id":"p","name":"f","input":{"a": 1}}'
+USER = '{"role":"user","content":"a"}'
+
+
+def test_what_was_withheld_is_put_back_beside_the_others() -> None:
+    """Its call behind those of the newest answer, its result behind theirs, before any text."""
+    old = f"{said('assistant', use('o'))},{said('user', heard('o'))}"
+    note = TEXT.replace(',"citations":null', "")
+
+    found = back(
+        f"[{USER},{old},{said('assistant', THINKING, use('t'))},"
+        f"{said('user', heard('t'), note)},{USER}]",
+        P,
+    )
+
+    assert found == (
+        f"[{USER},{old},{said('assistant', THINKING, use('t'))[:-2]},{PUT}]}},"
+        f"{said('user', heard('t') + ',' + heard('p'), note)},{USER}]"
+    )
+
+
+def test_several_are_put_back_in_their_order() -> None:
+    """Each with its own result; arguments that are no object were none."""
+    q = Given(ToolCall("q", "f", "a"), "A", is_error=True)
+
+    found = back(f"[{said('assistant', use('t'))},{said('user', heard('t'))}]", P, q)
+
+    assert found == (
+        f"[{said('assistant', use('t'))[:-2]},{PUT},"
+        '{"type":"tool_use","id":"q","name":"f","input":{}}]},'
+        f"{said('user', heard('t'))[:-2]},{heard('p')},"
+        f'{heard("q")[:-1]},"is_error":true}}]}}]'
+    )
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        "null",
+        "[]",
+        f"[{USER}]",
+        f"[{USER},{USER}]",
+        f"[{said('assistant', use('t'))}]",
+        f"[{said('assistant', use('t'))},{said('assistant', TEXT)}]",
+        f"[{said('assistant', use('t'))},{said('system', heard('t'))}]",
+        f"[{said('assistant', use('t'))},{USER}]",
+        f"[{said('assistant', use('t'))},{said('user', TEXT)}]",
+        f"[{said('assistant', TEXT)},{said('user', heard('t'))}]",
+        f'[{{"role":"assistant","content":"a"}},{said("user", heard("t"))}]',
+        f'[{{"role":"assistant"}},{said("user", heard("t"))}]',
+        f"[{said('assistant', use('t'), use('p'))},{said('user', heard('t'), heard('p'))}]",
+    ],
+)
+def test_where_there_are_no_others_nothing_is_put_back(messages: str) -> None:
+    """A client that has made its history anew has no place for it."""
+    assert back(messages, P) == messages
+
+
+def test_a_note_stands_behind_what_is_put_back() -> None:
+    """Results come first."""
+    body = f'{{"model":"m","messages":[{said("assistant", use("t"))},{said("user", heard("t"))}]}}'
+    request = MESSAGES.parse(body.encode(), Bounds())
+
+    changed = MESSAGES.rewrite(body.encode(), request, Changes(notes=("n",), put_back=(P,)))
+
+    assert changed.decode().endswith(
+        f'{heard("t")},{heard("p")},{{"type":"text","text":"n"}}]}}]}}'
+    )
