@@ -4,10 +4,9 @@ import asyncio
 import hmac
 import os
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 
 from proxy.admin.crew import Crew
@@ -25,8 +24,11 @@ from proxy.core.memo import Memo, memo_bytes
 from proxy.core.session import SessionKey
 from proxy.errors import HoldfastError
 from proxy.governed import Governed, Parts, idle_seconds
+from proxy.guard.calls import Guarded, guarded_calls
+from proxy.handoff import Handoffs
 from proxy.human import Human
 from proxy.identity import SessionIndex
+from proxy.ids import unique_ids
 from proxy.intake import Intake
 from proxy.joining import Joins
 from proxy.ledger import Ledger
@@ -145,7 +147,7 @@ class App:
             self._seat.say(State.READY)
 
     def _build(self) -> Relay:
-        clock, policy, new_id = self.clock, self.watcher, _ids()
+        clock, policy, new_id = self.clock, self.watcher, unique_ids()
         sessions = policy.current.bounds.sessions_in_memory
         self.ledger = Ledger(
             self.store,
@@ -160,9 +162,10 @@ class App:
         links, shared = sessions * _LINKS_PER_SESSION, self._seat is not None
         index = SessionIndex(self.store, links, clock, shared=shared, memo=memo)
         prices, usual = PriceBook(load_table(), clock), UsualOutput()
-        tenant_key = hmac.digest(self._key, b"tenant", "sha256")
-        intake = Intake(policy, index, prices, usual, Callers(tenant_key), clock)
+        callers = Callers(hmac.digest(self._key, b"tenant", "sha256"))
+        intake = Intake(policy, index, prices, usual, callers, clock)
         settler = Settler(self.ledger, index, prices, usual)
+        guarded = self._guarded(intake, settler, Handoffs(self.owners.name, clock, new_id))
         governed = Governed(
             Parts(
                 policy=policy,
@@ -173,6 +176,7 @@ class App:
                 calls=self.calls,
                 joins=self.joins,
                 settler=settler,
+                guarded=guarded,
                 clock=clock,
                 new_id=new_id,
                 observe=self._observe,
@@ -181,6 +185,11 @@ class App:
         plain = Plain(policy, intake, index, self.ledger, self.upstreams, clock)
         self._build_oversight(index)
         return Relay(governed, plain, self.readiness, new_id, self._observe)
+
+    def _guarded(self, intake: Intake, settler: Settler, handoffs: Handoffs) -> Guarded:
+        doors = (self.ledger, self.upstreams, self.store, self.calls)
+        shared = self._seat is not None
+        return guarded_calls(intake, settler, handoffs, self.clock, *doors, shared=shared)
 
     def _build_oversight(self, index: SessionIndex) -> None:
         clock, policy = self.clock, self.watcher
@@ -277,12 +286,6 @@ class App:
         await self.store.close()
         self.owners.leave(settled=not self.ledger.running)
         self.lines.flush()
-
-
-def _ids() -> Callable[[], str]:
-    """Names that no other process gives: drawn once, then counted."""
-    drawn, numbers = secrets.token_hex(8), count(1)
-    return lambda: f"{drawn}{next(numbers):08x}"
 
 
 async def run_until_stopped(app: App, stop: asyncio.Event) -> None:

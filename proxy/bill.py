@@ -24,9 +24,10 @@ def failed(status: int) -> Settlement:
 NO_ANSWER = Answer()
 
 
-def unpaid(answer: Answer, links: tuple[bytes, ...] = ()) -> Settlement:
+def unpaid(answer: Answer, links: tuple[bytes, ...], asked: bytes) -> Settlement:
     """An answer that was kept, and paid for when it came."""
-    return Settlement("answered", 200, 0, None, 0, _names(answer), answer.response_id, links)
+    names, response_id = _names(answer), answer.response_id
+    return Settlement("answered", 200, 0, None, 0, names, response_id, links=links, asked=asked)
 
 
 def together(earlier: Settlement, last: Settlement) -> Settlement:
@@ -130,7 +131,9 @@ def asked(call: Call, outcome: Outcome, answer: Answer) -> bytes:
     """What the answer asks to be called, where loops are looked for. One that broke off may have
     said more than the client got: only its calls count."""
     loops = call.rules.loops
-    if loops is None or call.ask.tail is None or not (answer.tool_calls or outcome == "answered"):
+    if loops is None or call.ask.tail is None or answer is NO_ANSWER:
+        return b""
+    if not (answer.tool_calls or outcome == "answered"):
         return b""
     return asked_by(answer, loops)
 

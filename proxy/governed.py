@@ -18,6 +18,8 @@ from proxy.core.request import DialectName
 from proxy.core.state import tree_idle_seconds
 from proxy.errors import StoreUnavailable, UpstreamUnavailable
 from proxy.failures import broken_off, late, malformed
+from proxy.guard.calls import Guarded
+from proxy.guard.requests import brings, is_guarded, refuse_request
 from proxy.handoff import tell
 from proxy.identity import SessionIndex
 from proxy.intake import Call, Intake, PolicySource, dialect_bounds
@@ -50,6 +52,7 @@ class Parts:
     calls: Calls
     joins: Joins
     settler: Settler
+    guarded: Guarded
     clock: Clock
     new_id: Callable[[], str]
     observe: Callable[[CallRecord], None]
@@ -132,6 +135,8 @@ class Governed:
         return goes_on
 
     async def _reserve(self, call: Call) -> Admitted | Refusal:
+        if (refusal := refuse_request(call)) is not None:
+            return refusal
         outcome = await self._p.ledger.reserve(
             Reservation(
                 key=call.key,
@@ -150,6 +155,7 @@ class Governed:
                 limits_of=partial(self._limits_of, call),
                 budget_micro_usd=call.own.cost_micro_usd,
                 budget_steps=call.own.steps,
+                brings=brings(call),
             )
         )
         if isinstance(outcome, Admitted):
@@ -195,6 +201,11 @@ class Governed:
     async def _attempt(self, exchange: Answering, progress: Progress) -> None:
         call = progress.call
         request = outgoing(call, progress.admitted.admit)
+        if is_guarded(call, progress.state):
+            refusal = await self._p.guarded.carry(exchange, progress, request)
+            if refusal is not None:
+                await self._end(exchange, progress, refusal)
+            return
         progress.forwarded_at = self._p.clock.monotonic()
         incoming = await self._p.upstreams.send(request, timeouts(call.policy), progress.leaves)
         progress.status = incoming.status
@@ -241,8 +252,8 @@ class Governed:
             await self._p.settler.settle_broken(progress)
         if not exchange.started:
             stamps = admitted_stamps(call, progress.admitted, progress.state)
-            dialect = call.request.dialect
-            await send(exchange, refusal_reply(refusal, dialect, progress.request_id, stamps))
+            created = int(self._p.clock.now())
+            await tell(exchange, call, refusal, progress.request_id, stamps, created)
         elif progress.meter is None:
             exchange.abort()
         elif progress.end_forwarded:

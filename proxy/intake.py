@@ -153,6 +153,15 @@ class Intake:
         caller = Caller(tenant, agent, model, fields.get("user-agent", ""), fields)
         return Origin(caller, upstream, target)
 
+    async def again(self, call: Call, body: bytes) -> tuple[Request, Ask]:
+        """Another body of the same call: read, and what sending it may come to. Raises
+        MalformedRequest."""
+        policy = call.policy
+        parsed = _parsed(call.request.dialect, body, dialect_bounds(policy), None)
+        request = parsed if isinstance(parsed, Request) else await parsed
+        identified, model = call.identified, call.model
+        return request, self._ask(policy, call.caller, identified, request, model, call.price)
+
     def _price(self, policy: Policy, upstream: Upstream, model: str) -> Price | Refusal | None:
         price = self._prices.price_for(policy, upstream, model)
         if price is not None or policy.accounting.unknown_price == "tokens_only":

@@ -134,31 +134,50 @@ class Settler:
         self._prices = prices
         self._usual = usual
 
-    async def settle_answer(self, progress: Progress, usage: Usage | None, answer: Answer) -> None:
+    async def settle_answer(
+        self,
+        progress: Progress,
+        usage: Usage | None,
+        answer: Answer,
+        outcome: Outcome = "answered",
+    ) -> None:
         """Books a whole answer: by the provider's figures, else the whole hold."""
+        what = self.reckon(progress, usage, answer)
+        await self.settle(
+            progress, what if outcome == "answered" else replace(what, outcome=outcome)
+        )
+
+    def reckon(self, progress: Progress, usage: Usage | None, answer: Answer) -> Settlement:
+        """What a whole answer came to; learns from it."""
         call = progress.call
         links = self._links(call, answer)
         if progress.unpaid:
-            await self.settle(progress, bill.unpaid(answer, links))
-            return
+            return bill.unpaid(answer, links, bill.asked(call, "answered", answer))
         if usage is None:
             admit = progress.admitted.admit
             asked = bill.asked(call, "answered", answer)
-            held = bill.whole_hold(admit, "answered", progress.status, answer, links, asked)
-            await self.settle(progress, held)
-            return
+            return bill.whole_hold(admit, "answered", progress.status, answer, links, asked)
         tenant, model = call.key.tenant, call.model
-        self._prices.observe(model, call.request, usage, tenant)
+        if progress.earlier is None:  # else its input was another than this request's
+            self._prices.observe(model, call.request, usage, tenant)
         output = -(-usage.output_tokens // call.ask.choices)
         self._usual.observe(tenant, model, call.caller.agent, output)
-        await self.settle(progress, bill.complete(call, usage, answer, progress.status, links))
+        return bill.complete(call, usage, answer, progress.status, links)
 
-    async def settle_stream(self, progress: Progress, meter: Meter) -> None:
+    async def settle_stream(
+        self, progress: Progress, meter: Meter, outcome: Outcome = "answered"
+    ) -> None:
         """Books a stream that came to its end: by the provider's figures, else by count."""
-        if meter.usage is not None:
-            await self.settle_answer(progress, meter.usage, meter.answer())
+        if progress.unpaid or meter.usage is not None:
+            await self.settle_answer(progress, meter.usage, meter.answer(), outcome)
         else:
-            await self.settle(progress, self._counted(progress, meter, "answered"))
+            await self.settle(progress, self._counted(progress, meter, outcome))
+
+    def reckon_stream(self, progress: Progress, meter: Meter) -> Settlement:
+        """What a stream came to of which the caller is handed nothing."""
+        if progress.unpaid or meter.usage is not None:
+            return self.reckon(progress, meter.usage, bill.NO_ANSWER)
+        return self._counted(progress, meter, "answered")
 
     async def settle_error(self, progress: Progress, status: int) -> None:
         """The provider refused: nothing is billed, and the client may send the same again."""
@@ -254,4 +273,6 @@ class Settler:
         )
 
     def _links(self, call: Call, answer: Answer) -> tuple[bytes, ...]:
+        if answer is bill.NO_ANSWER:
+            return ()
         return self._index.remember_answer(call.key.tenant, call.identified, call.request, answer)

@@ -51,7 +51,7 @@ class Pump:
             while await self._incoming.pass_on(self._take):
                 if not exchange.started:
                     self._progress.first_byte_at = clock.monotonic()
-                    await _start(exchange, self._progress, self._incoming)
+                    await start(exchange, self._progress, self._incoming)
                     self._started = True
                 await self._catch_up(settler)
                 if meter.ended:
@@ -106,7 +106,7 @@ class Pump:
         """What `take` could not do by itself."""
         progress, meter = self._progress, self._meter
         if meter.ended:
-            await _settle(progress, meter, settler)
+            await settle(progress, meter, settler)
         if came := self._whole(b""):
             self._exchange.send(came)
         progress.end_forwarded = meter.ended and not self._held
@@ -164,13 +164,13 @@ class Pump:
                 code="upstream_truncated",
                 status=502,
             )
-        await _settle(self._progress, meter, settler)
+        await settle(self._progress, meter, settler)
         if rest:
             await exchange.write(rest)
         await exchange.finish()
 
 
-async def _start(exchange: Answering, progress: Progress, incoming: Incoming) -> None:
+async def start(exchange: Answering, progress: Progress, incoming: Incoming) -> None:
     stamps = admitted_stamps(progress.call, progress.admitted, progress.state)
     # An error frame may follow what a length announced.
     headers = relayed_headers(incoming.headers, progress.request_id, stamps, Kind.LENGTH)
@@ -179,7 +179,7 @@ async def _start(exchange: Answering, progress: Progress, incoming: Incoming) ->
     await exchange.start(incoming.status, headers)
 
 
-async def _settle(progress: Progress, meter: Meter, settler: Settler) -> None:
+async def settle(progress: Progress, meter: Meter, settler: Settler) -> None:
     """Books the stream at its end; the provider's own error event is an end, but no answer."""
     if progress.settled is not None:
         return

@@ -33,7 +33,7 @@ class Handed(msgspec.Struct, frozen=True, gc=False):
 
 class Withheld(msgspec.Struct, frozen=True, gc=False):
     """A call that the agent was not given, beside others of its turn that it was: beside is the id
-    of the first of those."""
+    of the last of those."""
 
     call_id: str
     tool: str

@@ -1,0 +1,162 @@
+"""Governed calls whose tools are guarded: what an answer asks for is judged before the agent sees
+it, and where it is of no use to the agent the provider is asked again, in the same step.
+
+Theory of operation. Each attempt has an answer: of the provider, or one that was kept for a human.
+Its calls are judged. The answer passes, passes without some of its calls, is refused, is kept for a
+human, or goes back to the model with the results of its calls: another attempt of the same call,
+for which the ledger holds more before it is sent. All attempts together are settled once, and what
+became of the calls is written with that settlement.
+"""
+
+from typing import Literal
+
+from proxy.answering import is_event_stream, pass_failure_on, read_whole, respond
+from proxy.bill import NO_ANSWER
+from proxy.calls import Calls
+from proxy.clock import Clock
+from proxy.core.decision import Refusal
+from proxy.core.dialects.base import Unstreamed
+from proxy.core.tools.verdict import of_fate, outcome
+from proxy.guard.attempts import Attempts, GuardParts
+from proxy.guard.recall import Recall
+from proxy.guard.stream import carry_stream
+from proxy.guard.verdicts import Verdicts
+from proxy.handoff import Handoffs, awaiting
+from proxy.intake import Intake
+from proxy.ledger import Ledger
+from proxy.progress import Progress, Settler
+from proxy.replies import dialect_of
+from proxy.stores import Store
+from proxy.wire import Answering, Incoming, Outgoing, Upstreams
+from proxy.wire.headers import Kind
+
+Came = Refusal | Literal["done", "again"]
+
+
+class Guarded:
+    """Carries such calls out. Shared by all."""
+
+    def __init__(self, parts: GuardParts) -> None:
+        self._p = parts
+
+    async def carry(
+        self, exchange: Answering, progress: Progress, request: Outgoing
+    ) -> Refusal | None:
+        """One call, to its settlement. What is refused is for the caller to tell."""
+        await self._p.recall.share(progress.call, progress.admitted)
+        attempts = Attempts(self._p, progress, request)
+        incoming = await attempts.first()
+        while True:
+            try:
+                progress.status = incoming.status
+                came = await self._take(exchange, progress, attempts, incoming)
+            finally:
+                incoming.close()
+            if came != "again":
+                return None if came == "done" else came
+            incoming = await attempts.next()
+
+    async def _take(
+        self, exchange: Answering, progress: Progress, attempts: Attempts, incoming: Incoming
+    ) -> Came:
+        if not 200 <= incoming.status < 300:
+            await pass_failure_on(exchange, progress, incoming, self._p.settler)
+            return "done"
+        if is_event_stream(incoming):
+            refusal = await carry_stream(self._p, exchange, progress, attempts, incoming)
+            return "done" if refusal is None else refusal
+        body, plain, read = await read_whole(progress, incoming, self._p.clock)
+        verdicts = Verdicts(self._p.recall, self._p.handoffs, self._p.clock, progress)
+        if read.answer.tool_calls:
+            await verdicts.judge(read.answer.tool_calls)
+        match outcome(verdicts.judged):
+            case "pass":
+                progress.facts = verdicts.handed()
+                await self._p.settler.settle_answer(progress, read.usage, read.answer)
+                await respond(exchange, progress, incoming, body)
+                return "done"
+            case "withhold":
+                return await self._without(exchange, progress, verdicts, incoming, plain, read)
+            case "follow":
+                return await self._follow(progress, attempts, verdicts, plain, read)
+            case refused:
+                return await self._not_given(progress, verdicts, refused, plain, read)
+
+    async def _not_given(
+        self,
+        progress: Progress,
+        verdicts: Verdicts,
+        why: Literal["ask", "deny", "reject"],
+        plain: bytes,
+        read: Unstreamed,
+    ) -> Refusal:
+        if why != "ask":
+            return await self._refuse(progress, verdicts.refusal(), read)
+        progress.facts = verdicts.held(plain, stream=False)
+        await self._p.settler.settle_answer(progress, read.usage, NO_ANSWER, "held")
+        return awaiting(progress.call, progress.state)
+
+    async def _without(
+        self,
+        exchange: Answering,
+        progress: Progress,
+        verdicts: Verdicts,
+        incoming: Incoming,
+        plain: bytes,
+        read: Unstreamed,
+    ) -> Came:
+        """Some calls are handed out, and the others not; the model hears of them later."""
+        if (refusal := verdicts.one_id()) is not None:
+            return await self._refuse(progress, refusal, read)
+        dialect = dialect_of(progress.call.request.dialect)
+        ids = {one.call.call_id for one in of_fate(verdicts.judged, "give", "double")}
+        body = dialect.without_calls(plain, ids)
+        progress.did("dedupe")
+        progress.facts = verdicts.handed()
+        answer = dialect.read_answer(body).answer
+        await self._p.settler.settle_answer(progress, read.usage, answer)
+        await respond(exchange, progress, incoming, body, Kind.CONTENT_ENCODING | Kind.LENGTH)
+        return "done"
+
+    async def _follow(
+        self,
+        progress: Progress,
+        attempts: Attempts,
+        verdicts: Verdicts,
+        plain: bytes,
+        read: Unstreamed,
+    ) -> Came:
+        """No call is handed out: the model is told what they came to, and goes on."""
+        if attempts.replays >= progress.call.rules.tools.max_replays:
+            return await self._refuse(progress, verdicts.too_many(), read)
+        turn = dialect_of(progress.call.request.dialect).answer_turn(plain)
+        came_to = self._p.settler.reckon(progress, read.usage, NO_ANSWER)
+        given, response_id = await verdicts.given(), read.answer.response_id
+        refusal = await attempts.follow(turn, given, came_to, response_id)
+        if refusal is None:
+            return "again"
+        await self._p.settler.settle(progress, came_to)
+        return refusal
+
+    async def _refuse(self, progress: Progress, refusal: Refusal, read: Unstreamed) -> Refusal:
+        """Booked, for the provider has answered; but the agent gets nothing of it."""
+        await self._p.settler.settle_answer(progress, read.usage, NO_ANSWER)
+        return refusal
+
+
+def guarded_calls(
+    intake: Intake,
+    settler: Settler,
+    handoffs: Handoffs,
+    clock: Clock,
+    ledger: Ledger,
+    upstreams: Upstreams,
+    store: Store,
+    calls: Calls,
+    *,
+    shared: bool,
+) -> Guarded:
+    """Built once, in app.py. shared: other processes write to the same logs."""
+    recall = Recall(ledger, store, shared=shared)
+    parts = GuardParts(intake, ledger, upstreams, settler, recall, handoffs, calls, clock)
+    return Guarded(parts)

@@ -1,0 +1,135 @@
+"""One stream of a guarded call: read, filtered, its calls judged as they become whole."""
+
+from proxy.core.dialects.base import Meter
+from proxy.core.tools.verdict import Judged
+from proxy.errors import UpstreamUnavailable
+from proxy.failures import malformed
+from proxy.guard.attempts import GuardParts
+from proxy.guard.shown import Shown, ShownMeter
+from proxy.guard.verdicts import KEPT_BYTES, Verdicts
+from proxy.progress import Progress
+from proxy.pump import Pump
+from proxy.wire import Answering, Incoming
+
+
+class GuardedPump(Pump):
+    """One attempt's stream. stopped: nothing of it is shown any more, and why."""
+
+    def __init__(
+        self, parts: GuardParts, shown: Shown, exchange: Answering, progress: Progress,
+        incoming: Incoming, meter: ShownMeter,
+    ) -> None:  # fmt: skip
+        super().__init__(exchange, progress, meter, incoming)
+        self._p = parts
+        self._shown = shown
+        self._guarded = meter
+        self._raw = bytearray()
+        tools = progress.call.rules.tools
+        self._keeps = bool(tools.require_approval) or tools.on_duplicate == "ask"
+        self.verdicts = Verdicts(parts.recall, parts.handoffs, parts.clock, progress)
+        self.asks = False
+        self.refused = False
+
+    async def read(self) -> None:
+        """Reads the stream to its end, or until it is refused. Raises UpstreamUnavailable where the
+        provider breaks off."""
+        meter, shown = self._meter, self._shown
+        try:
+            while await self._incoming.pass_on(self._take):
+                await self._go_on()
+                if meter.ended or self.refused:
+                    return
+        except UpstreamUnavailable:
+            if not (self._exchange.started and (meter.ended or meter.failed)):
+                raise
+        self._pass(shown.hold.feed(meter.close()))
+        self._pass(shown.hold.close())
+        await self._judge()
+        _check_end(meter)
+
+    async def rest(self) -> bytes:
+        """What follows the provider's own end."""
+        await self._trailing()
+        return self._held
+
+    def calls(self) -> list[Judged]:
+        """All that the answer asked for: unguarded calls have passed unasked."""
+        names = self._progress.call.rules.tools.names
+        free = [c for c in self._guarded.raw.answer().tool_calls if not names(c.name)]
+        self.verdicts.judged += [Judged(call, "hand") for call in free]
+        return self.verdicts.judged
+
+    @property
+    def kept(self) -> bytes:
+        return bytes(self._raw)
+
+    def _take(self, chunk: bytes) -> bool:
+        meter, shown = self._meter, self._shown
+        if self._keeps and len(self._raw) <= KEPT_BYTES:
+            self._raw += chunk
+        self._pass(shown.hold.feed(meter.feed(chunk)))
+        counted = meter.output_tokens_counted
+        self._largest = max(self._largest, counted - self._counted)
+        self._counted = counted
+        if meter.ended or shown.hold.complete:
+            return False
+        if not self._exchange.started:
+            return not (shown.meter.committed or meter.failed)
+        return shown.flush() and not self._needs_more()
+
+    def _pass(self, passed: bytes) -> None:
+        if not (self.asks or self.refused):
+            self._shown.show(passed)
+
+    async def _go_on(self) -> None:
+        """What `take` could not do by itself."""
+        await self._judge()
+        shown, meter = self._shown, self._meter
+        if self.refused or meter.ended:
+            return
+        if shown.meter.committed or meter.failed:
+            if not self._exchange.started:
+                await self.begin()
+            shown.flush()
+            await self._exchange.drained()
+        if self._needs_more():
+            await self._extend_or_cut(self._p.settler)
+
+    async def begin(self) -> None:
+        progress = self._progress
+        progress.first_byte_at = progress.first_byte_at or self._p.clock.monotonic()
+        await self._shown.start(self._incoming)
+
+    async def _judge(self) -> None:
+        """The calls that are whole now, one after another: a verdict may let the next be seen."""
+        hold = self._shown.hold
+        while hold.complete and not self.refused:
+            call = hold.complete[0]
+            if call.call_id in hold.too_long:
+                raise malformed(f"the arguments of a call of {call.name[:64]!r} are too long")
+            (judged,) = await self.verdicts.judge((call,))
+            match judged.fate:
+                case "hand":
+                    self._pass(hold.release(call.call_id))
+                    self._progress.facts = self.verdicts.handed()
+                case "deny" | "reject":
+                    self.refused = True
+                case "ask":
+                    self.asks = True
+                    hold.drop(call.call_id)
+                case "give" | "double":
+                    self._pass(hold.drop(call.call_id))
+
+
+def _check_end(meter: Meter) -> None:
+    """Raises UpstreamUnavailable for a stream that stopped before it came to its end."""
+    if meter.ended or meter.finish_seen or meter.failed:
+        return
+    if not meter.committed:
+        raise malformed("an unreadable stream" if meter.malformed else "an empty stream")
+    raise UpstreamUnavailable(
+        "The provider broke off in the middle of its answer.",
+        kind="truncated",
+        code="upstream_truncated",
+        status=502,
+    )

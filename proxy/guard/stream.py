@@ -1,0 +1,156 @@
+"""A guarded call's streamed answer: text and other calls flow, guarded calls wait for a verdict.
+
+Theory of operation. What the provider sends is metered as it comes and then goes through a filter
+(`HoldBack`) that lets everything pass but guarded calls. A call that is whole is judged between two
+pieces: released, or dropped. At the provider's end the answer ends too, if anything is left for the
+agent to do; else the model is told what its calls came to, and its next stream goes on where this
+one stopped: the client sees one answer. While nothing passes, comments keep the connection alive.
+
+The 200 waits for the first content that the client may see. So an answer that is nothing but a call
+it may not have is refused by status; after that only by an error frame.
+"""
+
+import asyncio
+from typing import Literal
+
+from proxy.answering import is_event_stream, pass_failure_on
+from proxy.core import events as ev
+from proxy.core.decision import Refusal
+from proxy.core.tools.verdict import outcome
+from proxy.errors import UpstreamUnavailable
+from proxy.guard.attempts import Attempts, GuardParts
+from proxy.guard.pump import GuardedPump
+from proxy.guard.shown import Shown
+from proxy.handoff import awaiting
+from proxy.progress import Progress
+from proxy.pump import settle
+from proxy.wire import Answering, Incoming
+
+Came = Refusal | Literal["done", "again"]
+
+
+class GuardedStream:
+    """All attempts of one call."""
+
+    def __init__(
+        self, parts: GuardParts, exchange: Answering, progress: Progress, attempts: Attempts
+    ) -> None:
+        self._p = parts
+        self._exchange = exchange
+        self._progress = progress
+        self._attempts = attempts
+        self._shown = Shown(exchange, progress)
+        self._meter = self._shown.another()
+        self._first_id: str | None = None
+
+    async def carry(self, incoming: Incoming) -> Refusal | None:
+        """To the end of the last attempt. Raises UpstreamUnavailable."""
+        beating = asyncio.get_running_loop().create_task(self._shown.beat(self._p.clock))
+        self._p.calls.streams += 1
+        try:
+            while True:
+                self._shown.hears(incoming)
+                came = await self._one(incoming)
+                if came == "again":
+                    incoming.close()
+                    incoming = await self._attempts.next()
+                    came = await self._begun(incoming)
+                if came != "again":
+                    return None if came == "done" else came
+        finally:
+            self._p.calls.streams -= 1
+            beating.cancel()
+            incoming.close()
+
+    async def _begun(self, incoming: Incoming) -> Came:
+        """Whether another attempt has a stream for an answer."""
+        progress = self._progress
+        progress.status = incoming.status
+        if 200 <= incoming.status < 300 and is_event_stream(incoming):
+            return "again"
+        if not self._exchange.started:
+            await pass_failure_on(self._exchange, progress, incoming, self._p.settler)
+            return "done"
+        await self._p.settler.settle_error(progress, incoming.status)
+        said = f"The provider answered {incoming.status} when it was to go on with its answer."
+        raise UpstreamUnavailable(said, kind="truncated", code="upstream_truncated", status=502)
+
+    async def _one(self, incoming: Incoming) -> Came:
+        p, progress, meter = self._p, self._progress, self._meter
+        pump = GuardedPump(p, self._shown, self._exchange, progress, incoming, meter)
+        await pump.read()
+        if pump.refused:
+            progress.broke("cut")
+            await p.settler.settle_broken(progress)
+            return pump.verdicts.refusal()
+        if meter.failed:
+            return await self._finish(pump)
+        match outcome(pump.calls()):
+            case "ask":
+                progress.facts = pump.verdicts.held(pump.kept, stream=True)
+                await p.settler.settle_stream(progress, meter, "held")
+                return awaiting(progress.call, progress.state)
+            case "follow":
+                return await self._follow(pump)
+            case "withhold":
+                progress.did("dedupe")
+        progress.facts = (*pump.verdicts.handed(), *self._renamed())
+        return await self._finish(pump)
+
+    async def _finish(self, pump: GuardedPump) -> Came:
+        """The end is shown once the call is settled."""
+        exchange, shown, meter = self._exchange, self._shown, self._meter
+        shown.show(shown.hold.end())
+        await settle(self._progress, meter, self._p.settler)
+        if not exchange.started:
+            await pump.begin()
+        shown.flush()
+        self._progress.end_forwarded = meter.ended
+        await exchange.drained()
+        if meter.ended and (rest := await pump.rest()):
+            await exchange.write(rest)
+        await exchange.finish()
+        return "done"
+
+    async def _follow(self, pump: GuardedPump) -> Came:
+        """Nothing is left for the agent to do: the model is told, and goes on."""
+        progress, shown, settler = self._progress, self._shown, self._p.settler
+        came_to = settler.reckon_stream(progress, self._meter)
+        if self._attempts.replays >= progress.call.rules.tools.max_replays:
+            await settler.settle(progress, came_to)
+            return pump.verdicts.too_many()
+        self._first_id = self._first_id or self._id
+        given = await pump.verdicts.given()
+        refusal = await self._attempts.follow(shown.hold.turn(), given, came_to, self._id)
+        if refusal is not None:
+            await settler.settle(progress, came_to)
+            return refusal
+        shown.hold.splice()
+        shown.quiet = True
+        self._meter = shown.another()
+        return "again"
+
+    @property
+    def _id(self) -> str | None:
+        """The provider's, of the attempt at hand."""
+        return self._meter.raw.answer().response_id
+
+    def _renamed(self) -> tuple[ev.AnyEvent, ...]:
+        """The agent may go on from the response that it saw the beginning of."""
+        first, last = self._first_id, self._id
+        if first is None or last is None or first == last:
+            return ()
+        if self._progress.call.request.dialect != "responses":
+            return ()
+        return (ev.ResponseRenamed(at=self._p.clock.now(), given=first, kept=last),)
+
+
+async def carry_stream(
+    parts: GuardParts,
+    exchange: Answering,
+    progress: Progress,
+    attempts: Attempts,
+    incoming: Incoming,
+) -> Refusal | None:
+    """One call whose answer streams, to its settlement. Raises UpstreamUnavailable."""
+    return await GuardedStream(parts, exchange, progress, attempts).carry(incoming)

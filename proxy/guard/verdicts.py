@@ -1,0 +1,123 @@
+"""What becomes of the calls of a guarded call's answers: judged, written down, told."""
+
+from collections.abc import Sequence
+
+from proxy.clock import Clock
+from proxy.core import events as ev
+from proxy.core.changes import Given
+from proxy.core.decision import LimitFacts, Refusal
+from proxy.core.tools import wording
+from proxy.core.tools.facts import SHOWN_CHARACTERS, Handed, Withheld
+from proxy.core.tools.held import HeldTool
+from proxy.core.tools.verdict import Bench, Judged, of_fate
+from proxy.core.usage import ToolCall
+from proxy.guard.recall import Recall
+from proxy.guard.requests import refuse_denied
+from proxy.handoff import Handoffs
+from proxy.progress import Progress
+
+KEPT_BYTES = 262_144
+"""An answer that waits for a human is kept up to this size; a larger one is asked for again."""
+
+
+class Verdicts:
+    """Those on one answer."""
+
+    def __init__(self, recall: Recall, handoffs: Handoffs, clock: Clock, progress: Progress):
+        self._recall = recall
+        self._handoffs = handoffs
+        self._clock = clock
+        self._progress = progress
+        self._call = progress.call
+        self._bench: Bench | None = None
+        self.judged: list[Judged] = []
+
+    async def judge(self, calls: Sequence[ToolCall]) -> list[Judged]:
+        """The next calls of the answer, on what is known now."""
+        known = await self._recall.known(self._call, self._progress.admitted)
+        if self._bench is None:
+            self._bench = Bench(self._call.rules.tools, known.own, known.effects)
+        new = [self._bench.judge(call) for call in calls]
+        self.judged += new
+        return new
+
+    async def given(self) -> list[Given]:
+        """What the model is told of calls that all are not handed out."""
+        known = await self._recall.known(self._call, self._progress.admitted)
+        return [await self._recall.given(known, one.call, one) for one in self.judged]
+
+    def handed(self) -> tuple[ev.AnyEvent, ...]:
+        """The facts of an answer that is given."""
+        now = self._clock.now()
+        calls = [
+            Handed(one.call.call_id, one.call.name, one.digest)
+            for one in self.judged
+            if one.fate == "hand" and one.digest
+        ]
+        withheld = self._withheld()
+        facts: list[ev.AnyEvent] = []
+        if calls:
+            facts.append(ev.CallsHanded(at=now, calls=tuple(calls)))
+        if withheld and withheld[0].beside:
+            facts.append(ev.CallsWithheld(at=now, calls=withheld))
+        return tuple(facts)
+
+    def held(self, body: bytes, *, stream: bool) -> tuple[ev.AnyEvent, ...]:
+        """The facts of an answer that waits for a human."""
+        waiting = of_fate(self.judged, "ask")
+        facts: list[ev.AnyEvent] = [self._put_before_a_human(one) for one in waiting]
+        if len(body) <= KEPT_BYTES:
+            kept = ev.AnswerKept(
+                at=self._clock.now(),
+                body_digest=self._call.request.body_digest,
+                stream=stream,
+                body=body,
+                waits_for=tuple([one.digest for one in waiting]),
+            )
+            facts.append(kept)
+        return tuple(facts)
+
+    def refusal(self) -> Refusal:
+        """Of an answer that asks for what it may not."""
+        for denied in of_fate(self.judged, "deny"):
+            return refuse_denied(denied.call.name)
+        (rejected, *_) = of_fate(self.judged, "reject")
+        return self._duplicate(wording.duplicate(rejected.call.name, self._call.key.session))
+
+    def too_many(self) -> Refusal:
+        """The model does not take the results that it is given."""
+        most, session = self._call.rules.tools.max_replays, self._call.key.session
+        tool = self.judged[0].call.name
+        return self._duplicate(wording.too_many_replays(tool, session, most))
+
+    def one_id(self) -> Refusal | None:
+        """Where a call can't be withheld: one that is handed out has the same id."""
+        ids = {one.call.call_id for one in of_fate(self.judged, "hand")}
+        for one in of_fate(self.judged, "give", "double"):
+            if one.call.call_id in ids:
+                tool, session = one.call.name, self._call.key.session
+                return self._duplicate(wording.duplicate(tool, session))
+        return None
+
+    def _duplicate(self, message: str) -> Refusal:
+        facts = LimitFacts(session=self._call.key.session, limit="tools.side_effects")
+        status = self._call.rules.refusal_status
+        return Refusal(status, "duplicate_side_effect", "session_limit", message, facts)
+
+    def _withheld(self) -> tuple[Withheld, ...]:
+        handed = of_fate(self.judged, "hand")
+        beside = handed[-1].call.call_id if handed else ""
+        return tuple(
+            [
+                Withheld(one.call.call_id, one.call.name, one.call.arguments, one.digest, beside)
+                for one in of_fate(self.judged, "give", "double")
+            ]
+        )
+
+    def _put_before_a_human(self, one: Judged) -> ev.HandedOff:
+        call = one.call
+        shown = call.arguments[:SHOWN_CHARACTERS]
+        held = HeldTool(call.call_id, wording.shown(call.name), one.digest, shown)
+        why = wording.needs_approval(call.name, again=one.seq > 0)
+        code = "duplicate_side_effect" if one.seq else "approval_required"
+        return self._handoffs.hold(self._call, held, code, why)
