@@ -46,7 +46,7 @@ _TELLING: Final = ("rror", "uccess", '"status', '"ok')
 _MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-def outcome_of(text: str, normal: bytes, *, is_error: bool = False) -> Flag:
+def outcome_of(text: str, normal: bytes, *, is_error: bool = False) -> int:
     """The flags of a result that says `text`, normalised to `normal`."""
     flags = Flag.ERROR if is_error else Flag.NONE
     start = text[:_SHORT].lstrip()
@@ -78,7 +78,7 @@ def _is_scalar(normal: bytes) -> bool:
     return normal.replace(b".", b"").replace(b"-", b"").isdigit()
 
 
-def _of_object(text: str, start: str, normal: bytes) -> Flag:
+def _of_object(text: str, start: str, normal: bytes) -> int:
     """Of JSON. Only one that may be short of content is read."""
     brief = Flag.BRIEF if _is_brief(text, normal) else Flag.NONE
     if len(text) > 16 * _SHORT:

@@ -5,7 +5,7 @@ from proxy.core.loops.policy import Loops
 from proxy.core.loops.rounds import Flag, flags_of
 
 
-def _streak(rounds: bytes, flag: Flag) -> int:
+def _streak(rounds: bytes, flag: int) -> int:
     """How many of the newest rounds have this flag."""
     times = 0
     while flags_of(rounds, times + 1) & flag:
