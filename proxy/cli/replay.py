@@ -19,6 +19,7 @@ from proxy.dry_run.recorded import Recorded
 from proxy.dry_run.report import Json, Report
 from proxy.dry_run.runs import recorded_runs
 from proxy.dry_run.spending import Prices
+from proxy.dry_run.windows import Windows
 from proxy.errors import StoreUnavailable
 from proxy.prices.book import PriceBook
 from proxy.prices.table import load_table
@@ -56,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return 1
     faults = _Faults()
-    report, touched = Report(), list[Json]()
+    report, touched = Report(Windows(policy)), list[Json]()
     for judged in _judged(policy, args.sources, faults):
         report.add(judged)
         if args.list and judged.rung is not None:
@@ -106,7 +107,7 @@ def _recorded(source: str, policy: Policy, prices: Prices) -> Iterator[Recorded 
         return
     path = Path(source.removeprefix(_SQLITE)).expanduser()
     try:
-        if source.startswith(_SQLITE) or is_sqlite(path):
+        if source.startswith(_SQLITE) or (path.is_file() and is_sqlite(path)):
             yield from recorded_in(path)
         else:
             yield from recorded_runs(path, prices, policy.loops or Loops())

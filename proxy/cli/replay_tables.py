@@ -6,7 +6,8 @@ from proxy.cli.tables import table
 from proxy.core.limits.base import money, usd
 from proxy.core.loops.finding import RUNGS
 from proxy.dry_run.judging import Judged, Reached
-from proxy.dry_run.report import Group, Report, Sum, share
+from proxy.dry_run.report import Group, Report, Sum, name_of, share
+from proxy.dry_run.windows import Filled
 
 _ALL = "all together"
 _HARM_HEADS = ("good: steered", "stopped", "bad: steered", "stopped")
@@ -17,9 +18,11 @@ _GROUP_HEADS = (
     *("runaways", "stopped in time", "steps saved", "USD saved"),
 )
 
+_BUDGET_HEADS = ("budget", "windows", "over", "fullest USD", "of USD", "USD above")
+
 
 def tables(report: Report) -> str:
-    """Rules, then groups, then what has to be known to read them."""
+    """Rules, groups, budgets, then what has to be known to read them."""
     total = report.total
     if not total.sessions:
         return "no sessions"
@@ -28,8 +31,10 @@ def tables(report: Report) -> str:
         parts.append(_rules(report))
     else:
         parts.append("No rule would have said anything.")
-    parts += [_groups(report), *_notes(total)]
-    return "\n\n".join(parts)
+    parts.append(_groups(report))
+    if filled := report.filled():
+        parts.append(_budgets(filled))
+    return "\n\n".join([*parts, *_notes(total)])
 
 
 def listed(judged: Judged) -> str:
@@ -85,6 +90,17 @@ def _group_row(name: str, group: Group) -> list[object]:
         *_harm(sums, group.outcomes),
         *(group.runaways, group.caught, sums.saved_steps, usd(sums.saved_micro_usd)),
     ]
+
+
+def _budgets(filled: list[Filled]) -> str:
+    rows = [
+        [
+            *(name_of(one), one.windows, one.over),
+            *(usd(one.peak_micro_usd), usd(one.budget.cost_micro_usd), usd(one.above_micro_usd)),
+        ]
+        for one in filled
+    ]
+    return table(_BUDGET_HEADS, rows)
 
 
 def _harm(sums: Sum, outcomes: Mapping[bool, int]) -> list[str]:

@@ -3,6 +3,7 @@
 import gzip
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final, NamedTuple, cast
@@ -59,11 +60,15 @@ def lines_of(path: Path, most_bytes: int = MOST_BYTES) -> Iterator[Line | Fault]
         yield Fault(place, f"cannot be read: {error.strerror or error}")
 
 
-def _opened(path: Path) -> IO[bytes]:
-    """By what it begins with: a name may lie."""
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """Unpacked where it begins as gzip does: a name may lie. Opened once: it may be a pipe."""
     with path.open("rb") as file:
-        is_gzip = file.read(len(_GZIP)) == _GZIP
-    return cast("IO[bytes]", gzip.open(path, "rb")) if is_gzip else path.open("rb")
+        if file.peek(len(_GZIP)).startswith(_GZIP):
+            with gzip.open(file) as unpacked:
+                yield cast("IO[bytes]", unpacked)
+        else:
+            yield file
 
 
 def _numbered(file: IO[bytes], name: str, most_bytes: int) -> Iterator[Line | Fault]:

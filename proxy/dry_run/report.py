@@ -7,6 +7,7 @@ from typing import Final
 from proxy.core.loops.finding import RUNGS, Rung, strength
 from proxy.core.policy import MICRO
 from proxy.dry_run.judging import Judged, Reached
+from proxy.dry_run.windows import Filled, Windows
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
@@ -70,14 +71,18 @@ class Group:
 
 @dataclass(slots=True)
 class Report:
-    """What all sessions came to. Groups and rules in the order in which they turned up."""
+    """What all sessions came to. Groups and rules in the order in which they turned up. windows:
+    where budgets are looked at."""
 
+    windows: Windows | None = None
     total: Group = field(default_factory=Group)
     groups: dict[str, Group] = field(default_factory=dict)
     rules: dict[str, Sum] = field(default_factory=dict)
 
     def add(self, judged: Judged) -> None:
         self.total.add(judged)
+        if self.windows is not None:
+            self.windows.add(judged.session)
         self.groups.setdefault(judged.session.group, Group()).add(judged)
         for one in judged.reached:
             stop = one if one.rung == "stop" else None
@@ -91,7 +96,11 @@ class Report:
             **_group_json(self.total),
             "rules": [{"rule": n, **_sum_json(s, outcomes)} for n, s in sorted(self.rules.items())],
             "groups": [{"group": n, **_group_json(g)} for n, g in self.groups.items()],
+            "budgets": [_budget_json(one) for one in self.filled()],
         }
+
+    def filled(self) -> list[Filled]:
+        return [] if self.windows is None else self.windows.filled()
 
 
 def _group_json(group: Group) -> dict[str, Json]:
@@ -120,6 +129,22 @@ def _sum_json(sums: Sum, outcomes: Mapping[bool, int]) -> dict[str, Json]:
         "failed_steered": share(sums.steered[False], outcomes[False]),
         "failed_stopped": share(sums.stopped[False], outcomes[False]),
     }
+
+
+def _budget_json(filled: Filled) -> Json:
+    return {
+        "rule": name_of(filled),
+        "max_usd": filled.budget.cost_micro_usd / MICRO,
+        "windows": filled.windows,
+        "windows_over": filled.over,
+        "fullest_usd": filled.peak_micro_usd / MICRO,
+        "above_usd": filled.above_micro_usd / MICRO,
+    }
+
+
+def name_of(filled: Filled) -> str:
+    """As a refusal names it."""
+    return f"budgets.{filled.budget.scope}.{filled.budget.window}"
 
 
 def share(part: int, whole: int) -> float | None:

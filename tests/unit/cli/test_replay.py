@@ -28,7 +28,10 @@ def run(*words: str) -> int:
 @pytest.fixture
 def policy(tmp_path: Path) -> Path:
     path = tmp_path / "p.yaml"
-    path.write_text("limits: {steps: 2, cost_usd: null}\n")
+    path.write_text(
+        "limits: {steps: 2, cost_usd: null}\n"
+        "budgets: [{scope: global, window: 1d, cost_usd: 0.6}]\n"
+    )
     return path
 
 
@@ -60,6 +63,7 @@ def test_the_same_as_json(policy: Path, runs: Path, capsys: pytest.CaptureFixtur
     assert figures["sessions"] == 1
     assert figures["faults"] == 0
     assert figures["rules"][0]["cost_saved_usd"] == 1.0
+    assert figures["budgets"] == [], "recorded runs have no times"
     assert figures["touched"] == [
         {
             "session": "r1",
@@ -102,9 +106,11 @@ async def test_a_ledger_is_judged(
     assert run(str(policy), "--from", form.format(path), "--list") == 0
 
     await store.close()
-    assert capsys.readouterr().out.startswith(
-        "coder  s1  -  limits.steps: stop at step 3 of 4, saves 2 steps, $0.5000\n1 sessions, "
-    )
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == "coder  s1  -  limits.steps: stop at step 3 of 4, saves 2 steps, $0.5000"
+    assert told[1] == "1 sessions, 4 steps, $1.00"
+    budget = next(line for line in told if line.startswith("budgets.global.1d"))
+    assert budget.split() == ["budgets.global.1d", "1", "1", "1.0000", "0.6000", "0.4000"]
 
 
 def test_several_sources_are_counted_together(

@@ -1,7 +1,9 @@
 """Files of recorded runs: large, gzipped, damaged, or not at all what their name says."""
 
 import gzip
+import os
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -69,3 +71,18 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     assert read(tmp_path / "no") == [
         f"{tmp_path / 'no'}: cannot be read: No such file or directory"
     ]
+
+
+@pytest.mark.parametrize("is_gzip", [True, False])
+def test_a_pipe_is_read_too(tmp_path: Path, is_gzip: bool) -> None:
+    """`holdfast replay --from <(zcat …)`: what was looked at is not there a second time."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    text = b"one\ntwo\n"
+    writing = Thread(
+        target=path.write_bytes, args=(gzip.compress(text) if is_gzip else text,), daemon=True
+    )
+    writing.start()
+
+    assert read(path) == ["1: one", "2: two"]
+    writing.join()

@@ -1,9 +1,12 @@
 """The figures of a dry run."""
 
+from proxy.core.events import StepSettled
 from proxy.core.loops.finding import Rung
+from proxy.core.policy import Budget, Policy
 from proxy.dry_run.judging import Judged, Reached
 from proxy.dry_run.recorded import Recorded
 from proxy.dry_run.report import Report
+from proxy.dry_run.windows import Windows
 
 
 def judged(
@@ -99,4 +102,23 @@ def test_groups_have_figures_of_their_own() -> None:
     assert [(g["group"], g["sessions"]) for g in groups if isinstance(g, dict)] == [
         ("b", 1),
         ("a", 1),
+    ]
+
+
+def test_budgets_are_told_as_refusals_name_them() -> None:
+    windows = Windows(Policy({}, (), budgets=(Budget("global", "1d", 1_000_000),)))
+    spent = StepSettled(86_400.0, cost_micro_usd=1_500_000)
+    report = Report(windows)
+
+    report.add(Judged(Recorded("s", "g", (spent,)), 1, 1_500_000, (), None))
+
+    assert report.as_json()["budgets"] == [
+        {
+            "rule": "budgets.global.1d",
+            "max_usd": 1.0,
+            "windows": 1,
+            "windows_over": 1,
+            "fullest_usd": 1.5,
+            "above_usd": 0.5,
+        }
     ]
