@@ -16,6 +16,7 @@ from proxy.admin.token import admin_token
 from proxy.call_lines import CallLines
 from proxy.callers import Callers
 from proxy.calls import Calls
+from proxy.claims import Claims
 from proxy.clock import Clock, SystemClock
 from proxy.config.watch import PolicyWatcher
 from proxy.control import Control
@@ -25,6 +26,7 @@ from proxy.core.session import SessionKey
 from proxy.errors import HoldfastError
 from proxy.governed import Governed, Parts, idle_seconds
 from proxy.guard.calls import Guarded, guarded_calls
+from proxy.guard.recall import Recall
 from proxy.handoff import Handoffs
 from proxy.human import Human
 from proxy.identity import SessionIndex
@@ -150,10 +152,7 @@ class App:
         clock, policy, new_id = self.clock, self.watcher, unique_ids()
         sessions = policy.current.bounds.sessions_in_memory
         self.ledger = Ledger(
-            self.store,
-            clock,
-            owner=self.owners.name,
-            tasks=self.tasks,
+            *(self.store, clock, self.owners.name, self.tasks),
             sessions_in_memory=sessions,
             observers=[self.metrics.observe_event, self.live.observe],
             on_write=self.metrics.observe_store,
@@ -165,7 +164,8 @@ class App:
         callers = Callers(hmac.digest(self._key, b"tenant", "sha256"))
         intake = Intake(policy, index, prices, usual, callers, clock)
         settler = Settler(self.ledger, index, prices, usual)
-        guarded = self._guarded(intake, settler, Handoffs(self.owners.name, clock, new_id))
+        recall = Recall(self.ledger, self.store, lambda: bool(self.peers.others()))
+        guarded = self._guarded(intake, settler, recall)
         governed = Governed(
             Parts(
                 policy=policy,
@@ -184,12 +184,13 @@ class App:
         )
         plain = Plain(policy, intake, index, self.ledger, self.upstreams, clock)
         self._build_oversight(index)
-        return Relay(governed, plain, self.readiness, new_id, self._observe)
+        claims = Claims(policy, intake, self.ledger, recall)
+        return Relay(governed, plain, claims, self.readiness, new_id, self._observe)
 
-    def _guarded(self, intake: Intake, settler: Settler, handoffs: Handoffs) -> Guarded:
-        doors = (self.ledger, self.upstreams, self.store, self.calls)
-        shared = self._seat is not None
-        return guarded_calls(intake, settler, handoffs, self.clock, *doors, shared=shared)
+    def _guarded(self, intake: Intake, settler: Settler, recall: Recall) -> Guarded:
+        handoffs = Handoffs(self.owners.name, self.clock, unique_ids())
+        doors = (self.ledger, self.upstreams, recall, self.calls)
+        return guarded_calls(intake, settler, handoffs, self.clock, *doors)
 
     def _build_oversight(self, index: SessionIndex) -> None:
         clock, policy = self.clock, self.watcher

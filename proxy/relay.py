@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from proxy.claims import Claims
 from proxy.core.decision import Refusal
 from proxy.core.endpoints import Endpoint, classify, spoken_at
 from proxy.core.paths import PathParts, split_path
@@ -22,12 +23,14 @@ class Relay:
         self,
         governed: Governed,
         plain: Plain,
+        claims: Claims,
         readiness: Callable[[], tuple[bool, str]],
         new_id: Callable[[], str],
         observe: Callable[[CallRecord], None],
     ) -> None:
         self._governed = governed
         self._plain = plain
+        self._claims = claims
         self._readiness = readiness
         self._new_id = new_id
         self._observe = observe
@@ -46,7 +49,7 @@ class Relay:
         except HoldfastError as error:
             await self._fail(exchange, endpoint, error, request_id)
 
-    async def _dispatch(
+    async def _dispatch(  # noqa: C901 - the arms of a match over a closed union count as one
         self, exchange: Exchange, endpoint: Endpoint, parts: PathParts, request_id: str
     ) -> None:
         match endpoint.kind:
@@ -56,6 +59,8 @@ class Relay:
                 await self._plain.serve(exchange, endpoint, parts, request_id)
             case "ungoverned":
                 await self._plain.serve_ungoverned(exchange, endpoint, parts, request_id)
+            case "claims":
+                await self._claims.serve(exchange, parts, request_id)
             case "websocket":
                 message = "WebSocket is not offered here; use HTTP with server-sent events."
                 refusal = Refusal(426, "invalid_request", "invalid_request_error", message)

@@ -9,7 +9,7 @@ import msgspec
 
 from proxy.core.request import DialectName
 
-Kind = Literal["governed", "free", "ungoverned", "probe", "websocket", "health", "ready"]
+Kind = Literal["governed", "free", "ungoverned", "probe", "websocket", "claims", "health", "ready"]
 
 _GOVERNED: dict[str, DialectName] = {
     "/v1/chat/completions": "chat",
@@ -49,6 +49,8 @@ def classify(method: str, path: str, *, upgrade: str | None = None) -> Endpoint:
         return Endpoint("health" if path == "/healthz" else "ready")
     if upgrades:
         return Endpoint("websocket", dialect)
+    if path.startswith("/v1/holdfast/") or path == "/v1/holdfast":
+        return Endpoint("claims")
     if path == "*" or (method in ("HEAD", "GET") and path in ("/", "/v1", "/v1/")):
         return Endpoint("probe", dialect)
     if method in ("GET", "HEAD", "DELETE", "OPTIONS") or _is_free_post(path):

@@ -26,7 +26,6 @@ from proxy.intake import Intake
 from proxy.ledger import Ledger
 from proxy.progress import Progress, Settler
 from proxy.replies import dialect_of
-from proxy.stores import Store
 from proxy.wire import Answering, Incoming, Outgoing, Upstreams
 from proxy.wire.headers import Kind
 
@@ -151,12 +150,9 @@ def guarded_calls(
     clock: Clock,
     ledger: Ledger,
     upstreams: Upstreams,
-    store: Store,
+    recall: Recall,
     calls: Calls,
-    *,
-    shared: bool,
 ) -> Guarded:
-    """Built once, in app.py. shared: other processes write to the same logs."""
-    recall = Recall(ledger, store, shared=shared)
+    """Built once, in app.py."""
     parts = GuardParts(intake, ledger, upstreams, settler, recall, handoffs, calls, clock)
     return Guarded(parts)

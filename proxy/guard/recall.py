@@ -1,7 +1,7 @@
 """What is known of guarded tool calls, read where it is written: in the session's log, or with
 `scope: tree` in that of the session above all others."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -29,12 +29,16 @@ class Known(msgspec.Struct, frozen=True):
 
 
 class Recall:
-    """Shared by all calls. shared: other processes write to the same logs."""
+    """Shared by all calls. shared: whether other processes write to the same logs."""
 
-    def __init__(self, ledger: Ledger, store: Store, *, shared: bool) -> None:
+    def __init__(self, ledger: Ledger, store: Store, shared: Callable[[], bool]) -> None:
         self._ledger = ledger
         self._store = store
         self._shared = shared
+
+    @property
+    def is_shared(self) -> bool:
+        return self._shared()
 
     async def known(self, call: Call, admitted: Admitted) -> Known:
         """As new as it can be: another call may have brought a result meanwhile, elsewhere."""
@@ -95,7 +99,7 @@ class Recall:
         return await self.given(known, call, judged)
 
     async def _tools(self, key: SessionKey) -> ToolState:
-        if self._shared:
+        if self._shared():
             await self._ledger.refresh(key)
         return (await self._ledger.state(key)).tools
 

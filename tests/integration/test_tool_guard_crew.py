@@ -1,0 +1,84 @@
+"""Guarded tools and claims with several workers on one ledger, and with workers that are killed."""
+
+import asyncio
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy.simulator import Script, Simulator, ToolCall, Turn
+from tests.integration.agent_kit import Agent
+from tests.integration.crew_kit import Client, crew, serving
+
+pytestmark = pytest.mark.timeout(60)
+
+GUARD = "tools: {side_effects: ['send_*']}\n"
+MAIL = Turn(tool_calls=(ToolCall("send_email", {"to": "a"}),))
+CLAIM: Any = {"session": "s1", "tool": "send_email", "arguments": {"to": "a"}}
+
+
+async def claim(client: Client, method: str = "POST", **more: Any) -> Any:
+    body = {**CLAIM, **more}
+    return json.loads((await client.send("/v1/holdfast/claims", body, method=method)).body)
+
+
+async def test_two_workers_grant_a_claim_once(tmp_path: Path) -> None:
+    async with crew(tmp_path, 2) as (on, _):
+        for session in range(5):
+            asked = [claim(on, session=f"c{session}") for _ in range(100)]
+            said = sorted([one["claim"] for one in await asyncio.gather(*asked)])
+
+            assert said == ["granted"] + ["in_progress"] * 99
+
+
+async def test_a_result_that_one_worker_was_told_is_known_to_the_other(tmp_path: Path) -> None:
+    async with crew(tmp_path, 2) as (on, _):
+        one, other = await on.pinned(2)
+        first, second = await claim(one), await claim(other)
+        await claim(other, "PUT", result="sent")
+        done = await claim(one)
+
+        assert (first["claim"], second["claim"]) == ("granted", "in_progress")
+        assert done == {"claim": "done", "result": "sent"}
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_a_duplicate_on_another_worker_is_seen(tmp_path: Path, stream: bool) -> None:
+    """Also by a worker that knew the session before the mail was sent."""
+    script = Script((MAIL, MAIL, Turn(text="Done.")))
+    async with crew(tmp_path, 2, GUARD, script) as (on, _):
+        one, other = await on.pinned(2)
+        await other.call(session="s1")
+        agent = Agent(one, "chat", stream)
+        await agent.step()
+        agent.car = other
+        text = await agent.finish()
+        again = Agent(one, "messages", not stream)
+        await again.finish()
+
+        assert text == "Done."
+        assert (len(agent.sent), len(again.sent)) == (1, 0)
+
+
+async def test_after_kill_9_nothing_is_sent_or_granted_again(tmp_path: Path) -> None:
+    """Agent and sidecar die together; both begin anew."""
+    script = Script((MAIL, Turn(text="Done.")))
+    async with Simulator(script=script, seed=1) as sim:
+        async with serving(tmp_path, sim.url, 2, policy=GUARD) as on:
+            agent = Agent(on, "responses", True)
+            await agent.finish()
+            await claim(on, tool="pay")
+            for pid in on.pids():
+                os.kill(pid, signal.SIGKILL)
+            os.kill(on.process.pid, signal.SIGKILL)
+            await on.process.wait()
+        async with serving(tmp_path, sim.url, 1, policy=GUARD) as on:
+            again = Agent(on, "responses", True)
+            text = await again.finish()
+            paid, mailed = await claim(on, tool="pay"), await claim(on)
+
+            assert (len(agent.sent), len(again.sent), text) == (1, 0, "Done.")
+            assert (paid["claim"], mailed["claim"]) == ("in_progress", "done")
