@@ -148,16 +148,20 @@ class Answer(AnswerParser):
         if self.fault is None and len(body) > limit_bytes:
             self.fault = self._too_large(limit_bytes)
         if self.fault is not None:
-            self.close()
-            raise self.fault
+            try:
+                raise self.fault
+            finally:
+                self.close()
         return body
 
     def close(self) -> None:
-        """Ends the exchange; the connection is cut if the answer was not whole."""
+        """Ends the exchange; the connection is cut if the answer was not whole. Read no more: its
+        fault is forgotten, for an error is in a circle with what keeps it and has raised it."""
         if not self.over:
             self.end()
             self._link.cut()
         self.pieces.clear()
+        self.fault = None
 
     def _hand_over(self, take: Callable[[bytes], bool], pieces: list[bytes]) -> None:
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)

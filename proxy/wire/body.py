@@ -36,7 +36,7 @@ class Body:
     _waited = 0.0
     _waits_since = 0.0
     _came_at = 0.0
-    _fault: MalformedRequest | None = None
+    _fault: str | None = None
 
     def __init__(self, transport: asyncio.Transport, shared: Shared) -> None:
         self.parts: list[bytes] = []
@@ -67,7 +67,7 @@ class Body:
 
     def fail(self, message: str) -> None:
         """No more will come. Whoever reads is told so after what came before."""
-        self._fault = MalformedRequest(message)
+        self._fault = message
         self._wake()
 
     # --- the handler's side ---
@@ -96,7 +96,7 @@ class Body:
 
     async def _more(self) -> None:
         if self._fault is not None:
-            raise self._fault
+            raise MalformedRequest(self._fault)  # kept, it would be in a circle with its frames
         loop, deadlines = self._shared.loop, self._shared.deadlines
         self._transport.resume_reading()
         self.waiter = loop.create_future()
