@@ -15,10 +15,10 @@ pytestmark = [pytest.mark.process, pytest.mark.timeout(40)]
 
 LOAD = Load(
     streams=50,
-    seconds=0.5,
+    seconds=1.0,
     stream_seconds=(0.2, 0.5),
     gap_seconds=(0.03, 0.06),
-    sample_seconds=0.1,
+    sample_seconds=0.25,
 )
 
 
@@ -59,12 +59,12 @@ def test_memory_that_grows_with_sessions_is_a_fault() -> None:
 CHECKPOINT = ((50.0, 50.1),)
 
 
-def delayed(sent: float) -> Delays:
-    """A thousand chunks, one of them half a second late."""
+def delayed(sent: float, late: float = 0.5) -> Delays:
+    """A thousand chunks, one of them late by so many seconds."""
     delays = Delays()
     for at in range(1_000):
         delays.add(at / 10, at / 10 + 0.001)
-    delays.add(sent, sent + 0.5)
+    delays.add(sent, sent + late)
     return delays
 
 
@@ -83,9 +83,20 @@ def test_a_delay_is_told_by_the_checkpoints_it_comes_beside() -> None:
 @pytest.mark.parametrize(("sent", "found"), [(50.05, 1), (20.0, 0)], ids=["beside", "elsewhere"])
 def test_a_checkpoint_that_delays_is_a_fault(sent: float, found: int) -> None:
     """A delay of another cause is none of its own."""
-    came, load = delayed(sent), Load(1, 60)
+    came, load = delayed(sent, 0.04), Load(1, 60)
     came.begun = came.whole = 1
     done = Streamed(load, came, CHECKPOINT, (1_000,) * 20, 1.0, 0)
+
+    assert len(faults_of_streams(done)) == found
+
+
+@pytest.mark.parametrize(("late", "found"), [(0.06, 1), (0.04, 0)], ids=["stall", "none"])
+def test_a_stall_is_a_fault(late: float, found: int) -> None:
+    """Whatever it comes from."""
+    came = delayed(20.0, late)
+    came.add(20.0, 20.0 + late)
+    came.begun = came.whole = 1
+    done = Streamed(Load(1, 60), came, (), (1_000,) * 20, 1.0, 0)
 
     assert len(faults_of_streams(done)) == found
 

@@ -17,6 +17,8 @@ from tests.soak.streams import Load, Streamed, through, without
 
 MOST_GROWTH = 0.05
 """Of the memory, once all caches are full."""
+MOST_LATE_MS = 50.0
+"""One chunk in a thousand, beside others' load on the same machine."""
 LATER_BY_MS = 5.0
 """So much later than others may one chunk in a thousand be that comes beside a checkpoint."""
 _ALONE_SECONDS = 20.0
@@ -50,6 +52,8 @@ def faults_of_streams(done: Streamed) -> list[str]:
     if done.holds:
         faults.append(f"{done.holds} holds are left")
     if len(done.memory_bytes) > _SAMPLES_FOR_A_PLATEAU:
+        if done.came.at(0.999) > MOST_LATE_MS:
+            faults.append(f"chunks are late: p99.9 {done.came.at(0.999):.1f} ms")
         beside, away = done.came.split(done.checkpoints)
         if beside.at(0.999) > away.at(0.999) + LATER_BY_MS:
             faults.append(f"checkpoints delay: p99.9 {beside.at(0.999):.1f} ms beside one")
@@ -89,7 +93,7 @@ def _show_streams(name: str, done: Streamed) -> None:
     print(f"  memory {' '.join(map(_megabytes, done.memory_bytes))} MB")
     print(
         f"  {done.bytes_per_stream / 1024:.1f} KB a stream, {done.growth:+.1%} in the second half;"
-        f" {done.cpu_seconds / max(1, len(done.came)) * 1e6:.0f} µs of CPU a chunk, all included",
+        f" {done.busy:.0%} of a core",
         flush=True,
     )
 

@@ -13,9 +13,9 @@ from tests.soak.calls import PATH, POLICY, Caller, message, pause, request
 from tests.soak.source import Source, reply_in
 
 _OPEN_AT_ONCE: Final = 200
-_AT_HAND: Final = 4
+_AT_HAND: Final = 20
 """One session in so many is kept in memory."""
-_FULL: Final = 0.65
+_FULL: Final = 0.55
 """By then every cache is full: those of sessions at hand, and the ledger's own of 10,000."""
 
 

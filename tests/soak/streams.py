@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from itertools import count, cycle
+from itertools import count
 from pathlib import Path
 from time import perf_counter
 from typing import Final, cast
@@ -41,14 +41,15 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Streamed:
-    """What came of a run through a sidecar. came: of the time when all streams were there.
-    memory_bytes: before any stream, then sample by sample. holds: that were left."""
+    """What came of a run through a sidecar. came: of the time when all streams were there. busy:
+    the share of one core that it took then. memory_bytes: before any stream, then sample by sample.
+    holds: that were left."""
 
     load: Load
     came: Delays
     checkpoints: tuple[tuple[float, float], ...]
     memory_bytes: tuple[int, ...]
-    cpu_seconds: float
+    busy: float
     holds: int
 
     @property
@@ -64,14 +65,14 @@ class Streamed:
 
 
 def _source(load: Load) -> Source:
-    """Its few replies are no news: what is remembered of each answer is not what is looked for."""
-    return Source(load.stream_seconds, load.gap_seconds, replies=5)
+    return Source(load.stream_seconds, load.gap_seconds)
 
 
 async def without(load: Load) -> Delays:
     """The rig alone."""
     async with _source(load).listening() as source:
-        return await _stream_all(source.port, load)
+        came, _ = await _stream_all(source.port, load, lambda: 0.0)
+        return came
 
 
 async def through(folder: Path, load: Load, checkpoints: Checkpoints, *options: str) -> Streamed:
@@ -80,24 +81,22 @@ async def through(folder: Path, load: Load, checkpoints: Checkpoints, *options: 
     async with (
         _source(load).listening() as source,
         running(
-            *(folder, POLICY % max(1_000, 2 * load.streams), source.url),
+            *(folder, POLICY % max(1_000, load.streams), source.url),
             f"--checkpoints={checkpoints}",
             *options,
         ) as process,
     ):
         memory = [process.memory_bytes()]
-        busy = process.cpu_seconds()
         async with asyncio.TaskGroup() as group:
             aside = [
                 group.create_task(_sample(process.memory_bytes, memory, load.sample_seconds)),
                 *(group.create_task(_write(process.port, load.writes, n)) for n in range(_WRITERS)),
             ]
-            came = await _stream_all(process.port, load)
+            came, busy = await _stream_all(process.port, load, process.cpu_seconds)
             for task in aside:
                 task.cancel()
-        cpu = process.cpu_seconds() - busy
         told = await _quiet(process)
-        return Streamed(load, came, told.checkpoints, tuple(memory), cpu, told.holds)
+        return Streamed(load, came, told.checkpoints, tuple(memory), busy, told.holds)
 
 
 async def _quiet(process: Process) -> Told:
@@ -135,18 +134,23 @@ class _Reader(asyncio.Protocol):
             self._done.set_result(None)
 
 
-async def _stream_all(port: int, load: Load) -> Delays:
-    """Begun one after another; returns when all have ended. What came while all were there."""
+async def _stream_all(
+    port: int, load: Load, cpu_seconds: Callable[[], float]
+) -> tuple[Delays, float]:
+    """Begun one after another; returns when all have ended: what came while all were there, and how
+    much CPU a second was used then."""
     delays, began = Delays(), perf_counter()
     until = began + load.seconds
     async with asyncio.TaskGroup() as group:
         for number in range(load.streams):
             group.create_task(_stream_on(port, number, until, delays))
             await pause(1 / _STARTS_PER_SECOND)
-        all_there = perf_counter()
+        all_there, used = perf_counter(), cpu_seconds()
+        await pause(max(0.0, until - all_there))
+        busy = (cpu_seconds() - used) / (perf_counter() - all_there)
     came = delays.between(all_there, until)
     came.begun, came.whole = delays.begun, delays.whole
-    return came
+    return came, busy
 
 
 async def _stream_on(port: int, number: int, until: float, delays: Delays) -> None:
@@ -164,12 +168,13 @@ async def _stream_on(port: int, number: int, until: float, delays: Delays) -> No
 
 
 async def _write(port: int, per_second: int, writer: int) -> None:
-    """Calls with something to write, so that the WAL grows and is checkpointed."""
+    """Calls with something to write, so that the WAL grows and is checkpointed; and each a session
+    of its own, so that all that is remembered of sessions is full in the first half of the time."""
     caller = Caller(port)
     try:
-        for number in cycle(range(50)):
+        for number in count():
             said = message("user", b"Call %d of %d." % (number, writer))
-            await caller.call(request(f"/s/write-{writer}-{number}{PATH}", [said]))
+            await caller.call(request(PATH, [said]))
             await pause(_WRITERS / per_second)
     finally:
         caller.close()
