@@ -6,8 +6,6 @@ import os
 import secrets
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
 
 from proxy.admin.crew import Crew
 from proxy.admin.door import Door, Site, listen, own_hosts
@@ -21,8 +19,9 @@ from proxy.clock import Clock, SystemClock
 from proxy.config.watch import PolicyWatcher
 from proxy.control import Control
 from proxy.core.decision import Refusal
+from proxy.core.events import AnyEvent
 from proxy.core.memo import Memo, memo_bytes
-from proxy.core.session import SessionKey
+from proxy.core.session import SessionKey, SessionState
 from proxy.errors import HoldfastError
 from proxy.governed import Governed, Parts, idle_seconds
 from proxy.guard.calls import Guarded, guarded_calls
@@ -43,11 +42,13 @@ from proxy.records import CallRecord
 from proxy.relay import Relay
 from proxy.relay_plain import Plain
 from proxy.replies import wire_refusal
+from proxy.settings import Settings as Settings
 from proxy.stores import Store
 from proxy.stores.urls import chain_key, open_store
 from proxy.sweeper import Sweeper
 from proxy.tasks import Tasks
 from proxy.usual import UsualOutput
+from proxy.webhooks import Webhooks
 from proxy.wire.bounds import Bounds
 from proxy.wire.client import UpstreamPool
 from proxy.wire.server import Server, serve
@@ -58,19 +59,6 @@ from proxy.workers.seat import Seat
 
 _READY_SECONDS = 2.0
 _LINKS_PER_SESSION = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What the command line says. Ports 0 take free ones. store_url None: the policy's."""
-
-    policy_path: Path | None = None
-    host: str = "127.0.0.1"
-    port: int = 8080
-    admin_host: str = "127.0.0.1"
-    admin_port: int = 9090
-    store_url: str | None = None
-    drain_seconds: float = 30.0
 
 
 class App:
@@ -142,6 +130,7 @@ class App:
         self.admin_port = self._admin.port
         self.tasks.spawn(self.watcher.run(), "watch the policy")
         self.tasks.spawn(self.sweeper.run(), "sweep")
+        self.tasks.spawn(self.webhooks.run(), "deliver webhooks")
         self.tasks.spawn(self._watch_store(), "watch the store")
         if self._seat is None:
             log_ready(self.port, self.admin_port, self.store_url)
@@ -154,7 +143,7 @@ class App:
         self.ledger = Ledger(
             *(self.store, clock, self.owners.name, self.tasks),
             sessions_in_memory=sessions,
-            observers=[self.metrics.observe_event, self.live.observe],
+            observers=[self.metrics.observe_event, self.live.observe, self._handed_off],
             on_write=self.metrics.observe_store,
         )
         memo = Memo(memo_bytes(sessions), secrets.randbits(64))
@@ -201,10 +190,17 @@ class App:
             self.ledger, self.store, self.calls, clock, policy, self.peers, self._refresh
         )
         self.human = Human(self.ledger, self.store, clock, self.control.show, self.control.tell)
+        self.webhooks = Webhooks(
+            *(self.ledger, self.store, self.upstreams, policy, self._env, self.owners, self.peers),
+            *(clock, self.tasks, self.metrics.observe_webhook),
+        )
         self.crew = Crew(
             *(self._seat, self.peers, self.calls, self.joins, self.metrics, self.live, policy),
-            *(clock, self.tasks, self._refresh, index.share),
+            *(clock, self.tasks, self._refresh, index.share, self.human.waiting),
         )
+
+    def _handed_off(self, key: SessionKey, event: AnyEvent, state: SessionState) -> None:
+        self.webhooks.observe(key, event)
 
     async def _refresh(self, key: SessionKey) -> None:
         await self.ledger.refresh(key)

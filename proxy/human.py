@@ -15,6 +15,7 @@ from proxy.ledger import Ledger
 from proxy.stores import Store
 
 _MOST_LISTED = 1_000
+_MOST_COUNTED = 100_000
 
 
 @dataclass
@@ -100,6 +101,11 @@ class Human:
             found += [(row.key, state, handoff) for handoff in state.handoffs]
         found.sort(key=lambda entry: (not entry[2].blocking, entry[2].at))
         return found[:limit]
+
+    async def waiting(self) -> int:
+        """How many handoffs wait for an answer, whichever process made them."""
+        rows = await self.store.list_queue("open", _MOST_COUNTED)
+        return sum(len(row.head.waits) for row in rows)
 
     async def _answer(
         self, key: SessionKey, decide: Callable[[SessionState, float], tuple[ev.AnyEvent, ...]]

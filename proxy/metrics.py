@@ -17,6 +17,7 @@ from proxy.tallies import Spread, Tally
 _FAST = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 1.0)
 _SLOW = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 _ENDS = (ev.SessionFinished, ev.SessionKilled)
+_HUMAN = (10.0, 30.0, 60.0, 300.0, 900.0, 3_600.0, 14_400.0, 86_400.0)
 _STEPS = (1, 2, 5, 10, 20, 50, 100, 150, 300, 1000)
 
 
@@ -50,6 +51,20 @@ class Metrics:
         )
         self._tool_calls = Tally("holdfast_tool_calls", "Tool calls that answers asked for.")
         self._store = Spread("holdfast_store_seconds", "One append to the store.", _FAST)
+        self._handoffs = Tally(
+            "holdfast_handoffs", "Sessions that began to wait for a human.", ("reason",)
+        )
+        self._answers = Spread(
+            "holdfast_handoff_answer_seconds",
+            "From a handoff to its human's answer.",
+            _HUMAN,
+            ("action",),
+        )
+        self._webhooks = Tally(
+            "holdfast_webhooks", "Attempts to deliver a webhook.", ("format", "outcome")
+        )
+        for collector in (self._handoffs, self._answers, self._webhooks):
+            registry.register(collector)
         counters = (self._requests, self._decisions, self._tokens, self._cost, self._overspend)
         spreads = (self._overhead, self._first_token, self._steps, self._store)
         for collector in (*counters, self._tool_calls, *spreads):
@@ -103,6 +118,15 @@ class Metrics:
                 self._cost.add(("",), event.cost_micro_usd / MICRO)
         elif isinstance(event, _ENDS):
             self._steps.observe(state.steps)
+        elif isinstance(event, ev.HandedOff):
+            if event.blocking:
+                self._handoffs.add((event.code,))
+        elif isinstance(event, ev.HandoffAnswered) and event.waited_seconds:
+            self._answers.observe(event.waited_seconds, (event.action,))
+
+    def observe_webhook(self, shape: str, outcome: str) -> None:
+        """Counts one attempt; outcome: delivered or failed."""
+        self._webhooks.add((shape, outcome))
 
     def count_reloads(self, outcomes: Mapping[ReloadOutcome, int]) -> None:
         """Shows a count of reloads by outcome that somebody else keeps."""

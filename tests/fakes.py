@@ -37,3 +37,12 @@ class FakeClock:
     def jump(self, seconds: float) -> None:
         """Only the wall clock moves, as when it is set by hand."""
         self._now += seconds
+
+
+async def turns(count: int = 20) -> None:
+    """Lets whatever is ready run on, as far as it comes in so many turns of the loop."""
+    loop = asyncio.get_running_loop()
+    for _ in range(count):
+        turned: asyncio.Future[None] = loop.create_future()
+        loop.call_soon(turned.set_result, None)
+        await turned

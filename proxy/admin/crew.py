@@ -20,6 +20,8 @@ from proxy.config.watch import PolicyWatcher, ReloadOutcome
 from proxy.core.session import SessionKey
 from proxy.counts import (
     Counts,
+    Family,
+    Sample,
     collected,
     decode_counts,
     encode_counts,
@@ -52,7 +54,7 @@ _NOTE_SECONDS = 1.0
 @dataclass(slots=True, eq=False)
 class Crew:
     """refresh: what is known here of a session is read anew. on_arrival: another process has come
-    to the ledger."""
+    to the ledger. waiting: how many handoffs are open, for all processes together."""
 
     seat: Seat | None
     peers: Peers
@@ -65,6 +67,7 @@ class Crew:
     tasks: Tasks
     refresh: Callable[[SessionKey], Awaitable[None]]
     on_arrival: Callable[[], None]
+    waiting: Callable[[], Awaitable[int]]
     _watching: list["_Watching"] = field(default_factory=list)
     _counted_before: Counts = ()
 
@@ -95,15 +98,23 @@ class Crew:
 
     async def exposition(self) -> bytes:
         """What all of them counted, with those that have died; for Prometheus."""
+        shared = await self._shared()
         if self.seat is None:
-            return self.metrics.render()
+            return exposition((*collected(self.metrics.registry), *shared))
         answers = await self.peers.ask(CountsWanted(), self.peers.crew())
         told = {number_of(name): decode_counts(a) for name, a in answers.items() if a}
         told[self.seat.number] = decode_counts(self._counted(self.seat))
         board = self.seat.shared.board
         for number in set(range(board.workers)) - set(told):
             told[number] = without_gauges(decode_counts(board.noted(number)))
-        return exposition(merged(told[number] for number in sorted(told)))
+        return exposition((*merged(told[number] for number in sorted(told)), *shared))
+
+    async def _shared(self) -> Counts:
+        """What the store knows for all; nothing while it is away."""
+        with suppress(StoreUnavailable):
+            name, text = "holdfast_handoffs_open", "Handoffs that wait for a human."
+            return (Family(name, text, "gauge", (Sample(name, (), await self.waiting()),)),)
+        return ()
 
     async def reload(self) -> tuple[ReloadOutcome, str | None]:
         """Every worker reads the policy file now. Refused by one is refused; then also why."""
