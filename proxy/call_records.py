@@ -48,6 +48,7 @@ def carried_out(progress: Progress, now: float) -> CallRecord:
         first_byte_seconds=progress.first_byte_at - started if progress.first_byte_at else None,
         duration_seconds=now - call.received,
         tool_calls=booked.tools if booked else (),
+        replays=progress.replays,
     )
 
 

@@ -50,6 +50,9 @@ class Metrics:
             "holdfast_steps_per_session", "Steps of sessions that have ended.", _STEPS
         )
         self._tool_calls = Tally("holdfast_tool_calls", "Tool calls that answers asked for.")
+        self._replays = Tally(
+            "holdfast_replays", "Given again: tool results to models, answers to SDKs.", ("kind",)
+        )
         self._store = Spread("holdfast_store_seconds", "One append to the store.", _FAST)
         self._handoffs = Tally(
             "holdfast_handoffs", "Sessions that began to wait for a human.", ("reason",)
@@ -67,7 +70,7 @@ class Metrics:
             registry.register(collector)
         counters = (self._requests, self._decisions, self._tokens, self._cost, self._overspend)
         spreads = (self._overhead, self._first_token, self._steps, self._store)
-        for collector in (*counters, self._tool_calls, *spreads):
+        for collector in (*counters, self._tool_calls, self._replays, *spreads):
             registry.register(collector)
         gauge = Gauge("holdfast_holds", "Calls that hold money now.", registry=registry)
         gauge.set_function(holds)
@@ -83,6 +86,10 @@ class Metrics:
         stream = "true" if call.stream else "false"
         self._requests.add((call.dialect, call.upstream, stream, str(call.status)))
         self._decisions.add((call.decision, call.reason))
+        if call.replays:
+            self._replays.add(("result",), call.replays)
+        elif call.decision == "replay":
+            self._replays.add(("answer",))
         if call.overhead_seconds is not None:
             self._overhead.observe(call.overhead_seconds)
         if call.first_byte_seconds is not None:

@@ -36,7 +36,8 @@ class Progress:
     it produce. settled: what was booked. Times are monotonic.
     Where the provider is asked more than once: earlier: what the attempts before this one came to;
     all but `held_cost_micro_usd` and the times is of this one. facts: what is written with the
-    settlement. unpaid: this attempt is an answer that was kept.
+    settlement. unpaid: this attempt is an answer that was kept. replays: how often the model was
+    told results in the place of the agent's.
     """
 
     call: Call
@@ -60,6 +61,7 @@ class Progress:
     earlier: Settlement | None = None
     facts: tuple[AnyEvent, ...] = ()
     unpaid: bool = False
+    replays: int = 0
 
     def __post_init__(self) -> None:
         self.state = self.admitted.state
@@ -82,6 +84,7 @@ class Progress:
         self.most, self.allowance = self.admitted.most, admit.output_allowance
         self.held_cost_micro_usd += granted.cost_micro_usd
         self.sent, self.unpaid, self.status, self.meter = False, False, 0, None
+        self.replays += 1
 
     def did(self, name: DecisionName) -> None:
         """What was decided on its way, for headers, log and metrics."""

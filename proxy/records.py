@@ -14,7 +14,7 @@ class CallRecord(msgspec.Struct, frozen=True):
     decision: the admitted one's name, "reject", "handoff", or for what never was a call whose fault
         it was: "client" or "error". reason: a refusal's code, or "".
     overhead_seconds: from the whole request to its forwarding. first_byte_seconds: from then to the
-    first byte of the answer's body.
+    first byte of the answer's body. replays: how often its model was given a recorded result.
     """
 
     dialect: DialectName
@@ -37,6 +37,7 @@ class CallRecord(msgspec.Struct, frozen=True):
     first_byte_seconds: float | None = None
     duration_seconds: float | None = None
     tool_calls: tuple[str, ...] = ()
+    replays: int = 0
 
     @staticmethod
     def refused(

@@ -4,10 +4,13 @@ sending anything; and once the model has to be told results, the request that go
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from proxy.calls import Calls
 from proxy.clock import Clock
 from proxy.core.changes import Changes, Given
 from proxy.core.decision import Blocked, LimitFacts, Refusal
+from proxy.core.splice import splice
 from proxy.core.tools.state import KeptAt, ToolState
 from proxy.core.tools.wording import no_room_to_go_on
 from proxy.guard.recall import Recall
@@ -65,7 +68,7 @@ class KeptAnswer:
 
 
 class Attempts:
-    """Those of one call. replays: how often the model was told results in the place of the agent's.
+    """Those of one call.
 
     A request is what was forwarded last, with all that was changed in it; the next goes on from
     there."""
@@ -77,7 +80,6 @@ class Attempts:
         self._dialect = dialect_of(call.request.dialect)
         self._bounds = dialect_bounds(call.policy)
         self._request = request
-        self.replays = 0
 
     async def first(self) -> Incoming:
         """The answer to the call as it came: the one that was kept, or the provider's."""
@@ -88,6 +90,10 @@ class Attempts:
             progress.unpaid, progress.sent = True, True
             progress.forwarded_at = self._p.clock.monotonic()
             return KeptAnswer(kept, stream=call.request.stream)
+        renamed = known.own.renamed.get(call.request.previous_response_id or "")
+        if renamed is not None:
+            id_ = {"previous_response_id": msgspec.json.encode(renamed)}
+            self._request = self._with(splice(self._body, id_))
         changes = Changes(
             without_tools=denied_tools(call.rules.tools, call.request.offered_tools),
             put_back=await self._p.recall.put_back(call, known, call.request.messages),
@@ -114,7 +120,6 @@ class Attempts:
             running.input_tokens += more.admit.hold_input_tokens
         progress.again(came_to, more, ask)
         progress.did("replay")
-        self.replays += 1
         bound = more.admit.output_bound
         body = self._dialect.rewrite(body, request, Changes(output_bound=bound))
         self._request = self._with(body)

@@ -126,7 +126,7 @@ class Guarded:
         read: Unstreamed,
     ) -> Came:
         """No call is handed out: the model is told what they came to, and goes on."""
-        if attempts.replays >= progress.call.rules.tools.max_replays:
+        if progress.replays >= progress.call.rules.tools.max_replays:
             return await self._refuse(progress, verdicts.too_many(), read)
         turn = dialect_of(progress.call.request.dialect).answer_turn(plain)
         came_to = self._p.settler.reckon(progress, read.usage, NO_ANSWER)

@@ -45,7 +45,7 @@ class GuardedPump(Pump):
         self._pass(shown.hold.feed(meter.close()))
         self._pass(shown.hold.close())
         await self._judge()
-        _check_end(meter)
+        _check_end(meter, begun=self._progress.earlier is not None)
 
     async def rest(self) -> bytes:
         """What follows the provider's own end."""
@@ -121,11 +121,12 @@ class GuardedPump(Pump):
                     self._pass(hold.drop(call.call_id))
 
 
-def _check_end(meter: Meter) -> None:
-    """Raises UpstreamUnavailable for a stream that stopped before it came to its end."""
+def _check_end(meter: Meter, *, begun: bool) -> None:
+    """Raises UpstreamUnavailable for a stream that stopped before it came to its end. begun: it
+    only goes on with an answer."""
     if meter.ended or meter.finish_seen or meter.failed:
         return
-    if not meter.committed:
+    if not (meter.committed or begun):
         raise malformed("an unreadable stream" if meter.malformed else "an empty stream")
     raise UpstreamUnavailable(
         "The provider broke off in the middle of its answer.",

@@ -116,7 +116,7 @@ class GuardedStream:
         """Nothing is left for the agent to do: the model is told, and goes on."""
         progress, shown, settler = self._progress, self._shown, self._p.settler
         came_to = settler.reckon_stream(progress, self._meter)
-        if self._attempts.replays >= progress.call.rules.tools.max_replays:
+        if progress.replays >= progress.call.rules.tools.max_replays:
             await settler.settle(progress, came_to)
             return pump.verdicts.too_many()
         self._first_id = self._first_id or self._id
@@ -128,6 +128,9 @@ class GuardedStream:
         shown.hold.splice()
         shown.quiet = True
         self._meter = shown.another()
+        if shown.meter.committed:  # what was said so far need not wait for what follows
+            await pump.begin()
+            shown.flush()
         return "again"
 
     @property

@@ -47,11 +47,12 @@ class Agent:
     history: Turn = field(default_factory=lambda: [{"role": "user", "content": "hi"}])
     last: Answer | None = None
     headers: dict[str, str] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)
 
     async def ask(self) -> tuple[Turn, list[Called], str]:
         """One call with all the history. Raises Cut."""
         listed = "input" if self.dialect == "responses" else "messages"
-        said: dict[str, Any] = {listed: self.history}
+        said: dict[str, Any] = {listed: self.history, **self.extra}
         self.last = answer = await self.car.call(
             self.dialect, session=self.session, stream=self.stream, tools=self.tools,
             headers=self.headers, bound=1_000, **said,

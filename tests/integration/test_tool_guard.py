@@ -16,7 +16,7 @@ from proxy.core.request import DialectName
 from proxy.core.session import SessionKey
 from proxy.simulator import Script, ToolCall, Turn
 from tests.integration.agent_kit import Agent, Called, Cut
-from tests.integration.kit import DIALECTS, Sidecar, sidecar
+from tests.integration.kit import DIALECTS, Answer, Sidecar, frames, sidecar
 
 MAIL = ToolCall("send_email", {"to": "a", "text": "hi"})
 OTHER = ToolCall("send_email", {"to": "b", "text": "hi"})
@@ -372,3 +372,50 @@ async def human(car: Sidecar, action: Literal["approve", "deny"], message: str =
         at=1.0, handoff=handoff.handoff, action=action, message=message, held=handoff.held
     )
     await car.app.ledger.record(key, answered)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("beside", [(), (SEARCH,)], ids=["alone", "beside a search"])
+async def test_a_history_that_the_provider_keeps_stays_valid(
+    tmp_path: Path, stream: bool, beside: tuple[ToolCall, ...]
+) -> None:
+    """With previous_response_id a client sends results alone, for the response that it saw: also
+    where what it saw is not the last that the provider answered."""
+    turns = script(asks(MAIL), asks(MAIL, *beside), asks(SEARCH), DONE)
+    async with sidecar(tmp_path, GUARD, script=turns) as car:
+        agent = Agent(car, "responses", stream)
+        text = None
+        while text is None:
+            _, calls, said = await agent.ask()
+            text = None if calls else said
+            assert agent.last is not None
+            agent.extra = {"previous_response_id": _response_id(agent.last, stream)}
+            agent.history = [
+                {
+                    "type": "function_call_output",
+                    "call_id": call.call_id,
+                    "output": agent.run(call),
+                }
+                for call in calls
+            ]
+
+        assert (text, len(agent.sent)) == ("All done.", 1)
+        assert {entry.status for entry in car.sim.journal} == {200}
+
+
+def _response_id(answer: Answer, stream: bool) -> str:
+    """The first that the client hears of."""
+    body = json.loads(frames(answer.body)[0][1])["response"] if stream else answer.json
+    return str(body["id"])
+
+
+async def test_what_the_guard_did_is_counted(tmp_path: Path) -> None:
+    for turns in (script(asks(MAIL), asks(MAIL), DONE), script(asks(MAIL, MAIL), DONE)):
+        async with sidecar(tmp_path, GUARD, script=turns) as car:
+            agent = Agent(car, "chat", False)
+            await agent.finish()
+            text = car.app.metrics.render().decode()
+            name = "dedupe" if len(turns.turns) == 2 else "replay"
+
+            assert f'holdfast_decisions_total{{decision="{name}",reason=""}} 1.0' in text
+            assert ('holdfast_replays_total{kind="result"} 1.0' in text) == (name == "replay")
