@@ -11,6 +11,7 @@ ABSENT = msgspec.Raw(b"")
 _CALLS = msgspec.json.Decoder(list[Call])
 _RAWS = msgspec.json.Decoder(list[msgspec.Raw])
 _FUNCTION = msgspec.json.Decoder(Function)
+_VALUE = msgspec.json.Decoder()
 _VALUES = msgspec.json.Decoder(list[dict[str, object]])
 _INDEX = msgspec.json.Decoder(int | None)
 CALL_KEYS = ("tool_calls", "function_call")
@@ -43,7 +44,7 @@ class ChunkChoice(msgspec.Struct, gc=False):
         if delta.get("tool_calls", NULL) != NULL:
             values += _VALUES.decode(delta["tool_calls"])
         if delta.get("function_call", NULL) != NULL:
-            values.append({"function": msgspec.json.decode(delta["function_call"])})
+            values.append({"function": _VALUE.decode(delta["function_call"])})
         return values
 
     def rest(self) -> Members:
@@ -78,8 +79,9 @@ _CHUNK = msgspec.json.Decoder(Chunk)
 
 
 def read_chunk(data: bytes) -> tuple[Chunk, list[list[Call]]] | None:
-    """A chunk with the calls of each choice; None for what is none."""
+    """A chunk with the calls of each choice; None for what is none, in any of its parts."""
     try:
+        _VALUE.decode(data)
         chunk = _CHUNK.decode(data)
         return chunk, [choice.calls() for choice in chunk.choices or ()]
     except (ValueError, RecursionError):

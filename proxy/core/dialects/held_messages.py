@@ -184,6 +184,7 @@ class HeldMessages(HeldStream[_Block]):
 
 def _read(event: SseEvent) -> _Event | None:
     try:
+        OBJECT.decode(event.data)
         read = _EVENT.decode(event.data)
     except (ValueError, RecursionError):
         return None

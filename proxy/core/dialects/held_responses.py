@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from proxy.core.dialects.base import Bounds
 from proxy.core.dialects.held_responses_output import OutputItem, Outputs, output_of
 from proxy.core.dialects.held_stream import (
+    OBJECT,
     HeldStream,
     Places,
     event_of,
@@ -174,6 +175,7 @@ class HeldResponses(HeldStream[OutputItem]):
 
 def _read(event: SseEvent) -> _Event | None:
     try:
+        OBJECT.decode(event.data)
         read = _EVENT.decode(event.data)
     except (ValueError, RecursionError):
         return None

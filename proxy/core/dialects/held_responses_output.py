@@ -33,6 +33,7 @@ class OutputItem(HeldCall):
     def tell(self, raw: msgspec.Raw) -> None:
         """What an event says of the item: its beginning, or all of it."""
         with suppress(ValueError, RecursionError):
+            OBJECT.decode(raw)
             item = ITEM.decode(raw)
             self._call = item.tool_call()
             self._raw, self.type = raw.copy(), item.type or ""

@@ -2,9 +2,8 @@
 
 from collections.abc import Callable, Iterable
 
-from proxy.core.dialects.base import Dialect, HoldBack
+from proxy.core.dialects.base import Bounds, Dialect, HoldBack, Meter
 from proxy.core.usage import Answer, ToolCall
-from tests.unit.core.dialects.metering import metered
 
 Keeps = Callable[[ToolCall], bool]
 
@@ -41,5 +40,13 @@ def filtered(hold: HoldBack, chunks: Iterable[bytes], keeps: Keeps = everything)
     return streamed(hold, chunks, keeps) + hold.end()
 
 
+def metered(dialect: Dialect, stream: bytes) -> Meter:
+    """A meter that has read the stream, usage and all."""
+    meter = dialect.meter(strip_usage=False, bounds=Bounds())
+    meter.feed(stream)
+    meter.close()
+    return meter
+
+
 def read(dialect: Dialect, stream: bytes) -> Answer:
-    return metered(dialect, [stream]).answer()
+    return metered(dialect, stream).answer()
