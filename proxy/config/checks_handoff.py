@@ -45,7 +45,9 @@ def idle_handoffs(draft: Draft) -> None:
 def hands_over(policy: Policy) -> bool:
     """Whether anything in the policy makes a session wait for a human."""
     limits = (profile.limits.get("on_limit") for profile in policy.profiles)
-    return "handoff" in (policy.limits.on_limit, *limits)
+    tools = policy.tools
+    asks = tools.side_effects and tools.on_duplicate == "ask"
+    return bool(tools.require_approval or asks) or "handoff" in (policy.limits.on_limit, *limits)
 
 
 HANDOFF_CHECKS: Final[tuple[Callable[[Draft], None], ...]] = (

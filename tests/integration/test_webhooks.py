@@ -2,15 +2,16 @@
 
 import asyncio
 import base64
-import hashlib
 import hmac
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import pytest
 from aiohttp import web
@@ -120,12 +121,20 @@ async def delivered(on: Sidecar, session: str = "s1") -> None:
         await asyncio.sleep(0.05)  # noqa: TID251 - of a real server
 
 
+def _documented() -> Callable[[Mapping[str, str], bytes, str], None]:
+    """The function that docs/handoff.md gives to receivers."""
+    page = (Path(__file__).parents[2] / "docs" / "handoff.md").read_text()
+    code = page.split("```python\n", 1)[1].split("```", 1)[0]
+    names: dict[str, object] = {"Mapping": Mapping, "base64": base64, "hmac": hmac, "time": time}
+    exec(code, names)
+    return cast(Callable[[Mapping[str, str], bytes, str], None], names["verify"])
+
+
+documented = _documented()
+
+
 def verify(post: Post, secret: str = SECRET) -> None:
-    """As docs/handoff.md says, written by the receiver."""
-    key = base64.b64decode(secret.removeprefix("whsec_"))
-    signed = f"{post.headers['webhook-id']}.{post.headers['webhook-timestamp']}.".encode()
-    digest = hmac.new(key, signed + post.body, hashlib.sha256).digest()
-    assert post.headers["webhook-signature"] == "v1," + base64.b64encode(digest).decode()
+    documented(post.headers, post.body, secret)
 
 
 async def test_a_handoff_is_told_once_and_signed(tmp_path: Path, receiver: Receiver) -> None:
@@ -146,6 +155,27 @@ async def test_a_handoff_is_told_once_and_signed(tmp_path: Path, receiver: Recei
         shown = json.dumps(await on.admin("GET", "/policy"))
         assert "/hook" not in shown
         assert SECRET not in shown
+
+
+@pytest.mark.parametrize(
+    ("body", "changed"),
+    [
+        (b"x", {}),
+        (b"", {"webhook-id": "another"}),
+        (b"", {"webhook-timestamp": "1"}),
+        (b"", {"webhook-signature": "v1,AAAA"}),
+    ],
+)
+async def test_what_was_altered_does_not_verify(
+    tmp_path: Path, receiver: Receiver, body: bytes, changed: dict[str, str]
+) -> None:
+    async with sidecar(tmp_path, told_at(receiver), env=ENV) as on:
+        await stop(on)
+        (post,) = await receiver.got(1)
+
+        verify(post)
+        with pytest.raises(ValueError, match=r"not from Holdfast|too old"):
+            documented({**dict(post.headers), **changed}, post.body + body, SECRET)
 
 
 async def test_slack_is_told_in_a_text(tmp_path: Path, receiver: Receiver) -> None:

@@ -78,6 +78,8 @@ NO_EFFECT = (
          "f:2:51: handoff.webhook.secret_env: the environment variable NONE is not set here"),
         ("handoff: {webhook: {url: 'https://h/secret'}}", f"f:1:26: handoff.webhook.url: {IDLE}"),
         ("handoff: {reply: message}", f"f:1:18: handoff.reply: {IDLE}"),
+        ("tools: {side_effects: ['pay_*']}\nhandoff: {reply: message}",
+         f"f:2:18: handoff.reply: {IDLE}"),
         ("handoff: {message: Help.}", f"f:1:20: handoff.message: {IDLE}"),
         (PROFILE % ("agent: a", "on_limit: handoff"),
          f"f:1:51: profiles[0].limits.on_limit: {NO_EFFECT}"),
@@ -147,6 +149,8 @@ def test_a_rule_that_does_nothing_is_warned_of(text: str, message: str) -> None:
     "text",
     [
         "limits: {on_limit: handoff}\nhandoff: {reply: message, message: no}",
+        "tools: {require_approval: ['pay_*']}\nhandoff: {reply: message}",
+        "tools: {side_effects: ['pay_*'], on_duplicate: ask}\nhandoff: {reply: message}",
         ("limits: {on_limit: handoff}\n"
          "handoff: {webhook: {url: 'https://h/', format: pagerduty, secret_env: KEY}}"),
         ("handoff: {webhook: {url: 'https://h/', secret_env: KEY}}\n"

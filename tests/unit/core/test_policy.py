@@ -23,7 +23,8 @@ from proxy.core.policy import (
 
 law = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
-FIELDS = tuple(f.name for f in fields(Limits) if f.name not in ("per_tool", "warn_at"))
+NO_COUNTS = ("per_tool", "warn_at", "on_limit")
+FIELDS = tuple(f.name for f in fields(Limits) if f.name not in NO_COUNTS)
 GLOBS = ("send_*", "*", "search")
 
 counts = st.integers(0, 1000)
@@ -32,6 +33,7 @@ some_limits = st.builds(
     **{name: st.none() | counts for name in FIELDS},
     per_tool=st.dictionaries(st.sampled_from(GLOBS), counts),
     warn_at=st.sampled_from((0.5, 0.8, 1.0)),
+    on_limit=st.sampled_from(("reject", "handoff")),
 )
 overrides = st.fixed_dictionaries(
     {},
@@ -39,6 +41,7 @@ overrides = st.fixed_dictionaries(
         **{name: st.none() | counts for name in FIELDS},
         "per_tool": st.dictionaries(st.sampled_from(GLOBS), st.none() | counts),
         "warn_at": st.sampled_from((0.1, 0.9)),
+        "on_limit": st.sampled_from(("reject", "handoff")),
     },
 )
 choosable = st.sampled_from(
@@ -75,6 +78,7 @@ def test_what_a_client_can_choose_never_loosens_a_limit(
 
     assert all(is_within(getattr(effective, f), getattr(limits, f)) for f in (*FIELDS, "warn_at"))
     assert all(is_within(effective.per_tool.get(g), n) for g, n in limits.per_tool.items())
+    assert effective.on_limit == limits.on_limit, "whoever it wakes is not for a client to say"
 
 
 @law
@@ -89,7 +93,7 @@ def test_a_profile_by_tenant_or_trusted_sets_what_it_names(
 
     counts = {**limits.per_tool, **dict(over.get("per_tool", {}))}  # type: ignore[call-overload]
     assert effective.per_tool == {g: n for g, n in counts.items() if n is not None}
-    for name in (*FIELDS, "warn_at"):
+    for name in (*FIELDS, "warn_at", "on_limit"):
         assert getattr(effective, name) == over.get(name, getattr(limits, name))
 
 
