@@ -10,6 +10,7 @@ from itertools import chain
 from typing import Final
 
 from proxy.config.checks_handoff import HANDOFF_CHECKS
+from proxy.config.checks_loops import LOOP_CHECKS
 from proxy.config.checks_tools import idle_tool_rules
 from proxy.config.draft import Draft
 from proxy.config.globs import covers, is_literal
@@ -253,5 +254,6 @@ CHECKS: Final[tuple[Callable[[Draft], None], ...]] = (
     retried_statuses,
     unreached_timeouts,
     *HANDOFF_CHECKS,
+    *LOOP_CHECKS,
     tool_rules,
 )

@@ -87,7 +87,7 @@ class Struct:
 
     def __init__(self, make: Callable[..., object], keys: tuple[Key, ...]) -> None:
         self.keys: Final = keys
-        self._make: Final = make
+        self.make: Final = make
         self._by_name: Final = {key.name: key for key in keys}
 
     @property
@@ -109,7 +109,7 @@ class Struct:
                 values[key.target] = value
         if not self._is_complete(node, values, reading, path):
             return INVALID
-        made = self._make(**values)
+        made = self.make(**values)
         reading.values[path] = made
         return made
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 from proxy.config.containers import Key, ListOf, MapOf, Nulls, Struct, unbuilt
 from proxy.config.scalars import Choice, Flag, Number, Secret, Text, Usd, UsdPerMillion, Whole
 from proxy.config.table_handoff import HANDOFF, ON_LIMIT
+from proxy.config.table_loops import LOOPS
 from proxy.config.table_tools import TOOLS
 from proxy.core.policy import (
     Accounting,
@@ -293,7 +294,7 @@ POLICY: Final = Struct(
         Key("handoff", HANDOFF, "Sessions that wait for a human."),
         Key("profiles", ListOf(PROFILE), "Limits for some calls; later ones win."),
         Key("tools", TOOLS, "Which tool calls are handed to the agent; by globs on their names."),
-        *unbuilt("loops", "breakers", "routes_defaults",
-                 "checkpoints", "routers", "flows", "drills"),
+        Key("loops", LOOPS, "Agents that go round in a loop."),
+        *unbuilt("breakers", "routes_defaults", "checkpoints", "routers", "flows", "drills"),
     ),
 )  # fmt: skip

@@ -200,7 +200,7 @@ class Policy:
     store_url: str = "sqlite:///holdfast.db"
     tools: Tools = NO_TOOLS
     profiles: tuple[Profile, ...] = ()
-    loops: Loops | None = None
+    loops: Loops | None = Loops()  # noqa: RUF009 - frozen
     handoff: Handoff = field(default_factory=Handoff)
 
 

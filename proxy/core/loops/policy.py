@@ -34,6 +34,12 @@ class Rungs:
         return min(n for n in (self.warn, self.steer, self.final_answer, self.stop) if n)
 
 
+def rungs_of(times: int) -> dict[str, int | None]:
+    """The rungs around the count at which the model is told of a loop."""
+    warn = times - 1 if times > 2 else None
+    return {"warn": warn, "steer": times, "final_answer": times + 1, "stop": times + 2}
+
+
 @dataclass(frozen=True, slots=True)
 class Cycle:
     """A way round of 2 to max_period turns; `rungs` count whole ways round."""

@@ -275,9 +275,8 @@ def test_what_is_not_built_is_an_error_that_says_so() -> None:
 
     assert all("not available in this version" in line for line in found)
     assert [line.split(": ")[1] for line in found] == [
-        "routes[0].fallback", "routes[1].fallback", "loops",
-        "tools.prune", "breakers", "retries.max", "retries.ratio", "routes_defaults",
-        "checkpoints", "store.url",
+        "routes[0].fallback", "routes[1].fallback", "tools.prune", "breakers",
+        "retries.max", "retries.ratio", "routes_defaults", "checkpoints", "store.url",
         "store.on_failure", "profiles[0].loops",
     ]  # fmt: skip
 
@@ -285,7 +284,7 @@ def test_what_is_not_built_is_an_error_that_says_so() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("loops: off", "f:1:1: loops: not available in this version"),
+        ("loops: {repat: off}", 'f:1:9: loops.repat: unknown key, did you mean "repeat"? (all'),
         ("version: 2", "f:1:10: version: 2 is not valid (allowed: 1)"),
         ("routes: [{match: {}, to: [local, openai]}]",
          "f:1:26: routes[0].to: more than 1: not available in this version"),
