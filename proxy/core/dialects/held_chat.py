@@ -56,6 +56,8 @@ class HeldChat(HeldStream[ChatCall]):
                     else:
                         merge(message, {"tool_calls": [call.whole()]})
                 break
+        if isinstance(audio := message.get("audio"), dict):
+            message["audio"] = {"id": audio.get("id")}
         return encode(message)
 
     def _take(self, event: SseEvent, out: list[bytes]) -> bool:

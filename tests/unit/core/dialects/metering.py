@@ -75,5 +75,6 @@ def recordings(endpoint: str) -> Iterator[Json]:
         for line in lines:
             record = json.loads(line)
             url = record["request"]["url"].partition("?")[0]
-            if record["endpoint"] == endpoint and url.endswith(endpoint) and "/threads/" not in url:
+            its_own = url.endswith(endpoint.replace(".", "/"))
+            if record["endpoint"] == endpoint and its_own and "/threads/" not in url:
                 yield record

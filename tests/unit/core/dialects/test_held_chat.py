@@ -242,10 +242,9 @@ def test_calls_without_ids_are_judged_in_order() -> None:
 
 def test_the_function_call_of_old_is_held_too() -> None:
     hold = guarding("mail")
-    legacy = chunk({"function_call": {"name": "mail", "arguments": "{}"}})
-    finish = chunk(finish="function_call")
+    legacy = chunk({"function_call": {"name": "mail", "arguments": "{}"}}, "function_call")
 
-    assert hold.feed(legacy + finish) == b""
+    assert hold.feed(legacy) == b""
     assert hold.complete == [ToolCall("", "mail", "{}")]
     assert json.loads(hold.turn())["function_call"] == {"name": "mail", "arguments": "{}"}
     assert hold.drop("") == b""
@@ -432,3 +431,116 @@ def test_usage_of_three_streams_is_added_up() -> None:
 
     assert end["usage"]["prompt_tokens"] == 21
     assert end["x_groq"]["usage"]["prompt_tokens"] == 22
+
+
+def test_audio_is_sent_back_by_its_id() -> None:
+    hold = guarding("mail")
+
+    streamed(hold, [chunk({"audio": {"id": "audio_1", "data": "x"}}), STOP])
+
+    assert json.loads(hold.turn())["audio"] == {"id": "audio_1"}
+
+
+def test_what_is_not_judged_at_the_end_of_a_stream_is_gone() -> None:
+    hold = guarding("mail")
+    hold.feed(b"".join(MAIL) + CALLS)
+
+    hold.splice()
+
+    assert (hold.complete, hold.waits, hold.dropped) == ([], False, 0)
+    passed = events(streamed(hold, [call(part(0, "{}", "look", "c2")), CALLS]) + hold.end())
+    assert passed[0]["choices"][0]["delta"]["tool_calls"][0]["index"] == 0
+
+
+def test_an_end_without_end_is_not_kept_whole() -> None:
+    hold = HeldChat(everything, Bounds(held_bytes=2 * len(usage(1, 2))))
+    hold.feed(MAIL[0])
+    hold.feed(CALLS)
+    hold.drop("c1")
+
+    for _ in range(9):
+        assert hold.feed(usage(1, 2)) == b""
+    assert len(events(hold.end())) < 5
+
+
+def test_data_of_several_lines_is_numbered_too() -> None:
+    hold = guarding("mail")
+    lines = b'event: a\ndata: {"choices":[{"delta":\ndata: {"tool_calls":[{"index":1,"id":"c2",'
+    lines += b'"function":{"name":"look","arguments":"{}"}}]}}]}\n\n'
+
+    passed = streamed(hold, [*MAIL, lines], nothing)
+
+    name, data = passed.splitlines()[:2]
+    assert name == b"event: a"
+    assert json.loads(data[6:])["choices"][0]["delta"]["tool_calls"][0]["index"] == 0
+
+
+def test_a_later_stream_that_cannot_be_read_passes() -> None:
+    hold = guarding("mail")
+    streamed(hold, [*MAIL, CALLS], nothing)
+    hold.splice()
+
+    for odd in (b"data: {\n\n", b'data: {"error":{"message":"no"}}\n\n', b": ping\n\n"):
+        assert hold.feed(odd) == odd
+
+
+def test_usage_that_groq_has_elsewhere_is_seen() -> None:
+    hold = guarding("mail")
+    groq = chunk(finish="tool_calls", x_groq={"id": "req_1", "usage": {"prompt_tokens": 9}})
+    streamed(hold, [*MAIL, groq, DONE], nothing)
+    hold.splice()
+
+    said, end = events(hold.feed(second(chunk({"content": "a"}, x_groq={"id": "req_2"}) + groq)))
+    assert said["x_groq"] == {"id": "req_2"}
+    assert end["x_groq"]["usage"]["prompt_tokens"] == 18
+
+
+def test_nothing_was_said_yet() -> None:
+    hold = guarding("mail")
+
+    assert json.loads(hold.turn()) == {"role": "assistant", "content": None}
+    hold.feed(chunk({"content": ""}))
+    assert json.loads(hold.turn()) == {"role": "assistant", "content": None}
+
+
+def test_choices_that_finish_together_are_told_apart() -> None:
+    hold = guarding("mail")
+
+    def of(index: int, delta: Event | None, finish: str | None) -> Event:
+        return {"index": index, "delta": delta, "finish_reason": finish}
+
+    def both(one: Event, two: Event) -> bytes:
+        return b"data: " + json.dumps({"choices": [one, two]}).encode() + b"\n\n"
+
+    hold.feed(both(of(0, {"tool_calls": [part(0, "{}", "mail", "c1")]}, None), of(1, {}, None)))
+    end = both(of(0, None, "tool_calls"), of(1, {"content": "a"}, "length"))
+    said = events(streamed(hold, [end], nothing))
+    said += events(hold.end())
+
+    told = [(one["choices"][0]["delta"], one["choices"][0]["finish_reason"]) for one in said]
+    assert told == [({"content": "a"}, None), ({}, "stop"), ({}, "length")]
+
+
+def test_calls_that_are_not_guarded_pass_together() -> None:
+    """As they came, while none was held."""
+    hold = guarding("mail")
+    two = chunk({"tool_calls": [part(0, "{}", "look", "c1"), part(1, "{}", "look", "c2")]})
+
+    assert hold.feed(two) == two
+    mail = call(part(2, "{}", "mail", "c3"))
+    assert streamed(hold, [mail, CALLS]) == mail + CALLS
+
+
+def test_choices_of_a_later_stream_end_each_as_it_has_calls() -> None:
+    hold = guarding("mail")
+    streamed(hold, [*MAIL, CALLS], nothing)
+    hold.splice()
+    one = {"index": 0, "delta": {}, "finish_reason": "tool_calls"}
+    two = {"index": 1, "delta": {"tool_calls": [part(0, "{}", "look", "c2")]}}
+
+    started = {"choices": [{"index": 0, "delta": None}, two]}
+    hold.feed(b"data: " + json.dumps(started).encode() + b"\n\n")
+    ended = {"choices": [one, {**one, "index": 1}]}
+    (end,) = events(hold.feed(b"data: " + json.dumps(ended).encode() + b"\n\n"))
+
+    assert [choice["finish_reason"] for choice in end["choices"]] == ["stop", "tool_calls"]

@@ -244,3 +244,35 @@ def test_blocks_of_three_streams_are_numbered_on_and_added_up() -> None:
 
     assert passed == begin() + text(0, "0") + text(1, "1") + text(2, "2")
     assert events(hold.end()) == events(end("end_turn", 15))
+
+
+def test_a_call_that_is_too_long_goes_on_after_its_turn() -> None:
+    """Released while another block is open, with more of it to come."""
+    hold = HeldMessages("mail".__eq__, Bounds(held_bytes=200))
+    begun = start(0, type="tool_use", id="t1", name="mail", input={})
+    first = delta(0, "input_json_delta", partial_json='{"a"' + " " * 200)
+    rest = delta(0, "input_json_delta", partial_json=":1}")
+    other = start(1, type="text", text="")
+
+    hold.feed(other + begun + first)
+    assert hold.too_long == {"t1"}
+    assert hold.release("t1") == b""
+    assert hold.feed(rest) == b""
+    passed = hold.feed(stop(1) + stop(0))
+
+    assert [one["index"] for one in events(passed)] == [1, 2, 2, 2, 2]
+    assert events(passed)[-1]["type"] == "content_block_stop"
+
+
+def test_a_dropped_call_that_is_too_long_leaves_nothing_behind() -> None:
+    hold = HeldMessages("mail".__eq__, Bounds(held_bytes=200))
+    mail = tool(0, "mail", "t1", '{"a":"' + "x" * 200, '"}')
+
+    assert streamed(hold, [mail[:400], mail[400:], text(1, "a")], nothing) == text(0, "a")
+
+
+def test_done_is_an_end_here_too() -> None:
+    hold = guarding("mail")
+
+    assert streamed(hold, [tool(0, "mail", "t1", "{}") + b"data: [DONE]\n\n"], nothing) == b""
+    assert hold.end() == b"data: [DONE]\n\n"

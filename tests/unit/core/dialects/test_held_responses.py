@@ -242,3 +242,45 @@ def test_three_streams_are_one() -> None:
     last = said[-1]["response"]
     assert [item["id"] for item in last["output"]] == ["msg_0", "msg_1", "msg_2"]
     assert last["usage"] == {"input_tokens": 30, "output_tokens": 15}
+
+
+def test_a_dropped_call_that_is_too_long_leaves_nothing_behind() -> None:
+    hold, server = HeldResponses("mail".__eq__, Bounds(held_bytes=900)), Server()
+    mail = server.call("mail", "c1", '{"a":"', "x" * 900, '"}')
+    text = server.text("So")
+
+    streamed(hold, [mail[:1_400], mail[1_400:]], nothing)
+    passed = events(streamed(hold, [text], nothing))
+
+    assert hold.dropped == 1
+    assert [one["output_index"] for one in passed] == [0] * len(passed)
+
+
+def test_items_that_the_end_says_more_of_stand_where_they_stood() -> None:
+    """What was never streamed, and what cannot be read."""
+    hold, server = guarding("mail"), Server()
+    begun = server.call("mail", "c1", "{}") + server.call("look", "c2", "{}")
+    more: list[Any] = [{"type": "message", "id": "m", "content": []}, 3, {"type": 7}]
+    server.items += more
+
+    passed = streamed(hold, [begun + server.end()], nothing) + hold.end()
+
+    assert events(passed)[-1]["response"]["output"] == [server.items[1], *more]
+
+
+def test_a_response_that_failed_is_an_end() -> None:
+    hold, server = guarding("mail"), Server()
+    mail = server.call("mail", "c1", "{}")
+
+    assert streamed(hold, [mail + server.event("failed", response=7)], nothing) == b""
+    assert events(hold.end())[0]["response"] == 7
+
+
+def test_usage_that_is_not_told_is_not_made_up() -> None:
+    hold, one, two = guarding("mail"), Server(), Server("resp_2")
+    streamed(hold, [one.begin() + one.call("mail", "c1", "{}") + one.end()], nothing)
+    hold.splice()
+
+    (end,) = events(hold.feed(two.end("failed", usage=None)))
+
+    assert (end["response"]["id"], end["response"]["usage"]) == ("resp_1", None)
