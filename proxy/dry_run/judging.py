@@ -184,9 +184,7 @@ class _Walk:
 
 def _rooms(limits: Limits, state: SessionState, now: float) -> Iterator[Room]:
     """What the session has left, whatever one call of it may cost."""
-    for room in cost.rooms(limits, state, "", (), now):
-        if not room.per_call:
-            yield room
+    yield from cost.rooms(limits, state, "", (), now)
     if (room_ := tokens.room(limits, state, "")) is not None:
         yield room_
 

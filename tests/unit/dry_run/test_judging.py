@@ -145,6 +145,7 @@ def test_one_call_above_what_a_call_may_cost_is_a_stop() -> None:
     assert stop == Reached(
         "limits.request_cost_usd", "stop", 2, saved_steps=2, saved_micro_usd=10_000
     )
+    assert judged({"request_cost_usd": 0.009}, events).stop is None, "so much it may cost"
 
 
 def test_limits_that_need_a_clock_are_not_judged_without_true_times() -> None:
@@ -166,6 +167,13 @@ def test_a_retry_is_no_new_step_and_its_cost_is_that_steps() -> None:
     assert found.cost_micro_usd == 2050
     assert found.stop is not None
     assert (found.stop.step, found.stop.saved_micro_usd) == (2, 1000)
+
+
+def test_a_retry_of_a_call_that_is_not_in_the_log_is_a_step() -> None:
+    """An SDK may try again what failed in the generation before."""
+    again = StepReserved(START, call_id="r", step=7, retry=True, model="m")
+
+    assert judged({"steps": 9}, (SessionOpened(START), again)).steps == 1
 
 
 def test_a_call_that_was_never_sent_is_no_step() -> None:
@@ -269,7 +277,8 @@ def test_a_run_that_ends_with_a_call_whose_result_would_matter_was_not() -> None
     found = looping(4, Loops(repeat_any_result=None), coda=True)
 
     assert found.stop is None
-    assert looping(2, coda=True).rung == "warn"
+    rungs = {one.rule: (one.rung, one.step) for one in looping(3, coda=True).reached}
+    assert rungs["loops.repeat_any_result"] == ("warn", 4), "not steered by a fifth request"
 
 
 def test_loops_that_are_off_say_nothing() -> None:

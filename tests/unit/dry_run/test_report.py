@@ -53,7 +53,7 @@ def test_harm_is_a_share_of_all_that_did_well_and_of_all_that_did_not() -> None:
     """Steered or worse: who is stopped was told something before, or should have been."""
     report = Report()
     report.add(judged(at("stop"), success=True))
-    report.add(judged(at("final_answer"), success=True))
+    report.add(judged(at("steer"), success=True))
     report.add(judged(at("warn"), success=True))
     report.add(judged(success=True))
     report.add(judged(at("stop"), success=False))
