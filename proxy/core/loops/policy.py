@@ -60,14 +60,14 @@ class Loops:
     repeat: Rungs | None = Rungs(2, 3, 4, 5)
     repeat_any_result: Rungs | None = Rungs(3, 4, None, 5)
     cycle: Cycle | None = Cycle()
-    stall: Rungs | None = Rungs(4, 6, 8, 10)
-    empty: Rungs | None = Rungs(4, 6, 8, 10)
+    stall: Rungs | None = Rungs(6, 10, 15, 20)
+    empty: Rungs | None = Rungs(6, 10, 15, 20)
     error_streak: Rungs | None = Rungs(5, 8, 11, 14)
     text: Rungs | None = Rungs(2, 3, 4, 5)
     polling: tuple[str, ...] = (
         *("get_*_status", "*_status", "wait", "wait_*", "*_wait", "*_wait_for", "sleep"),
         *("poll", "poll_*", "*_poll", "BashOutput", "TaskOutput", "write_stdin"),
-        *("*scroll*", "*press_key*", "*next_page", "get_next_*"),
+        *("*scroll*", "*press_*", "*screenshot*", "computer*", "*next_page", "get_next_*"),
     )
     polling_bound: Rungs | None = Rungs(60, 80, 100, 120)
     ignore_arguments: tuple[str, ...] = (

@@ -82,7 +82,7 @@ def test_what_is_wrong_is_named_with_its_key(text: str, problem: str) -> None:
     [
         ("{repeat: {warn: 9}}", "loops.repeat.warn: never fires: steer is reached at 3"),
         ("{stall: {final_answer: 5}}", ""),
-        ("{stall: {steer: 9}}", "loops.stall.steer: never fires: final_answer is reached at 8"),
+        ("{stall: {steer: 16}}", "loops.stall.steer: never fires: final_answer is reached at 15"),
         ("{repeat: {stop: 3}}", ""),
         ("{text: {stop: 129}}", "loops.text.stop: never fires: only the last 128 turns"),
         ("{cycle: {stop: 17}}", "loops.cycle.stop: never fires on a way round of 8: only"),

@@ -5,11 +5,12 @@ from proxy.core.loops.normal import NO_TOOL
 from proxy.core.loops.policy import Loops
 from proxy.core.loops.rounds import Flag, calls_of, flags_of, results_and_tool, tool_of
 
-_EXEMPT = Flag.POLLING | Flag.TEXT | Flag.BRIEF
+_EXEMPT = Flag.POLLING | Flag.TEXT | Flag.BRIEF | Flag.EMPTY
 
 
 class Stall:
-    """A yes or a number says nothing: many different calls rightly get the same."""
+    """A yes, a number or a nod says nothing: many different calls rightly get the same. Where
+    nothing comes back, `empty` counts."""
 
     name = "stall"
 
