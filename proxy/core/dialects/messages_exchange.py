@@ -32,7 +32,8 @@ def follow_up(body: bytes, request: Request, turn: bytes, given: Sequence[Given]
     """The request with this turn and its results after all that the client sent. An answer that the
     model went on with and the turn are two messages in a row, which the provider joins."""
     draft = Draft(body, request.places)
-    new = b"%b,%b" % (turn, user_message(b",".join(map(result, given))))
+    results = (user_message(b",".join(map(result, given))),) if given else ()
+    new = b",".join((turn, *results))
     span = draft.span("messages")
     if span is None:
         draft.members["messages"] = b"[%b]" % new

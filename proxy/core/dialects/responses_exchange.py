@@ -48,16 +48,16 @@ def follow_up(
     raws = [bytes(raw) for raw in _ITEMS.decode(turn)]
     items = [_read(raw) for raw in raws]
     kinds = {_call_id(item): item.type for item in items}
-    results = b",".join([result(one, kinds.get(one.call.call_id)) for one in given])
+    results = [result(one, kinds.get(one.call.call_id)) for one in given]
     stored = draft.value("store") != b"false"
     if request.conversation_id is not None:
-        draft.members["input"] = b"[%b]" % results
+        draft.members["input"] = b"[%b]" % b",".join(results)
     elif request.previous_response_id is not None and stored and response_id:
-        draft.members["input"] = b"[%b]" % results
+        draft.members["input"] = b"[%b]" % b",".join(results)
         draft.members["previous_response_id"] = msgspec.json.encode(response_id)
     else:
         sent = raws if stored else _unstored(raws, items)
-        extend_input(draft, b",".join((*sent, results)))
+        extend_input(draft, b",".join((*sent, *results)))
     return draft.written()
 
 

@@ -58,8 +58,7 @@ def _fewer(body: bytes, offered: Span, names: Collection[str]) -> Fewer:
 def _fewer_later(draft: Draft, names: Collection[str]) -> Fewer:
     """The same of what items of the input offer; one that offers nothing goes."""
     body, listed = draft.body, draft.span("input")
-    if listed is None or not body.startswith(b"[", listed.start):
-        return [], False
+    assert listed is not None, "what is offered later is offered by items"
     parts = parts_of(body, listed)
     edits: list[Edit] = []
     emptied: list[int] = []
