@@ -75,16 +75,17 @@ def result(given: Given) -> bytes:
 
 
 def put_back(draft: Draft, request: Request, given: Sequence[Given]) -> None:
-    """Calls that were withheld from the newest answer, and what they came to, beside its other
-    calls and their results. Where there are none of those, or these are there already, nothing."""
+    """Calls that were withheld from the newest answer that made some, and what they came to, beside
+    its other calls and their results. Where there are none of those, or these are there already,
+    nothing."""
     span = draft.span("messages")
     assert span is not None, "no request is read without messages"
     said = request.messages
-    answer = max((at for at, one in enumerate(said) if one.role == "assistant"), default=-1)
+    answer = max((at for at, one in enumerate(said) if one.tool_calls), default=len(said))
     last = answer
     while last + 1 < len(said) and said[last + 1].role == "tool":
         last += 1
-    if answer < 0 or last == answer:
+    if last == answer:
         return
     parts = parts_of(draft.body, span)
     calls = fields_of(draft.body, parts[answer]).get("tool_calls")

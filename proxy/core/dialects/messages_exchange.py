@@ -1,6 +1,7 @@
 """An answer of the Messages API and what its calls came to, as messages of the next request."""
 
 from collections.abc import Collection, Sequence
+from itertools import pairwise
 
 import msgspec
 
@@ -51,25 +52,36 @@ def result(given: Given) -> bytes:
 
 
 def put_back(draft: Draft, given: Sequence[Given]) -> None:
-    """Calls that were withheld from the newest answer, and what they came to, beside its other
-    calls and their results. Where there are none of those, or these are there already, nothing.
+    """Calls that were withheld from the newest answer that made some, and what they came to, beside
+    its other calls and their results. Where there are none of those, or these are there already,
+    nothing.
 
     The signed thinking of the answer stays as it is; another block at its end does not matter.
     """
     body, span = draft.body, draft.span("messages")
     messages = [] if span is None else parts_of(body, span)
-    roles = [role_of(body, one) for one in messages]
-    answer = max((at for at, role in enumerate(roles) if role == "assistant"), default=0)
-    if roles[answer : answer + 2] != ["assistant", "user"]:
+    turn = _newest_calls(body, messages)
+    if turn is None:
         return
-    asked = content_of(body, messages[answer])
-    called = [block.id for _, block in _blocks(body, asked) if block.type == "tool_use"]
-    heard = _blocks(body, content_of(body, messages[answer + 1]))
+    asked, called, after = turn
+    heard = _blocks(body, content_of(body, after)) if role_of(body, after) == "user" else []
     results = [one for one, block in heard if block.type == "tool_result"]
     new = [one for one in given if one.call.call_id not in called]
-    if asked and called and results and new:
+    if results and new:
         draft.append(asked, b",".join([_called(one.call) for one in new]))
         draft.put(results[-1].end, b"".join([b"," + result(one) for one in new]))
+
+
+def _newest_calls(
+    body: bytes, messages: Sequence[Span]
+) -> tuple[Span, Collection[str | None], Span] | None:
+    """The content of the newest answer that made calls, their ids, and the message after it."""
+    for answer, after in reversed([*pairwise(messages)]):
+        content = content_of(body, answer) if role_of(body, answer) == "assistant" else None
+        called = {block.id for _, block in _blocks(body, content) if block.type == "tool_use"}
+        if content is not None and called:
+            return content, called, after
+    return None
 
 
 def _blocks(body: bytes, content: Span | None) -> list[tuple[Span, Block]]:

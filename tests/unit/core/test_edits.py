@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core import edits
-from proxy.core.edits import Draft, Edit, Span, edited, is_empty, last_of, moved, parts_of
+from proxy.core.edits import Draft, Edit, Span, edited, is_empty, last_of, moved, parts_of, without
 from proxy.core.splice import members
 from tests.unit.core.dialects.metering import law
 
@@ -28,12 +28,16 @@ spellings = st.sampled_from(
         {},
         {"indent": 1},
         {"separators": (" ,\n", "\t: ")},
+        {"separators": (",", ":"), "closing": " "},
     ]
 )
 
 
 def spelled(value: object, how: dict[str, object]) -> bytes:
-    return json.dumps(value, **how).encode()  # type: ignore[arg-type]
+    written = {key: value for key, value in how.items() if key != "closing"}
+    text = json.dumps(value, **written)  # type: ignore[arg-type]
+    head, found, tail = text.rpartition("]")
+    return f"{head}{how.get('closing', '')}{found}{tail}".encode()
 
 
 @law
@@ -97,9 +101,20 @@ def test_edits_replace_and_are_put_in_order() -> None:
 
     assert edited(body, found) == b'{"a":[2,three],"b":0}'
     assert [one.value_start for one in moved(members(body), found)] == [5, 19]
+    assert moved(members(body), [Edit(5, 5, b"0")])[0].value_start == 5
     draft = Draft(body, members(body))
     draft.edits += reversed(found)
     assert draft.written() == b'{"a":[2,three],"b":0}'
+
+
+def test_parts_taken_out_side_by_side_move_what_comes_after_them() -> None:
+    """By no more than what they were."""
+    body = b'{"a":[1 , 2 , 3],"b":0}'
+    draft = Draft(body, members(body))
+    draft.edits += without(parts_of(body, Span(5, 16)), [1, 2])
+    draft.members["b"] = b"4"
+
+    assert draft.written() == b'{"a":[1],"b":4}'
 
 
 def test_a_draft_without_changes_is_the_body() -> None:

@@ -125,6 +125,7 @@ def said(role: str, *blocks: str) -> str:
 P = Given(ToolCall("p", "f", '{"a": 1}'), "A")
 PUT = '{"type":"tool_use","id":"p","name":"f","input":{"a": 1}}'
 USER = '{"role":"user","content":"a"}'
+OLD = f"{said('assistant', use('t'))},{said('user', heard('t'))}"
 
 
 def test_what_was_withheld_is_put_back_beside_the_others() -> None:
@@ -141,6 +142,15 @@ def test_what_was_withheld_is_put_back_beside_the_others() -> None:
     assert found == (
         f"[{USER},{old},{said('assistant', THINKING, use('t'))[:-2]},{PUT}]}},"
         f"{said('user', heard('t') + ',' + heard('p'), note)},{USER}]"
+    )
+
+
+def test_what_the_model_is_to_go_on_with_stays_the_last() -> None:
+    """It is an answer, too, but made no call."""
+    turn, results = said("assistant", use("t")), said("user", heard("t"))
+
+    assert back(f"[{turn},{results},{said('assistant', TEXT)}]", P) == (
+        f"[{turn[:-2]},{PUT}]}},{results[:-2]},{heard('p')}]}},{said('assistant', TEXT)}]"
     )
 
 
@@ -167,6 +177,7 @@ def test_several_are_put_back_in_their_order() -> None:
         f"[{USER},{USER}]",
         f"[{said('assistant', use('t'))}]",
         f"[{said('assistant', use('t'))},{said('assistant', TEXT)}]",
+        f"[{OLD},{said('assistant', use('u'))},{said('user', TEXT)}]",
         f"[{said('assistant', use('t'))},{said('system', heard('t'))}]",
         f"[{said('assistant', use('t'))},{USER}]",
         f"[{said('assistant', use('t'))},{said('user', TEXT)}]",

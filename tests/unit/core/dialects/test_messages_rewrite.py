@@ -37,7 +37,7 @@ MESSAGE = '{"role":"user","content":[{"type":"text","text":"read_file × 3"}]}'
         f'[{USE},{{"content":[ {RESULT}\nNOTE],"role":"user"}}]',  # after the results
         '[{"role":"user","content":[ NOTE]}]',
         '[{"role":"user","content":"b","content":[NOTE]}]',  # of keys given twice the last counts
-        f"[{SAID},{PREFIX}]",
+        f'[{{"role":"user","content":"b"}},{SAID},{PREFIX}]',
         f"[{SAID},{SYSTEM},{PREFIX},{PREFIX}]",
         '[{"role":"user","content":null},MESSAGE]',
         '[{"role":"user"},MESSAGE]',

@@ -355,6 +355,7 @@ def test_what_is_put_back_is_where_it_was(
 
     after = rewritten(dialect, before, Changes(put_back=withheld))
     noted = rewritten(dialect, before, Changes(put_back=withheld, notes=(note,)))
+    mistral = Changes(notes=(note,), model="mistral-large")
 
     taken(dialect, after)
     taken(dialect, noted)
@@ -363,6 +364,10 @@ def test_what_is_put_back_is_where_it_was(
     assert told(parsed(dialect, noted).messages[:-1]) == whole
     assert parsed(dialect, noted).messages[-1].text == note
     assert rewritten(dialect, after, Changes(put_back=withheld)) is after
+    for changes in (Changes(notes=(note,)), mistral):
+        first = rewritten(dialect, before, changes)
+        then = parsed(dialect, rewritten(dialect, first, Changes(put_back=withheld)))
+        assert told(then.messages)[: len(whole)] == whole
 
 
 @law
