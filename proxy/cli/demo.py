@@ -1,4 +1,4 @@
-"""`holdfast demo`: watch an agent being stopped, offline, with nothing to set up."""
+"""`holdfast demo`: watch agents being told, stopped and helped, offline, with nothing to set up."""
 
 import argparse
 import sys
@@ -6,12 +6,13 @@ import sys
 import uvloop
 
 from proxy import logs
-from proxy.demo.scenes import SCENES, Promise
+from proxy.demo.scenes import SCENES
 from proxy.demo.stage import POLICY, stage
+from proxy.demo.telling import Promise
 
 _OPENING = """\
-Holdfast demo: a sidecar, a simulated provider and an agent, all on this machine's loopback.
-The agent was told a base URL and nothing else. The policy:
+Holdfast demo: a sidecar, a simulated provider and agents, all on this machine's loopback. The
+agents are told a base URL and nothing else. The policy, beside the defaults:
 """
 _CLOSING = """
 Next:  holdfast serve                                      # your own traffic, default limits

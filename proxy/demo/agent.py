@@ -58,6 +58,11 @@ class Agent:
         self.ran: list[str] = []
         self.concluded = False
 
+    @property
+    def history(self) -> str:
+        """All that it has heard and said, as text."""
+        return json.dumps(self._messages, ensure_ascii=False)
+
     async def run(self) -> AsyncIterator[Call]:
         """Calls the model until it concludes or is refused; after a refusal it may run again."""
         while not self.concluded:
@@ -130,9 +135,9 @@ class Stream:
 
 
 async def ask_streamed(
-    http: aiohttp.ClientSession, base_url: str, question: str, max_tokens: int
+    http: aiohttp.ClientSession, base_url: str, question: str, max_tokens: int, budget_usd: float
 ) -> Stream:
-    """One streamed chat completion, read to its end."""
+    """One streamed chat completion, read to its end, of a run that brings its own budget."""
     body = {
         "model": NAME,
         "stream": True,
@@ -141,7 +146,8 @@ async def ask_streamed(
     }
     texts: list[str] = []
     finished, code, message = False, "", ""
-    async with http.post(f"{base_url}/chat/completions", json=body) as response:
+    headers = {"x-holdfast-budget-usd": str(budget_usd)}
+    async with http.post(f"{base_url}/chat/completions", json=body, headers=headers) as response:
         async for line in response.content:
             data = line.decode().strip().removeprefix("data: ")
             if data == "[DONE]":

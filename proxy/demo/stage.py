@@ -19,6 +19,7 @@ from proxy.simulator import Simulator
 BUDGET_USD = 0.05
 POLICY = f"""\
 limits: {{cost_usd: {BUDGET_USD}}} # USD a session
+tools: {{side_effects: ["send_*"]}} # handed to an agent once
 prices: {{{NAME}: {{input: {INPUT_USD}, output: {OUTPUT_USD}}}}} # USD per million tokens
 """
 _CALL_SECONDS = 30.0

@@ -4,30 +4,26 @@ import pytest
 
 from proxy.cli import demo
 from proxy.cli.main import main
-from proxy.demo.scenes import Promise
 from proxy.demo.stage import Stage
+from proxy.demo.telling import Promise
 
 
 def test_the_demo_keeps_what_it_promises(capsys: pytest.CaptureFixture[str]) -> None:
-    """All of it runs on loopback; the figures come from the provider's own journal."""
+    """All of it runs on loopback; the figures come from the provider's own journal. It fits a
+    terminal, and a log: plain ASCII, no control characters."""
     assert main(["demo"]) == 0
 
     told = capsys.readouterr().out
-    assert told.count("[ok]") == 6
+    assert told.count("[ok]") == 11
     assert "NOT KEPT" not in told
+    assert "HTTP 422 loop_detected: Session demo-loop goes round in a loop" in told
+    assert '$ holdfast sessions guide demo-loop "The report is in report-q3.csv."' in told
     assert "HTTP 422 budget_exceeded: Session demo-agent has spent" in told
     assert "$ holdfast sessions extend demo-agent --cost-usd 0.05" in told
     assert "with nothing in between   30 served,  0 refused   billed $0.3745" in told
     assert "holdfast serve" in told
-
-
-def test_the_table_fits_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    """And a log: plain ASCII, no control characters."""
-    main(["demo"])
-
-    lines = capsys.readouterr().out.splitlines()
-    assert max(len(line) for line in lines) <= 100
-    assert all(line.isascii() and line.isprintable() for line in lines)
+    assert max(len(line) for line in told.splitlines()) <= 100
+    assert all(line.isascii() and line.isprintable() for line in told.splitlines())
 
 
 def test_a_broken_promise_is_told(
