@@ -27,6 +27,15 @@ async def run_codex(
 
     To a model of this name it offers plain functions; its own newest ones get one custom tool.
     """
+    return await _codex(on, model, prompt)
+
+
+async def resume_codex(on: Stage, prompt: str) -> Finished:
+    """The user says something more in the last run."""
+    return await _codex(on, "gpt-5.2", "resume", "--last", prompt)
+
+
+async def _codex(on: Stage, model: str, *arguments: str) -> Finished:
     return await on.run(
         str(CODEX),
         "exec",
@@ -37,16 +46,26 @@ async def run_codex(
         f"openai_base_url={on.front.url}/v1",
         "--config",
         "analytics.enabled=false",  # nothing but the model is asked here
-        prompt,
+        *arguments,
         env={"CODEX_API_KEY": KEY},
     )
 
 
 async def run_claude(on: Stage, prompt: str = "Say three things.") -> Finished:
     """Claude Code takes ANTHROPIC_BASE_URL, which every client here is given."""
+    return await _claude(on, prompt)
+
+
+async def continue_claude(on: Stage, prompt: str) -> Finished:
+    """The user says something more in the last run."""
+    return await _claude(on, prompt, "--continue")
+
+
+async def _claude(on: Stage, prompt: str, *options: str) -> Finished:
     return await on.run(
         str(CLAUDE),
         "--print",
+        *options,
         "--allowedTools",
         "Bash(echo:*)",
         "--",
