@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
 from random import Random
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from proxy.core.dialects.base import Bounds
-from tests.clients.kit import python
+from tests.clients.kit import node, python
 from tests.unit.core.dialects.holding import everything, filtered, nothing, streamed
 from tests.unit.core.dialects.made import DIALECTS, TOOLS, Made, made
 
@@ -18,8 +18,10 @@ pytestmark = [pytest.mark.sdk, pytest.mark.timeout(120)]
 
 Whole = list[Any]
 """What an SDK has at the end of a stream: its id, text, calls, finish reason, usage."""
+Sdk = Callable[[str], tuple[str, str]]
 STREAMS = 40
 every_dialect = pytest.mark.parametrize("dialect", DIALECTS)
+every_sdk = pytest.mark.parametrize("sdk", [python, node])
 _STOPPED = {"tool_calls": "stop", "tool_use": "end_turn"}
 
 
@@ -29,14 +31,14 @@ def streams(dialect: str, tag: str) -> list[Made]:
     return [one for one in found if one.numbered and one.ordered][:STREAMS]
 
 
-def sdk_reads(dialect: str, *given: Sequence[bytes]) -> list[list[Whole]]:
+def sdk_reads(sdk: Sdk, dialect: str, *given: Sequence[bytes]) -> list[list[Whole]]:
     """All that the SDK's helpers say of each of these lists of streams."""
     streams = [stream for some in given for stream in some]
     lines = [json.dumps({"dialect": dialect, "stream": one.decode()}) for one in streams]
-    command = python("read_streams")
+    command = sdk("read_streams")
     ended = subprocess.run(command, input="\n".join(lines), capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
-    said = [json.loads(line) for line in ended.stdout.splitlines()]
+    said = [json.loads(line) for line in ended.stdout.strip().split("\n")]
     size = len(said) // len(streams)
     ends = [*accumulate(size * len(some) for some in given)]
     return [said[start:end] for start, end in pairwise((0, *ends))]
@@ -49,19 +51,21 @@ def without(whole: Whole, names: Sequence[str]) -> Whole:
     return [answer_id, text, left, stopped, usage]
 
 
+@every_sdk
 @every_dialect
-def test_released_calls_are_the_same_to_an_sdk(dialect: str) -> None:
+def test_released_calls_are_the_same_to_an_sdk(dialect: str, sdk: Sdk) -> None:
     given = [one.stream for one in streams(dialect, "1")]
     held = [
         filtered(DIALECTS[dialect].hold_back(everything, Bounds()), [stream]) for stream in given
     ]
 
-    seen, original = sdk_reads(dialect, held, given)
+    seen, original = sdk_reads(sdk, dialect, held, given)
     assert seen == original
 
 
+@every_sdk
 @every_dialect
-def test_dropped_calls_are_not_there_for_an_sdk(dialect: str) -> None:
+def test_dropped_calls_are_not_there_for_an_sdk(dialect: str, sdk: Sdk) -> None:
     given = [one.stream for one in streams(dialect, "1")]
     gone = TOOLS[:2]
     held = [
@@ -69,12 +73,13 @@ def test_dropped_calls_are_not_there_for_an_sdk(dialect: str) -> None:
         for stream in given
     ]
 
-    seen, original = sdk_reads(dialect, held, given)
+    seen, original = sdk_reads(sdk, dialect, held, given)
     assert seen == [without(whole, gone) for whole in original]
 
 
+@every_sdk
 @every_dialect
-def test_two_streams_are_one_to_an_sdk(dialect: str) -> None:
+def test_two_streams_are_one_to_an_sdk(dialect: str, sdk: Sdk) -> None:
     firsts, seconds = streams(dialect, "1"), streams(dialect, "2")
     pairs, spliced = [], []
     for made_one, made_two in zip(firsts, seconds, strict=True):
@@ -86,7 +91,7 @@ def test_two_streams_are_one_to_an_sdk(dialect: str) -> None:
             pairs.append((made_one.stream, made_two.stream))
     assert len(pairs) > STREAMS / 4
 
-    firsts_read, seconds_read, seen = sdk_reads(dialect, *zip(*pairs, strict=True), spliced)
+    firsts_read, seconds_read, seen = sdk_reads(sdk, dialect, *zip(*pairs, strict=True), spliced)
     for one, two, whole in zip(firsts_read, seconds_read, seen, strict=True):
         left = without(one, ("mail", "look"))
         assert whole[:3] == [one[0], one[1] + two[1], left[2] + two[2]]
