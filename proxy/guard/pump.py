@@ -110,8 +110,9 @@ class GuardedPump(Pump):
             (judged,) = await self.verdicts.judge((call,))
             match judged.fate:
                 case "hand":
+                    if not self.asks:
+                        await self.verdicts.hand(judged)
                     self._pass(hold.release(call.call_id))
-                    self._progress.facts = self.verdicts.handed()
                 case "deny" | "reject":
                     self.refused = True
                 case "ask":

@@ -71,6 +71,9 @@ class Recall:
                     given += [await self._of_withheld(known, one) for one in event.calls]
         return tuple(given)
 
+    async def record(self, key: SessionKey, fact: ev.AnyEvent) -> None:
+        await self._ledger.record(key, fact)
+
     async def kept(self, key: SessionKey, seq: int) -> ev.AnswerKept | None:
         event = await self._event(key, seq)
         return event if isinstance(event, ev.AnswerKept) else None

@@ -8,23 +8,26 @@ from proxy.core.splice import raw_value
 from proxy.core.tools.choice import chosen_tool
 from proxy.core.tools.contents import result_contents
 from proxy.core.tools.policy import Tools, matches
-from proxy.core.tools.state import NOTHING_KNOWN
 from proxy.core.tools.wording import denied
 from proxy.intake import Call
 from proxy.reservation import Brings
 
+_CONVERSATIONS = frozenset({"chat", "responses", "messages"})
+
 
 def is_guarded(call: Call, state: SessionState) -> bool:
     """Whether this call's request or answer may have to be changed for its tools."""
-    tools = call.rules.tools
-    return tools.is_set and (
-        tools.guards(call.request.offered_tools) or state.tools is not NOTHING_KNOWN
-    )
+    tools, known = call.rules.tools, state.tools
+    if not tools.globs or call.request.dialect not in _CONVERSATIONS:
+        return False
+    if tools.guards(call.request.offered_tools):
+        return True
+    return bool(known.withheld or known.renamed or (known.effects and tools.scope == "tree"))
 
 
 def brings(call: Call) -> Brings | None:
     """Where the call may bring results that are to be recorded."""
-    if not call.rules.tools.is_set:
+    if not call.rules.tools.globs:
         return None
     return Brings(call.request.messages, partial(result_contents, call.request.dialect, call.body))
 
@@ -33,7 +36,7 @@ def refuse_request(call: Call) -> Refusal | None:
     """Why a call is not even sent: it forces a denied tool, or asks for several answers of which
     only one could be guarded."""
     tools, request = call.rules.tools, call.request
-    if not tools.guards(request.offered_tools):
+    if not (tools.globs and tools.guards(request.offered_tools)):
         return None
     if request.choices > 1:
         message = "Of several choices (n) only one could be guarded; ask for one (policy: tools)."

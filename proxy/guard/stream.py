@@ -94,7 +94,7 @@ class GuardedStream:
                 return await self._follow(pump)
             case "withhold":
                 progress.did("dedupe")
-        progress.facts = (*pump.verdicts.handed(), *self._renamed())
+        progress.facts = (*pump.verdicts.withheld(), *self._renamed())
         return await self._finish(pump)
 
     async def _finish(self, pump: GuardedPump) -> Came:

@@ -47,20 +47,23 @@ class Verdicts:
         return [await self._recall.given(known, one.call, one) for one in self.judged]
 
     def handed(self) -> tuple[ev.AnyEvent, ...]:
-        """The facts of an answer that is given."""
-        now = self._clock.now()
-        calls = [
-            Handed(one.call.call_id, one.call.name, one.digest)
-            for one in self.judged
-            if one.fate == "hand" and one.digest
-        ]
-        withheld = self._withheld()
-        facts: list[ev.AnyEvent] = []
-        if calls:
-            facts.append(ev.CallsHanded(at=now, calls=tuple(calls)))
-        if withheld and withheld[0].beside:
-            facts.append(ev.CallsWithheld(at=now, calls=withheld))
-        return tuple(facts)
+        """The facts of an answer that is given whole."""
+        calls = [_handed(one) for one in self.judged if one.fate == "hand" and one.digest]
+        handed = ev.CallsHanded(at=self._clock.now(), calls=tuple(calls))
+        return (handed, *self.withheld()) if calls else self.withheld()
+
+    def withheld(self) -> tuple[ev.AnyEvent, ...]:
+        """What the model is told of later, beside the results of the calls that were handed."""
+        calls = self._withheld()
+        if not (calls and calls[0].beside):
+            return ()
+        return (ev.CallsWithheld(at=self._clock.now(), calls=calls),)
+
+    async def hand(self, judged: Judged) -> None:
+        """Writes down that the agent is given this call, before it is: it may act at once, and
+        nothing may be forgotten of that."""
+        fact = ev.CallsHanded(at=self._clock.now(), calls=(_handed(judged),))
+        await self._recall.record(self._call.key, fact)
 
     def held(self, body: bytes, *, stream: bool) -> tuple[ev.AnyEvent, ...]:
         """The facts of an answer that waits for a human."""
@@ -121,3 +124,7 @@ class Verdicts:
         why = wording.needs_approval(call.name, again=one.seq > 0)
         code = "duplicate_side_effect" if one.seq else "approval_required"
         return self._handoffs.hold(self._call, held, code, why)
+
+
+def _handed(one: Judged) -> Handed:
+    return Handed(one.call.call_id, one.call.name, one.digest)

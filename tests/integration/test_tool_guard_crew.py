@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from proxy.simulator import Script, Simulator, ToolCall, Turn
 from tests.integration.agent_kit import Agent
 from tests.integration.crew_kit import Client, crew, serving
+from tests.integration.kit import body_of
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -82,3 +84,40 @@ async def test_after_kill_9_nothing_is_sent_or_granted_again(tmp_path: Path) -> 
 
             assert (len(agent.sent), len(again.sent), text) == (1, 0, "Done.")
             assert (paid["claim"], mailed["claim"]) == ("in_progress", "done")
+
+
+async def test_a_call_that_was_handed_is_known_though_its_answer_never_ended(
+    tmp_path: Path,
+) -> None:
+    """An agent may act on a streamed call at once: what it was given is written down before."""
+    long = ToolCall("search", {"q": "a long question " * 50})
+    slow = Turn(tool_calls=(*MAIL.tool_calls, long), chunk_gap_seconds=0.05)
+    script = Script((slow, MAIL, Turn(text="Done.")))
+    async with Simulator(script=script, seed=1) as sim:
+        async with serving(tmp_path, sim.url, 1, policy=GUARD) as on:
+            agent = Agent(on, "chat", True)
+            body: Any = {
+                **body_of("chat", stream=True, tools=agent.tools),
+                "messages": agent.history,
+            }
+            body["max_completion_tokens"] = 5_000
+            url = f"{on.url}/s/s1/v1/chat/completions"
+            headers = {"authorization": "Bearer key-1"}
+            async with on.http.post(url, json=body, headers=headers) as response:
+                seen = b""
+                while b'"search"' not in seen:
+                    seen += await response.content.readany()
+                os.kill(on.process.pid, signal.SIGKILL)
+                await on.process.wait()
+        call_id = re.findall(rb'"id":"(call_\w+)"', seen.replace(b": ", b":"))[0].decode()
+        called = {"name": "send_email", "arguments": '{"to": "a"}'}
+        call = {"id": call_id, "type": "function", "function": called}
+        async with serving(tmp_path, sim.url, 1, policy=GUARD) as on:
+            agent = Agent(on, "chat", True)
+            agent.history += [
+                {"role": "assistant", "content": None, "tool_calls": [call]},
+                {"role": "tool", "tool_call_id": call_id, "content": "sent"},
+            ]
+            text = await agent.finish()
+
+            assert (text, agent.ran) == ("Done.", [])

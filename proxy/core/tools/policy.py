@@ -1,6 +1,6 @@
 """The policy key `tools` as frozen values. Its defaults are those of `policies/default.yaml`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Literal
@@ -17,6 +17,7 @@ class Tools:
         instead says on_duplicate. scope: in one session, or in all sessions of a tree.
     max_replays: how often in one step the model is given recorded results before it is refused.
     deny: never offered, never handed. require_approval: a human approves each call first.
+    globs: all of them; empty where no tool is named.
     """
 
     side_effects: tuple[str, ...] = ()
@@ -25,16 +26,15 @@ class Tools:
     max_replays: int = 3
     deny: tuple[str, ...] = ()
     require_approval: tuple[str, ...] = ()
+    globs: tuple[str, ...] = field(init=False, repr=False, compare=False)
 
-    @property
-    def is_set(self) -> bool:
-        """Whether any tool is named at all."""
-        return bool(self.side_effects or self.deny or self.require_approval)
+    def __post_init__(self) -> None:
+        globs = (*self.side_effects, *self.deny, *self.require_approval)
+        object.__setattr__(self, "globs", globs)
 
     def guards(self, offered: tuple[str, ...]) -> bool:
         """Whether one of these tools is named."""
-        globs = (*self.side_effects, *self.deny, *self.require_approval)
-        return bool(globs) and any_matches(globs, offered)
+        return bool(self.globs) and any_matches(self.globs, offered)
 
     def names(self, tool: str) -> bool:
         """Whether this tool is named."""
