@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from proxy.core.decision import Refusal
+from proxy.core.decision import Admit, Refusal
 from proxy.core.session import SessionState
 from proxy.intake import Call
 from proxy.progress import Progress
@@ -25,21 +25,21 @@ def replayed(call: Call, status: int, request_id: str) -> CallRecord:
 
 def carried_out(progress: Progress, now: float) -> CallRecord:
     """It was admitted; `now` is monotonic."""
-    call, booked = progress.call, progress.settled
+    call, booked, admit = progress.call, progress.settled, progress.admitted.admit
     started = progress.forwarded_at or now
     return CallRecord(
         dialect=call.request.dialect,
-        decision=progress.admitted.admit.name,
+        decision=admit.name,
         status=progress.refusal.status if progress.refusal else progress.status,
         request_id=progress.request_id,
-        reason=progress.refusal.code if progress.refusal else "",
+        reason=progress.refusal.code if progress.refusal else _rung_of(admit),
         stream=call.request.stream,
         upstream=call.upstream.name,
         model=call.model,
         tenant=call.key.tenant,
         session=call.key.session,
         agent=call.identified.agent,
-        step=progress.admitted.admit.step,
+        step=admit.step,
         outcome=booked.outcome if booked else None,
         usage=booked.usage if booked else None,
         cost_micro_usd=booked.cost_micro_usd if booked else 0,
@@ -49,7 +49,24 @@ def carried_out(progress: Progress, now: float) -> CallRecord:
         duration_seconds=now - call.received,
         tool_calls=booked.tools if booked else (),
         replays=progress.replays,
+        cycles=_cycles(progress),
+        repeats=admit.loop.detector if admit.loop is not None and admit.noted.round else "",
     )
+
+
+def _rung_of(admit: Admit) -> str:
+    """Which loop a call is warned of."""
+    loop = admit.loop
+    return "" if loop is None or loop.rung == "observe" else f"loops.{loop.detector}"
+
+
+def _cycles(progress: Progress) -> int | None:
+    """Of the history that the call goes on with."""
+    noted = progress.admitted.admit.noted
+    if not noted.key:
+        return None
+    thread = progress.admitted.state.threads.get(noted.thread)
+    return thread.cycles if thread is not None else 0
 
 
 def _record(call: Call, decision: str, status: int, request_id: str) -> CallRecord:

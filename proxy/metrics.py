@@ -18,6 +18,7 @@ _FAST = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.
 _SLOW = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 _ENDS = (ev.SessionFinished, ev.SessionKilled)
 _HUMAN = (10.0, 30.0, 60.0, 300.0, 900.0, 3_600.0, 14_400.0, 86_400.0)
+_CYCLES = (0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144)
 _STEPS = (1, 2, 5, 10, 20, 50, 100, 150, 300, 1000)
 
 
@@ -53,6 +54,14 @@ class Metrics:
         self._replays = Tally(
             "holdfast_replays", "Given again: tool results to models, answers to SDKs.", ("kind",)
         )
+        self._repeats = Tally(
+            "holdfast_tool_repeats", "Turns that went on with a loop, by its detector.", ("kind",)
+        )
+        self._cycles = Spread(
+            "holdfast_tool_call_cycles_per_request",
+            "Turns that called tools and came back, in a request's history since its user spoke.",
+            _CYCLES,
+        )
         self._store = Spread("holdfast_store_seconds", "One append to the store.", _FAST)
         self._handoffs = Tally(
             "holdfast_handoffs", "Sessions that began to wait for a human.", ("reason",)
@@ -68,6 +77,8 @@ class Metrics:
         )
         for collector in (self._handoffs, self._answers, self._webhooks):
             registry.register(collector)
+        for looping in (self._repeats, self._cycles):
+            registry.register(looping)
         counters = (self._requests, self._decisions, self._tokens, self._cost, self._overspend)
         spreads = (self._overhead, self._first_token, self._steps, self._store)
         for collector in (*counters, self._tool_calls, self._replays, *spreads):
@@ -86,16 +97,23 @@ class Metrics:
         stream = "true" if call.stream else "false"
         self._requests.add((call.dialect, call.upstream, stream, str(call.status)))
         self._decisions.add((call.decision, call.reason))
-        if call.replays:
-            self._replays.add(("result",), call.replays)
-        elif call.decision == "replay":
-            self._replays.add(("answer",))
+        self._count_again(call)
         if call.overhead_seconds is not None:
             self._overhead.observe(call.overhead_seconds)
         if call.first_byte_seconds is not None:
             self._first_token.observe(call.first_byte_seconds, (call.upstream,))
         if call.outcome is not None:
             self._count_money(call)
+
+    def _count_again(self, call: CallRecord) -> None:
+        if call.replays:
+            self._replays.add(("result",), call.replays)
+        elif call.decision == "replay":
+            self._replays.add(("answer",))
+        if call.cycles is not None:
+            self._cycles.observe(call.cycles)
+        if call.repeats:
+            self._repeats.add((call.repeats,))
 
     def _count_money(self, call: CallRecord) -> None:
         upstream = call.upstream

@@ -12,9 +12,11 @@ class CallRecord(msgspec.Struct, frozen=True):
     """What came of a call. Times in seconds; None where there was none.
 
     decision: the admitted one's name, "reject", "handoff", or for what never was a call whose fault
-        it was: "client" or "error". reason: a refusal's code, or "".
+        it was: "client" or "error". reason: a refusal's code, the loop that is warned of, or "".
     overhead_seconds: from the whole request to its forwarding. first_byte_seconds: from then to the
     first byte of the answer's body. replays: how often its model was given a recorded result.
+    cycles: turns in its history that called tools and came back, since the user said something new;
+    None where nobody looks for loops. repeats: the detector of the loop that its turn goes on with.
     """
 
     dialect: DialectName
@@ -37,6 +39,8 @@ class CallRecord(msgspec.Struct, frozen=True):
     first_byte_seconds: float | None = None
     duration_seconds: float | None = None
     tool_calls: tuple[str, ...] = ()
+    cycles: int | None = None
+    repeats: str = ""
     replays: int = 0
 
     @staticmethod

@@ -43,6 +43,8 @@ def session_json(key: SessionKey, state: SessionState, limits: Limits) -> dict[s
         "limits": limits_json(limits, state),
         "tool_calls": state.tool_calls,
         "per_tool": per_tool,
+        "cycles": state.cycles,
+        "rung": state.rung,
         "refusals": state.refusals,
         "handoffs": [handoff.handoff for handoff in state.handoffs],
         "guidance": [*state.guidance],

@@ -20,7 +20,17 @@ from proxy.core.limits.base import usd
 from proxy.errors import StoreUnavailable
 from proxy.stores import SessionRow
 
-_HEADS = ("session", "state", "steps", "input", "output", "cost_usd", "tool_calls", "refused")
+_HEADS = (
+    "session",
+    "state",
+    "steps",
+    "input",
+    "output",
+    "cost_usd",
+    "tool_calls",
+    "cycles",
+    "refused",
+)
 _MOST_SHOWN = 100
 
 
@@ -111,5 +121,6 @@ async def _line(app: App, row: SessionRow) -> list[object]:
         state.output_tokens,
         usd(state.cost_micro_usd),
         state.tool_calls,
+        state.cycles,
         f"{state.refusals} {state.refused_code}".strip(),
     ]

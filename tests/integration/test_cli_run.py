@@ -28,7 +28,17 @@ for session in sys.argv[2:]:
         print(json.load(error)["error"]["message"])
 sys.exit(int(sys.argv[1]))
 """
-HEADS = ["session", "state", "steps", "input", "output", "cost_usd", "tool_calls", "refused"]
+HEADS = [
+    "session",
+    "state",
+    "steps",
+    "input",
+    "output",
+    "cost_usd",
+    "tool_calls",
+    "cycles",
+    "refused",
+]
 ENDLESS = "print('up', flush=True); import signal; signal.pause()"
 
 
