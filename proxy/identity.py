@@ -224,4 +224,4 @@ class SessionIndex:
 
 
 def _identified(named: Named, session: str, source: str, thread: str) -> Identified:
-    return Identified(session, source, named.agent, named.parent, thread)
+    return Identified(session, source, named.agent, named.parent, thread, named_thread=named.thread)

@@ -204,7 +204,7 @@ class Intake:
             usual_output=likely if request.stream and learned else None,
             exposure=request.exposure,
             likely_output=likely,
-            tail=_tail(policy, request, identified.thread),
+            tail=_tail(policy, request, identified.named_thread),
         )
 
 

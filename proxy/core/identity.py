@@ -26,7 +26,8 @@ class Identified(msgspec.Struct, frozen=True):
 
     session: "" only where a request that is not governed names none. source: path, header,
         client:NAME, response_id, tool_call_id, prefix, answer, retry, new, none.
-    thread: one history inside the session (a sub-agent, a title call); what loops are counted in.
+    thread: one history inside the session (a sub-agent, a title call), as its client names it or
+        this process found it; named_thread: by its client alone, what loops are counted in.
     is_new: the id was made for this request.
     """
 
@@ -36,6 +37,7 @@ class Identified(msgspec.Struct, frozen=True):
     parent: str | None = None
     thread: str = ""
     is_new: bool = False
+    named_thread: str = ""
 
 
 class Named(msgspec.Struct, frozen=True):

@@ -11,7 +11,8 @@ import aiohttp
 from proxy.admin.shapes import Json
 from proxy.app import App, Settings
 from proxy.core.request import DialectName
-from proxy.simulator import Script, Simulator
+from proxy.simulator import Simulator
+from proxy.simulator.script import Actor
 
 TOKEN = "a-token-for-tests-only"
 PATHS: Mapping[DialectName, str] = {
@@ -151,7 +152,7 @@ async def sidecar(
     folder: Path,
     policy: str = "",
     *,
-    script: Script | None = None,
+    script: Actor | None = None,
     upstream: str | None = None,
     store: str = "memory://",
     env: Mapping[str, str] | None = None,

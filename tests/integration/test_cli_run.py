@@ -29,15 +29,8 @@ for session in sys.argv[2:]:
 sys.exit(int(sys.argv[1]))
 """
 HEADS = [
-    "session",
-    "state",
-    "steps",
-    "input",
-    "output",
-    "cost_usd",
-    "tool_calls",
-    "cycles",
-    "refused",
+    *("session", "state", "steps", "input", "output", "cost_usd", "tool_calls"),
+    *("cycles", "refused"),
 ]
 ENDLESS = "print('up', flush=True); import signal; signal.pause()"
 
