@@ -61,6 +61,24 @@ def check_error(told: dict[str, Json], session: str, code: str) -> None:
 
 
 @programs(CALLS)
+async def test_a_session_that_waits_is_one_typed_exception(
+    tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    """In one attempt; its one string says whom to ask and how to answer."""
+    async with stage(tmp_path, "limits: {steps: 1, on_limit: handoff}") as on:
+        ended = await on.run(*command)
+        modes, sessions = command[2:], await on.sessions()
+        for told, session in zip(ended.reports, sessions, strict=True):
+            check_error(told, str(session["session"]), "awaiting_human")
+            assert (told["error"], told["status_code"]) == ("UnprocessableEntityError", 422)
+            assert told["type"] == "session_state"
+            assert "holdfast sessions extend" in str(told["message"])
+            assert (session["state"], session["steps"]) == ("awaiting_human", 1)
+        assert len(on.front.requests) == 2 * len(modes)
+        assert len(on.back.requests) == len(modes)
+
+
+@programs(CALLS)
 async def test_a_refusal_is_one_attempt_and_says_all(
     tmp_path: Path, command: tuple[str, ...]
 ) -> None:
