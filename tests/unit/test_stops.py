@@ -71,6 +71,15 @@ async def test_a_stop_that_is_rejected_stands_in_the_queue_and_tells_nobody(benc
     assert (await bench.ledger.state(KEY)).status == "active"
 
 
+async def test_what_stood_there_is_waited_for_once_the_policy_says_so(bench: Bench) -> None:
+    """An edit from reject to handoff is meant for the sessions that are stopped now, too."""
+    await one_step(bench, REJECT)
+    await refused(bench, limited("a", REJECT))
+
+    assert (await refused(bench, limited("b", HANDOFF))).code == "awaiting_human"
+    assert [handoff.blocking for handoff in handed_off(bench)] == [False, True]
+
+
 async def test_without_a_webhook_nobody_is_told(bench: Bench) -> None:
     await one_step(bench, HANDOFF)
     await refused(bench, limited("a", HANDOFF, Handoff()))

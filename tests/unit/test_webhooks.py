@@ -51,6 +51,7 @@ class Receiver:
         self, request: Outgoing, timeouts: Timeouts, on_sent: Callable[[], None] | None = None
     ) -> Incoming:
         self.got.append(request)
+        await turns(1)
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
             raise answer
@@ -223,7 +224,7 @@ async def test_of_several_processes_one_tells_for_the_dead(office: Office, tmp_p
     (tmp_path / "other.sock").touch()
     (tmp_path / "me.sock").touch()
     await put(office, handed_off("dead", owner="gone"), handed_off("theirs", owner="other"))
-    for one in (other, office, other, office):
+    for one in (office, other, office, other):
         await one.looks()
 
     assert [dict(r.headers)["webhook-id"] for r in office.receiver.got] == ["dead"]

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core import events as ev
-from proxy.core.session import failed_before, fold
+from proxy.core.session import failed_before, fold, is_idle
 from proxy.core.usage import Usage
 
 calls = st.sampled_from(["a", "b", "c"])
@@ -317,3 +317,20 @@ def test_guidance_that_no_model_has_read_goes_with_the_next_call(end: ev.AnyEven
     log += [ev.Guided(at=2.5, message="b"), end]
 
     assert fold(log).guidance == ("a", "b")
+
+
+def test_a_call_that_carried_nothing_gives_no_guidance_back() -> None:
+    """It failed, and the message still waits: once."""
+    log: list[ev.AnyEvent] = [ev.Guided(at=1.0, message="a"), reserved("x", 1)]
+    log.append(ev.StepSettled(at=3.0, call_id="x", outcome="failed"))
+
+    assert fold(log).guidance == ("a",)
+
+
+def test_a_session_that_waits_for_its_human_is_never_idle() -> None:
+    """Humans sleep; what only stands in the queue is over as any other."""
+    waits = fold([ev.SessionOpened(at=1.0), handed_off("h1")])
+    stands = fold([ev.SessionOpened(at=1.0), handed_off("h1", blocking=False)])
+
+    assert not is_idle(waits, 3600, 1e9)
+    assert is_idle(stands, 3600, 1e9)

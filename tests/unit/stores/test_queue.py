@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from proxy.core import events as ev
 from proxy.core.session import SessionKey, fold
@@ -105,6 +106,23 @@ async def test_a_writer_that_has_not_heard_of_it_takes_nothing_out(store: Store)
     (row,) = await store.list_queue("open", 100)
     assert (row.head.state, row.head.waits, row.head.stands) == ("awaiting_human", ("h1",), ("h2",))
     assert await store.purge(NOW + 100) == 0
+
+
+async def test_a_pause_is_shown_before_a_wait(store: Store) -> None:
+    """As in the fold: both have to be ended, the pause first."""
+    paused = SessionHead(state="paused", created_at=NOW, updated_at=NOW)
+    await store.append(replace(Append(KEY, (HANDED_OFF,)), head=paused))
+
+    (row,) = await store.list_queue("open", 100)
+    assert (row.head.state, row.head.waits) == ("paused", ("h1",))
+
+
+async def test_what_only_stands_goes_with_the_next_call(store: Store) -> None:
+    await store.append(Append(KEY, (STOPPED,)))
+    assert await found(store, "open") == [KEY]
+    await store.append(reserved("c1"))
+
+    assert await found(store, "open") == []
 
 
 async def test_the_queue_is_there_after_a_restart(tmp_path: Path) -> None:
