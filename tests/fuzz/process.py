@@ -101,6 +101,11 @@ class Process:
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    def waited_seconds(self) -> float:
+        """For which its event loop could have run so far, but others had its core."""
+        told = Path(f"/proc/{self.pid}/task/{self.pid}/schedstat").read_text()
+        return int(told.split()[1]) / 1e9
+
     async def stop(self) -> int:
         """Asks it to drain, and kills it if it does not. Its exit code."""
         with suppress(ProcessLookupError):

@@ -28,6 +28,8 @@ async def test_streams_at_once_end_whole_while_others_write(tmp_path: Path) -> N
 
     assert faults_of_streams(done) == []
     assert len(done.came) > 100
+    assert done.busy > 0
+    assert done.waited > 0
 
 
 async def test_the_rig_alone_is_measured_the_same_way() -> None:
@@ -85,7 +87,7 @@ def test_a_checkpoint_that_delays_is_a_fault(sent: float, found: int) -> None:
     """A delay of another cause is none of its own."""
     came, load = delayed(sent, 0.04), Load(1, 60)
     came.begun = came.whole = 1
-    done = Streamed(load, came, CHECKPOINT, (1_000,) * 20, 1.0, 0)
+    done = Streamed(load, came, CHECKPOINT, (1_000,) * 20, 1.0, 0.0, 0)
 
     assert len(faults_of_streams(done)) == found
 
@@ -96,7 +98,7 @@ def test_a_stall_is_a_fault(late: float, found: int) -> None:
     came = delayed(20.0, late)
     came.add(20.0, 20.0 + late)
     came.begun = came.whole = 1
-    done = Streamed(Load(1, 60), came, (), (1_000,) * 20, 1.0, 0)
+    done = Streamed(Load(1, 60), came, (), (1_000,) * 20, 1.0, 0.0, 0)
 
     assert len(faults_of_streams(done)) == found
 
@@ -106,7 +108,7 @@ def test_memory_that_grows_with_a_stream_is_a_fault() -> None:
     came, memory = Delays(), tuple(range(1_000, 3_000, 100))
     came.begun = came.whole = 1
 
-    assert len(faults_of_streams(Streamed(Load(1, 60), came, (), memory, 1.0, 0))) == 1
+    assert len(faults_of_streams(Streamed(Load(1, 60), came, (), memory, 1.0, 0.0, 0))) == 1
 
 
 @pytest.mark.parametrize("wanted", ["watched", "never"])

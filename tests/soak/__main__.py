@@ -93,7 +93,7 @@ def _show_streams(name: str, done: Streamed) -> None:
     print(f"  memory {' '.join(map(_megabytes, done.memory_bytes))} MB")
     print(
         f"  {done.bytes_per_stream / 1024:.1f} KB a stream, {done.growth:+.1%} in the second half;"
-        f" {done.busy:.0%} of a core",
+        f" {done.busy:.0%} of a core, and {done.waited:.1%} of the time it waited for one",
         flush=True,
     )
 

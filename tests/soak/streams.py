@@ -42,14 +42,16 @@ class Load:
 @dataclass(frozen=True, slots=True)
 class Streamed:
     """What came of a run through a sidecar. came: of the time when all streams were there. busy:
-    the share of one core that it took then. memory_bytes: before any stream, then sample by sample.
-    holds: that were left."""
+    the share of one core that it took then. waited: the share of that time for which its event loop
+    waited for a core. memory_bytes: before any stream, then sample by sample. holds: that were
+    left."""
 
     load: Load
     came: Delays
     checkpoints: tuple[tuple[float, float], ...]
     memory_bytes: tuple[int, ...]
     busy: float
+    waited: float
     holds: int
 
     @property
@@ -71,7 +73,7 @@ def _source(load: Load) -> Source:
 async def without(load: Load) -> Delays:
     """The rig alone."""
     async with _source(load).listening() as source:
-        came, _ = await _stream_all(source.port, load, lambda: 0.0)
+        came, *_ = await _stream_all(source.port, load, lambda: (0.0, 0.0))
         return came
 
 
@@ -81,7 +83,7 @@ async def through(folder: Path, load: Load, checkpoints: Checkpoints, *options: 
     async with (
         _source(load).listening() as source,
         running(
-            *(folder, POLICY % max(1_000, load.streams), source.url),
+            *(folder, POLICY % max(1_000, load.streams // 2), source.url),
             f"--checkpoints={checkpoints}",
             *options,
         ) as process,
@@ -92,11 +94,14 @@ async def through(folder: Path, load: Load, checkpoints: Checkpoints, *options: 
                 group.create_task(_sample(process.memory_bytes, memory, load.sample_seconds)),
                 *(group.create_task(_write(process.port, load.writes, n)) for n in range(_WRITERS)),
             ]
-            came, busy = await _stream_all(process.port, load, process.cpu_seconds)
+            came, busy, waited = await _stream_all(
+                process.port, load, lambda: (process.cpu_seconds(), process.waited_seconds())
+            )
             for task in aside:
                 task.cancel()
         told = await _quiet(process)
-        return Streamed(load, came, told.checkpoints, tuple(memory), busy, told.holds)
+        spans = told.checkpoints
+        return Streamed(load, came, spans, tuple(memory), busy, waited, told.holds)
 
 
 async def _quiet(process: Process) -> Told:
@@ -135,22 +140,23 @@ class _Reader(asyncio.Protocol):
 
 
 async def _stream_all(
-    port: int, load: Load, cpu_seconds: Callable[[], float]
-) -> tuple[Delays, float]:
-    """Begun one after another; returns when all have ended: what came while all were there, and how
-    much CPU a second was used then."""
+    port: int, load: Load, spent: Callable[[], tuple[float, float]]
+) -> tuple[Delays, float, float]:
+    """Begun one after another; returns when all have ended: what came while all were there, and
+    what was spent then, a second, of CPU and of waiting for it."""
     delays, began = Delays(), perf_counter()
     until = began + load.seconds
     async with asyncio.TaskGroup() as group:
         for number in range(load.streams):
             group.create_task(_stream_on(port, number, until, delays))
             await pause(1 / _STARTS_PER_SECOND)
-        all_there, used = perf_counter(), cpu_seconds()
+        all_there, before = perf_counter(), spent()
         await pause(max(0.0, until - all_there))
-        busy = (cpu_seconds() - used) / (perf_counter() - all_there)
+        seconds = perf_counter() - all_there
+        busy, waited = ((now - then) / seconds for then, now in zip(before, spent(), strict=True))
     came = delays.between(all_there, until)
     came.begun, came.whole = delays.begun, delays.whole
-    return came, busy
+    return came, busy, waited
 
 
 async def _stream_on(port: int, number: int, until: float, delays: Delays) -> None:
