@@ -20,8 +20,11 @@ _NET_SECONDS = 5.0
 def outgoing(call: Call, admit: Admit) -> Outgoing:
     """The request as it is forwarded; its bytes are the client's unless something had to change."""
     request, output_bound, loop = call.request, admit.output_bound, admit.loop
-    notes = admit.guidance if loop is None else (*notes_of(loop), *admit.guidance)
-    concludes = loop is not None and loop.rung == "final_answer"
+    notes, concludes = admit.guidance, False
+    if loop is not None:
+        # Where tools are forced the run ends by a call: without one its client takes it for broken.
+        notes = (*notes_of(loop, must_call=request.forces_tool), *notes)
+        concludes = loop.rung == "final_answer" and not request.forces_tool
     ask_usage = request.stream and asks_usage(call)
     model = call.model if call.model != request.model else None
     body, dropped = call.raw, Kind.NONE

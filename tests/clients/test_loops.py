@@ -35,10 +35,17 @@ RUNS = {
     node("anthropic_loop"): "whole stream",
 }
 
-every_client = pytest.mark.parametrize(
-    "command",
-    [pytest.param((*p, *modes.split()), id=Path(p[1]).name) for p, modes in RUNS.items()],
-)
+IN_PEACE = python("openai_loop"), python("anthropic_loop"), python("langgraph_loop")
+"""`test_handoff_messages` has them all."""
+
+
+def clients(*programs: tuple[str, str]) -> pytest.MarkDecorator:
+    """A test of each of these, in all its modes."""
+    every = [pytest.param((*p, *RUNS[p].split()), id=Path(p[1]).name) for p in programs]
+    return pytest.mark.parametrize("command", every)
+
+
+every_client = clients(*RUNS)
 
 
 def looping(heeds: Heeds) -> Looping:
@@ -122,7 +129,24 @@ async def test_a_model_that_heeds_the_note_goes_on(
         assert decisions(on, 5) == [["allow", "allow", "warn", "steer", "allow"]] * len(command[2:])
 
 
-@every_client
+@pytest.mark.parametrize("mode", ["structured-chat", "structured-messages"])
+async def test_where_a_tool_is_forced_a_run_concludes_by_a_call(tmp_path: Path, mode: str) -> None:
+    """Without tools pydantic-ai's model could only say a text: it would be asked again, and the run
+    would fail in the end with `Exceeded maximum output retries`."""
+    result = ToolCall("final_result", {"text": CONCLUDED})
+    model = Looping((RIVERS,), "note", result, "by the call that gives the final answer")
+    async with stage(tmp_path, LADDER, script=model) as on:
+        ended = await run(on, (*python("pydantic_loop"), mode), calls=5)
+
+        assert ended.report.get("text") == CONCLUDED, ended.report
+        assert ended.report["looked_up"] == ["rivers"] * 4
+        assert decisions(on, 5) == [CLIMBED]
+        sent, forwarded = on.front.requests[-1], on.back.requests[-1]
+        assert len(added(sent, forwarded)) == 1
+        assert forwarded.json["tool_choice"] == sent.json["tool_choice"]
+
+
+@clients(*IN_PEACE)
 async def test_a_stop_that_a_human_is_told_of_ends_the_run_in_peace(
     tmp_path: Path, command: tuple[str, ...]
 ) -> None:

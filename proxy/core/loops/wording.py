@@ -22,13 +22,14 @@ _HAPPENS: Final[Mapping[str, str]] = {
 _SHOWN: Final = 8
 
 
-def notes_of(finding: Finding) -> tuple[str, ...]:
-    """What is put before the model's next answer; nothing on most rungs."""
+def notes_of(finding: Finding, *, must_call: bool = False) -> tuple[str, ...]:
+    """What is put before the model's next answer; nothing on most rungs. must_call: the request
+    takes no answer but a call, so that one is how it ends."""
     match finding.rung:
         case "steer":
             return (steering(finding),)
         case "final_answer":
-            return (concluding(finding),)
+            return (concluding_by_call(finding) if must_call else concluding(finding),)
         case _:
             return ()
 
@@ -46,6 +47,14 @@ def concluding(finding: Finding) -> str:
     return (
         f"{_FROM} {what_happens(finding)} No tool can be called in this answer. Conclude with what "
         "is already known: what is done, what is not, and what stood in the way."
+    )
+
+
+def concluding_by_call(finding: Finding) -> str:
+    """The same where it has to call a tool. No longer than `concluding`, by which it is priced."""
+    return (
+        f"{_FROM} {what_happens(finding)} Do not repeat it. Conclude now, by the call that gives "
+        "the final answer: what is done, what is not, and what stood in the way."
     )
 
 
