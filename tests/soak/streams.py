@@ -144,23 +144,24 @@ async def _stream_all(
 ) -> tuple[Delays, float, float]:
     """Begun one after another; returns when all have ended: what came while all were there, and
     what was spent then, a second, of CPU and of waiting for it."""
-    delays, began = Delays(), perf_counter()
-    until = began + load.seconds
+    delays, over = Delays(), asyncio.Event()
     async with asyncio.TaskGroup() as group:
         for number in range(load.streams):
-            group.create_task(_stream_on(port, number, until, delays))
+            group.create_task(_stream_on(port, number, over, delays))
             await pause(1 / _STARTS_PER_SECOND)
         all_there, before = perf_counter(), spent()
-        await pause(max(0.0, until - all_there))
-        seconds = perf_counter() - all_there
-        busy, waited = ((now - then) / seconds for then, now in zip(before, spent(), strict=True))
+        await pause(load.seconds)
+        until, after = perf_counter(), spent()
+        over.set()
+    seconds = until - all_there
+    busy, waited = ((now - then) / seconds for then, now in zip(before, after, strict=True))
     came = delays.between(all_there, until)
     came.begun, came.whole = delays.begun, delays.whole
     return came, busy, waited
 
 
-async def _stream_on(port: int, number: int, until: float, delays: Delays) -> None:
-    """One stream after another."""
+async def _stream_on(port: int, number: int, over: asyncio.Event, delays: Delays) -> None:
+    """One stream after another, until it is over."""
     loop = asyncio.get_running_loop()
     for turn in count():
         said = message("user", b"Stream %d." % number)
@@ -169,7 +170,7 @@ async def _stream_on(port: int, number: int, until: float, delays: Delays) -> No
         delays.begun += 1
         await loop.create_connection(partial(_Reader, raw, delays, done), "127.0.0.1", port)
         await done
-        if perf_counter() >= until:
+        if over.is_set():
             return
 
 
