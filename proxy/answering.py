@@ -17,6 +17,12 @@ def is_event_stream(incoming: Incoming) -> bool:
     return kind.split(";", 1)[0].strip().lower() == "text/event-stream"
 
 
+def check_plain(incoming: Incoming) -> None:
+    """Raises UpstreamUnavailable for a stream that cannot be read: it was not asked to be so."""
+    if get(incoming.headers, "content-encoding") not in (None, "", "identity"):
+        raise malformed("it compressed a stream that was not asked to be")
+
+
 async def read_whole(
     progress: Progress, incoming: Incoming, clock: Clock
 ) -> tuple[bytes, bytes, Unstreamed]:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
-from proxy.answering import is_event_stream, pass_failure_on, read_whole, respond
+from proxy.answering import check_plain, is_event_stream, pass_failure_on, read_whole, respond
 from proxy.call_records import carried_out, refused, replayed
 from proxy.calls import Calls, LiveCall
 from proxy.clock import Clock
@@ -17,7 +17,7 @@ from proxy.core.policy import Caller, Limits, Policy
 from proxy.core.request import DialectName
 from proxy.core.state import tree_idle_seconds
 from proxy.errors import StoreUnavailable, UpstreamUnavailable
-from proxy.failures import broken_off, late, malformed
+from proxy.failures import broken_off, late
 from proxy.guard.calls import Guarded
 from proxy.guard.requests import brings, is_guarded, refuse_request
 from proxy.handoff import tell
@@ -34,7 +34,6 @@ from proxy.reservation import Admitted, Reservation
 from proxy.stamps import admitted_stamps, refusal_stamps
 from proxy.tapes import Tape
 from proxy.wire import Answering, Exchange, Incoming, Upstreams
-from proxy.wire.headers import get
 
 _GRACE_SECONDS = 60.0
 """A hold outlives its call's deadline by this much, so that the call itself can settle it."""
@@ -228,8 +227,7 @@ class Governed:
 
     async def _stream(self, exchange: Answering, progress: Progress, incoming: Incoming) -> None:
         call = progress.call
-        if get(incoming.headers, "content-encoding") not in (None, "", "identity"):
-            raise malformed("it compressed a stream that was not asked to be")
+        check_plain(incoming)
         progress.meter = dialect_of(call.request.dialect).meter(
             strip_usage=asks_usage(call), bounds=dialect_bounds(call.policy)
         )

@@ -88,6 +88,7 @@ class Attempts:
         kept = await self._kept(known.own)
         if kept is not None:
             progress.unpaid, progress.sent = True, True
+            progress.did("replay")
             progress.forwarded_at = self._p.clock.monotonic()
             return KeptAnswer(kept, stream=call.request.stream)
         renamed = known.own.renamed.get(call.request.previous_response_id or "")

@@ -13,7 +13,7 @@ it may not have is refused by status; after that only by an error frame.
 import asyncio
 from typing import Literal
 
-from proxy.answering import is_event_stream, pass_failure_on
+from proxy.answering import check_plain, is_event_stream, pass_failure_on
 from proxy.core import events as ev
 from proxy.core.decision import Refusal
 from proxy.core.tools.verdict import outcome
@@ -49,6 +49,7 @@ class GuardedStream:
         self._p.calls.streams += 1
         try:
             while True:
+                check_plain(incoming)
                 self._shown.hears(incoming)
                 came = await self._one(incoming)
                 if came == "again":
@@ -59,8 +60,9 @@ class GuardedStream:
                     return None if came == "done" else came
         finally:
             self._p.calls.streams -= 1
-            beating.cancel()
             incoming.close()
+            beating.cancel()
+            await asyncio.gather(beating, return_exceptions=True)
 
     async def _begun(self, incoming: Incoming) -> Came:
         """Whether another attempt has a stream for an answer."""

@@ -419,3 +419,18 @@ async def test_what_the_guard_did_is_counted(tmp_path: Path) -> None:
 
             assert f'holdfast_decisions_total{{decision="{name}",reason=""}} 1.0' in text
             assert ('holdfast_replays_total{kind="result"} 1.0' in text) == (name == "replay")
+
+
+@each
+async def test_an_agent_may_be_told_in_words_that_a_human_is_asked(
+    tmp_path: Path, dialect: DialectName, stream: bool
+) -> None:
+    """`reply: message`: a normal end, for an answer of which nothing has been shown."""
+    policy = APPROVE + "handoff: {reply: message, message: I ask a colleague.}\n"
+    async with sidecar(tmp_path, policy, script=script(asks(MAIL), DONE)) as car:
+        agent = Agent(car, dialect, stream)
+        text = await agent.finish()
+        shown = await state_of(car)
+
+        assert (text, agent.ran) == ("I ask a colleague.", [])
+        assert (shown["state"], shown["held_usd"]) == ("awaiting_human", 0)

@@ -65,13 +65,10 @@ class Bench:
         return Judged(call, "hand", digest)
 
     def _duplicate(self, call: ToolCall, digest: bytes, seq: int) -> Judged:
-        match self._tools.on_duplicate:
-            case "replay":
-                return Judged(call, "give", digest, seq)
-            case "reject":
-                return Judged(call, "reject", digest, seq)
-            case "ask":
-                return self._asked(call, digest, seq)
+        if self._tools.on_duplicate == "ask":
+            return self._asked(call, digest, seq)
+        fate: Fate = "reject" if self._tools.on_duplicate == "reject" else "give"
+        return Judged(call, fate, digest, seq)
 
     def _asked(self, call: ToolCall, digest: bytes, seq: int = 0) -> Judged:
         self._here.add(digest)

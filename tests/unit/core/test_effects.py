@@ -163,3 +163,27 @@ def test_all_that_is_known_is_bounded_and_the_oldest_goes() -> None:
 
 def _with(tools: ToolState) -> SessionState:
     return replace(EMPTY, tools=tools)
+
+
+def test_a_response_is_known_by_the_id_that_the_agent_saw() -> None:
+    state = known(ev.ResponseRenamed(at=1.0, given="a", kept="b"))
+
+    assert state.renamed == {"a": "b"}
+
+
+def test_a_result_of_another_tool_is_not_read_for_what_it_says() -> None:
+    assert brought(known(handed()), [asked("c1", name="search"), told()]) == ()
+
+
+def test_content_that_is_too_much_is_kept_as_text_alone() -> None:
+    large = b"[" + b"1," * RESULT_BYTES + b"1]"
+    (event,) = recorded(known(handed()), [asked(), told()], "chat", {"c1": large}, 3.0)
+
+    assert (event.text, event.content) == ("sent", b"")
+
+
+def test_each_approval_is_good_for_one_call() -> None:
+    twice = answered(answered(NOTHING_KNOWN, MAIL, approved=True), MAIL, approved=True)
+
+    assert twice.approved == {MAIL: 2}
+    assert fold([handed()], start=_with(twice)).tools.approved == {MAIL: 1}

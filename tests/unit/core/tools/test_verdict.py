@@ -8,7 +8,7 @@ from proxy.core.effects import answered
 from proxy.core.tools.facts import effect_of
 from proxy.core.tools.policy import OnDuplicate, Tools
 from proxy.core.tools.state import NOTHING_KNOWN, ToolState
-from proxy.core.tools.verdict import Bench, Judged, Outcome, outcome
+from proxy.core.tools.verdict import Bench, Judged, Outcome, of_fate, outcome
 from proxy.core.usage import ToolCall
 
 MAIL = ToolCall("c1", "send_email", '{"to": "a", "text": "hi"}')
@@ -157,3 +157,10 @@ def test_two_spellings_of_one_call_are_one_effect(
     same = (one, spelled.get(its, its)) == (other, spelled.get(others, others))
 
     assert (effect_of(one, its) == effect_of(other, others)) == same
+
+
+def test_calls_are_found_by_what_becomes_of_them() -> None:
+    judged = judge(Tools(side_effects=("send_*",)), SENT, SAME, SEARCH, OTHER, OTHER)
+
+    assert [one.call for one in of_fate(judged, "hand")] == [SEARCH, OTHER]
+    assert [one.call for one in of_fate(judged, "give", "double")] == [SAME, OTHER]
