@@ -5,6 +5,10 @@ an item names it by `output_index`, and all events are numbered (`sequence_numbe
 says the whole answer again: there, dropped calls are taken out of its output, and where the client
 sees several streams as one, it has the output of all, their usage, and the first one's id, which
 typed readers hold it to. What says that a later stream begins is not passed on.
+
+Reasoning goes with what it led to: where that is dropped, it is dropped too, or the provider would
+refuse the client's next request. So of reasoning what can be read passes at once, but that it has
+begun waits until there is something to be read, and its end until the next item begins.
 """
 
 from collections.abc import Callable
@@ -14,7 +18,12 @@ import msgspec
 from msgspec.structs import replace
 
 from proxy.core.dialects.base import Bounds
-from proxy.core.dialects.held_responses_output import OutputItem, Outputs, output_of
+from proxy.core.dialects.held_responses_output import (
+    OutputItem,
+    Outputs,
+    Thoughts,
+    output_of,
+)
 from proxy.core.dialects.held_stream import (
     OBJECT,
     HeldStream,
@@ -58,6 +67,7 @@ class HeldResponses(HeldStream[OutputItem]):
         self._places = Places()
         self._items: list[OutputItem] = []
         self._outputs = Outputs()
+        self._thoughts = Thoughts()
         self._looked = False
         self._number: int | None = None  # of the next event, once one had a number
 
@@ -72,6 +82,8 @@ class HeldResponses(HeldStream[OutputItem]):
                 return False
             if read is not None:
                 self._outputs.note(read.response, final=True)
+            if not self._thoughts.led:
+                self._pass_thoughts(self._thoughts, out)
             self._take_end(event, out)
         elif read is None:
             out.append(event.raw)
@@ -87,22 +99,46 @@ class HeldResponses(HeldStream[OutputItem]):
         """An event of an item; one of an item that has not begun is none of ours."""
         item = next((one for one in reversed(self._items) if one.index == index), None)
         if read.type == _ADDED or (item is None and read.type == _DONE):
-            item = self._begin(read, index)
+            item = self._begin(read, index, out)
         if item is None:
             out.append(self._numbered(event, read, None))
             return
-        if read.type == _DONE:
-            item.tell(read.item)
-            item.done = True
-        elif read.type in _WRITTEN_DELTAS:
-            with suppress(ValueError, RecursionError):
-                item.arguments.append(_TEXT.decode(read.delta))
+        _note(item, read)
         if item.waits:
             self._hold(item, event.raw)
             if item.done and item.state == "open":
                 self._make_complete(item)
+        elif item.is_reasoning and not item.thoughts.passed:
+            self._think(item, read, event, out)
         elif item.state == "passing":
             out.append(self._numbered(event, read, item))
+
+    def _think(self, item: OutputItem, read: _Event, event: SseEvent, out: list[bytes]) -> None:
+        """Reasoning that may have to be withheld: what can be read of it passes at once, but that
+        it has begun waits for that, and that it is done for what it leads to."""
+        if read.type in (_ADDED, _DONE):
+            item.frames.append(event.raw)
+            self._held_bytes += len(event.raw)
+            self._places.touched = True
+            if self._held_bytes > self._bounds.held_bytes:
+                self._pass_thoughts(item.thoughts, out)
+        else:
+            self._pass_frames(item, out)
+            out.append(self._numbered(event, read, item))
+
+    def _pass_thoughts(self, thoughts: Thoughts, out: list[bytes]) -> None:
+        thoughts.passed = True
+        for item in thoughts.items:
+            self._held_bytes -= sum(map(len, item.frames))
+            self._pass_frames(item, out)
+
+    def _pass_frames(self, item: OutputItem, out: list[bytes]) -> None:
+        if item.place is None:
+            item.place = self._places.give(item.index)
+        for frame in item.frames:
+            event = event_of(frame)
+            out.append(self._numbered(event, _read(event) or _Event(), item))
+        item.frames.clear()
 
     def _find_untold(self, response: msgspec.Raw) -> bool:
         """Whether guarded calls stand in the last event alone: they are judged before it passes."""
@@ -110,7 +146,7 @@ class HeldResponses(HeldStream[OutputItem]):
             return False
         self._looked, known = True, {item.call_id for item in self._items}
         for index, raw in enumerate(output_of(response)):
-            item = OutputItem(index)
+            item = OutputItem(index, Thoughts())
             item.tell(raw)
             if item.is_call and item.call_id not in known and self._guards(item.name):
                 item.done = self._places.touched = True
@@ -119,24 +155,29 @@ class HeldResponses(HeldStream[OutputItem]):
                 self._make_complete(item)
         return bool(self.complete)
 
-    def _begin(self, read: _Event, index: int) -> OutputItem:
-        item = OutputItem(index)
+    def _begin(self, read: _Event, index: int, out: list[bytes]) -> OutputItem:
+        item = OutputItem(index, self._thoughts)
         item.tell(read.item)
         self._items.append(item)
+        if item.is_reasoning:
+            if self._thoughts.led:
+                item.thoughts = self._thoughts = Thoughts()
+            item.thoughts.items.append(item)
+            item.state = "passing"
+            return item
+        item.thoughts.led = True
         if item.is_call and self._guards(item.name):
             self._places.touched = True
             self._wait_for(item)
         else:
             item.state = "passing"
-            item.place = self._places.give(index)
+            self._pass_held(item, out)
         return item
 
     def _pass_held(self, call: OutputItem, out: list[bytes]) -> None:
-        call.place = self._places.give(call.index)
-        for frame in call.frames:
-            event = event_of(frame)
-            out.append(self._numbered(event, _read(event) or _Event(), call))
-        call.frames.clear()
+        if not call.thoughts.passed:
+            self._pass_thoughts(call.thoughts, out)
+        self._pass_frames(call, out)
 
     def _numbered(self, event: SseEvent, read: _Event, item: OutputItem | None) -> bytes:
         """The event with the numbers that the client knows it and its item by."""
@@ -169,8 +210,19 @@ class HeldResponses(HeldStream[OutputItem]):
     def _begin_anew(self) -> None:
         self._outputs.begin_anew(self._items)
         self._items.clear()
+        self._thoughts = Thoughts()
         self._looked = False
         self._places.touched = True
+
+
+def _note(item: OutputItem, read: _Event) -> None:
+    """Takes note of what an event says of its item."""
+    if read.type == _DONE:
+        item.tell(read.item)
+        item.done = True
+    elif read.type in _WRITTEN_DELTAS:
+        with suppress(ValueError, RecursionError):
+            item.arguments.append(_TEXT.decode(read.delta))
 
 
 def _read(event: SseEvent) -> _Event | None:

@@ -18,13 +18,30 @@ _WRITTEN = {"function_call": "arguments", "custom_tool_call": "input"}
 _NO_CALL = ToolCall("", "", "")
 
 
+class Thoughts:
+    """Reasoning items and what they led to: the items up to the next reasoning.
+
+    A provider takes neither without the other, so reasoning that led to nothing but calls that are
+    dropped is withheld like them (https://github.com/openai/openai-node/issues/1567, read
+    2026-11-30). items: the reasoning. led: other items have begun. passed: the client has one of
+    them, or there is none.
+    """
+
+    __slots__ = ("items", "led", "passed")
+
+    def __init__(self) -> None:
+        self.items: list[OutputItem] = []
+        self.led = self.passed = False
+
+
 class OutputItem(HeldCall):
     """Any item; only a guarded call's waits. Of its text only what its end says is kept."""
 
-    __slots__ = ("_call", "_raw", "done", "type")
+    __slots__ = ("_call", "_raw", "done", "thoughts", "type")
 
-    def __init__(self, index: int) -> None:
+    def __init__(self, index: int, thoughts: Thoughts) -> None:
         super().__init__(index)
+        self.thoughts = thoughts
         self.type = ""
         self.done = False
         self._raw = msgspec.Raw(b"{}")
@@ -43,6 +60,15 @@ class OutputItem(HeldCall):
     @property
     def is_call(self) -> bool:
         return self._call is not None
+
+    @property
+    def is_reasoning(self) -> bool:
+        return self.type == "reasoning"
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether the client has it, and all of it."""
+        return self.place is not None and (self.thoughts.passed or not self.is_reasoning)
 
     def asked(self) -> ToolCall:
         """The call as its end says it; without that, its arguments are as many as have come."""
@@ -133,7 +159,7 @@ def _kept(output: Sequence[msgspec.Raw], items: Sequence[OutputItem]) -> list[ms
     place = 0
     for at, raw in enumerate(output):
         known = by_id.get(_id_of(raw)) or by_index.get(at)
-        if known is not None and known.place is None:
+        if known is not None and not known.is_seen:
             continue
         place = place if known is None or known.place is None else known.place
         kept.append((place, raw))

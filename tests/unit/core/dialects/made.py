@@ -22,13 +22,15 @@ _WORDS = ("So, ", "now. ", "é\u2028", '"{}"\\', "\n\n", "data: x", "👩‍🚀
 
 @dataclass(slots=True)
 class Made:
-    """One stream. ordered: each call ends before the next begins. numbered: as SDKs expect it."""
+    """One stream. ordered: each call ends before the next begins. numbered: as SDKs expect it.
+    thinks: it has reasoning items, which wait for what they lead to."""
 
     dialect: str
     events: list[bytes]
     calls: list[ToolCall]
     ordered: bool = True
     numbered: bool = True
+    thinks: bool = False
 
     @property
     def stream(self) -> bytes:
@@ -235,6 +237,7 @@ def _responses(style: _Style, parts: list[Part], tag: str) -> Made:
         output.append(whole)
         empty: Json = {"arguments": "", "status": "in_progress"} if kind == "call" else {}
         empty |= {"content": []} if kind == "text" else {}
+        empty |= {"summary": []} if kind == "thought" else {}
         begun = {**whole, **empty}
         events.append({"type": "response.output_item.added", "output_index": index, "item": begun})
         events += [{"output_index": index, "item_id": whole["id"], **one} for one in between]
@@ -245,7 +248,7 @@ def _responses(style: _Style, parts: list[Part], tag: str) -> Made:
     events.append({"type": "response.completed", "response": last})
     numbered = [{**event, "sequence_number": n} for n, event in enumerate(events)]
     raw = [_event(style, event, event["type"]) for event in numbered]
-    return Made("responses", raw, calls)
+    return Made("responses", raw, calls, thinks=any(kind == "thought" for kind, _ in parts))
 
 
 def _item(style: _Style, kind: str, value: Any, tag: str) -> tuple[Json, list[Json]]:
@@ -259,7 +262,7 @@ def _item(style: _Style, kind: str, value: Any, tag: str) -> tuple[Json, list[Js
         return item, [*deltas, done]
     if kind == "thought":
         item = {"type": "reasoning", "id": f"rs_{tag}", "summary": [], "encrypted_content": value}
-        return item, []
+        return item, _summary(item, value) if style.extra else []
     part = {"type": "output_text", "text": value, "annotations": []}
     item = {"type": "message", "id": f"msg_{tag}", "role": "assistant", "status": "completed"}
     item |= {"content": [part]}
@@ -273,6 +276,19 @@ def _item(style: _Style, kind: str, value: Any, tag: str) -> tuple[Json, list[Js
         *deltas,
         {"type": "response.output_text.done", **at, "text": value, "logprobs": []},
         {"type": "response.content_part.done", **at, "part": part},
+    ]
+
+
+def _summary(item: Json, value: str) -> list[Json]:
+    """What can be read of a thought, as it comes; the item has it too."""
+    part, named = {"type": "summary_text", "text": value}, "response.reasoning_summary"
+    item["summary"] = [part]
+    at = {"summary_index": 0}
+    return [
+        {"type": f"{named}_part.added", **at, "part": {**part, "text": ""}},
+        {"type": f"{named}_text.delta", **at, "delta": value},
+        {"type": f"{named}_text.done", **at, "text": value},
+        {"type": f"{named}_part.done", **at, "part": part},
     ]
 
 

@@ -60,9 +60,12 @@ class Server:
         done: tuple[str, Event] = (f"{kind}.done", {"arguments": whole})
         return self.item({**item, "arguments": ""}, {**item, "arguments": whole}, *deltas, done)
 
-    def reasoning(self) -> bytes:
-        item: Event = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "x"}
-        return self.item(item, item)
+    def reasoning(self, tag: str = "1", *read: str) -> bytes:
+        item: Event = {"type": "reasoning", "id": f"rs_{tag}", "encrypted_content": "x"}
+        deltas: list[tuple[str, Event]] = [
+            ("reasoning_summary_text.delta", {"summary_index": 0, "delta": one}) for one in read
+        ]
+        return self.item({**item, "summary": []}, {**item, "summary": list(read)}, *deltas)
 
     def end(self, kind: str = "completed", tokens: int = 5, **more: object) -> bytes:
         usage = {"input_tokens": 10, "output_tokens": tokens}
@@ -88,7 +91,7 @@ def guarding(*names: str) -> HeldResponses:
 
 def test_a_guarded_item_waits_until_it_is_done() -> None:
     hold, server = guarding("mail"), Server()
-    first = server.begin() + server.reasoning()
+    first = server.begin() + server.text("Now")
     mail = server.call("mail", "c1", '{"to"', ':"a"}')
     rest = server.text("So") + server.end()
 
@@ -200,6 +203,7 @@ def test_the_turn_is_what_the_model_said() -> None:
     hold, server = guarding("mail"), Server()
     server.begin()
     items = server.reasoning() + server.text("So") + server.call("mail", "c1", "{}")
+    items += server.reasoning("2") + server.call("mail", "c2", "{}")
 
     streamed(hold, [items], nothing)
     assert json.loads(hold.turn()) == server.items
@@ -284,3 +288,55 @@ def test_usage_that_is_not_told_is_not_made_up() -> None:
     (end,) = events(hold.feed(two.end("failed", usage=None)))
 
     assert (end["response"]["id"], end["response"]["usage"]) == ("resp_1", None)
+
+
+def test_reasoning_goes_with_the_call_that_it_led_to() -> None:
+    """Sent back alone, a provider refuses it; and a call without it as well."""
+    kept, lost, server = guarding("mail"), guarding("mail"), Server()
+    stream = server.begin() + server.reasoning() + server.call("mail", "c1", "{}")
+    stream += server.reasoning("2") + server.text("So") + server.end()
+
+    assert streamed(kept, [stream]) == stream
+    said = events(streamed(lost, [stream], nothing) + lost.end())
+
+    check_numbers(said)
+    assert said[-1]["response"]["output"] == server.items[2:]
+    assert b"rs_1" not in json.dumps(said[:-1]).encode()
+
+
+def test_reasoning_stays_where_any_call_of_it_passes() -> None:
+    hold, server = guarding("mail"), Server()
+    stream = server.begin() + server.reasoning() + server.call("mail", "c1", "{}")
+    stream += server.call("look", "c2", "{}") + server.end()
+
+    said = events(streamed(hold, [stream], nothing) + hold.end())
+
+    check_numbers(said)
+    assert said[-1]["response"]["output"] == [server.items[0], server.items[2]]
+
+
+def test_reasoning_that_can_be_read_passes_at_once_but_for_its_end() -> None:
+    hold, server = guarding("mail"), Server()
+    begun = server.begin() + server.reasoning("1", "Hm", "m")
+    done = begun.rindex(b"event: ")
+
+    assert hold.feed(begun[:done]) == begun[:done]
+    assert hold.feed(begun[done:]) == b""
+    said = events(streamed(hold, [server.call("mail", "c1", "{}") + server.end()], nothing))
+    assert said == []
+    assert events(hold.end())[0]["response"]["output"] == []
+
+
+def test_reasoning_that_led_to_nothing_passes_before_the_end() -> None:
+    hold, server = guarding("mail"), Server()
+    stream = server.begin() + server.reasoning() + server.reasoning("2") + server.end("incomplete")
+
+    assert hold.feed(stream) == stream
+
+
+def test_reasoning_beyond_the_bound_does_not_wait() -> None:
+    hold, server = HeldResponses(everything, Bounds(held_bytes=300)), Server()
+    thought = server.reasoning()
+
+    assert hold.feed(thought) == thought
+    assert hold.feed(server.call("mail", "c1", "{}")) == b""
