@@ -211,6 +211,7 @@ class Folds:
             if f.state.seq
             and f.state.updated_at < before
             and not (f.state.finished or f.state.paused or f.state.held or f.pending)
+            and not f.state.waits
         )
 
     def _evict(self) -> None:
