@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final, NamedTuple, cast
 
-MOST_BYTES: Final = 256 * 1024 * 1024
-"""Of one line. A conversation with images inline comes to tens of megabytes."""
+MOST_BYTES: Final = 128 * 1024 * 1024
+"""Of one line: twice what a proxy takes for one body, and a run ends with its longest."""
 
 _GZIP: Final = b"\x1f\x8b"
 _PIECE: Final = 1024 * 1024

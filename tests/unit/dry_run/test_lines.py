@@ -3,7 +3,7 @@
 import gzip
 import os
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 
@@ -85,4 +85,28 @@ def test_a_pipe_is_read_too(tmp_path: Path, is_gzip: bool) -> None:
     writing.start()
 
     assert read(path) == ["1: one", "2: two"]
+    writing.join()
+
+
+def test_a_line_is_there_before_the_next_is_read(tmp_path: Path) -> None:
+    """A file of gigabytes is never in memory, and a pipe is judged as it flows."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    is_read = Event()
+
+    def write() -> None:
+        with path.open("wb", buffering=0) as pipe:
+            pipe.write(b"one\n")
+            assert is_read.wait(5)
+            pipe.write(b"two\n")
+
+    writing = Thread(target=write, daemon=True)
+    writing.start()
+    lines = lines_of(path)
+
+    first = next(lines)
+    is_read.set()
+    assert isinstance(first, Line)
+    assert first.data == b"one\n"
+    assert len(list(lines)) == 1
     writing.join()
