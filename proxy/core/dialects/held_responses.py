@@ -7,8 +7,11 @@ sees several streams as one, it has the output of all, their usage, and the firs
 typed readers hold it to. What says that a later stream begins is not passed on.
 
 Reasoning goes with what it led to: where that is dropped, it is dropped too, or the provider would
-refuse the client's next request. So of reasoning what can be read passes at once, but that it has
-begun waits until there is something to be read, and its end until the next item begins.
+refuse the client's next request. So reasoning that has nothing to be read waits for the item that
+follows it, and passes with the first one of its own.
+
+XXX Reasoning with a summary passes as it comes, and so stays though its call is dropped: to wait
+would delay what a person reads, and an SDK does not take an item that ends in nothing.
 """
 
 from collections.abc import Callable
@@ -114,16 +117,14 @@ class HeldResponses(HeldStream[OutputItem]):
             out.append(self._numbered(event, read, item))
 
     def _think(self, item: OutputItem, read: _Event, event: SseEvent, out: list[bytes]) -> None:
-        """Reasoning that may have to be withheld: what can be read of it passes at once, but that
-        it has begun waits for that, and that it is done for what it leads to."""
+        """Reasoning that may have to be withheld, until there is something of it to be read."""
         if read.type in (_ADDED, _DONE):
             item.frames.append(event.raw)
             self._held_bytes += len(event.raw)
-            self._places.touched = True
             if self._held_bytes > self._bounds.held_bytes:
                 self._pass_thoughts(item.thoughts, out)
         else:
-            self._pass_frames(item, out)
+            self._pass_thoughts(item.thoughts, out)
             out.append(self._numbered(event, read, item))
 
     def _pass_thoughts(self, thoughts: Thoughts, out: list[bytes]) -> None:
@@ -160,7 +161,7 @@ class HeldResponses(HeldStream[OutputItem]):
         item.tell(read.item)
         self._items.append(item)
         if item.is_reasoning:
-            if self._thoughts.led:
+            if self._thoughts.led or self._thoughts.passed:
                 item.thoughts = self._thoughts = Thoughts()
             item.thoughts.items.append(item)
             item.state = "passing"

@@ -23,8 +23,8 @@ class Thoughts:
 
     A provider takes neither without the other, so reasoning that led to nothing but calls that are
     dropped is withheld like them (https://github.com/openai/openai-node/issues/1567, read
-    2026-11-30). items: the reasoning. led: other items have begun. passed: the client has one of
-    them, or there is none.
+    2026-11-30). items: the reasoning. led: other items have begun. passed: nothing of it is
+    withheld any more.
     """
 
     __slots__ = ("items", "led", "passed")
@@ -64,11 +64,6 @@ class OutputItem(HeldCall):
     @property
     def is_reasoning(self) -> bool:
         return self.type == "reasoning"
-
-    @property
-    def is_seen(self) -> bool:
-        """Whether the client has it, and all of it."""
-        return self.place is not None and (self.thoughts.passed or not self.is_reasoning)
 
     def asked(self) -> ToolCall:
         """The call as its end says it; without that, its arguments are as many as have come."""
@@ -159,7 +154,7 @@ def _kept(output: Sequence[msgspec.Raw], items: Sequence[OutputItem]) -> list[ms
     place = 0
     for at, raw in enumerate(output):
         known = by_id.get(_id_of(raw)) or by_index.get(at)
-        if known is not None and not known.is_seen:
+        if known is not None and known.place is None:
             continue
         place = place if known is None or known.place is None else known.place
         kept.append((place, raw))
