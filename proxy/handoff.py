@@ -1,5 +1,6 @@
 """Handing a session over to a human: what is written down, and what its client is told."""
 
+import re
 from collections.abc import Callable
 
 from proxy.clock import Clock
@@ -13,6 +14,7 @@ from proxy.intake import Call
 from proxy.replies import Reply, dialect_of, refusal_reply, send
 from proxy.wire import Answering, Headers
 
+_PLAIN_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}")
 _JSON = ("content-type", "application/json")
 _STREAM: Headers = (
     ("content-type", "text/event-stream; charset=utf-8"),
@@ -32,11 +34,13 @@ class Handoffs:
     def hold(self, call: Call, held: HeldTool, code: str, why: str) -> ev.HandedOff:
         """A tool call that the agent is not handed until a human has approved it: to be appended
         with the settlement of the answer that asked for it. why: a sentence."""
-        session = call.key.session
-        ways = f"holdfast sessions approve {session} {held.call_id}, or deny"
+        session, handoff = call.key.session, self._new_id()
+        # A provider chose the call's id, and a human copies the line into a shell.
+        name = held.call_id if _PLAIN_ID.fullmatch(held.call_id) else handoff
+        ways = f"holdfast sessions approve {session} {name}, or deny"
         return ev.HandedOff(
             at=self._clock.now(),
-            handoff=self._new_id(),
+            handoff=handoff,
             code=code,
             message=f"{why} To go on: {ways}.",
             blocking=True,

@@ -16,6 +16,8 @@ from proxy.stores import Store
 
 _MOST_LISTED = 1_000
 _MOST_COUNTED = 100_000
+_SHOWN = 64
+"""Held calls that an error names, and characters of each: a provider chose them."""
 
 
 @dataclass
@@ -80,7 +82,8 @@ class Human:
             _refuse_killed(key, state)
             answer = deciding(state, name, action, text, now)
             if answer is None:
-                held = ", ".join(held_calls(state)) or "none"
+                known = [call_id[:_SHOWN] for call_id in held_calls(state)[:_SHOWN]]
+                held = ", ".join(known) or "none"
                 said = f"session {key.session} holds no tool call {name[:200]!r} (held: {held})"
                 raise Unanswerable(said, "unknown_tool_call", 404)
             return (answer,)

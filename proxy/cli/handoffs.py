@@ -73,7 +73,8 @@ def _told(handoff: dict[str, Json]) -> str:
     lines = [_plain(message)]
     if isinstance(call := handoff["tool_call"], dict):
         arguments = str(call["arguments"])[:_ARGUMENTS]
-        lines.append(f"  {_plain(str(call['tool']))}({_plain(arguments)})  {call['id']}")
+        name = call["id"] if str(call["id"]).isprintable() else handoff["handoff"]
+        lines.append(f"  {_plain(str(call['tool']))}({_plain(arguments)})  {name}")
     return "\n".join(lines)
 
 

@@ -5,16 +5,44 @@ import json
 import pytest
 from msgspec.structs import replace
 
+from proxy.callers import NO_BUDGET
 from proxy.core import events as ev
 from proxy.core.closed import refuse_awaiting
 from proxy.core.decision import Refusal
+from proxy.core.engine import Rules
+from proxy.core.identity import Identified
+from proxy.core.policy import Caller, Limits, Policy, Upstream
 from proxy.core.request import Request
-from proxy.core.session import SessionState
-from proxy.handoff import reply_to
+from proxy.core.session import SessionKey, SessionState
+from proxy.core.tools.held import HeldTool
+from proxy.handoff import Handoffs, awaiting, reply_to
+from proxy.intake import Call
+from proxy.wire import Head
+from tests.fakes import FakeClock
 from tests.fakes_identity import request_of, user
+from tests.unit.test_ledger import ASK
 
 STOP = ev.HandedOff(at=1.0, handoff="h1", limit="steps", message="Why.", blocking=True)
 REQUEST = request_of(user("hi"), model="m")
+CALL = Call(
+    call_id="c1",
+    key=SessionKey("t", "s1"),
+    identified=Identified("s1", "path"),
+    request=REQUEST,
+    raw=b"",
+    body=b"",
+    head=Head("POST", "/v1/chat/completions", ()),
+    policy=Policy({}, ()),
+    rules=Rules(Limits()),
+    own=NO_BUDGET,
+    upstream=Upstream("u", "http://u"),
+    model="m",
+    price=None,
+    ask=ASK,
+    caller=Caller("t"),
+    received=0.0,
+    rest="/v1/chat/completions",
+)
 
 
 def waits() -> Refusal:
@@ -67,6 +95,30 @@ def test_other_refusals_are_never_dressed_up_as_answers() -> None:
     refusal = replace_code(waits(), "step_limit_exceeded")
 
     assert reply_to(REQUEST, refusal, "Call Bob.", "req_1", (), 7).status == 422
+
+
+@pytest.mark.parametrize(
+    ("call_id", "named"),
+    [
+        ("call_7", "call_7"),
+        ("toolu_01.a:b-c", "toolu_01.a:b-c"),
+        ("x; rm -rf ~", "ho_1"),
+        ("--json", "ho_1"),
+        ("$(id)", "ho_1"),
+        ("call\n", "ho_1"),
+        ("a" * 129, "ho_1"),
+        ("", "ho_1"),
+    ],
+)
+def test_what_a_human_copies_into_a_shell_is_no_providers_words(call_id: str, named: str) -> None:
+    """The line names the call by an id that cannot be anything else."""
+    handoffs = Handoffs("me", FakeClock(), lambda: "ho_1")
+
+    held = handoffs.hold(CALL, HeldTool(call_id, "send", b"d"), "approval_required", "Why.")
+
+    assert held.message == f"Why. To go on: holdfast sessions approve s1 {named}, or deny."
+    assert (held.handoff, held.owner, held.blocking, held.notify) == ("ho_1", "me", True, False)
+    assert awaiting(CALL, SessionState(seq=1, handoffs=(held,))).code == "awaiting_human"
 
 
 def replace_code(refusal: Refusal, code: str) -> Refusal:
