@@ -338,3 +338,32 @@ def test_reasoning_beyond_the_bound_does_not_wait() -> None:
 
     assert hold.feed(thought) == thought
     assert hold.feed(server.call("mail", "c1", "{}")) == b""
+
+
+def test_what_was_cut_off_is_as_far_as_it_came() -> None:
+    hold, server = guarding("mail"), Server()
+    text, mail = server.text("So"), server.call("mail", "c1", "{", "}")
+    cut = text.index(b"event: response.output_item.done")
+
+    hold.feed(text[:cut] + mail[: mail.index(b"event: response.function_call_arguments.done")])
+
+    begun, called = json.loads(hold.turn())
+    assert (begun["type"], begun["content"]) == ("message", [])
+    assert called == {**server.items[1], "arguments": "{}"}
+
+
+def test_the_turn_of_a_whole_call_is_its_end_whatever_came_before() -> None:
+    hold, server = guarding("mail"), Server()
+    mail = server.call("mail", "c1", "{", "}").replace(b'"delta": "{"', b'"delta": "["')
+
+    hold.feed(mail)
+
+    assert json.loads(hold.turn()) == server.items
+    assert hold.complete == [ToolCall("c1", "mail", "{}")]
+
+
+def test_reasoning_that_was_cut_off_is_an_end_too() -> None:
+    hold, server = guarding("mail"), Server()
+    stream = server.begin() + server.reasoning("1", "Hm") + server.end("incomplete")
+
+    assert hold.feed(stream) == stream
