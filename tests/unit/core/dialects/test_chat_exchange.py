@@ -283,3 +283,5 @@ def test_a_call_of_a_custom_tool_is_put_back_as_one() -> None:
         f"[{asked(call('a')).replace(' ]', f' ,{put}]')},{heard('a')},{heard('p')}]"
     )
     assert PUT in back(messages, P, tools=tools)
+    both = ',"tools":[{"function":{"name":"f"},"custom":{"name":"f"}}]'
+    assert PUT in back(messages, P, tools=both)
