@@ -93,7 +93,7 @@ class Ledger:
         """Decides anew whenever something was freed, until the call's time to wait is over or there
         is no place to wait at: then it takes what there is."""
         until = self._clock.monotonic() + want.wait_seconds
-        patient = want.wait_seconds > 0
+        patient, tried = want.wait_seconds > 0, 0
         try:
             while True:
                 fresh = False
@@ -101,8 +101,9 @@ class Ledger:
                     waiter = self._line_up(waiter, want, refusal.held_at if patient else None)
                     if waiter is None and (refusal.held_at is None or not patient):
                         told = await self._stops.told(want, refusal)
-                        if told is not None:
-                            return told
+                        tried += 1
+                        if told is not None or tried == _ATTEMPTS:
+                            return told or refusal
                         fresh = True
                 if waiter is not None:
                     left = until - self._clock.monotonic()

@@ -1,5 +1,6 @@
 """Stops on a real (memory) store: each is put before a human once, and on nothing that changed."""
 
+import asyncio
 from dataclasses import replace
 
 from msgspec.structs import replace as changed
@@ -10,6 +11,7 @@ from proxy.core.engine import Rules
 from proxy.core.handoff import Handoff, Webhook
 from proxy.core.policy import Budget, Limits
 from proxy.core.session import SessionKey
+from proxy.ledger import Ledger
 from proxy.reservation import Admitted, Reservation
 from tests.unit.test_ledger import KEY, UNLIMITED, Bench, used, wants
 from tests.unit.test_ledger import bench as bench
@@ -151,6 +153,34 @@ async def test_a_limit_of_a_session_above_hands_that_one_over(bench: Bench) -> N
     assert (await bench.ledger.state(ROOT)).status == "awaiting_human"
     assert (await bench.ledger.state(SessionKey("t", "x"))).status == "active"
     assert len(handed_off(bench)) == 1
+
+
+async def test_a_stop_is_told_however_few_sessions_are_kept() -> None:
+    """Deciding again on what is evicted each time must come to an end."""
+    bench = Bench()
+    await bench.store.open()
+    ledger = Ledger(bench.store, bench.clock, "me", bench.tasks, sessions_in_memory=1)
+    limits = replace(UNLIMITED, cost_micro_usd=100, on_limit="handoff")
+
+    def below(name: str, call_id: str, parent: str) -> Reservation:
+        want = child(name, call_id, UNLIMITED, parent=parent)
+        limits_of = {"a": limits}
+        agent = name if name == "a" else None
+        return changed(
+            want, agent=agent, limits_of=lambda agent: limits_of.get(agent or "", UNLIMITED)
+        )
+
+    for name, parent, cost in (("a", "root", 0), ("b", "a", 0), ("c", "b", 100)):
+        assert isinstance(await ledger.reserve(below(name, name, parent)), Admitted)
+        await ledger.settle(SessionKey("t", name), name, used(cost))
+
+    async with asyncio.timeout(5):
+        outcome = await ledger.reserve(below("c", "again", "b"))
+
+    assert isinstance(outcome, Refusal)
+    assert outcome.facts is not None
+    assert outcome.facts.session == "a"
+    await bench.tasks.settle()
 
 
 async def test_a_human_who_was_faster_elsewhere_is_not_asked_again(bench: Bench) -> None:
