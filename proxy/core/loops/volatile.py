@@ -86,6 +86,10 @@ _MEMBERS: Final = (b"uration", b"lapsed", b"atency", b"took", b"_ms", b"stamp", 
 _MEMBER: Final = re.compile(
     rb"""[\w-]{0,16}\\?["']?\s?[:=]\s?(?:\\?"[^"\\]{0,64}\\?"|'[^']{0,64}'|-?\d[\d.eE+-]*|\w{1,64})"""
 )
+# What a harness says to its agent of what it may still do: it counts down whatever comes of it.
+_COUNTDOWN: Final = re.compile(
+    rb" have \d+ [a-z][^.\n]{0,120}\b(?:left|remaining)\b[.!]?(?:\s{1,2}You should [^.\n]{0,120}\.)?"
+)
 _CHUNK: Final = re.compile(rb"Chunk ID: [0-9a-f]+")  # Codex's shell
 _TEMPORARY: Final = re.compile(rb"[A-Za-z0-9_]{8}(?![A-Za-z0-9_])")
 _TOKEN: Final = b"0" * 20
@@ -137,6 +141,7 @@ def _at_the_edges(text: bytes, digits: bytes) -> Iterator[Span]:
         yield from _durations(text, digits, start, stop)
         yield from _after(text, _MEMBERS, _MEMBER, start, stop)
         yield from _after(text, (b"/tmp/tmp",), _TEMPORARY, start, stop)
+        yield from _after(text, (b"You", b"you"), _COUNTDOWN, start, stop)
     if match := _CHUNK.match(text):
         yield match.span()
 
