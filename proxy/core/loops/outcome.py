@@ -31,7 +31,7 @@ _CONTENT: Final = (
 )
 _ERROR: Final = re.compile(
     r"(?:\[?(?:tool |mcp |api |http )?error\]?(?::|!| \d{3}\b| calling| executing| while| in )"
-    r"|error$|<(?:tool_use_)?error>|fatal: |traceback \(most recent call last\)"
+    r"|error$|\[error\]|<(?:tool_use_)?error>|fatal: |traceback \(most recent call last\)"
     r"|(?:\w+\.)*\w{1,64}(?:Error|Exception)\b|unhandled |command not found|failed to )",
     re.IGNORECASE,
 )

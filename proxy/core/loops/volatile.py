@@ -88,7 +88,8 @@ _MEMBER: Final = re.compile(
 )
 # What a harness says to its agent of what it may still do: it counts down whatever comes of it.
 _COUNTDOWN: Final = re.compile(
-    rb" have \d+ [a-z][^.\n]{0,120}\b(?:left|remaining)\b[.!]?(?:\s{1,2}You should [^.\n]{0,120}\.)?"
+    rb" have \d+ [a-z][^.\n]{0,120}\b(?:left|remaining)\b[.!]?"
+    rb"(?:\s{1,2}You should [^.\n]{0,120}\.)?"
 )
 _CHUNK: Final = re.compile(rb"Chunk ID: [0-9a-f]+")  # Codex's shell
 _TEMPORARY: Final = re.compile(rb"[A-Za-z0-9_]{8}(?![A-Za-z0-9_])")
@@ -97,6 +98,7 @@ _WORDS: Final = re.compile(rb"[0-9A-Za-z]+")
 _BLOB: Final = re.compile(rb"[A-Za-z0-9+/_=-]{64,}")
 _BLOB_BYTES: Final = frozenset(_WORD + b"+/_=-")
 _JUDGED_BYTES: Final = 256
+_BLOB_LEAST: Final = 64
 _KINDS: Final = bytes.maketrans(_WORD, b"0" * 10 + b"a" * 26 + b"A" * 26)
 _CHANGES: Final = (b"aA", b"Aa", b"a0", b"0a", b"A0", b"0A")
 
@@ -180,10 +182,16 @@ def _tokens(text: bytes, words: bytes) -> Iterator[Span]:
 
 
 def _is_random(run: bytes) -> bool:
-    """Whether capitals, small letters and digits follow each other as they do by chance (there
-    three of five neighbours are of two kinds), not as in a path or a name."""
+    """Whether capitals, small letters and digits are mixed as they are by chance, not as in a name
+    or a path. In a token three of five neighbours are of two kinds; of base64, which may hold long
+    rows of one letter, two fifths are capitals."""
     kinds = run[:_JUDGED_BYTES].translate(_KINDS)
-    return 5 * sum(map(kinds.count, _CHANGES)) >= 2 * len(kinds)
+    size, digits = len(kinds), kinds.count(b"0")
+    if size >= _BLOB_LEAST:
+        capitals, letters = kinds.count(b"A"), kinds.count(b"a")
+        return 10 * capitals >= 3 * size and 10 * letters >= size and digits >= 2
+    changes = sum(map(kinds.count, _CHANGES))
+    return 2 * changes >= size or (5 * changes >= 2 * size and digits >= 3)
 
 
 def _leftmost(text: bytes, at: int, these: frozenset[int], most: int) -> int:
