@@ -100,6 +100,7 @@ async def test_what_is_replayed_is_paid_for_in_the_step_that_asked(
 
         billed = totals.input_tokens + 2 * totals.output_tokens
         assert round(float(shown["cost_usd"]) * 1e6) == billed
+        assert "holdfast_overspend_usd_total{" not in car.app.metrics.render().decode()
 
 
 @each

@@ -121,3 +121,19 @@ async def test_a_call_that_was_handed_is_known_though_its_answer_never_ended(
             text = await agent.finish()
 
             assert (text, agent.ran) == ("Done.", [])
+
+
+async def test_a_result_that_came_elsewhere_meanwhile_counts(tmp_path: Path) -> None:
+    """Two workers carry calls of one session out; one is told of the mail while the other waits
+    for its model."""
+    async with crew(tmp_path, 2, GUARD, Script((MAIL, Turn(text="Done.")))) as (on, sim):
+        one, other = await on.pinned(2)
+        before = len(sim.journal)
+        slow = Agent(other, "chat", False, headers={"x-sim-fault": "slow_head=1.5"})
+        waiting = asyncio.ensure_future(slow.step())
+        await sim.wait_for(lambda sim: len(sim.journal) == before + 1)
+        quick = Agent(one, "chat", False)
+        await quick.finish()
+        text = await waiting
+
+        assert (text, len(quick.sent), slow.sent) == ("Done.", 1, [])
