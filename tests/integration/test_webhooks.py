@@ -328,6 +328,31 @@ async def test_killed_between_handoff_and_webhook_it_is_told_after_the_restart(
     assert len(posts) == 5, "told twice, though nobody died between telling and saying so"
 
 
+@pytest.mark.process
+@pytest.mark.timeout(60)
+async def test_killed_while_it_tells_it_tells_again_under_the_same_id(
+    tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it was taken nobody knows; a receiver can drop what it has seen."""
+    monkeypatch.setenv("HOOK_SECRET", SECRET)
+    receiver.answers.clear()
+    policy = told_at(receiver)
+    async with Simulator(seed=1) as sim:
+        async with serving(tmp_path, sim.url, 1, policy=policy) as on:
+            await stop(on)
+            await receiver.got(1)
+            for pid in on.pids():
+                signal.pidfd_send_signal(_pidfd(pid), signal.SIGKILL)
+            await on.stop(signal.SIGKILL)
+        receiver.answers.set()
+        async with serving(tmp_path, sim.url, 1, policy=policy) as on:
+            posts = await receiver.got(2)
+            await delivered(on)
+
+    assert len(posts) == 2
+    assert len({post.headers["webhook-id"] for post in posts}) == 1
+
+
 def _pidfd(pid: int) -> int:
     return os.pidfd_open(pid)
 

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from proxy.config.containers import Key, ListOf, MapOf, Struct
-from proxy.config.load import default_document
+from proxy.config.load import default_document, parse_policy
 from proxy.config.nodes import MapNode, Node, Scalar
 from proxy.config.scalars import Kind
 from proxy.config.table import POLICY, PROFILE_LIMITS
+from proxy.core.handoff import Webhook
 
 DOCS = Path(__file__).parents[3] / "docs" / "policy.md"
 
@@ -54,3 +55,16 @@ def test_the_reference_names_what_is_not_available() -> None:
     text = DOCS.read_text()
 
     assert [key.name for key in POLICY.keys if key.is_unbuilt and f"`{key.name}`" not in text] == []
+
+
+def test_the_policy_that_the_page_on_handoffs_shows_is_one() -> None:
+    """Pages are copied from: nothing in it may be refused, or do nothing."""
+    page = (DOCS.parent / "handoff.md").read_text()
+    shown = page.split("```yaml\n", 1)[1].split("```", 1)[0]
+    env = {"HANDOFF_URL": "https://hooks.example/x", "HANDOFF_SECRET": "s"}
+
+    loaded = parse_policy(shown, "f", env)
+
+    assert loaded.warnings == ()
+    assert loaded.policy.handoff.webhook == Webhook(env["HANDOFF_URL"], "slack", "HANDOFF_SECRET")
+    assert parse_policy(shown, "f", {}).policy.handoff.webhook is None
