@@ -21,7 +21,7 @@ from proxy.wire.headers import Kind, kind_of
 _TRAILING_SECONDS = 1.0
 _TRAILING_BYTES = 64
 _EXTENSION_TOKENS = 1_024
-_UNSTARTED_BYTES = 1_048_576
+UNSTARTED_BYTES = 1_048_576
 _UNFINISHED_BYTES = 65_536
 _BORDERS = (b"\n\n", b"\n\r\n", b"\r\r")
 """What an event ends with: LF or CRLF, with or without the other, or CR."""
@@ -210,7 +210,7 @@ def _has_begun(meter: Meter, pending: bytes) -> bool:
     if meter.committed or meter.ended or meter.finish_seen or meter.failed:
         return True
     whole = any(border in pending for border in _BORDERS)
-    return (whole and not meter.malformed) or len(pending) > _UNSTARTED_BYTES
+    return (whole and not meter.malformed) or len(pending) > UNSTARTED_BYTES
 
 
 def _size_of_whole(came: bytes) -> int:

@@ -8,12 +8,13 @@ from proxy.guard.attempts import GuardParts
 from proxy.guard.shown import Shown, ShownMeter
 from proxy.guard.verdicts import KEPT_BYTES, Verdicts
 from proxy.progress import Progress
-from proxy.pump import Pump
+from proxy.pump import UNSTARTED_BYTES, Pump
 from proxy.wire import Answering, Incoming
 
 
 class GuardedPump(Pump):
-    """One attempt's stream. stopped: nothing of it is shown any more, and why."""
+    """One attempt's stream. asks, refused: nothing more of it is shown, for a human decides on one
+    of its calls, or the policy does not have one."""
 
     def __init__(
         self, parts: GuardParts, shown: Shown, exchange: Answering, progress: Progress,
@@ -53,10 +54,14 @@ class GuardedPump(Pump):
         return self._held
 
     def calls(self) -> list[Judged]:
-        """All that the answer asked for: unguarded calls have passed unasked."""
+        """All that the answer asked for, in its order: unguarded calls have passed unasked."""
         names = self._progress.call.rules.tools.names
-        free = [c for c in self._guarded.raw.answer().tool_calls if not names(c.name)]
-        self.verdicts.judged += [Judged(call, "hand") for call in free]
+        guarded = iter(self.verdicts.judged)
+        judged: list[Judged] = []
+        for call in self._guarded.raw.answer().tool_calls:
+            verdict = next(guarded, None) if names(call.name) else None
+            judged.append(verdict or Judged(call, "hand"))
+        self.verdicts.judged = [*judged, *guarded]
         return self.verdicts.judged
 
     @property
@@ -73,9 +78,16 @@ class GuardedPump(Pump):
         self._counted = counted
         if meter.ended or shown.hold.complete:
             return False
-        if not self._exchange.started:
-            return not (shown.meter.committed or meter.failed)
+        if not self._exchange.started and self._may_begin():
+            return False
         return shown.flush() and not self._needs_more()
+
+    def _may_begin(self) -> bool:
+        """Whether there is something to show; or so much of what is nothing that it must not be
+        kept."""
+        shown = self._shown
+        too_much = len(shown.pending) > UNSTARTED_BYTES
+        return shown.meter.committed or self._meter.failed is not None or too_much
 
     def _pass(self, passed: bytes) -> None:
         if not (self.asks or self.refused):
@@ -87,7 +99,7 @@ class GuardedPump(Pump):
         shown, meter = self._shown, self._meter
         if self.refused or meter.ended:
             return
-        if shown.meter.committed or meter.failed:
+        if self._may_begin():
             if not self._exchange.started:
                 await self.begin()
             shown.flush()
