@@ -48,6 +48,7 @@ class Agent:
     last: Answer | None = None
     headers: dict[str, str] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
+    bound: int = 1_000
 
     async def ask(self) -> tuple[Turn, list[Called], str]:
         """One call with all the history. Raises Cut."""
@@ -55,7 +56,7 @@ class Agent:
         said: dict[str, Any] = {listed: self.history, **self.extra}
         self.last = answer = await self.car.call(
             self.dialect, session=self.session, stream=self.stream, tools=self.tools,
-            headers=self.headers, bound=1_000, **said,
+            headers=self.headers, bound=self.bound, **said,
         )  # fmt: skip
         if answer.status != 200:
             raise Cut(answer, answer.error)

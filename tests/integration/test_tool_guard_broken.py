@@ -11,6 +11,7 @@ from proxy.core.request import DialectName
 from proxy.guard import shown
 from proxy.simulator import Script, ToolCall, Turn
 from proxy.simulator.faults import Fault, FaultKind
+from proxy.simulator.script import Match
 from tests.integration.agent_kit import Agent, Cut
 from tests.integration.kit import DIALECTS, Sidecar, sidecar
 from tests.integration.test_joining import AGAIN, GIVES_UP, given_up, until
@@ -206,3 +207,37 @@ async def test_retries_of_other_calls_are_none_of_the_guards_business(tmp_path: 
         again = await car.call(headers=AGAIN)
 
         assert again.headers["x-holdfast-decision"] == "replay"
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_a_long_call_that_is_held_back_is_held_for(
+    tmp_path: Path, dialect: DialectName
+) -> None:
+    """Its stream holds what such streams usually come to, and more as it comes, shown or not."""
+    long = ToolCall("send_email", {"text": "a long mail " * 900})
+    script = Script(
+        (
+            Turn(text="ok", match=Match(user="^short$")),
+            Turn(
+                tool_calls=(long,),
+                match=Match(user="^long$"),
+                chunk_tokens=200,
+                chunk_gap_seconds=0.03,
+            ),
+        )
+    )
+    policy = GUARD + "accounting: {min_output_tokens: 1}\n"
+    async with sidecar(tmp_path, policy, script=script) as car:
+        for number in range(10):
+            short = Agent(car, dialect, True, session=f"short-{number}", bound=8_000)
+            short.history = [{"role": "user", "content": "short"}]
+            await short.step()
+        agent = Agent(car, dialect, True, bound=8_000)
+        agent.history = [{"role": "user", "content": "long"}]
+        await agent.step()
+        log: Any = (await car.admin("GET", "/sessions/s1/events"))["events"]
+        kinds = [event["type"] for event in log]
+
+        assert len(agent.sent[0]["text"]) > 10_000
+        assert kinds.count("HoldExtended") >= 2
+        await books_are_closed(car, 1)
