@@ -45,11 +45,22 @@ async def run(folder: Path, command: tuple[str, ...], policy: str) -> list[bytes
         return [seen.body for seen in on.back.requests]
 
 
-@pytest.mark.parametrize(
-    "command",
-    [pytest.param((*p, *modes.split()), id=Path(p[1]).name) for p, modes in RUNS.items()],
-)
+def clients(*programs: tuple[str, str]) -> pytest.MarkDecorator:
+    """A test of each of these, in all its modes."""
+    every = [pytest.param((*p, *RUNS[p].split()), id=Path(p[1]).name) for p in programs]
+    return pytest.mark.parametrize("command", every)
+
+
+@clients(python("agents_loop"), python("langgraph_loop"))
 async def test_nothing_is_added_and_nothing_kept(tmp_path: Path, command: tuple[str, ...]) -> None:
+    """The same bytes both ways."""
+    await run(tmp_path, command, ON)
+
+
+@clients(python("openai_loop"), python("anthropic_loop"))
+async def test_nothing_differs_from_a_run_that_nobody_looks_at(
+    tmp_path: Path, command: tuple[str, ...]
+) -> None:
     """The same bytes both ways, and the same as with all detectors off."""
     watched = await run(tmp_path / "watched", command, ON)
     unwatched = await run(tmp_path / "unwatched", command, OFF)

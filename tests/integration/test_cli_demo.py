@@ -8,6 +8,7 @@ from proxy.demo.stage import Stage
 from proxy.demo.telling import Promise
 
 
+@pytest.mark.timeout(60)  # 6 s on a quiet machine, of which half is waiting
 def test_the_demo_keeps_what_it_promises(capsys: pytest.CaptureFixture[str]) -> None:
     """All of it runs on loopback; the figures come from the provider's own journal. It fits a
     terminal, and a log: plain ASCII, no control characters."""
