@@ -5,6 +5,7 @@ result, a result without its call, or either out of order, is a 400.
 """
 
 import json
+import random
 import re
 from pathlib import Path
 from typing import Any, Literal
@@ -435,3 +436,33 @@ async def test_an_agent_may_be_told_in_words_that_a_human_is_asked(
 
         assert (text, agent.ran) == ("I ask a colleague.", [])
         assert (shown["state"], shown["held_usd"]) == ("awaiting_human", 0)
+
+
+@pytest.mark.parametrize("seed", range(16))
+async def test_whatever_is_asked_no_mail_is_sent_twice(tmp_path: Path, seed: int) -> None:
+    """Turns of mails and searches in any mixture, streamed or not, over restarts of agent and
+    sidecar: each mail is sent at most once, and every history is one that the provider takes."""
+    chance = random.Random(seed)
+    turns = [
+        asks(
+            *chance.choices((MAIL, OTHER, SEARCH), k=chance.randint(1, 4)),
+            text=chance.choice(("", "I do it.")),
+        )
+        for _ in range(chance.randint(1, 5))
+    ]
+    dialect = chance.choice(DIALECTS)
+    policy = "tools: {side_effects: ['send_*'], max_replays: 10}\nloops: off\n"
+    sent: list[str] = []
+    for _ in range(chance.randint(1, 3)):
+        store = f"sqlite:///{tmp_path / 'h.db'}"
+        async with sidecar(tmp_path, policy, script=script(*turns, DONE), store=store) as car:
+            for _ in range(2):
+                agent = Agent(car, dialect, stream=chance.random() < 0.5)
+                for _ in range(chance.randint(1, 6)):
+                    if await agent.step() is not None:
+                        break
+                await agent.ask()  # its last results have to reach us
+                sent += [mail["to"] for mail in agent.sent]
+            assert {entry.status for entry in car.sim.journal} == {200}
+
+    assert len(sent) == len(set(sent))
