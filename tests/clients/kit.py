@@ -118,15 +118,20 @@ class Stage:
 
 @asynccontextmanager
 async def stage(
-    folder: Path, policy: str = "", *, script: Actor | None = None, upstream: str | None = None
+    folder: Path,
+    policy: str = "",
+    *,
+    script: Actor | None = None,
+    upstream: str | None = None,
+    store: str = "memory://",
 ) -> AsyncIterator[Stage]:
     """A sidecar between two taps, in front of the simulated provider or of `upstream`."""
     home = folder / "home"
-    home.mkdir(parents=True)
+    home.mkdir(parents=True, exist_ok=True)
     async with (
         Simulator(script, seed=1) as sim,
         tapped(upstream or sim.url) as back,
-        sidecar(folder, PRICES + policy, upstream=back.url) as side,
+        sidecar(folder, PRICES + policy, upstream=back.url, store=store) as side,
         tapped(side.url) as front,
     ):
         yield Stage(Sidecar(side.app, side.http, sim), front, back, home)

@@ -91,6 +91,34 @@ async def test_an_email_asked_for_beside_a_new_one_is_sent_once(
         check_told(command, on.back.requests[2::3])
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        (*python("openai_loop"), "chat-stream"),
+        (*python("anthropic_loop"), "whole"),
+        (*python("langgraph_loop"), "responses"),
+    ],
+    ids=["openai-chat-stream", "anthropic-whole", "langgraph-responses"],
+)
+async def test_an_email_is_not_sent_again_by_an_agent_that_starts_again(
+    tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    """Nor by one that finds another sidecar on the same store: its model gets the first result."""
+    model = Scripted({0: Turn(tool_calls=(ANN,)), 1: Turn(text=CONCLUDED)})
+    store = f"sqlite:///{tmp_path}/ledger.db"
+    sent = []
+    for _ in range(2):
+        async with stage(tmp_path, POLICY, script=model, store=store) as on:
+            base = f"{on.front.url}/s/nightly-42"
+            named = {"OPENAI_BASE_URL": f"{base}/v1", "ANTHROPIC_BASE_URL": base}
+            report = (await on.run(*command, env=named | {"CLIENT_TOOL": "send_email"})).report
+            assert str(report.get("text")).endswith(CONCLUDED), report
+            sent.append(report["sent"])
+            assert RECORDED.encode() in on.back.requests[-1].body
+
+    assert sent == [[TO_ANN], []]
+
+
 @clients(python("openai_loop"), python("anthropic_loop"))
 async def test_an_email_asked_for_twice_at_once_is_sent_once(
     tmp_path: Path, command: tuple[str, ...]
