@@ -121,6 +121,13 @@ def flags_of(rounds: bytes, back: int = 1) -> int:
     return rounds[at + _TOOL_END] if at >= 0 else 0
 
 
+def any_flag(rounds: bytes, flag: int, most: int) -> bool:
+    """Whether any of so many of the newest rounds has this flag."""
+    start = max(len(rounds) - most * ROUND, 0) + _TOOL_END
+    every = int.from_bytes(rounds[start::ROUND], "big")
+    return bool(every & int.from_bytes(bytes((flag,)) * most, "big"))
+
+
 def calls_and_results(rounds: bytes, back: int = 1) -> bytes:
     """What was called and what came back, likewise; b"" where there is none."""
     at = len(rounds) - back * ROUND

@@ -3,7 +3,7 @@
 from proxy.core.loops.detectors.base import Count
 from proxy.core.loops.detectors.cycle import length_of, shortest_period
 from proxy.core.loops.policy import Loops
-from proxy.core.loops.rounds import Flag, flags_of
+from proxy.core.loops.rounds import Flag, any_flag, flags_of
 
 _MOST_PERIOD = 8
 
@@ -14,7 +14,7 @@ class Polling:
     name = "polling"
 
     def look(self, loops: Loops, rounds: bytes) -> Count | None:
-        if loops.polling_bound is None:
+        if loops.polling_bound is None or not any_flag(rounds, Flag.POLLING, _MOST_PERIOD):
             return None
         period = shortest_period(rounds, _MOST_PERIOD)
         if not any(flags_of(rounds, at) & Flag.POLLING for at in range(1, period + 1)):
