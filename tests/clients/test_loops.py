@@ -3,6 +3,7 @@
 One call with one result, again and again: the first that repeats is the second.
 """
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -180,3 +181,17 @@ async def test_a_circle_of_two_calls_climbs_too(tmp_path: Path, command: tuple[s
         (said,) = decisions(on, 9)
         assert (said[4], said[6], said[8]) == ("warn", "steer", "final_answer")
         assert set(said[:4]) == {"allow"}
+
+
+@pytest.mark.parametrize("session", ["", "/s/one"], ids=["three-sessions", "one-session"])
+async def test_parallel_runs_climb_each_for_itself(tmp_path: Path, session: str) -> None:
+    """Three LangGraph runs with one prompt and one loop: no call of one counts for another."""
+    async with stage(tmp_path, LADDER, script=looping("withheld")) as on:
+        base = {"OPENAI_BASE_URL": f"{on.front.url}{session}/v1"}
+        ended = await on.run(*python("langgraph_loop"), "parallel", env=base)
+
+        assert ended.report.get("text") == [CONCLUDED] * 3, ended.report
+        assert len(on.back.requests) == 3 * 5
+        said = Counter(answer.header("x-holdfast-decision") for answer in on.front.answers)
+        assert said == {"allow": 6, "warn": 3, "steer": 3, "final_answer": 3}
+        assert len(await on.sessions()) == (1 if session else 3)
