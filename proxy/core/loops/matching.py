@@ -23,7 +23,7 @@ def thread_of(threads: Threads, tail: Tail, loops: Loops) -> Found | None:
         return _by_results(ours, tail, loops)
     if tail.said or tail.continues:
         return _by_text(ours, tail)
-    return _unanswered(ours, tail)
+    return _seen(ours, tail)  # a history that begins: the same has begun and got no answer yet
 
 
 def _by_results(ours: Candidates, tail: Tail, loops: Loops) -> Found | None:
@@ -79,12 +79,6 @@ def _by_text(ours: Candidates, tail: Tail) -> Found | None:
         if next(asked_in(thread.pending)).call == tail.said:
             return (key, thread, True)
     return _seen(ours, tail)
-
-
-def _unanswered(ours: Candidates, tail: Tail) -> Found | None:
-    """A history that begins is one of its own, unless the same has begun and got no answer yet."""
-    found = _seen(ours, tail)
-    return None if found is None or found[1].pending or found[1].rounds else found
 
 
 def _is_text(pending: bytes) -> bool:

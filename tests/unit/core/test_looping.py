@@ -104,6 +104,18 @@ def test_a_rung_is_in_the_log_once_and_in_the_state() -> None:
     assert run.state.cycles == 4
 
 
+def test_a_side_call_leaves_the_rung_and_a_new_word_of_the_user_ends_it() -> None:
+    run = begun()
+    run.turns(3)
+    main, run.history = run.history, [message("user", "a title, please")]
+    run.ask("title")
+    beside = run.state.rung
+    run.history = [*main, message("user", "Stop that.")]
+    run.ask()
+
+    assert (beside, run.state.rung) == ("steer", None)
+
+
 def test_without_loops_in_the_policy_nothing_is_noted() -> None:
     run = begun(Rules(Limits()))
 

@@ -118,6 +118,16 @@ def test_a_loop_comes_to_each_rung_for_the_first_time_once() -> None:
     assert not any(again)
 
 
+def test_a_way_round_comes_to_each_rung_once() -> None:
+    """Not with each turn of it that follows."""
+    agent, first = begun(), []
+    for at in range(9):
+        agent.turn((call("search" if at % 2 else "fetch"), "404"))
+        first.append(agent.verdict.first)
+
+    assert first == [False] * 3 + [True, False, True, False, True, False]
+
+
 def test_history_that_is_trimmed_compacted_or_rewritten_hides_nothing() -> None:
     agent = begun()
     rungs(agent, "404", "404")

@@ -50,6 +50,29 @@ def test_parallel_agents_with_the_same_ids_are_known_by_what_they_called() -> No
     assert counts == [(None, True)] * 2 + [(2, True)] * 2 + [(3, True)] * 2
 
 
+def test_ids_that_wait_in_two_threads_are_told_apart_by_what_was_called() -> None:
+    """Both have been answered `call_0`; then both come back, the older one first."""
+    session = Session()
+    one, other = begun(session, ids="call_0"), begun(session, ids="call_0")
+    counts = []
+    for _ in range(3):
+        unasked(one, call("fetch"), "404")
+        unasked(other, call("search"), "404")
+        found = [agent.asks() for agent in (one, other)]
+        counts.append([finding.count if finding else None for finding in found])
+
+    assert counts == [[None, None], [2, 2], [3, 3]]
+
+
+def test_two_calls_with_one_id_are_two_calls() -> None:
+    agent = begun(ids="call_0")
+
+    for at in range(2):
+        finding = agent.turn((call("fetch"), "a"), (call("search", f'{{"q": {at}}}'), "b"))
+
+    assert finding is None
+
+
 def test_an_answer_that_is_thrown_away_and_asked_for_again_counts_once() -> None:
     """The agent could not read it: the same request, another answer."""
     agent = begun()
