@@ -44,7 +44,7 @@ def decide(
     """Admit or refuse one call on this state, and on those of the sessions above. `now` in epoch
     seconds; no side effect. patient: refused (`held_at`) rather than bounded below what it likely
     comes to, where calls in flight hold what is missing."""
-    verdict = verdict_on(rules.loops, state, ask)
+    verdict = verdict_on(rules.loops, state, ask, now)
     if verdict.finding is not None:
         ask = with_notes(ask, verdict.finding)
     elif not above:

@@ -9,7 +9,7 @@ from proxy.core.closed import checkpoint
 from proxy.core.decision import Admit, Decision, DecisionName, LimitFacts, Refusal
 from proxy.core.guidance import tokens_of
 from proxy.core.loops.finding import Finding
-from proxy.core.loops.judge import Verdict, judge
+from proxy.core.loops.judge import RESTED_SECONDS, Verdict, judge
 from proxy.core.loops.policy import Loops
 from proxy.core.loops.wording import notes_of, what_happens
 from proxy.core.session import SessionState
@@ -18,11 +18,12 @@ NO_VERDICT: Final = Verdict()
 _NAMES: Final[tuple[DecisionName, ...]] = ("warn", "steer", "final_answer")
 
 
-def verdict_on(loops: Loops | None, state: SessionState, ask: Ask) -> Verdict:
-    """What this call brings to its session; nothing where nobody looks for loops."""
+def verdict_on(loops: Loops | None, state: SessionState, ask: Ask, now: float) -> Verdict:
+    """What this call brings to its session; nothing where nobody looks for loops. now: epoch s."""
     if loops is None or ask.tail is None:
         return NO_VERDICT
-    return judge(loops, state.threads, ask.tail, state.seq + 1)
+    rested = now - state.updated_at >= RESTED_SECONDS
+    return judge(loops, state.threads, ask.tail, state.seq + 1, rested=rested)
 
 
 def with_notes(ask: Ask, finding: Finding) -> Ask:

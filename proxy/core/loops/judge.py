@@ -14,6 +14,9 @@ from proxy.core.loops.rounds import round_of, text_round
 from proxy.core.loops.thread import NOTHING, Noted, Thread, Threads, fresh_key, thread_after
 from proxy.core.loops.turns import Tail
 
+RESTED_SECONDS: Final = 30.0
+"""Between an answer and the same words of the user: no loop waits for so long."""
+
 
 class Verdict(msgspec.Struct, frozen=True, gc=False):
     """noted: what the log is to say of the request. finding: the loop that it goes on with, None
@@ -24,10 +27,15 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
     first: bool = False
 
 
-def judge(loops: Loops, threads: Threads, tail: Tail, number: int) -> Verdict:
+def judge(
+    loops: Loops, threads: Threads, tail: Tail, number: int, *, rested: bool = False
+) -> Verdict:
     """The verdict on a request. Of one that is sent again it is the same, but nothing is noted.
 
-    number: one that no other request of the session has.
+    number: one that no other request of the session has. rested: the session was quiet for a while
+    (`RESTED_SECONDS`): what the user says then is new, though it be the same words. An agent that a
+    clock wakes is told and says the same each time; one that is always told to go on is not left
+    alone for that long.
     """
     found = thread_of(threads, tail, loops)
     if found is None:
@@ -35,6 +43,8 @@ def judge(loops: Loops, threads: Threads, tail: Tail, number: int) -> Verdict:
         return Verdict(Noted(key, b"", tail.key, tail.users))
     key, thread, is_new = found
     new_users = _unknown(tail.users, thread.users)
+    if rested and is_new and not new_users:
+        new_users = tail.users
     if new_users:
         return Verdict(Noted(key, b"", tail.key, new_users))
     noted = Noted(key, b"", tail.key)

@@ -215,3 +215,20 @@ def test_the_refusal_of_a_loop_says_how_to_go_on(rung: Rung) -> None:
     assert refusal.status == 400
     assert "`search` → `parse`" in refusal.message
     assert "holdfast sessions extend s1" in refusal.message
+
+
+@pytest.mark.parametrize(("pause", "is_new"), [(29.0, False), (30.0, True)])
+def test_how_long_a_user_has_to_wait_to_say_the_same_anew(pause: float, is_new: bool) -> None:
+    """Between the last thing that happened in the session and now."""
+    run = Run()
+    for _ in range(2):
+        run.ask()
+        asked = asked_by(Answer("On it."), LOOPS)
+        run.log.append(ev.StepSettled(NOW, "c", asked=asked))
+        run.history += [message("assistant", "On it."), message("user", "go")]
+    tail = tail_of(request_of(run.history, ["fetch"]))
+
+    decided = decide(RULES, run.state, changed(ASK, tail=tail), (), NOW + pause)
+
+    assert isinstance(decided, Admit)
+    assert bool(decided.noted.users) is is_new

@@ -30,18 +30,19 @@ def call(tool: str = "fetch", arguments: str = '{"q": 1}', call_id: str = "") ->
 
 @dataclass
 class Session:
-    """What the ledger keeps of one: the threads of its state. stopped: nothing goes through."""
+    """What the ledger keeps of one: the threads of its state. rested: it was quiet for a while."""
 
     loops: Loops = DEFAULT
     threads: Threads = field(default_factory=dict)
     number: int = 0
+    rested: bool = False
 
     def ask(self, messages: Sequence[Message], thread: str = "") -> Verdict:
         """A request that is let through unless its loop is stopped."""
         self.number += 1
         offered = ("fetch", "search", "parse", "edit", "test")
         tail = tail_of(request_of(messages, offered), thread)
-        verdict = judge(self.loops, self.threads, tail, self.number)
+        verdict = judge(self.loops, self.threads, tail, self.number, rested=self.rested)
         if verdict.finding is None or verdict.finding.rung != "stop":
             self.threads = after_request(self.threads, verdict.noted)
         return verdict

@@ -61,6 +61,34 @@ def test_the_same_words_of_a_user_again_end_nothing() -> None:
     ]
 
 
+def test_the_same_words_after_a_pause_are_new() -> None:
+    """An agent that a clock wakes is told the same each time, and finds nothing each time."""
+    agent = begun()
+    agent.session.rested = True
+
+    assert [agent.says("No new mail.", "Look for mail.") for _ in range(12)] == [None] * 12
+
+
+def test_a_retry_after_a_pause_is_no_new_user_message() -> None:
+    """Nor do words that a client sends with every request end what was counted in between."""
+    agent = begun()
+    agent.says("I will now do it.", "continue")
+    for _ in range(3):
+        steered = agent.says("I will now do it.", "continue")
+    agent.session.rested = True
+
+    assert steered is not None
+    assert agent.asks() == steered
+
+
+def test_results_after_a_pause_are_counted_on() -> None:
+    """A tool that takes a minute is called in vain as well."""
+    agent = begun()
+    agent.session.rested = True
+
+    assert rungs(agent, *["404"] * 5)[-1] == "stop"
+
+
 def test_a_user_message_beside_results_resets_too() -> None:
     agent = begun()
     rungs(agent, *["404"] * 4)
