@@ -17,7 +17,7 @@ import msgspec
 import xxhash
 
 from proxy.core.canonical import canonical_arguments
-from proxy.core.loops.volatile import volatile_spans
+from proxy.core.loops.volatile import volatile_spans, without_countdown
 from proxy.core.usage import ToolCall
 
 DIGEST_BYTES: Final = 8
@@ -51,11 +51,12 @@ def text_digest(text: str) -> bytes:
 
 
 def user_digest(text: str) -> bytes | None:
-    """8 bytes over what a user says; None where it is nothing. What agents put in between
-    (`<system-reminder>`) is nobody's word."""
+    """8 bytes over what a user says; None where it is nothing. To ask for another id, or at another
+    time, is to ask for something else: only white space is left out, and what is nobody's word:
+    what agents put in between (`<system-reminder>`), and what a harness counts down."""
     if "<system-reminder>" in text:
         text = _REMINDER.sub("", text)
-    said = normal_text(text)
+    said = without_countdown(text.encode(*_UTF8)).translate(None, _SPACE)
     return digest(said) if said else None
 
 

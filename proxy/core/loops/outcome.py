@@ -59,6 +59,20 @@ _BADLY: Final = (
     *("unknown", "missing", "unavailable", "refused", "forbidden", "try again", "timed out"),
     *("timeout", "limit", "false"),
 )
+_BARRED: Final = (
+    *("expired", "blocked", "rejected", "locked", "disabled", "exhausted", "exceeded", "required"),
+    *("suspended", "crashed", "terminated", "aborted", "killed", "disconnected", "unexpected"),
+    *("unsupported", "unauthorized", "stopped", "disallowed", "dropped", "throttled", "closed"),
+    *("need", "busy", "down", "nothing", "noaccess", "undefined", "unsure"),
+)
+"""What ends like something done and is not, or says as one word that nothing was."""
+_DONE: Final = re.compile(r"[a-z]{2}ed\b")
+_STANDING_IN_THE_WAY: Final = _BADLY + _BARRED
+_WORD: Final = re.compile(r"[\w=:-]{1,24}[.!]?")
+_FEW_WORDS: Final = re.compile(
+    rb'\{(?:"\w{1,32}":(?:"[\w.-]{0,24}"|-?\d[\d.]{0,16}|true|false|null),?){1,4}\}'
+)
+"""An object of one to four words, normalised: white space of any length is gone."""
 _TELLING: Final = ("rror", "uccess", '"status', '"ok')
 _MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -88,7 +102,8 @@ def _is_brief(text: str, normal: bytes) -> bool:
         return size <= _NOTE_BYTES and _went_well(text)
     if size <= _SCALAR_BYTES and _is_scalar(normal):
         return True
-    return 0 in normal or _nods(text.lower())
+    lower = text.lower()
+    return 0 in normal or _nods(lower) or _reports(lower, normal)
 
 
 def _nods(text: str) -> bool:
@@ -97,6 +112,17 @@ def _nods(text: str) -> bool:
     return not _NODS.isdisjoint(words) or (
         ("output" in text or "0" in text) and _NOD_PHRASES.search(text) is not None
     )
+
+
+def _reports(text: str, normal: bytes) -> bool:
+    """Whether so short a text says what was done (`archived`), or gives a verdict (`spam`), and
+    nothing that stands in the way: of fifty mails most get the same one."""
+    says = (
+        ("ed" in text and _DONE.search(text) is not None)
+        or _WORD.fullmatch(text.strip()) is not None
+        or (normal[:1] == b"{" and _FEW_WORDS.fullmatch(normal) is not None)
+    )
+    return says and not any(word in text for word in _STANDING_IN_THE_WAY)
 
 
 def _went_well(text: str) -> bool:

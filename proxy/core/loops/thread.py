@@ -70,8 +70,10 @@ def is_of(key: str, name: str) -> bool:
 
 
 def fresh_key(threads: Threads, name: str, number: int) -> str:
-    """A key that no thread has. number: one that no other request of the session has."""
-    return f"{name}{_PARTED}{number}" if name in threads else name
+    """A key that no thread has, nor had: answers may be under way in one that was forgotten.
+    number: one that no other request of the session has."""
+    is_free = name not in threads and len(threads) < THREADS
+    return name if is_free else f"{name}{_PARTED}{number}"
 
 
 def after_request(threads: Threads, noted: Noted) -> Threads:

@@ -119,6 +119,18 @@ def volatile_spans(text: bytes) -> list[Span]:
     return _merged(found) if len(found) > 1 else found
 
 
+def without_countdown(text: bytes) -> bytes:
+    """Without what a harness says, at the end of a text, of how much its agent may still do."""
+    edge = max(len(text) - _EDGE_BYTES, 0)
+    if text.find(b"left", edge) < 0 and text.find(b"remaining", edge) < 0:
+        return text
+    kept, at = b"", 0
+    spans = _after(text, (b"You", b"you"), _COUNTDOWN, edge, len(text))
+    for start, end in _merged([(0, 0), *spans]):
+        kept, at = kept + text[at:start], end
+    return kept + text[at:]
+
+
 def _look(text: bytes, view: bytes, shapes: tuple[_Shape, ...], found: list[Span]) -> None:
     for anchor, pattern, back in shapes:
         at = view.find(anchor)

@@ -89,6 +89,17 @@ def test_results_after_a_pause_are_counted_on() -> None:
     assert rungs(agent, *["404"] * 5)[-1] == "stop"
 
 
+def test_a_user_who_asks_for_another_record_ends_a_stop() -> None:
+    """Ids and times change by themselves in results, not in what a person asks for."""
+    agent = begun()
+    agent.says("x", "Fetch record 0d1c3c9e-6a4b-4a3e-9d2f-3f2a1b0c9d8e.")
+    assert rungs(agent, *["404"] * 5)[-1] == "stop"
+
+    agent.history.append(message("user", "Fetch record 5b8f0c11-0000-4a3e-9d2f-3f2a1b0c9d8e."))
+
+    assert agent.asks() is None
+
+
 def test_a_user_message_beside_results_resets_too() -> None:
     agent = begun()
     rungs(agent, *["404"] * 4)

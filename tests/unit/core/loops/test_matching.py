@@ -109,6 +109,17 @@ def test_only_so_many_threads_are_kept_and_the_oldest_goes() -> None:
     assert list(session.threads)[-1] == agents[-1].key
 
 
+@pytest.mark.parametrize("agents", [THREADS + 1, THREADS + 4, 2 * THREADS + 8])
+def test_more_agents_than_threads_are_kept_for_are_not_taken_for_each_other(agents: int) -> None:
+    """Forty workers side by side do the same first steps: none of them goes round."""
+    session = Session()
+    workers = [begun(session) for _ in range(agents)]
+
+    for step in range(6):
+        for worker in workers:
+            assert worker.turn((call("read", f'{{"page": {step}}}'), f"page {step}")) is None
+
+
 def test_an_answer_of_a_thread_that_was_forgotten_begins_one() -> None:
     assert after_answer({}, "gone", 3, b"a" * 21, 7) == {"gone": Thread(pending=b"a" * 21)}
 

@@ -93,6 +93,26 @@ def test_what_agents_put_in_between_is_nobodys_word() -> None:
     assert user_digest("  ") is None
 
 
+def test_a_user_who_names_another_id_or_time_says_something_new() -> None:
+    """Only of results they change by themselves."""
+    said = "Fetch record {} of 2026-11-30 12:00:0{}, it took {}.5s."
+    one, other = (UUID(int=n * 2**90 + n) for n in (1, 2))
+    first = user_digest(said.format(one, 0, 1))
+
+    assert first == user_digest(said.format(one, 0, 1).replace(" ", "\n "))
+    assert first != user_digest(said.format(other, 0, 1))
+    assert first != user_digest(said.format(one, 1, 1))
+    assert first != user_digest(said.format(one, 0, 2))
+
+
+def test_what_a_harness_counts_down_is_nobodys_word() -> None:
+    said = "Go on. You have {} steps left and {} chances to propose a solution left. Thanks."
+
+    assert user_digest(said.format(5, 2)) == user_digest(said.format(4, 2))
+    assert user_digest(said.format(5, 2)) != user_digest(said.format(5, 2) + " Stop.")
+    assert user_digest("You have 3 steps left.") is not None
+
+
 @given(st.text())
 def test_any_text_has_a_digest(text: str) -> None:
     """Lone surrogates come out of JSON as they are."""

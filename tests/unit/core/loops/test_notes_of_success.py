@@ -26,6 +26,10 @@ ACKNOWLEDGED = (
     '{"output":"Success. Updated the following files:\\nM a.py\\n","metadata":{"exit_code":0}}',
     "1 row affected",
     "available",
+    *("Processed.", "archived", "Uploaded", "Refund issued", "Thought recorded.", "clicked"),
+    *("Your thought has been logged.", "Marked as read", "Task #5 assigned to bob."),
+    *("All tests passed", "The label has been attached", "Lint passed"),
+    *("spam", "label=spam", '{"sentiment":"positive"}', '{"code": 0, "msg": ""}', "valid"),
     "Email sent successfully; it will be delivered within five minutes. Thank you for waiting.",
 )
 FULL = (
@@ -38,6 +42,8 @@ LIMITED = (
 )
 USELESS = (
     FULL,
+    *("User not found", "Session expired", "Access was denied", "rejected", "Request blocked."),
+    *("Login required", '{"message": "unavailable"}', "The server crashed", "locked"),
     "Sorry, the page that you are looking for cannot be shown now. Please try again later. Thanks.",
     LIMITED,
 )
@@ -58,7 +64,7 @@ def test_a_note_that_all_went_well_is_no_stall(result: str) -> None:
 
 @pytest.mark.parametrize("result", USELESS)
 def test_one_page_for_whatever_is_asked_is_a_stall(result: str) -> None:
-    """A word of success beside one of failure is none."""
+    """A word of success beside one of failure is none, and so is a short one of failure alone."""
     finding = asked_for(result)
 
     assert finding is not None
