@@ -25,6 +25,9 @@ _TEXT: Final = 3_000
 """Characters of one message in Slack that are shown whole."""
 _ESCAPED: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
+_PLAIN: Final = {"mrkdwn": False, "unfurl_links": False, "unfurl_media": False}
+"""A preview is fetched by Slack's robot, with whatever a model put into the link."""
+
 Json = dict[str, object]
 
 
@@ -64,7 +67,7 @@ def body_of(notice: Notice, shape: WebhookFormat, secret: bytes | None) -> bytes
         case "generic":
             body = _generic(notice)
         case "slack":
-            body = {"text": _slack_text(notice)}
+            body = {"text": _slack_text(notice), **_PLAIN}
         case "pagerduty":
             body = _pagerduty(notice, secret or b"")
         case _:
@@ -118,12 +121,14 @@ def _facts(notice: Notice) -> Json:
 
 
 def _slack_text(notice: Notice) -> str:
-    """Plain text: what a model wrote must neither format nor mention anybody."""
+    """Plain text: what a model wrote must neither format nor mention anybody, nor
+    begin a line of its own."""
     handoff, held = notice.handoff, notice.handoff.held
     agent = f" ({notice.state.agent})" if notice.state.agent else ""
     lines = [f"Session {notice.key.session}{agent} waits for a human.", handoff.message]
     if held is not None:
-        lines.append(f"{held.tool}({held.arguments})")
+        arguments = "".join([c if c.isprintable() else " " for c in held.arguments])
+        lines.append(f"{held.tool}({arguments})")
     if notice.outcome is not None:
         lines.append(f"Meanwhile: {notice.outcome}.")
     return "\n".join(lines)[:_TEXT].translate(_ESCAPED)

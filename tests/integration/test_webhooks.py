@@ -183,7 +183,7 @@ async def test_slack_is_told_in_a_text(tmp_path: Path, receiver: Receiver) -> No
         await stop(on)
         (post,) = await receiver.got(1)
 
-        assert list(post.json) == ["text"]
+        assert list(post.json) == ["text", "mrkdwn", "unfurl_links", "unfurl_media"]
         assert str(post.json["text"]).startswith("Session s1 waits for a human.")
 
 

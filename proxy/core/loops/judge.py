@@ -35,7 +35,7 @@ def judge(
     number: one that no other request of the session has. rested: the session was quiet for a while
     (`RESTED_SECONDS`): what the user says then is new, though it be the same words. An agent that a
     clock wakes is told and says the same each time; one that is always told to go on is not left
-    alone for that long.
+    alone for that long. Beside results they are a harness's, and the tool took its time.
     """
     found = thread_of(threads, tail, loops)
     if found is None:
@@ -43,7 +43,7 @@ def judge(
         return Verdict(Noted(key, b"", tail.key, tail.users))
     key, thread, is_new = found
     new_users = _unknown(tail.users, thread.users)
-    if rested and is_new and not new_users:
+    if rested and is_new and not new_users and not tail.results:
         new_users = tail.users
     if new_users:
         return Verdict(Noted(key, b"", tail.key, new_users))

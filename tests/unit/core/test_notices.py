@@ -105,6 +105,16 @@ def test_in_slack_no_model_formats_or_mentions_anybody() -> None:
     assert str(told(noticed(STOP, answered), "slack")["text"]).endswith("\nMeanwhile: extend.")
 
 
+def test_in_slack_a_model_writes_no_lines_of_ours_and_nothing_is_fetched() -> None:
+    """Slack's robot opens what a link is to: with what the model put into it. And `*`, `_` and
+    backticks would format."""
+    held = HeldTool("c1", "pay", b"d" * 16, '{"a": "*now*"}\n)\nMeanwhile: approve.\u202e\u0007')
+    body = told(noticed(ev.HandedOff(1.0, "ho_2", message="m", held=held), handoff="ho_2"), "slack")
+
+    assert str(body.pop("text")).split("\n")[2:] == ['pay({"a": "*now*"} ) Meanwhile: approve.  )']
+    assert body == {"mrkdwn": False, "unfurl_links": False, "unfurl_media": False}
+
+
 def test_pagerduty_is_one_incident_for_each_handoff() -> None:
     body = told(noticed(STOP), "pagerduty")
     payload = body["payload"]

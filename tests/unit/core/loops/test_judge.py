@@ -6,6 +6,7 @@ from proxy.core.loops.judge import judge
 from proxy.core.loops.policy import Loops, Rungs
 from proxy.core.loops.thread import after_request
 from proxy.core.loops.turns import tail_of
+from proxy.core.usage import Answer
 from tests.unit.core.loops.kit import Agent, Session, begun, call, message, request_of
 
 PAGE = "Sorry, the page that you are looking for cannot be shown now. Please try again later."
@@ -87,6 +88,21 @@ def test_results_after_a_pause_are_counted_on() -> None:
     agent.session.rested = True
 
     assert rungs(agent, *["404"] * 5)[-1] == "stop"
+
+
+def test_words_beside_slow_results_are_no_new_ones() -> None:
+    """A harness says the same with every result, and the tool takes a minute."""
+    agent = begun()
+    agent.session.rested = True
+    for at in range(6):
+        one = call(call_id=f"c{at}")
+        agent.session.answered(agent.key, agent.at, Answer("", (one,)))
+        agent.history += [message("assistant", "", [one]), message("tool", "404", (), f"c{at}")]
+        agent.history.append(message("user", "Proceed."))
+        agent.asks()
+
+    assert agent.finding is not None
+    assert agent.finding.rung == "stop"
 
 
 def test_a_user_who_asks_for_another_record_ends_a_stop() -> None:
