@@ -1,11 +1,12 @@
 """Rungs and globs of `loops` that can never fire, or that leave nothing else to."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from typing import Final
 
 from proxy.config.draft import Draft
 from proxy.config.problems import Path
-from proxy.core.loops.policy import REMEMBERED, Loops, Rungs
+from proxy.core.loops.policy import REMEMBERED, Cycle, Loops, Rungs
 
 _LOOPS: Final = "loops"
 _RUNGS: Final = ("warn", "steer", "final_answer", "stop")
@@ -66,14 +67,11 @@ def unbounded_polling(draft: Draft) -> None:
 def _ladders(loops: Loops | None) -> Iterator[tuple[Path, Rungs]]:
     if loops is None or loops.observe:
         return
-    for name in ("repeat", "repeat_any_result", "stall", "empty", "error_streak", "text"):
-        rungs = getattr(loops, name)
-        if rungs is not None:
-            yield (_LOOPS, name), rungs
-    if loops.polling_bound is not None:
-        yield (_LOOPS, "polling_bound"), loops.polling_bound
-    if loops.cycle is not None:
-        yield (_LOOPS, "cycle"), loops.cycle.rungs
+    for field in fields(loops):
+        settings = getattr(loops, field.name)
+        rungs = settings.rungs if isinstance(settings, Cycle) else settings
+        if isinstance(rungs, Rungs):
+            yield (_LOOPS, field.name), rungs
 
 
 LOOP_CHECKS: Final[tuple[Callable[[Draft], None], ...]] = (

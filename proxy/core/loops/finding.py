@@ -12,7 +12,7 @@ RUNGS: Final[tuple[Rung, ...]] = ("observe", "warn", "steer", "final_answer", "s
 class Finding(msgspec.Struct, frozen=True):
     """A loop, as far as it has gone.
 
-    detector: its YAML key under `loops`. count: how often; of a cycle, whole periods. stop: at
+    detector: its name. count: how often; of a cycle, whole periods. stop: at
     which count it is stopped. tools: names as the model wrote them, but safe to show; of a cycle in
     their order; empty where nothing names them. period: turns until it begins anew.
     """

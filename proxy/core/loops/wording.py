@@ -1,24 +1,12 @@
 """What the model is told of its loop. Never a word of what a tool said, which may be hostile."""
 
-from collections.abc import Mapping
 from typing import Final
 
+from proxy.core.loops.detectors.registry import DETECTORS
 from proxy.core.loops.finding import Finding
 
 _FROM: Final = "[Automatic notice of the gateway, not from the user]"
-_HAPPENS: Final[Mapping[str, str]] = {
-    "repeat": "{The} was called {count} times in a row with the same arguments and the same "
-    "result.",
-    "repeat_any_result": "{The} was called {count} times in a row with the same arguments.",
-    "cycle": "The same {period} steps{order} were taken {count} times over with the same results.",
-    "stall": "{The} was called {count} times in a row with different arguments and returned the "
-    "same each time.",
-    "empty": "The last {count} steps all returned nothing{last}.",
-    "error_streak": "The last {count} steps all failed{last}.",
-    "text": "The same text was written {count} times in a row without calling a tool.",
-    "polling": "{The} was asked {count} times in a row without any news.",
-}
-"""By detector. A test holds that each has one."""
+_SAYS: Final = {detector.name: detector.says for detector in DETECTORS}
 _SHOWN: Final = 8
 
 
@@ -59,12 +47,16 @@ def concluding_by_call(finding: Finding) -> str:
 
 
 def what_happens(finding: Finding) -> str:
-    """One sentence on a loop, for a model or a human. Names are safe: `core.loops.naming`."""
+    """One sentence on a loop, for a model or a human. Names are safe: `core.loops.naming`.
+
+    Its detector's, with The (which tools), count, period (of a cycle), order (the tools of a cycle)
+    and last (the tools of the newest turn) put in.
+    """
     tools = [f"`{tool}`" for tool in dict.fromkeys(finding.tools)][:_SHOWN]
     steps = [f"`{tool}`" for tool in finding.tools][:_SHOWN]
     listed = ", ".join(tools)
     kind = "The tool" if len(tools) == 1 else "The set of tools"
-    return _HAPPENS[finding.detector].format(
+    return _SAYS[finding.detector].format(
         The=f"{kind} {listed}" if tools else "The same tool",
         count=finding.count,
         period=finding.period,

@@ -16,10 +16,14 @@ class Count(NamedTuple):
 
 
 class Detector(Protocol):
-    """One detector. `name` is its YAML key under `loops`. Only reads bytes; a healthy thread must
-    cost it well under a microsecond."""
+    """One detector. Only reads bytes; a healthy thread must cost it well under a microsecond.
+
+    name: as in events and metrics; mostly its YAML key under `loops`. says: one sentence of what it
+    found, for a model or a human; `core.loops.wording` says what its places are filled with.
+    """
 
     name: str
+    says: str
 
     def look(self, loops: Loops, rounds: bytes) -> Count | None:
         """What the newest rounds come to; None where it is off, or there is nothing to count.

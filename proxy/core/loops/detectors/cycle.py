@@ -15,6 +15,7 @@ class Cycle:
     """Counts whole ways round, of the shortest period that fits."""
 
     name = "cycle"
+    says = "The same {period} steps{order} were taken {count} times over with the same results."
 
     def look(self, loops: Loops, rounds: bytes) -> Count | None:
         settings = loops.cycle

@@ -17,6 +17,7 @@ class Empty:
     """Every tool says nothing: most likely the tools are broken, not the questions."""
 
     name = "empty"
+    says = "The last {count} steps all returned nothing{last}."
 
     def look(self, loops: Loops, rounds: bytes) -> Count | None:
         flags = flags_of(rounds)
@@ -29,6 +30,7 @@ class ErrorStreak:
     """Every tool fails."""
 
     name = "error_streak"
+    says = "The last {count} steps all failed{last}."
 
     def look(self, loops: Loops, rounds: bytes) -> Count | None:
         flags = flags_of(rounds)

@@ -12,6 +12,7 @@ class Polling:
     """Counts turns of a way round that has a polled call in it. Any news begins it anew."""
 
     name = "polling"
+    says = "{The} was asked {count} times in a row without any news."
 
     def look(self, loops: Loops, rounds: bytes) -> Count | None:
         if loops.polling_bound is None or not any_flag(rounds, Flag.POLLING, _MOST_PERIOD):

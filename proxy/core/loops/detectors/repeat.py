@@ -9,6 +9,7 @@ class Repeat:
     """A different call in between resets it: healthy agents run one test between edits."""
 
     name = "repeat"
+    says = "{The} was called {count} times in a row with the same arguments and the same result."
 
     def look(self, loops: Loops, rounds: bytes) -> Count | None:
         newest, flags = calls_and_results(rounds), flags_of(rounds)

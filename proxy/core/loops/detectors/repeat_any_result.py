@@ -9,6 +9,7 @@ class RepeatAnyResult:
     """What `repeat` misses where results differ in what no normalising finds."""
 
     name = "repeat_any_result"
+    says = "{The} was called {count} times in a row with the same arguments."
 
     def look(self, loops: Loops, rounds: bytes) -> Count | None:
         newest, flags = calls_of(rounds), flags_of(rounds)

@@ -13,6 +13,10 @@ class Stall:
     nothing comes back, `empty` counts."""
 
     name = "stall"
+    says = (
+        "{The} was called {count} times in a row with different arguments and returned the same "
+        "each time."
+    )
 
     def look(self, loops: Loops, rounds: bytes) -> Count | None:
         newest = results_and_tool(rounds)

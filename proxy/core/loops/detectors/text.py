@@ -9,6 +9,7 @@ class Text:
     """Narration without a call, kept going by an agent that always says `continue`."""
 
     name = "text"
+    says = "The same text was written {count} times in a row without calling a tool."
 
     def look(self, loops: Loops, rounds: bytes) -> Count | None:
         if loops.text is None or not flags_of(rounds) & Flag.TEXT:
