@@ -24,7 +24,8 @@ from proxy.core.memo import Memo, memo_bytes
 from proxy.core.session import SessionKey, SessionState
 from proxy.errors import HoldfastError
 from proxy.governed import Governed, Parts, idle_seconds
-from proxy.guard.calls import Guarded, guarded_calls
+from proxy.guard.attempts import GuardParts
+from proxy.guard.calls import Guarded
 from proxy.guard.recall import Recall
 from proxy.handoff import Handoffs
 from proxy.human import Human
@@ -177,9 +178,9 @@ class App:
         return Relay(governed, plain, claims, self.readiness, new_id, self._observe)
 
     def _guarded(self, intake: Intake, settler: Settler, recall: Recall) -> Guarded:
-        handoffs = Handoffs(self.owners.name, self.clock, unique_ids())
-        doors = (self.ledger, self.upstreams, recall, self.calls)
-        return guarded_calls(intake, settler, handoffs, self.clock, *doors)
+        handoffs = Handoffs(self.owners.name, self.clock, unique_ids("ho_"))
+        doors = (self.ledger, self.upstreams, settler, recall, handoffs, self.calls, self.clock)
+        return Guarded(GuardParts(intake, *doors))
 
     def _build_oversight(self, index: SessionIndex) -> None:
         clock, policy = self.clock, self.watcher

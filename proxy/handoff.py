@@ -9,7 +9,7 @@ from proxy.core.closed import refuse_awaiting
 from proxy.core.decision import Refusal
 from proxy.core.request import Request
 from proxy.core.session import SessionState
-from proxy.core.tools.held import HeldTool
+from proxy.core.tools.facts import HeldTool
 from proxy.intake import Call
 from proxy.replies import Reply, dialect_of, refusal_reply, send
 from proxy.wire import Answering, Headers

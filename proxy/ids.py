@@ -5,7 +5,7 @@ from collections.abc import Callable
 from itertools import count
 
 
-def unique_ids() -> Callable[[], str]:
+def unique_ids(prefix: str = "") -> Callable[[], str]:
     """Drawn once, then counted."""
     drawn, numbers = secrets.token_hex(8), count(1)
-    return lambda: f"{drawn}{next(numbers):08x}"
+    return lambda: f"{prefix}{drawn}{next(numbers):08x}"

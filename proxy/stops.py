@@ -1,7 +1,5 @@
 """Refusals as facts: written down, and where they are stops, put before a human."""
 
-import secrets
-
 from proxy.clock import Clock
 from proxy.closings import AppendTo
 from proxy.core import events as ev
@@ -11,6 +9,7 @@ from proxy.core.handoff import OnLimit, blocks, stands_in_queue
 from proxy.core.session import SessionKey, SessionState, fold
 from proxy.errors import SeqConflict
 from proxy.folds import Folds
+from proxy.ids import unique_ids
 from proxy.reservation import Reservation, opening
 from proxy.stores import Append
 from proxy.submitted import Fold
@@ -26,6 +25,7 @@ class Stops:
         self._append = append
         self._clock = clock
         self._owner = owner
+        self._new_id = unique_ids("ho_")
 
     async def told(self, want: Reservation, refusal: Refusal) -> Refusal | None:
         """What the client is told of a refusal, once it is in the log. None where its session was
@@ -59,7 +59,7 @@ class Stops:
             return refusal
         handed_off = ev.HandedOff(
             at=self._clock.now(),
-            handoff=f"ho_{secrets.token_hex(8)}",
+            handoff=self._new_id(),
             code=refusal.code,
             limit=facts.limit,
             message=refusal.message,

@@ -9,8 +9,7 @@ from typing import Literal
 import msgspec
 
 from proxy.core.loops.finding import Rung
-from proxy.core.tools.facts import Handed, Withheld
-from proxy.core.tools.held import HeldTool
+from proxy.core.tools.facts import Handed, HeldTool, Withheld
 from proxy.core.usage import Usage
 
 Outcome = Literal[

@@ -12,21 +12,16 @@ from typing import Literal
 
 from proxy.answering import is_event_stream, pass_failure_on, read_whole, respond
 from proxy.bill import NO_ANSWER
-from proxy.calls import Calls
-from proxy.clock import Clock
 from proxy.core.decision import Refusal
 from proxy.core.dialects.base import Unstreamed
 from proxy.core.tools.verdict import of_fate, outcome
 from proxy.guard.attempts import Attempts, GuardParts
-from proxy.guard.recall import Recall
 from proxy.guard.stream import carry_stream
 from proxy.guard.verdicts import Verdicts
-from proxy.handoff import Handoffs, awaiting
-from proxy.intake import Intake
-from proxy.ledger import Ledger
-from proxy.progress import Progress, Settler
+from proxy.handoff import awaiting
+from proxy.progress import Progress
 from proxy.replies import dialect_of
-from proxy.wire import Answering, Incoming, Outgoing, Upstreams
+from proxy.wire import Answering, Incoming, Outgoing
 from proxy.wire.headers import Kind
 
 Came = Refusal | Literal["done", "again"]
@@ -141,18 +136,3 @@ class Guarded:
         """Booked, for the provider has answered; but the agent gets nothing of it."""
         await self._p.settler.settle_answer(progress, read.usage, NO_ANSWER)
         return refusal
-
-
-def guarded_calls(
-    intake: Intake,
-    settler: Settler,
-    handoffs: Handoffs,
-    clock: Clock,
-    ledger: Ledger,
-    upstreams: Upstreams,
-    recall: Recall,
-    calls: Calls,
-) -> Guarded:
-    """Built once, in app.py."""
-    parts = GuardParts(intake, ledger, upstreams, settler, recall, handoffs, calls, clock)
-    return Guarded(parts)

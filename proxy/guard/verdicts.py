@@ -7,8 +7,7 @@ from proxy.core import events as ev
 from proxy.core.changes import Given
 from proxy.core.decision import LimitFacts, Refusal
 from proxy.core.tools import wording
-from proxy.core.tools.facts import SHOWN_CHARACTERS, Handed, Withheld
-from proxy.core.tools.held import HeldTool
+from proxy.core.tools.facts import SHOWN_CHARACTERS, Handed, HeldTool, Withheld
 from proxy.core.tools.verdict import Bench, Judged, of_fate
 from proxy.core.usage import ToolCall
 from proxy.guard.recall import Recall

@@ -12,7 +12,7 @@ from proxy.cli.main import main
 from proxy.core import events as ev
 from proxy.core.request import DialectName
 from proxy.core.session import SessionKey
-from proxy.core.tools.held import HeldTool
+from proxy.core.tools.facts import HeldTool
 from tests.integration.kit import (
     DIALECTS,
     PATHS,

@@ -14,7 +14,7 @@ from proxy.core.identity import Identified
 from proxy.core.policy import Caller, Limits, Policy, Upstream
 from proxy.core.request import Request
 from proxy.core.session import SessionKey, SessionState
-from proxy.core.tools.held import HeldTool
+from proxy.core.tools.facts import HeldTool
 from proxy.handoff import Handoffs, awaiting, reply_to
 from proxy.intake import Call
 from proxy.wire import Head

@@ -40,3 +40,15 @@ class Withheld(msgspec.Struct, frozen=True, gc=False):
     arguments: str
     digest: bytes
     beside: str = ""
+
+
+class HeldTool(msgspec.Struct, frozen=True, gc=False):
+    """A call that the agent has not been handed, because a human is asked first.
+
+    tool: safe to show. arguments: as the model wrote them, cut to SHOWN_CHARACTERS.
+    """
+
+    call_id: str
+    tool: str
+    digest: bytes
+    arguments: str = ""

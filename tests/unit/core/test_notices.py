@@ -10,7 +10,7 @@ import pytest
 from proxy.core import events as ev
 from proxy.core.notices import Notice, body_of, notice_of, signature_of
 from proxy.core.session import SessionKey
-from proxy.core.tools.held import HeldTool
+from proxy.core.tools.facts import HeldTool
 
 KEY = SessionKey("team-a", "s1")
 HELD = HeldTool("call_1", "send_email", b"d" * 16, '{"to": "<!channel> & co"}')

@@ -5,7 +5,7 @@ import pytest
 from proxy.core import events as ev
 from proxy.core.queue import answering, deciding, held_calls
 from proxy.core.session import EMPTY, SessionState, fold
-from proxy.core.tools.held import HeldTool
+from proxy.core.tools.facts import HeldTool
 
 NOW = 100.0
 
