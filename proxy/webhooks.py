@@ -16,9 +16,10 @@ from itertools import count
 from proxy.clock import Clock
 from proxy.core import events as ev
 from proxy.core.handoff import Webhook
-from proxy.core.notices import Notice, body_of, notice_of, signature_of
+from proxy.core.notices import Notice, notice_of, signature_of
 from proxy.core.policy import Policy
 from proxy.core.session import SessionKey
+from proxy.core.webhook_formats.registry import FORMATS, body_of
 from proxy.errors import StoreUnavailable, UpstreamUnavailable
 from proxy.intake import PolicySource
 from proxy.ledger import Ledger
@@ -188,7 +189,7 @@ class Webhooks:
             ("webhook-id", handoff),
             ("webhook-timestamp", str(now)),
         )
-        if secret is None or webhook.format == "pagerduty":  # there it is the routing key
+        if secret is None or FORMATS[webhook.format].own_key is not None:
             return headers
         return (*headers, ("webhook-signature", signature_of(secret, handoff, now, body)))
 

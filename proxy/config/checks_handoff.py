@@ -7,6 +7,7 @@ from proxy.config.draft import Draft
 from proxy.config.problems import Path
 from proxy.core.handoff import Handoff
 from proxy.core.policy import Policy
+from proxy.core.webhook_formats.registry import FORMATS
 
 _WEBHOOK: Final[Path] = ("handoff", "webhook")
 
@@ -17,8 +18,9 @@ def webhook_secrets(draft: Draft) -> None:
     if webhook is None:
         return
     if webhook.secret_env is None:
-        if webhook.format == "pagerduty":
-            message = "pagerduty needs secret_env: the environment variable with the routing key"
+        own_key = FORMATS[webhook.format].own_key
+        if own_key is not None:
+            message = f"{webhook.format} needs secret_env: the environment variable with {own_key}"
             draft.reading.report((*_WEBHOOK, "format"), message)
     elif not draft.reading.is_set(webhook.secret_env):
         message = f"the environment variable {webhook.secret_env} is not set here"

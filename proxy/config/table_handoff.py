@@ -5,6 +5,7 @@ from typing import Any, Final
 from proxy.config.containers import Key, Struct
 from proxy.config.scalars import Choice, Text
 from proxy.core.handoff import Handoff, Webhook
+from proxy.core.webhook_formats.registry import FORMATS
 
 ON_LIMIT: Final = Choice(("reject", "handoff"))
 URL: Final = Text(
@@ -25,7 +26,7 @@ WEBHOOK: Final = Struct(
     _webhook,
     (
         Key("url", URL, "Who is told of a session that waits; null: nobody.", nullable=True),
-        Key("format", Choice(("generic", "slack", "pagerduty")), "What is posted there."),
+        Key("format", Choice(tuple(FORMATS)), "What is posted there."),
         Key("secret_env", VARIABLE, "The environment variable with the key that signs it "
             "(pagerduty: with the routing key); null: it is not signed.", nullable=True),
     ),

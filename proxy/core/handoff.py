@@ -6,18 +6,18 @@ from typing import Final, Literal
 from proxy.core.decision import Refusal
 
 OnLimit = Literal["reject", "handoff"]
-WebhookFormat = Literal["generic", "slack", "pagerduty"]
 
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
     """Where a handoff is told. url: of an incoming webhook it is itself a secret.
 
-    secret_env: the environment variable with the key that signs it (pagerduty: the routing key).
+    format: one of `core.webhook_formats`. secret_env: the environment variable with the key that
+    signs it (pagerduty: the routing key).
     """
 
     url: str = field(repr=False)
-    format: WebhookFormat = "generic"
+    format: str = "generic"
     secret_env: str | None = None
 
 

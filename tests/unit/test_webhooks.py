@@ -352,7 +352,7 @@ async def test_the_log_tells_nothing_that_opens_the_door(
 @pytest.mark.parametrize("shape", ["slack", "pagerduty"])
 async def test_a_routing_key_signs_nothing(office: Office, shape: str) -> None:
     """PagerDuty's is in its body; Slack's receiver knows no signature but does not mind one."""
-    hook = replace(HOOK, format=shape)  # type: ignore[arg-type]  # a word of it
+    hook = replace(HOOK, format=shape)
     office.current = replace(POLICY, handoff=Handoff(webhook=hook))
     await put(office, handed_off())
     await office.looks()

@@ -8,9 +8,10 @@ import json
 import pytest
 
 from proxy.core import events as ev
-from proxy.core.notices import Notice, body_of, notice_of, signature_of
+from proxy.core.notices import Notice, notice_of, signature_of
 from proxy.core.session import SessionKey
 from proxy.core.tools.facts import HeldTool
+from proxy.core.webhook_formats.registry import body_of
 
 KEY = SessionKey("team-a", "s1")
 HELD = HeldTool("call_1", "send_email", b"d" * 16, '{"to": "<!channel> & co"}')
@@ -34,7 +35,7 @@ def noticed(*log: ev.AnyEvent, handoff: str = "ho_1") -> Notice:
 
 
 def told(notice: Notice, shape: str = "generic") -> dict[str, object]:
-    decoded = json.loads(body_of(notice, shape, b"R" * 32))  # type: ignore[arg-type]  # a word of it
+    decoded = json.loads(body_of(notice, shape, b"R" * 32))
     assert isinstance(decoded, dict)
     return decoded
 

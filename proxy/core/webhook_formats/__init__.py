@@ -1,0 +1,1 @@
+"""Webhook formats, one file each: how a receiver is told of a handoff."""
