@@ -13,11 +13,11 @@ from proxy.core.claims import Ruling, rule, told
 from proxy.core.closed import refuse_closed
 from proxy.core.decision import Refusal
 from proxy.core.events import AnyEvent
+from proxy.core.globs import matches
 from proxy.core.paths import PathParts, checked_id
 from proxy.core.rules import Rules
 from proxy.core.session import SessionKey, SessionState
 from proxy.core.tools.facts import RESULT_BYTES, Handed, effect_of
-from proxy.core.tools.policy import matches
 from proxy.core.tree import MOST_ABOVE
 from proxy.errors import MalformedRequest
 from proxy.guard.recall import Recall

@@ -3,11 +3,12 @@
 from functools import partial
 
 from proxy.core.decision import Refusal
+from proxy.core.globs import matches
 from proxy.core.session import SessionState
 from proxy.core.splice import raw_value
 from proxy.core.tools.choice import chosen_tool
 from proxy.core.tools.contents import result_contents
-from proxy.core.tools.policy import Tools, matches
+from proxy.core.tools.policy import Tools
 from proxy.core.tools.wording import denied
 from proxy.intake import Call
 from proxy.reservation import Brings

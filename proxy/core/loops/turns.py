@@ -6,13 +6,12 @@ it is history that is sent again. An answer is read for what it asks to be calle
 
 import re
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
-from functools import lru_cache
 from itertools import islice
 from typing import Final
 
 import msgspec
 
+from proxy.core.globs import matches
 from proxy.core.loops.normal import (
     NO_DIGEST,
     NO_TOOL,
@@ -145,12 +144,7 @@ def asked(call: ToolCall, loops: Loops) -> Asked:
 
 def is_polling(call: ToolCall, loops: Loops) -> bool:
     """Whether a call is rightly made again: by its tool's name, or because it waits."""
-    if _is_polled(call.name, loops.polling):
+    if matches(loops.polling, call.name):
         return True
     arguments = call.arguments
     return "sleep " in arguments[:_COMMAND] and _WAITS.search(arguments, 0, _COMMAND) is not None
-
-
-@lru_cache(4_096)
-def _is_polled(name: str, globs: tuple[str, ...]) -> bool:
-    return any(fnmatchcase(name, glob) for glob in globs)

@@ -1,9 +1,9 @@
 """The policy key `tools` as frozen values. Its defaults are those of `policies/default.yaml`."""
 
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
-from functools import lru_cache
 from typing import Literal
+
+from proxy.core.globs import any_matches, matches
 
 OnDuplicate = Literal["replay", "reject", "ask"]
 ToolScope = Literal["session", "tree"]
@@ -34,21 +34,11 @@ class Tools:
 
     def guards(self, offered: tuple[str, ...]) -> bool:
         """Whether one of these tools is named."""
-        return bool(self.globs) and any_matches(self.globs, offered)
+        return any_matches(self.globs, offered)
 
     def names(self, tool: str) -> bool:
         """Whether this tool is named."""
-        return self.guards((tool,))
+        return matches(self.globs, tool)
 
 
 NO_TOOLS = Tools()
-
-
-@lru_cache(4_096)
-def any_matches(globs: tuple[str, ...], names: tuple[str, ...]) -> bool:
-    """Remembered, for agents offer the same tools call after call."""
-    return any(fnmatchcase(name, glob) for name in names for glob in globs)
-
-
-def matches(globs: tuple[str, ...], tool: str) -> bool:
-    return bool(globs) and any(fnmatchcase(tool, glob) for glob in globs)

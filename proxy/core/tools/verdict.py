@@ -5,8 +5,9 @@ from typing import Literal
 
 import msgspec
 
+from proxy.core.globs import matches
 from proxy.core.tools.facts import effect_of
-from proxy.core.tools.policy import Tools, matches
+from proxy.core.tools.policy import Tools
 from proxy.core.tools.state import ToolState
 from proxy.core.usage import ToolCall
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from proxy.core.tools.policy import NO_TOOLS, Tools, matches
+from proxy.core.globs import matches
+from proxy.core.tools.policy import NO_TOOLS, Tools
 
 
 @pytest.mark.parametrize("key", ["side_effects", "deny", "require_approval"])
