@@ -147,7 +147,7 @@ class Claims:
             raise MalformedRequest(
                 "name a tool with its arguments, or a tool_call_id", param="tool"
             )
-        known = (await self.ledger.state(key)).tools.handed.get(said.tool_call_id)
+        known = (await self.recall.tools(key)).handed.get(said.tool_call_id)
         if known is None:
             message = (
                 "tool_call_id: not one of a guarded tool (tools.side_effects, require_approval) "
@@ -161,7 +161,7 @@ class Claims:
         if rules.tools.scope == "session":
             return key
         for _ in range(MOST_ABOVE):
-            parent = (await self.ledger.state(key)).parent
+            parent = (await self.recall.state(key)).parent
             if parent is None:
                 break
             key = SessionKey(key.tenant, parent)

@@ -100,16 +100,20 @@ def place_of(key: SessionKey, place: Place) -> Place:
 
 
 def opening(want: Reservation, state: SessionState, now: float) -> tuple[AnyEvent, ...]:
-    """The events that begin a session or, after idling, its next generation."""
+    """The events that begin a session or, after idling, its next generation. One that was only
+    claimed in so far is begun as it is: what was claimed holds."""
     idle_seconds: float = want.idle_seconds
     if state.has_children:
         idle_seconds = tree_idle_seconds(idle_seconds, want.deadline_seconds)
     idle = is_idle(state, idle_seconds, now)
+    claimed = False
     if state.seq > 0 and not idle and not state.finished:
-        return ()
+        claimed = state.source == "claim"
+        if not claimed:
+            return ()
     begin = SessionOpened(
         at=now,
-        generation=state.generation + 1,
+        generation=state.generation + (not claimed),
         agent=want.agent,
         parent=want.parent,
         source=want.source,

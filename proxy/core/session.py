@@ -112,7 +112,19 @@ def _changed(  # noqa: C901 - the arms of a match over a closed union count as o
 
 
 def _opened(state: SessionState, event: ev.SessionOpened) -> SessionState:
-    """A new generation keeps only the calls still in flight: their holds must be settled once."""
+    """A new generation keeps only the calls still in flight: their holds must be settled once.
+    Where claims came before the first call, that call says whose the session is."""
+    if state.source == "claim" and event.generation == state.generation:
+        return replace(
+            state,
+            seq=state.seq + 1,
+            agent=event.agent,
+            parent=event.parent,
+            source=event.source,
+            budget_micro_usd=event.budget_micro_usd,
+            budget_steps=event.budget_steps,
+            updated_at=event.at,
+        )
     return SessionState(
         seq=state.seq + 1,
         generation=event.generation,

@@ -14,7 +14,7 @@ from proxy.answering import is_event_stream, pass_failure_on, read_whole, respon
 from proxy.bill import NO_ANSWER
 from proxy.core.decision import Refusal
 from proxy.core.dialects.base import Unstreamed
-from proxy.core.tools.verdict import of_fate, outcome
+from proxy.core.tools.verdict import of_fate
 from proxy.guard.attempts import Attempts, GuardParts
 from proxy.guard.stream import carry_stream
 from proxy.guard.verdicts import Verdicts
@@ -61,9 +61,8 @@ class Guarded:
             return "done" if refusal is None else refusal
         body, plain, read = await read_whole(progress, incoming, self._p.clock)
         verdicts = Verdicts(self._p.recall, self._p.handoffs, self._p.clock, progress)
-        if read.answer.tool_calls:
-            await verdicts.judge(read.answer.tool_calls)
-        match outcome(verdicts.judged):
+        calls = read.answer.tool_calls
+        match await verdicts.judge(calls) if calls else "pass":
             case "pass":
                 progress.facts = verdicts.handed()
                 await self._p.settler.settle_answer(progress, read.usage, read.answer)

@@ -119,11 +119,9 @@ class GuardedPump(Pump):
             call = hold.complete[0]
             if call.call_id in hold.too_long:
                 raise malformed(f"the arguments of a call of {call.name[:64]!r} are too long")
-            (judged,) = await self.verdicts.judge((call,))
+            judged = await self.verdicts.judge_next(call, hands=not self.asks)
             match judged.fate:
                 case "hand":
-                    if not self.asks:
-                        await self.verdicts.hand(judged)
                     self._pass(hold.release(call.call_id))
                 case "deny" | "reject":
                     self.refused = True

@@ -8,12 +8,13 @@ import msgspec
 from proxy.core import events as ev
 from proxy.core.changes import Given
 from proxy.core.request import Message
-from proxy.core.session import SessionKey
+from proxy.core.session import SessionKey, SessionState
 from proxy.core.tools import wording
 from proxy.core.tools.facts import Withheld
 from proxy.core.tools.state import ToolState
 from proxy.core.tools.verdict import Judged
 from proxy.core.usage import ToolCall
+from proxy.facts import Decide
 from proxy.intake import Call
 from proxy.ledger import Ledger
 from proxy.reservation import Admitted
@@ -40,11 +41,21 @@ class Recall:
     def is_shared(self) -> bool:
         return self._shared()
 
+    async def state(self, key: SessionKey) -> SessionState:
+        """Of a session, as others that write to its log have left it."""
+        if self._shared():
+            await self._ledger.refresh(key)
+        return await self._ledger.state(key)
+
+    async def tools(self, key: SessionKey) -> ToolState:
+        """What it knows of its calls, likewise."""
+        return (await self.state(key)).tools
+
     async def known(self, call: Call, admitted: Admitted) -> Known:
         """As new as it can be: another call may have brought a result meanwhile, elsewhere."""
-        own = await self._tools(call.key)
+        own = await self.tools(call.key)
         root = root_of(call, admitted)
-        effects = own if root == call.key else await self._tools(root)
+        effects = own if root == call.key else await self.tools(root)
         return Known(own, effects, root)
 
     async def given(self, known: Known, call: ToolCall, judged: Judged) -> Given:
@@ -74,6 +85,10 @@ class Recall:
     async def record(self, key: SessionKey, fact: ev.AnyEvent) -> None:
         await self._ledger.record(key, fact)
 
+    async def attempt(self, key: SessionKey, decide: Decide) -> None:
+        """See `Facts.attempt`."""
+        await self._ledger.attempt(key, decide, fresh=self._shared())
+
     async def kept(self, key: SessionKey, seq: int) -> ev.AnswerKept | None:
         event = await self._event(key, seq)
         return event if isinstance(event, ev.AnswerKept) else None
@@ -83,7 +98,7 @@ class Recall:
         root, own = root_of(call, admitted), admitted.state.tools
         if root == call.key or not own.effects:
             return
-        known = await self._tools(root)
+        known = await self.tools(root)
         new = [(digest, seq) for digest, seq in own.effects.items() if digest not in known.effects]
         found = [await self._result(call.key, seq, digest) for digest, seq in new]
         if results := [one for one in found if one is not None]:
@@ -100,11 +115,6 @@ class Recall:
         call = ToolCall(one.call_id, one.tool, one.arguments)
         judged = Judged(call, "double", one.digest, seq, refused)
         return await self.given(known, call, judged)
-
-    async def _tools(self, key: SessionKey) -> ToolState:
-        if self._shared():
-            await self._ledger.refresh(key)
-        return (await self._ledger.state(key)).tools
 
     async def _result(self, key: SessionKey, seq: int, digest: bytes) -> ev.ResultRecorded | None:
         event = await self._event(key, seq) if seq else None

@@ -14,10 +14,12 @@ import asyncio
 from typing import Literal
 
 from proxy.answering import check_plain, is_event_stream, pass_failure_on
+from proxy.bill import NO_ANSWER
 from proxy.core import events as ev
 from proxy.core.decision import Refusal
 from proxy.core.tools.verdict import outcome
 from proxy.errors import UpstreamUnavailable
+from proxy.failures import malformed
 from proxy.guard.attempts import Attempts, GuardParts
 from proxy.guard.pump import GuardedPump
 from proxy.guard.shown import Shown
@@ -42,10 +44,12 @@ class GuardedStream:
         self._shown = Shown(exchange, progress)
         self._meter = self._shown.another()
         self._first_id: str | None = None
+        self._beating: asyncio.Task[None] | None = None
 
     async def carry(self, incoming: Incoming) -> Refusal | None:
         """To the end of the last attempt. Raises UpstreamUnavailable."""
-        beating = asyncio.get_running_loop().create_task(self._shown.beat(self._p.clock))
+        loop = asyncio.get_running_loop()
+        self._beating = loop.create_task(self._shown.beat(self._p.clock))
         self._p.calls.streams += 1
         try:
             while True:
@@ -61,15 +65,25 @@ class GuardedStream:
         finally:
             self._p.calls.streams -= 1
             incoming.close()
-            beating.cancel()
-            await asyncio.gather(beating, return_exceptions=True)
+            await self._quiet()
+
+    async def _quiet(self) -> None:
+        """From now on nothing is said but what the answer says."""
+        if self._beating is not None:
+            self._beating.cancel()
+            await asyncio.gather(self._beating, return_exceptions=True)
 
     async def _begun(self, incoming: Incoming) -> Came:
         """Whether another attempt has a stream for an answer."""
         progress = self._progress
         progress.status = incoming.status
-        if 200 <= incoming.status < 300 and is_event_stream(incoming):
+        answered = 200 <= incoming.status < 300
+        if answered and is_event_stream(incoming):
             return "again"
+        await self._quiet()  # or the answer is begun while the refusal is read
+        if answered:  # nobody has judged it, and it may be billed
+            await self._p.settler.settle_answer(progress, None, NO_ANSWER, "truncated")
+            raise malformed("an answer that is no stream")
         if not self._exchange.started:
             await pass_failure_on(self._exchange, progress, incoming, self._p.settler)
             return "done"

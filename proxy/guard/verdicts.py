@@ -6,9 +6,10 @@ from proxy.clock import Clock
 from proxy.core import events as ev
 from proxy.core.changes import Given
 from proxy.core.decision import LimitFacts, Refusal
+from proxy.core.session import SessionState
 from proxy.core.tools import wording
 from proxy.core.tools.facts import SHOWN_CHARACTERS, Handed, HeldTool, Withheld
-from proxy.core.tools.verdict import Bench, Judged, of_fate
+from proxy.core.tools.verdict import Bench, Judged, Outcome, of_fate, outcome
 from proxy.core.usage import ToolCall
 from proxy.guard.recall import Recall
 from proxy.guard.requests import refuse_denied
@@ -31,14 +32,29 @@ class Verdicts:
         self._bench: Bench | None = None
         self.judged: list[Judged] = []
 
-    async def judge(self, calls: Sequence[ToolCall]) -> list[Judged]:
-        """The next calls of the answer, on what is known now."""
-        known = await self._recall.known(self._call, self._progress.admitted)
-        if self._bench is None:
-            self._bench = Bench(self._call.rules.tools, known.own, known.effects)
-        new = [self._bench.judge(call) for call in calls]
-        self.judged += new
-        return new
+    async def judge(self, calls: Sequence[ToolCall]) -> Outcome:
+        """All calls of an answer, on what is known now. Those that pass by a human's word are
+        written down as handed out, where the answer is given: of several that come to it at once,
+        here and in other processes, one has it."""
+        while True:
+            self.judged = []
+            bench = await self._on_what_is_known()
+            self.judged = [bench.judge(call) for call in calls]
+            came = outcome(self.judged)
+            if came not in ("pass", "withhold") or await self._take(_approved(self.judged)):
+                return came
+            self._bench = None
+
+    async def judge_next(self, call: ToolCall, *, hands: bool) -> Judged:
+        """The next call of a stream. hands: the agent is given it if it may have it; that is
+        written down before it is: it may act at once, and nothing may be forgotten of that."""
+        while True:
+            bench = await self._on_what_is_known()
+            judged = bench.judge(call)
+            if judged.fate != "hand" or not hands or await self._hand(judged):
+                self.judged.append(judged)
+                return judged
+            bench.anew(judged)
 
     async def given(self) -> list[Given]:
         """What the model is told of calls that all are not handed out."""
@@ -47,8 +63,9 @@ class Verdicts:
 
     def handed(self) -> tuple[ev.AnyEvent, ...]:
         """The facts of an answer that is given whole."""
-        calls = [_handed(one) for one in self.judged if one.fate == "hand" and one.digest]
-        handed = ev.CallsHanded(at=self._clock.now(), calls=tuple(calls))
+        new = [one for one in of_fate(self.judged, "hand") if one.digest and not one.approved]
+        calls = tuple([_handed(one) for one in new])
+        handed = ev.CallsHanded(at=self._clock.now(), calls=calls)
         return (handed, *self.withheld()) if calls else self.withheld()
 
     def withheld(self) -> tuple[ev.AnyEvent, ...]:
@@ -57,12 +74,6 @@ class Verdicts:
         if not (calls and calls[0].beside):
             return ()
         return (ev.CallsWithheld(at=self._clock.now(), calls=calls),)
-
-    async def hand(self, judged: Judged) -> None:
-        """Writes down that the agent is given this call, before it is: it may act at once, and
-        nothing may be forgotten of that."""
-        fact = ev.CallsHanded(at=self._clock.now(), calls=(_handed(judged),))
-        await self._recall.record(self._call.key, fact)
 
     def held(self, body: bytes, *, stream: bool) -> tuple[ev.AnyEvent, ...]:
         """The facts of an answer that waits for a human."""
@@ -101,6 +112,35 @@ class Verdicts:
                 return self._duplicate(wording.duplicate(tool, session))
         return None
 
+    async def _on_what_is_known(self) -> Bench:
+        known = await self._recall.known(self._call, self._progress.admitted)
+        if self._bench is None:
+            self._bench = Bench(self._call.rules.tools, known.own, known.effects)
+        self._bench.know(known.own, known.effects)
+        return self._bench
+
+    async def _hand(self, judged: Judged) -> bool:
+        """False where the human's word that it passes by was used meanwhile."""
+        if judged.approved:
+            return await self._take((judged,))
+        fact = ev.CallsHanded(at=self._clock.now(), calls=(_handed(judged),))
+        await self._recall.record(self._call.key, fact)
+        return True
+
+    async def _take(self, approved: Sequence[Judged]) -> bool:
+        """Uses a human's word for each of these calls, or for none of them: False where one is
+        used already."""
+        calls, taken = tuple([_handed(one) for one in approved]), True
+
+        def decide(state: SessionState, now: float) -> tuple[ev.AnyEvent, ...]:
+            nonlocal taken
+            taken = all(state.tools.approved.get(one.digest) for one in calls)
+            return (ev.CallsHanded(at=now, calls=calls),) if taken and calls else ()
+
+        if calls:
+            await self._recall.attempt(self._call.key, decide)
+        return taken
+
     def _duplicate(self, message: str) -> Refusal:
         facts = LimitFacts(session=self._call.key.session, limit="tools.side_effects")
         status = self._call.rules.refusal_status
@@ -123,6 +163,10 @@ class Verdicts:
         why = wording.needs_approval(call.name, again=one.seq > 0)
         code = "duplicate_side_effect" if one.seq else "approval_required"
         return self._handoffs.hold(self._call, held, code, why)
+
+
+def _approved(judged: Sequence[Judged]) -> Sequence[Judged]:
+    return [one for one in judged if one.approved]
 
 
 def _handed(one: Judged) -> Handed:

@@ -174,3 +174,17 @@ async def test_nothing_under_holdfast_goes_to_a_provider(tmp_path: Path) -> None
         refused = await car.send("/v1/holdfast/other", {}, method="GET")
 
         assert (refused.status, car.sim.journal) == (404, ())
+
+
+async def test_a_session_that_was_claimed_in_first_begins_with_its_first_call(
+    tmp_path: Path,
+) -> None:
+    """What was claimed holds; whose the session is, and below which, says its first call."""
+    async with sidecar(tmp_path) as car:
+        await claim(car, session="kid")
+        await car.call(session="root/kid", headers={"x-holdfast-agent": "triage"})
+        again = await claim(car, session="kid")
+        shown = await car.admin("GET", "/sessions/kid")
+
+        assert (shown["parent"], shown["agent"], shown["steps"]) == ("root", "triage", 1)
+        assert again["claim"] == "in_progress"

@@ -4,6 +4,7 @@ The simulated provider checks every history it is sent as the real ones do: a ca
 result, a result without its call, or either out of order, is a 400.
 """
 
+import asyncio
 import json
 import random
 import re
@@ -16,6 +17,7 @@ from proxy.core.events import HandoffAnswered
 from proxy.core.request import DialectName
 from proxy.core.session import SessionKey
 from proxy.simulator import Script, ToolCall, Turn
+from proxy.simulator.script import Match
 from tests.integration.agent_kit import Agent, Called, Cut
 from tests.integration.kit import DIALECTS, Answer, Sidecar, frames, sidecar
 
@@ -466,3 +468,36 @@ async def test_whatever_is_asked_no_mail_is_sent_twice(tmp_path: Path, seed: int
             assert {entry.status for entry in car.sim.journal} == {200}
 
     assert len(sent) == len(set(sent))
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_a_result_that_comes_while_the_turn_streams_counts(
+    tmp_path: Path, dialect: DialectName
+) -> None:
+    """A turn may take minutes; its later calls are judged on what is known when they come."""
+    long = ToolCall("search", {"q": "a long question " * 20})
+    slow = Turn(tool_calls=(OTHER, long, MAIL), chunk_gap_seconds=0.02, match=Match(user="^slow$"))
+    turns = script(slow, asks(MAIL), DONE)
+    async with sidecar(tmp_path, GUARD, script=turns) as car:
+        agent = Agent(car, dialect, True)
+        agent.history = [{"role": "user", "content": "slow"}]
+        streaming = asyncio.ensure_future(agent.step())
+        key = SessionKey(str((await _handed(car, 1))["tenant"]), "s1")
+        await Agent(car, dialect, False).finish()
+        await streaming
+        known = (await car.app.ledger.state(key)).tools
+
+        assert [mail["to"] for mail in agent.sent] == ["b"]
+        assert len(known.withheld) == 1
+
+
+async def _handed(car: Sidecar, calls: int) -> dict[str, Any]:
+    """The session, once the agent was handed so many guarded calls."""
+    while True:
+        await car.app.clock.sleep(0.01)
+        if not car.sim.journal:
+            continue
+        shown = await state_of(car)
+        key = SessionKey(str(shown["tenant"]), "s1")
+        if len((await car.app.ledger.state(key)).tools.handed) >= calls:
+            return shown

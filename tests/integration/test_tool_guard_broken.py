@@ -9,6 +9,7 @@ import pytest
 
 from proxy.core.request import DialectName
 from proxy.guard import shown
+from proxy.progress import Progress, Settler
 from proxy.simulator import Script, ToolCall, Turn
 from proxy.simulator.faults import Fault, FaultKind
 from proxy.simulator.script import Match
@@ -241,3 +242,40 @@ async def test_a_long_call_that_is_held_back_is_held_for(
         assert len(agent.sent[0]["text"]) > 10_000
         assert kinds.count("HoldExtended") >= 2
         await books_are_closed(car, 1)
+
+
+async def test_no_heartbeat_begins_an_answer_that_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The follow-up failed, and that takes a while to be read and booked."""
+    settle_error = Settler.settle_error
+    monkeypatch.setattr(shown, "HEARTBEAT_SECONDS", 0.05)
+    script = Script((FIRST, FIRST, Turn(text="", faults=(Fault(FaultKind.STATUS, 429),))))
+    async with sidecar(tmp_path, GUARD, script=script) as car:
+
+        async def slowly(settler: Settler, progress: Progress, status: int) -> None:
+            await car.app.clock.sleep(0.2)
+            await settle_error(settler, progress, status)
+
+        monkeypatch.setattr(Settler, "settle_error", slowly)
+        cut = await asks_again(car, "chat", True)
+
+        assert cut.answer.status == 429
+        await books_are_closed(car, 2)
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["nothing shown", "text shown"])
+@pytest.mark.parametrize("kind", [FaultKind.MALFORMED_JSON, FaultKind.WRONG_TYPES, FaultKind.EMPTY])
+async def test_a_stream_that_goes_on_as_none_is_no_answer(
+    tmp_path: Path, kind: FaultKind, begun: bool
+) -> None:
+    """A 200 all the same: it is not passed on unjudged, and it may have been billed."""
+    turns = (FIRST, AGAIN_WITH_TEXT if begun else FIRST, Turn(text="", faults=(Fault(kind),)))
+    async with sidecar(tmp_path, GUARD, script=Script(turns)) as car:
+        cut = await asks_again(car, "chat", True)
+        shown = await car.admin("GET", "/sessions/s1")
+
+        assert cut.code == "upstream_malformed"
+        assert cut.answer.status == (200 if begun else 502)
+        assert float(str(shown["cost_usd"])) > 0.001
+        await books_are_closed(car, 2)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from proxy.simulator import Script, Simulator, ToolCall, Turn
-from tests.integration.agent_kit import Agent
+from tests.integration.agent_kit import Agent, Cut
 from tests.integration.crew_kit import Client, crew, serving
 from tests.integration.kit import body_of
 
@@ -137,3 +137,56 @@ async def test_a_result_that_came_elsewhere_meanwhile_counts(tmp_path: Path) -> 
         text = await waiting
 
         assert (text, len(quick.sent), slow.sent) == ("Done.", 1, [])
+
+
+async def test_a_call_that_one_worker_handed_is_claimed_at_another(tmp_path: Path) -> None:
+    async with crew(tmp_path, 2, GUARD, Script((MAIL, Turn(text="Done.")))) as (on, _):
+        one, other = await on.pinned(2)
+        await other.call(session="s1")
+        _, (call,), _ = await Agent(one, "chat", False).ask()
+        body: Any = {"session": "s1", "tool_call_id": call.call_id}
+        said = [
+            json.loads((await worker.send("/v1/holdfast/claims", body)).body)["claim"]
+            for worker in (other, one)
+        ]
+
+        assert said == ["granted", "in_progress"]
+
+
+async def test_a_session_that_began_at_one_worker_is_of_its_tree_at_another(
+    tmp_path: Path,
+) -> None:
+    policy = "tools: {side_effects: ['send_*'], scope: tree}\n"
+    async with crew(tmp_path, 2, policy) as (on, _):
+        one, other = await on.pinned(2)
+        await claim(other, session="kid", tool="other")
+        await one.call(session="root/kid")
+        said = [(await claim(other, session=name))["claim"] for name in ("kid", "root")]
+
+        assert said == ["granted", "in_progress"]
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_of_two_workers_one_hands_out_what_a_human_approved(
+    tmp_path: Path, stream: bool
+) -> None:
+    """Two calls of a session come to it at the same time, at different workers."""
+    policy = "tools: {require_approval: ['send_*']}\n"
+    async with crew(tmp_path, 2, policy, Script((MAIL, Turn(text="Done.")))) as (on, _):
+        workers = await on.pinned(2)
+        for number in range(8):
+            session = f"s{number}"
+            with pytest.raises(Cut):
+                await Agent(workers[0], "chat", stream, session=session).step()
+            listed: Any = (await on.admin("GET", "/handoffs"))["handoffs"]
+            (held,) = [one["tool_call"]["id"] for one in listed if one["session"] == session]
+            await on.admin("POST", f"/sessions/{session}/approve", {"tool_call_id": held})
+            agents = [
+                Agent(worker, "chat", stream, session, headers={"x-sim-fault": "slow_head=0.1"})
+                for worker in workers
+            ]
+            for place, agent in enumerate(agents):
+                agent.history = [{"role": "user", "content": f"hi {place}"}]
+            await asyncio.gather(*[agent.step() for agent in agents], return_exceptions=True)
+
+            assert [len(agent.sent) for agent in agents] in ([0, 1], [1, 0])

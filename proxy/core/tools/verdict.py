@@ -23,13 +23,15 @@ Fate = Literal[
 
 class Judged(msgspec.Struct, frozen=True, gc=False):
     """A call and what becomes of it. digest: empty for a tool that no rule of effects names. seq:
-    of its recorded result. refused: what a human said to it, None where none did."""
+    of its recorded result. refused: what a human said to it, None where none did. approved: it
+    passes by a human's word alone, which counts once."""
 
     call: ToolCall
     fate: Fate
     digest: bytes = b""
     seq: int = 0
     refused: str | None = None
+    approved: bool = False
 
 
 class Bench:
@@ -37,9 +39,17 @@ class Bench:
 
     def __init__(self, tools: Tools, own: ToolState, effects: ToolState | None = None) -> None:
         self._tools = tools
+        self._here: set[bytes] = set()
+        self.know(own, effects)
+
+    def know(self, own: ToolState, effects: ToolState | None = None) -> None:
+        """What has become known while the turn came."""
         self._own = own
         self._effects = (own if effects is None else effects).effects
-        self._here: set[bytes] = set()
+
+    def anew(self, judged: Judged) -> None:
+        """The call was not handed out after all; it will be judged again."""
+        self._here.discard(judged.digest)
 
     def judge(self, call: ToolCall) -> Judged:
         """What becomes of the next call."""
@@ -53,7 +63,8 @@ class Bench:
         digest = effect_of(call.name, call.arguments)
         if digest in self._here:
             return Judged(call, "double", digest)
-        if not self._own.approved.get(digest):
+        approved = bool(self._own.approved.get(digest))
+        if not approved:
             refused = self._own.refused.get(digest)
             if refused is not None:
                 return Judged(call, "give", digest, refused=refused)
@@ -63,7 +74,7 @@ class Bench:
             if needs_approval:
                 return self._asked(call, digest)
         self._here.add(digest)
-        return Judged(call, "hand", digest)
+        return Judged(call, "hand", digest, approved=approved)
 
     def _duplicate(self, call: ToolCall, digest: bytes, seq: int) -> Judged:
         if self._tools.on_duplicate == "ask":
