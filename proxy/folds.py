@@ -73,6 +73,17 @@ class Folds:
             await asyncio.shield(running)
             fresh = False
 
+    async def latest(self, key: SessionKey) -> Fold:
+        """With all that was in the log when this was asked. While appends of ours are under way
+        the log is not read: their answers tell whether others wrote."""
+        known = self._folds.get(key)
+        if known is None or not known.pending:
+            return await self.load(key, fresh=True)
+        answer = asyncio.get_running_loop().create_future()
+        known.awaited.append((known.answers + known.pending, answer))
+        await answer
+        return await self.load(key)
+
     async def _read(self, key: SessionKey) -> Fold:
         done = self._loading[key] = asyncio.get_running_loop().create_future()
         try:
@@ -153,8 +164,11 @@ class Folds:
     def take(self, done: Submitted, result: Appended | BaseException) -> None:
         """The store has answered."""
         fold_ = done.fold
+        fold_.answers += 1
         fold_.pending -= 1
         self._pending -= 1
+        if fold_.awaited:
+            fold_.wake()
         if not self._pending:
             self._all_answered.set()
         if isinstance(result, Appended):

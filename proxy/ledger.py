@@ -200,6 +200,11 @@ class Ledger:
         await self._folds.load(key, fresh=True)
         self.lines.stir()
 
+    async def latest(self, key: SessionKey) -> SessionState:
+        """The state, with all that was in the log when this was asked, whoever wrote it."""
+        await self._folds.latest(key)
+        return await self.state(key)
+
     async def state(self, key: SessionKey) -> SessionState:
         """The folded state; its seq is 0 for a session nobody has seen. With what the sessions
         below it came to."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from proxy.core.session import SessionKey, SessionState
 from proxy.errors import HoldfastError
@@ -15,8 +15,9 @@ class Fold:
     """A session's state with everything submitted so far.
 
     token: of the append submitted last, b"" where the state was read from the log. pending: appends
-    not answered yet. stale: the log is not what was foreseen. misled: a head was written that tells
-    of another log: an append before it was refused, or another process's is not in it.
+    not answered yet; answers: those that came; awaited: who waits until there are so many.
+    stale: the log is not what was foreseen. misled: a head was written that tells of another log:
+    an append before it was refused, or another process's is not in it.
     """
 
     key: SessionKey
@@ -25,6 +26,19 @@ class Fold:
     pending: int = 0
     stale: bool = False
     misled: bool = False
+    answers: int = 0
+    awaited: list[tuple[int, asyncio.Future[None]]] = field(default_factory=list)
+
+    def wake(self) -> None:
+        """An answer has come."""
+        waiting, self.awaited = self.awaited, []
+        for enough, answer in waiting:
+            if answer.done():
+                continue
+            if self.answers >= enough:
+                answer.set_result(None)
+            else:
+                self.awaited.append((enough, answer))
 
 
 class Submitted:

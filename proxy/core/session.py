@@ -114,18 +114,16 @@ def _changed(  # noqa: C901 - the arms of a match over a closed union count as o
 def _opened(state: SessionState, event: ev.SessionOpened) -> SessionState:
     """A new generation keeps only the calls still in flight: their holds must be settled once.
     Where claims came before the first call, that call says whose the session is."""
-    if state.source == "claim" and event.generation == state.generation:
-        return replace(
-            state,
-            seq=state.seq + 1,
-            agent=event.agent,
-            parent=event.parent,
-            source=event.source,
-            budget_micro_usd=event.budget_micro_usd,
-            budget_steps=event.budget_steps,
-            updated_at=event.at,
-        )
-    return SessionState(
+    claimed = state.source == "claim" and event.generation == state.generation
+    anew = SessionState(
+        has_children=state.has_children,
+        held=state.held,
+        held_micro_usd=state.held_micro_usd,
+        held_tokens=state.held_tokens,
+        created_at=event.at,
+    )
+    return replace(
+        state if claimed else anew,
         seq=state.seq + 1,
         generation=event.generation,
         agent=event.agent,
@@ -133,11 +131,6 @@ def _opened(state: SessionState, event: ev.SessionOpened) -> SessionState:
         source=event.source,
         budget_micro_usd=event.budget_micro_usd,
         budget_steps=event.budget_steps,
-        has_children=state.has_children,
-        held=state.held,
-        held_micro_usd=state.held_micro_usd,
-        held_tokens=state.held_tokens,
-        created_at=event.at,
         updated_at=event.at,
     )
 

@@ -43,9 +43,7 @@ class Recall:
 
     async def state(self, key: SessionKey) -> SessionState:
         """Of a session, as others that write to its log have left it."""
-        if self._shared():
-            await self._ledger.refresh(key)
-        return await self._ledger.state(key)
+        return await (self._ledger.latest if self._shared() else self._ledger.state)(key)
 
     async def tools(self, key: SessionKey) -> ToolState:
         """What it knows of its calls, likewise."""

@@ -12,6 +12,7 @@ from proxy.core.decision import Blocked, Granted, Refusal
 from proxy.core.engine import Rules
 from proxy.core.policy import Budget, Limits
 from proxy.core.session import SessionKey, fold
+from proxy.core.tools.facts import Handed
 from proxy.errors import StoreUnavailable
 from proxy.ledger import Ledger
 from proxy.reservation import Admitted, Reservation
@@ -448,3 +449,48 @@ async def test_a_stream_grows_into_what_another_process_gave_back(bench: Bench) 
     more = await bench.ledger.extend("mine", just(100))
 
     assert isinstance(more, Granted)
+
+
+async def test_what_others_wrote_is_seen_while_an_append_of_ours_is_under_way() -> None:
+    """Its answer tells of it; until then what is at hand may be old."""
+    store = SlowStore()
+    bench, call_id = Bench(store), "call_1"
+    await store.open()
+    store.gate.set()
+    await bench.ledger.reserve(wants("a"))
+    handed = ev.CallsHanded(at=1.0, calls=(Handed(call_id, "send_email", b"d" * 16),))
+    await Direct(store).append(Append(KEY, (handed,)))
+    store.gate.clear()
+    ours = asyncio.ensure_future(bench.ledger.record(KEY, ev.Guided(at=1.0, message="hi")))
+    await settle_loop()
+    asked = asyncio.ensure_future(bench.ledger.latest(KEY))
+    await settle_loop()
+    store.gate.set()
+
+    assert call_id in (await asked).tools.handed
+    await ours
+    await bench.tasks.settle()
+    await store.close()
+
+
+async def test_who_asks_for_the_latest_does_not_wait_for_what_is_submitted_later() -> None:
+    store = SlowStore()
+    bench = Bench(store)
+    await store.open()
+    first = asyncio.ensure_future(bench.ledger.record(KEY, ev.SessionOpened(at=1.0)))
+    await settle_loop()
+    asked = asyncio.ensure_future(bench.ledger.latest(KEY))
+    left = asyncio.ensure_future(bench.ledger.latest(KEY))
+    await settle_loop()
+    left.cancel()
+    store.gate.set()
+    await first
+    store.gate.clear()
+    second = asyncio.ensure_future(bench.ledger.record(KEY, ev.Guided(at=1.0, message="hi")))
+
+    assert (await asked).seq >= 1
+    assert left.cancelled() or not left.done()
+    store.gate.set()
+    await second
+    await bench.tasks.settle()
+    await store.close()
