@@ -1,7 +1,8 @@
 """One stream of a guarded call: read, filtered, its calls judged as they become whole."""
 
-from proxy.core.dialects.base import Meter
+from proxy.core.dialects.base import HoldBack, Meter
 from proxy.core.tools.verdict import Judged
+from proxy.core.usage import ToolCall
 from proxy.errors import UpstreamUnavailable
 from proxy.failures import malformed
 from proxy.guard.attempts import GuardParts
@@ -76,7 +77,7 @@ class GuardedPump(Pump):
         counted = meter.output_tokens_counted
         self._largest = max(self._largest, counted - self._counted)
         self._counted = counted
-        if meter.ended or shown.hold.complete:
+        if meter.ended or shown.hold.complete or shown.hold.unreadable:
             return False
         if not self._exchange.started and self._may_begin():
             return False
@@ -90,7 +91,7 @@ class GuardedPump(Pump):
         return shown.meter.committed or self._meter.failed is not None or too_much
 
     def _pass(self, passed: bytes) -> None:
-        if not (self.asks or self.refused):
+        if not (self.asks or self.refused or self._shown.hold.unreadable):
             self._shown.show(passed)
 
     async def _go_on(self) -> None:
@@ -117,8 +118,7 @@ class GuardedPump(Pump):
         hold = self._shown.hold
         while hold.complete and not self.refused:
             call = hold.complete[0]
-            if call.call_id in hold.too_long:
-                raise malformed(f"the arguments of a call of {call.name[:64]!r} are too long")
+            _check_held(hold, call)
             judged = await self.verdicts.judge_next(call, hands=not self.asks)
             match judged.fate:
                 case "hand":
@@ -130,6 +130,15 @@ class GuardedPump(Pump):
                     hold.drop(call.call_id)
                 case "give" | "double":
                     self._pass(hold.drop(call.call_id))
+        _check_held(hold)
+
+
+def _check_held(hold: HoldBack, call: ToolCall | None = None) -> None:
+    """Raises UpstreamUnavailable for what came and cannot be judged."""
+    if hold.unreadable:
+        raise malformed("a part of a tool call cannot be read")
+    if call is not None and call.call_id in hold.too_long:
+        raise malformed(f"the arguments of a call of {call.name[:64]!r} are too long")
 
 
 def _check_end(meter: Meter, *, begun: bool) -> None:

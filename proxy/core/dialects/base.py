@@ -93,12 +93,15 @@ class HoldBack(Protocol):
     too_long: ids of those that came to be more than is held (`Bounds.held_bytes`): their arguments
         are no more than what has come so far, and a verdict holds for what is still to come. One
         that has none when `feed` is called again is dropped.
+    unreadable: something came that may be of a call and cannot be read. It did not pass, and
+        nothing that follows is to be shown: it could not be judged.
     waits: something is held, a call or the provider's end.
     dropped: calls of the stream at hand that were withheld for good.
     """
 
     complete: list[ToolCall]
     too_long: set[str]
+    unreadable: bool
 
     @property
     def waits(self) -> bool: ...
@@ -108,7 +111,7 @@ class HoldBack(Protocol):
 
     def feed(self, chunk: bytes) -> bytes:
         """Takes bytes as they came; returns those that go to the client now. Never raises on bad
-        input: what cannot be read passes as it is."""
+        input: what cannot be read passes as it is, unless it may be of a call."""
 
     def close(self) -> bytes:
         """The stream has ended: what was left of an event is read like one that is whole."""

@@ -68,7 +68,7 @@ class HeldChat(HeldStream[ChatCall]):
             return True
         read = read_chunk(event.data) if event.data else None
         if read is None:
-            out.append(event.raw)
+            self._pass_unread(event, out)
             return True
         chunk, calls = read
         if self._is_mixed(chunk, calls) and self._concerns(chunk, calls):
@@ -177,6 +177,8 @@ class HeldChat(HeldStream[ChatCall]):
             call = choice.begin(part)
             self._wait_for(call)
         named = not call.name and bool(name)
+        if call.name and name not in ("", call.name) and self._is_guarded(call.name, name):
+            self.unreadable = True  # a name in pieces, which some clients put together
         call.call_id = call.call_id or part.id or ""
         call.name = call.name or name
         call.add(arguments, said)
@@ -186,6 +188,9 @@ class HeldChat(HeldStream[ChatCall]):
         elif call.state == "open":
             choice.places.touched = True
         return call
+
+    def _is_guarded(self, name: str, more: str) -> bool:
+        return self._guards(name) or self._guards(name + more)
 
     def _pass_held(self, call: ChatCall, out: list[bytes]) -> None:
         call.choice.place(call)

@@ -6,7 +6,6 @@ and take the last one for what ends. So a call that is released late waits until
 """
 
 from collections.abc import Callable
-from contextlib import suppress
 
 import msgspec
 from msgspec.structs import replace
@@ -26,6 +25,7 @@ from proxy.core.dialects.held_stream import (
 from proxy.core.dialects.messages_answer import BLOCK
 from proxy.core.dialects.messages_turn import BlockSoFar, message
 from proxy.core.dialects.stream_meter import DONE
+from proxy.core.dialects.unread import may_be_a_call
 from proxy.core.splice import splice
 from proxy.core.sse import SseEvent
 from proxy.core.usage import ToolCall
@@ -51,19 +51,22 @@ _TEXT = msgspec.json.Decoder(str)
 class _Block(HeldCall):
     """Any block; only a guarded call's waits."""
 
-    __slots__ = ("_input", "is_call", "said", "stopped")
+    __slots__ = ("_input", "is_call", "said", "stopped", "unread")
 
     def __init__(self, index: int, raw: msgspec.Raw) -> None:
         super().__init__(index)
         self._input = "{}"
         self.is_call = self.stopped = False
         self.said = BlockSoFar({})
-        with suppress(ValueError, RecursionError):
+        self.unread = False
+        try:
             self.said = BlockSoFar(OBJECT.decode(raw))
             call = BLOCK.decode(raw).tool_call()
             if call is not None:
                 self.is_call = True
                 self.call_id, self.name, self._input = call.call_id, call.name, call.arguments
+        except (ValueError, RecursionError):
+            self.unread = may_be_a_call(bytes(raw))
 
     def add(self, delta: Members) -> None:
         """Raises ValueError for texts that are none."""
@@ -102,6 +105,8 @@ class HeldMessages(HeldStream[_Block]):
             if read is not None and read.usage is not None:
                 self._figures.note(read.usage)
             self._take_end(event, out)
+        elif read is None:
+            self._pass_unread(event, out)
         else:
             if kind == "message_start":
                 self._figures.note_start(event.data)
@@ -115,8 +120,10 @@ class HeldMessages(HeldStream[_Block]):
         if block is None:
             out.append(event.raw)
             return
-        with suppress(ValueError, RecursionError):
+        try:
             block.add(read.delta or {})
+        except (ValueError, RecursionError):
+            self.unreadable |= block.is_call
         block.stopped |= read.type == "content_block_stop"
         if block.waits:
             self._hold(block, event.raw)
@@ -132,6 +139,7 @@ class HeldMessages(HeldStream[_Block]):
     def _begin(self, read: _Event) -> None:
         block = self._blocks[read.index] = _Block(read.index, read.content_block)
         self._all.append(block)
+        self.unreadable |= block.unread
         if block.is_call and self._guards(block.name):
             self._places.touched = True
             self._wait_for(block)

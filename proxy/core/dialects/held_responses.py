@@ -89,7 +89,7 @@ class HeldResponses(HeldStream[OutputItem]):
                 self._pass_thoughts(self._thoughts, out)
             self._take_end(event, out)
         elif read is None:
-            out.append(event.raw)
+            self._pass_unread(event, out)
         elif read.output_index is not None:
             self._take_part(read, read.output_index, event, out)
         else:
@@ -107,6 +107,7 @@ class HeldResponses(HeldStream[OutputItem]):
             out.append(self._numbered(event, read, None))
             return
         _note(item, read)
+        self.unreadable |= item.unread
         if item.waits:
             self._hold(item, event.raw)
             if item.done and item.state == "open":
@@ -149,6 +150,7 @@ class HeldResponses(HeldStream[OutputItem]):
         for index, raw in enumerate(output_of(response)):
             item = OutputItem(index, Thoughts())
             item.tell(raw)
+            self.unreadable |= item.unread
             if item.is_call and item.call_id not in known and self._guards(item.name):
                 item.done = self._places.touched = True
                 self._items.append(item)

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from proxy.core.dialects.held_stream import NULL, OBJECT, HeldCall, Members
 from proxy.core.dialects.held_usage import summed
 from proxy.core.dialects.responses_items import ITEM
+from proxy.core.dialects.unread import may_be_a_call
 from proxy.core.splice import splice
 from proxy.core.usage import ToolCall
 
@@ -37,25 +38,27 @@ class Thoughts:
 class OutputItem(HeldCall):
     """Any item; only a guarded call's waits. Of its text only what its end says is kept."""
 
-    __slots__ = ("_call", "_raw", "done", "thoughts", "type")
+    __slots__ = ("_call", "_raw", "done", "thoughts", "type", "unread")
 
     def __init__(self, index: int, thoughts: Thoughts) -> None:
         super().__init__(index)
         self.thoughts = thoughts
         self.type = ""
-        self.done = False
+        self.done = self.unread = False
         self._raw = msgspec.Raw(b"{}")
         self._call: ToolCall | None = None
 
     def tell(self, raw: msgspec.Raw) -> None:
         """What an event says of the item: its beginning, or all of it."""
-        with suppress(ValueError, RecursionError):
+        try:
             OBJECT.decode(raw)
             item = ITEM.decode(raw)
             self._call = item.tool_call()
             self._raw, self.type = raw.copy(), item.type or ""
             if self._call is not None:
                 self.call_id, self.name = self._call.call_id, self._call.name
+        except (ValueError, RecursionError):
+            self.unread = may_be_a_call(bytes(raw))
 
     @property
     def is_call(self) -> bool:

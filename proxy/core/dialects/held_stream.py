@@ -18,6 +18,7 @@ from typing import Generic, Literal, TypeVar
 import msgspec
 
 from proxy.core.dialects.base import Bounds
+from proxy.core.dialects.unread import may_be_a_call
 from proxy.core.sse import SseEvent, SseSplitter, encode_frame, fields_of, with_data
 from proxy.core.usage import ToolCall
 
@@ -102,6 +103,7 @@ class HeldStream(ABC, Generic[C]):
     def __init__(self, guards: Callable[[str], bool], bounds: Bounds) -> None:
         self.complete: list[ToolCall] = []
         self.too_long: set[str] = set()
+        self.unreadable = False
         self.dropped = 0
         self.withheld = False  # a call of any stream was dropped
         self._guards = guards
@@ -213,6 +215,13 @@ class HeldStream(ABC, Generic[C]):
         while self._queue and not self.complete:
             self._go_on(out)
         return b"".join(out)
+
+    def _pass_unread(self, event: SseEvent, out: list[bytes]) -> None:
+        """Passes what is no event of the dialect."""
+        if may_be_a_call(event.data):
+            self.unreadable = True
+        else:
+            out.append(event.raw)
 
     def _take_end(self, event: SseEvent, out: list[bytes]) -> None:
         """The provider's end: kept while it may have to be another."""
