@@ -23,7 +23,7 @@ from proxy.core.memo import Memo
 from proxy.core.paths import PathParts
 from proxy.core.policy import Caller, Policy, Target, Upstream
 from proxy.core.pricing import Price
-from proxy.core.request import DialectName, Request
+from proxy.core.request import CONVERSATIONS, DialectName, Request
 from proxy.core.session import SessionKey
 from proxy.errors import MalformedRequest
 from proxy.identity import SessionIndex
@@ -32,7 +32,6 @@ from proxy.replies import dialect_of
 from proxy.usual import UsualOutput
 from proxy.wire import Head
 
-_CONVERSES = ("chat", "messages", "responses")
 _UNKNOWN_WINDOW = 200_000
 """Context window of a model that is not known, in tokens."""
 
@@ -209,7 +208,7 @@ class Intake:
 
 
 def _tail(policy: Policy, request: Request, thread: str) -> Tail | None:
-    if policy.loops is None or request.dialect not in _CONVERSES:
+    if policy.loops is None or request.dialect not in CONVERSATIONS:
         return None
     return tail_of(request, thread)
 

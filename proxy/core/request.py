@@ -5,7 +5,7 @@ made in a tenth of the time.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -14,6 +14,8 @@ from proxy.core.splice import Member
 from proxy.core.usage import ToolCall
 
 DialectName = Literal["chat", "responses", "messages", "completions", "embeddings"]
+CONVERSATIONS: Final[frozenset[DialectName]] = frozenset({"chat", "responses", "messages"})
+"""Dialects whose requests have a history, and tools; the others are of prompts."""
 Role = Literal["system", "user", "assistant", "tool"]
 
 

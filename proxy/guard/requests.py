@@ -4,22 +4,21 @@ from functools import partial
 
 from proxy.core.decision import Refusal
 from proxy.core.globs import matches
+from proxy.core.request import CONVERSATIONS
 from proxy.core.session import SessionState
 from proxy.core.splice import raw_value
 from proxy.core.tools.choice import chosen_tool
-from proxy.core.tools.contents import result_contents
 from proxy.core.tools.policy import Tools
 from proxy.core.tools.wording import denied
 from proxy.intake import Call
+from proxy.replies import dialect_of
 from proxy.reservation import Brings
-
-_CONVERSATIONS = frozenset({"chat", "responses", "messages"})
 
 
 def is_guarded(call: Call, state: SessionState) -> bool:
     """Whether this call's request or answer may have to be changed for its tools."""
     tools, known = call.rules.tools, state.tools
-    if not tools.globs or call.request.dialect not in _CONVERSATIONS:
+    if not tools.globs or call.request.dialect not in CONVERSATIONS:
         return False
     if tools.guards(call.request.offered_tools):
         return True
@@ -30,7 +29,8 @@ def brings(call: Call) -> Brings | None:
     """Where the call may bring results that are to be recorded."""
     if not call.rules.tools.globs:
         return None
-    return Brings(call.request.messages, partial(result_contents, call.request.dialect, call.body))
+    dialect = dialect_of(call.request.dialect)
+    return Brings(call.request.messages, partial(dialect.result_contents, call.body))
 
 
 def refuse_request(call: Call) -> Refusal | None:

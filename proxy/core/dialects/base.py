@@ -1,6 +1,6 @@
 """What every dialect offers: parse, rewrite, meter, render."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -183,6 +183,10 @@ class Dialect(Protocol):
     def without_calls(self, body: bytes, call_ids: Collection[str]) -> bytes:
         """An unstreamed answer without these calls; where none is left it ends as one that asked
         for none. The same object when it has none of them."""
+
+    def result_contents(self, body: bytes) -> Mapping[str, bytes]:
+        """The results of tool calls in a request's history as JSON, by call id, the newest of each;
+        without those that are nothing but a text. {} for what is no body."""
 
     def meter(self, *, strip_usage: bool, bounds: Bounds) -> Meter:
         """A fresh meter for one stream."""

@@ -48,6 +48,9 @@ class ChatDialect:
     def without_calls(self, body: bytes, call_ids: Collection[str]) -> bytes:
         return chat_exchange.without_calls(body, call_ids)
 
+    def result_contents(self, body: bytes) -> Mapping[str, bytes]:
+        return chat_exchange.result_contents(body)
+
     def meter(self, *, strip_usage: bool, bounds: Bounds) -> Meter:
         return meter_of(strip_usage=strip_usage, bounds=bounds)
 

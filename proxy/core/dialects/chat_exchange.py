@@ -1,12 +1,13 @@
 """An answer of chat completions and what its calls came to, as messages of the next request."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
 from proxy.core.changes import Given
 from proxy.core.dialects.chat_offer import is_custom
 from proxy.core.dialects.chat_parts import Call
+from proxy.core.dialects.contents import Part, Results, contents_of
 from proxy.core.edits import Draft, Edit, Span, edited, fields_of, parts_of, without
 from proxy.core.request import Request
 from proxy.core.splice import members, raw_value, splice
@@ -155,3 +156,13 @@ def _fewer(
         return {}, left
     kept = edited(raw[: calls.end], without(parts, dropped))[calls.start :]
     return {"tool_calls": kept if left else None}, left
+
+
+def result_contents(body: bytes) -> Mapping[str, bytes]:
+    """The results of tool calls in a request, as JSON."""
+    return contents_of(body, "messages", _results)
+
+
+def _results(message: Part) -> Results:
+    if message.tool_call_id is not None and message.role == "tool":
+        yield message.tool_call_id, message.content

@@ -1,6 +1,6 @@
 """The Messages dialect: Anthropic's `/v1/messages`, and what imitates it."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from proxy.core.changes import Changes, Given
 from proxy.core.decision import Refusal
@@ -45,6 +45,9 @@ class _Messages:
 
     def without_calls(self, body: bytes, call_ids: Collection[str]) -> bytes:
         return messages_exchange.without_calls(body, call_ids)
+
+    def result_contents(self, body: bytes) -> Mapping[str, bytes]:
+        return messages_exchange.result_contents(body)
 
     def meter(self, *, strip_usage: bool, bounds: Bounds) -> Meter:
         return MessagesMeter(bounds)

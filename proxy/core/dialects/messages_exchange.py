@@ -1,11 +1,12 @@
 """An answer of the Messages API and what its calls came to, as messages of the next request."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 
 import msgspec
 
 from proxy.core.changes import Given
+from proxy.core.dialects.contents import Part, Results, contents_of, parts_in
 from proxy.core.dialects.messages_blocks import Block
 from proxy.core.dialects.messages_wire import content_of, role_of, user_message
 from proxy.core.edits import Draft, Edit, Span, edited, fields_of, parts_of, without
@@ -127,3 +128,14 @@ def _call_id(raw: bytes) -> str | None:
     except (ValueError, RecursionError):
         return None
     return (block.id or "") if block.type == "tool_use" else None
+
+
+def result_contents(body: bytes) -> Mapping[str, bytes]:
+    """The results of tool calls in a request, as JSON."""
+    return contents_of(body, "messages", _results)
+
+
+def _results(message: Part) -> Results:
+    for block in parts_in(message.content) if message.role == "user" else ():
+        if block.tool_use_id is not None:
+            yield block.tool_use_id, block.content

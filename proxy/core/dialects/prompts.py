@@ -1,6 +1,6 @@
 """The inputs of completions and embeddings: text, tokens, or a list of either."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -66,3 +66,6 @@ class NoConversation:
 
     def without_calls(self, body: bytes, call_ids: Collection[str]) -> bytes:
         return body
+
+    def result_contents(self, body: bytes) -> Mapping[str, bytes]:
+        return {}

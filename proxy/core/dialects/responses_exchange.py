@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 import msgspec
 
 from proxy.core.changes import Given
+from proxy.core.dialects.contents import Part, Results, contents_of
 from proxy.core.dialects.responses_items import APPROVED, ITEM, Item
 from proxy.core.edits import Draft, Span, edited, fields_of, parts_of, without
 from proxy.core.request import Request
@@ -164,3 +165,13 @@ def _unstored(raws: Sequence[bytes], items: Sequence[Item]) -> list[bytes]:
 
 def _is_sealed(raw: bytes) -> bool:
     return raw_value(raw, members(raw), "encrypted_content") is not None
+
+
+def result_contents(body: bytes) -> Mapping[str, bytes]:
+    """The results of tool calls in a request, as JSON."""
+    return contents_of(body, "input", _results)
+
+
+def _results(item: Part) -> Results:
+    if item.call_id is not None and item.type.endswith("_output"):
+        yield item.call_id, item.output

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.core.dialects.registry import DIALECTS
 from proxy.core.request import DialectName
-from proxy.core.tools.contents import result_contents
 
 PARTS = [{"type": "text", "text": "a"}, {"type": "image", "source": {}}]
 
 
 def contents(dialect: DialectName, body: object) -> dict[str, object]:
-    found = result_contents(dialect, json.dumps(body).encode())
+    found = DIALECTS[dialect].result_contents(json.dumps(body).encode())
     return {call_id: json.loads(content) for call_id, content in found.items()}
 
 
@@ -49,6 +49,7 @@ def test_what_is_none_has_none(body: object) -> None:
     assert contents("chat", body) == {}
 
 
-@given(st.binary(max_size=200))
-def test_bytes_are_never_an_error(body: bytes) -> None:
-    result_contents("messages", b'{"messages":' + body)
+@given(st.binary(max_size=200), st.sampled_from(sorted(DIALECTS)))
+def test_bytes_are_never_an_error(body: bytes, dialect: DialectName) -> None:
+    DIALECTS[dialect].result_contents(b'{"messages":' + body)
+    DIALECTS[dialect].result_contents(b'{"input":' + body)
