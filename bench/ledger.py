@@ -27,6 +27,7 @@ from proxy.clock import SystemClock
 from proxy.config import load_policy
 from proxy.core.decision import Refusal
 from proxy.core.events import AnyEvent
+from proxy.core.identity import Identified
 from proxy.core.paths import PathParts
 from proxy.core.policy import Policy
 from proxy.core.session import SessionKey, SessionState
@@ -51,6 +52,7 @@ _HEADERS = (
     ("user-agent", "OpenAI/Python 3.54.0"),
     ("authorization", "Bearer sk-bench"),
 )
+_WHO = Identified("s", "header")
 _USAGE = Usage(input_tokens=100, output_tokens=64)
 _ANSWER = Answer("word " * 64, (), "chatcmpl-1", "stop")
 _POLICIES = {"bench": Path(__file__).with_name("policy.yaml"), "default": None}
@@ -154,7 +156,7 @@ class Room:
         assert not isinstance(price, Refusal)
         own = own_budget(caller, request.hints)
         intake.callers.rules(policy, caller, own)
-        intake._ask(policy, caller, "s", request, model, price)  # noqa: SLF001
+        intake._ask(policy, caller, _WHO, request, model, price)  # noqa: SLF001
 
 
 class Spent(NamedTuple):
