@@ -24,12 +24,11 @@ from proxy.guard.recall import Recall
 from proxy.guard.requests import refuse_denied
 from proxy.intake import Intake, PolicySource, decoded
 from proxy.ledger import Ledger
-from proxy.replies import Reply, refusal_reply, send
+from proxy.replies import Reply, json_reply, refusal_reply, send
 from proxy.wire import Exchange
 
 _PATH = "/v1/holdfast/claims"
 _BODY_BYTES = 1024 * 1024
-_JSON = ("content-type", "application/json")
 _ABSENT = msgspec.Raw()
 
 
@@ -94,8 +93,8 @@ class Claims:
             answer = await self._asked(key, call, rules, policy.deadline_seconds)
         if isinstance(answer, Refusal):
             return refusal_reply(answer, "chat", request_id)
-        ids = (("x-request-id", request_id), ("x-holdfast-session", key.session))
-        return Reply(200, (_JSON, *ids), _ENCODER.encode(answer))
+        session = ("x-holdfast-session", key.session)
+        return json_reply(200, _ENCODER.encode(answer), request_id, (session,))
 
     async def _asked(
         self, key: SessionKey, call: Handed, rules: Rules, seconds: float

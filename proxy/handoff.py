@@ -11,11 +11,10 @@ from proxy.core.request import Request
 from proxy.core.session import SessionState
 from proxy.core.tools.facts import HeldTool
 from proxy.intake import Call
-from proxy.replies import Reply, dialect_of, refusal_reply, send
+from proxy.replies import Reply, dialect_of, ids_of, json_reply, refusal_reply, send
 from proxy.wire import Answering, Headers
 
 _PLAIN_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}")
-_JSON = ("content-type", "application/json")
 _STREAM: Headers = (
     ("content-type", "text/event-stream; charset=utf-8"),
     ("cache-control", "no-cache"),
@@ -99,9 +98,8 @@ def _completion(
     request: Request, text: str, request_id: str, stamps: Headers, created: int
 ) -> Reply:
     dialect, answer_id = dialect_of(request.dialect), request_id.replace("req_", "handoff_")
-    ids: Headers = (("x-request-id", request_id), ("request-id", request_id))
     if request.stream:
         body = dialect.stream_text(text, request, answer_id, created)
-        return Reply(200, (*_STREAM, *ids, *stamps), body)
+        return Reply(200, (*_STREAM, *ids_of(request_id), *stamps), body)
     body = dialect.render_text(text, request, answer_id, created)
-    return Reply(200, (_JSON, *ids, *stamps), body)
+    return json_reply(200, body, request_id, stamps)

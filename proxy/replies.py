@@ -30,9 +30,18 @@ def refusal_reply(
     retry: Headers = (("x-should-retry", "false"),)
     if refusal.retry_after_ms is not None:
         retry = (("retry-after-ms", str(refusal.retry_after_ms)),)
-    ids: Headers = (("x-request-id", request_id), ("request-id", request_id))
     body = DIALECTS[dialect].render_refusal(refusal, request_id)
-    return Reply(refusal.status, (_JSON, *retry, *ids, *extra), body)
+    return json_reply(refusal.status, body, request_id, (*retry, *extra))
+
+
+def json_reply(status: int, body: bytes, request_id: str, extra: Headers = ()) -> Reply:
+    """An answer of our own in JSON."""
+    return Reply(status, (_JSON, *ids_of(request_id), *extra), body)
+
+
+def ids_of(request_id: str) -> Headers:
+    """By the names that OpenAI's and Anthropic's SDKs look for."""
+    return (("x-request-id", request_id), ("request-id", request_id))
 
 
 def refusal_of(error: HoldfastError) -> Refusal:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from proxy.core.dialects.chat_parts import Call
 from proxy.core.dialects.chat_turn import merge
 from proxy.core.dialects.held_chunk import LEGACY_INDEX
-from proxy.core.dialects.held_stream import HeldCall, Places
+from proxy.core.dialects.held_stream import Places, StreamedCall
 
 _WRITTEN = {"function": "arguments", "custom": "input"}
 
@@ -51,7 +51,7 @@ class SoFar:
         call.place = self.places.give(None if legacy else call.index)
 
 
-class ChatCall(HeldCall):
+class ChatCall(StreamedCall):
     """said: all that its parts say but the arguments."""
 
     __slots__ = ("choice", "said")

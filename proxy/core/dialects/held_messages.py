@@ -15,10 +15,10 @@ from proxy.core.dialects.held_messages_usage import Figures
 from proxy.core.dialects.held_stream import (
     NULL,
     OBJECT,
-    HeldCall,
     HeldStream,
     Members,
     Places,
+    StreamedCall,
     event_of,
     saying,
 )
@@ -48,7 +48,7 @@ _EVENT = msgspec.json.Decoder(_Event)
 _TEXT = msgspec.json.Decoder(str)
 
 
-class _Block(HeldCall):
+class _Block(StreamedCall):
     """Any block; only a guarded call's waits."""
 
     __slots__ = ("_input", "is_call", "said", "stopped", "unread")

@@ -6,7 +6,7 @@ from contextlib import suppress
 import msgspec
 from msgspec.structs import replace
 
-from proxy.core.dialects.held_stream import NULL, OBJECT, HeldCall, Members
+from proxy.core.dialects.held_stream import NULL, OBJECT, Members, StreamedCall
 from proxy.core.dialects.held_usage import summed
 from proxy.core.dialects.responses_items import ITEM
 from proxy.core.dialects.unread import may_be_a_call
@@ -35,7 +35,7 @@ class Thoughts:
         self.led = self.passed = False
 
 
-class OutputItem(HeldCall):
+class OutputItem(StreamedCall):
     """Any item; only a guarded call's waits. Of its text only what its end says is kept."""
 
     __slots__ = ("_call", "_raw", "done", "thoughts", "type", "unread")

@@ -32,7 +32,7 @@ NAUGHT = frozenset({b"", b"null", b'""', b"[]", b"{}"})
 """What says nothing, as JSON."""
 
 
-class HeldCall:
+class StreamedCall:
     """One call of a stream, as far as it has come.
 
     index: the provider's number for it; place: the client's, once it has passed. frames: its events
@@ -73,7 +73,7 @@ class HeldCall:
         return False
 
 
-C = TypeVar("C", bound=HeldCall)
+C = TypeVar("C", bound=StreamedCall)
 
 
 class Places:

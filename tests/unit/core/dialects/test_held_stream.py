@@ -4,7 +4,7 @@ import pytest
 
 from proxy.core.dialects.base import Bounds
 from proxy.core.dialects.held_messages import HeldMessages
-from proxy.core.dialects.held_stream import HeldCall, Places, event_of, saying
+from proxy.core.dialects.held_stream import Places, StreamedCall, event_of, saying
 from tests.unit.core.dialects.holding import everything
 from tests.unit.core.dialects.test_held_messages import text, tool
 
@@ -22,14 +22,14 @@ from tests.unit.core.dialects.test_held_messages import text, tool
     ],
 )
 def test_arguments_are_whole_when_they_are_an_object(pieces: tuple[str, ...], whole: bool) -> None:
-    call = HeldCall(0)
+    call = StreamedCall(0)
     call.arguments += pieces
 
     assert call.is_whole() == whole
 
 
 def test_what_was_not_whole_is_read_again_only_when_more_has_come() -> None:
-    call = HeldCall(0)
+    call = StreamedCall(0)
     call.arguments.append('{"a":{}')
 
     assert not call.is_whole()
