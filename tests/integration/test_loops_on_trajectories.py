@@ -25,8 +25,8 @@ MOST_STOPPED, MOST_STEERED, LEAST_CAUGHT = 0.003, 0.015, 0.99
 
 ITS_OWN_LOOP = "tau2-airline-48-86ffe650"
 """Did well though it called transfer_to_human_agents eight times in a row: a loop all the same."""
-TOLD_IN_TIME = "mint-CodeActAgent-Mistral-7b-v0.1-reasoning/mmlu-48"
-"""Looked up one page four times, and then found the answer."""
+TOLD_TO_CONCLUDE = "mint-CodeActAgent-Mistral-7b-v0.1-reasoning/mmlu-48"
+"""Looked up one page four times, and then found the answer: it would have been told to conclude."""
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,9 @@ def test_of_the_samples_good_runs_only_a_true_loop_is_stopped(sample: dict[str, 
     good = {name: judged for name, judged in sample.items() if judged.session.success}
 
     assert {name for name, judged in good.items() if judged.stop} == {ITS_OWN_LOOP}
-    assert {name for name, judged in good.items() if judged.rung == "steer"} == {TOLD_IN_TIME}
+    assert {name for name, judged in good.items() if judged.rung == "final_answer"} == {
+        TOLD_TO_CONCLUDE
+    }
     assert sum(judged.rung is None for judged in good.values()) >= len(good) - 3
 
 
