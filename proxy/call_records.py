@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from proxy.core.decision import Admit, Refusal
+from proxy.core.decision import Refusal
 from proxy.core.session import SessionState
 from proxy.intake import Call
 from proxy.progress import Progress
@@ -32,7 +32,7 @@ def carried_out(progress: Progress, now: float) -> CallRecord:
         decision=admit.name,
         status=progress.refusal.status if progress.refusal else progress.status,
         request_id=progress.request_id,
-        reason=progress.refusal.code if progress.refusal else _rung_of(admit),
+        reason=progress.refusal.code if progress.refusal else "".join(admit.loop_warnings),
         stream=call.request.stream,
         upstream=call.upstream.name,
         model=call.model,
@@ -52,12 +52,6 @@ def carried_out(progress: Progress, now: float) -> CallRecord:
         cycles=_cycles(progress),
         repeats=admit.loop.detector if admit.loop is not None and admit.noted.round else "",
     )
-
-
-def _rung_of(admit: Admit) -> str:
-    """Which loop a call is warned of."""
-    loop = admit.loop
-    return "" if loop is None or loop.rung == "observe" else f"loops.{loop.detector}"
 
 
 def _cycles(progress: Progress) -> int | None:

@@ -1,6 +1,6 @@
 """The headers that Holdfast adds to answers. Pure."""
 
-from proxy.core.decision import Admit, Refusal
+from proxy.core.decision import Refusal
 from proxy.core.engine import remaining_micro_usd
 from proxy.core.limits.base import usd
 from proxy.core.session import SessionState
@@ -14,21 +14,14 @@ _REQUEST_IDS = ("x-request-id", "request-id")
 
 def admitted_stamps(call: Call, admitted: Admitted, state: SessionState) -> Headers:
     """What an answer says of its session: `state` is as new as it can be when the head is sent."""
+    admit = admitted.admit
     return (
         *session_stamps(call, state),
-        ("x-holdfast-step", str(admitted.admit.step)),
-        ("x-holdfast-decision", admitted.admit.name),
+        ("x-holdfast-step", str(admit.step)),
+        ("x-holdfast-decision", admit.name),
         ("x-holdfast-upstream", call.upstream.name),
-        *(("x-holdfast-warning", name) for name in admitted.admit.warnings),
-        *_loop_stamps(admitted.admit),
+        *(("x-holdfast-warning", name) for name in (*admit.warnings, *admit.loop_warnings)),
     )
-
-
-def _loop_stamps(admit: Admit) -> Headers:
-    loop = admit.loop
-    if loop is None or loop.rung == "observe":
-        return ()
-    return (("x-holdfast-warning", f"loops.{loop.detector}"),)
 
 
 def session_stamps(call: Call, state: SessionState) -> Headers:

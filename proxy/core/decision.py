@@ -89,6 +89,12 @@ class Admit(msgspec.Struct, frozen=True, gc=False):
             return self.names[0]
         return max(self.names, key=DECISION_STRENGTH.index)
 
+    @property
+    def loop_warnings(self) -> tuple[str, ...]:
+        """The loop that its client is told of, if any; one that is only observed is not told."""
+        loop = self.loop
+        return () if loop is None or loop.rung == "observe" else (loop.rule,)
+
 
 Decision = Admit | Refusal
 

@@ -56,7 +56,7 @@ def refuse_loop(finding: Finding, state: SessionState, session: str, status: int
     )
     facts = LimitFacts(
         session=session,
-        limit=f"loops.{finding.detector}",
+        limit=finding.rule,
         maximum=finding.stop,
         used=finding.count,
         checkpoint=checkpoint(session, state),

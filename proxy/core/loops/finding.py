@@ -24,6 +24,11 @@ class Finding(msgspec.Struct, frozen=True):
     tools: tuple[str, ...] = ()
     period: int = 1
 
+    @property
+    def rule(self) -> str:
+        """What headers, refusals and records call it."""
+        return f"loops.{self.detector}"
+
 
 def strength(rung: Rung) -> int:
     return RUNGS.index(rung)

@@ -232,3 +232,14 @@ def test_how_long_a_user_has_to_wait_to_say_the_same_anew(pause: float, is_new: 
 
     assert isinstance(decided, Admit)
     assert bool(decided.noted.users) is is_new
+
+
+@pytest.mark.parametrize(("observe", "expected"), [(False, ("loops.repeat",)), (True, ())])
+def test_the_client_is_told_of_a_loop_unless_it_is_only_observed(
+    observe: bool, expected: tuple[str, ...]
+) -> None:
+    run = begun(replace(RULES, loops=Loops(observe=observe)))
+
+    told = [one.loop_warnings for one in run.turns(2) if isinstance(one, Admit)]
+
+    assert told == [(), expected]
