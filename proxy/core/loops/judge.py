@@ -10,7 +10,7 @@ from proxy.core.loops.finding import Finding, Rung, strength
 from proxy.core.loops.matching import came_back, thread_of
 from proxy.core.loops.naming import names_of
 from proxy.core.loops.policy import Loops
-from proxy.core.loops.rounds import round_of, text_round
+from proxy.core.loops.rounds import ROUND, asked_in, round_of, text_round
 from proxy.core.loops.thread import NOTHING, Noted, Thread, Threads, fresh_key, thread_after
 from proxy.core.loops.turns import Tail
 
@@ -49,13 +49,23 @@ def judge(
         return Verdict(Noted(key, b"", tail.key, new_users))
     noted = Noted(key, b"", tail.key)
     if is_new:
-        came = came_back(thread, tail, loops)
-        round_ = round_of(came, thread.apart) if came else text_round(tail.said)
-        noted = Noted(key, round_, tail.key)
+        noted = Noted(key, _round(thread, tail, loops), tail.key)
         thread = thread_after(thread, noted)
-    if not thread.rounds:
+    if len(thread.rounds) < ROUND:
         return Verdict(noted)
     return _looked(loops, thread, tail, noted)
+
+
+def _round(thread: Thread, tail: Tail, loops: Loops) -> bytes:
+    """What a request brings to its thread; nothing where its results are of calls that nobody asked
+    for. A text that the provider keeps is not sent again: it is what the thread waits with."""
+    came = came_back(thread, tail, loops)
+    if came:
+        return round_of(came, thread.apart)
+    if tail.results:
+        return b""
+    said = tail.said or next(asked_in(thread.pending)).call
+    return text_round(said)
 
 
 def _unknown(users: bytes, known: bytes) -> bytes:

@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.loops.thread import THREADS, Thread, after_answer, begun_anew
+from proxy.core.loops.judge import judge
+from proxy.core.loops.thread import THREADS, Thread, after_answer, after_request, begun_anew
+from proxy.core.loops.turns import Tail
 from proxy.core.usage import Answer, ToolCall
 from tests.unit.core.loops.kit import Agent, Session, begun, call, message
 
@@ -162,3 +164,27 @@ def test_a_history_cut_to_its_end_goes_on(trim: int) -> None:
 
     assert agent.finding is not None
     assert agent.finding.count == 4
+
+
+def test_results_of_calls_that_nobody_asked_for_bring_nothing() -> None:
+    """Ids of its own, and of what it shows only the part that was not asked for has a result."""
+    agent = begun()
+    agent.session.answered(agent.key, agent.at, Answer("", (call("read", "{}", "c1"),)))
+    shown = [call("read", "{}", "mine_1"), call("write", "{}", "mine_2")]
+    agent.history += [message("assistant", "", shown), message("tool", "ok", (), "mine_2")]
+
+    assert agent.asks() is None
+    assert agent.verdict.noted.round == b""
+
+
+def test_the_same_words_to_a_history_that_the_provider_keeps_are_counted_by_its_answers() -> None:
+    """`previous_response_id` and a user who says what was said before: no text is shown."""
+    session, found = Session(), []
+    for at in range(6):
+        tail = Tail(users=b"u" * 8, continues=at > 0)
+        verdict = judge(session.loops, session.threads, tail, at)
+        session.threads = after_request(session.threads, verdict.noted)
+        found.append(verdict.finding and verdict.finding.count)
+        session.answered(verdict.noted.thread, at + 1, Answer("I will now do it."))
+
+    assert found == [None, None, 2, 3, 4, 5]
