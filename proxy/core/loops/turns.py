@@ -87,7 +87,7 @@ def tail_of(request: Request, thread: str = "") -> Tail:
         thread,
         results,
         users,
-        last.tool_calls if last is not None else (),
+        last.tool_calls[:_MOST_CALLS] if last is not None else (),
         text_digest(last.text) if last is not None and not last.tool_calls else b"",
         request.previous_response_id is not None or request.conversation_id is not None,
         request.offered_tools,

@@ -72,9 +72,11 @@ _IN_HEX: Final = (
 _ESCAPES: Final = (
     _Shape(
         b"\x1b",
-        re.compile(rb"\x1b(?:\[[0-9:;<=>?]*[ -/]*[@-~]|\][^\x07\x1b]{0,256}(?:\x07|\x1b\\)|.|\Z)"),
+        re.compile(
+            rb"(?:\x1b(?:\[[0-9:;<=>?]*[ -/]*[@-~]|\][^\x07\x1b]{0,256}(?:\x07|\x1b\\)|.|\Z))+"
+        ),
     ),
-    _Shape(b"\\u001b", re.compile(rb"\\u001b(?:\[[0-9:;<=>?]*[ -/]*[@-~])?")),
+    _Shape(b"\\u001b", re.compile(rb"(?:\\u001b(?:\[[0-9:;<=>?]*[ -/]*[@-~])?)+")),
 )
 _UNITS: Final = (b"0s", b"0ms", b"0 ms", b"0 s")
 _DURATION: Final = re.compile(

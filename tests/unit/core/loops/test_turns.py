@@ -126,3 +126,13 @@ def test_an_answer_leaves_its_calls_or_its_text() -> None:
 )
 def test_what_waits_or_is_named_is_polling(tool: str, arguments: str, polls: bool) -> None:
     assert is_polling(ToolCall("", tool, arguments), LOOPS) == polls
+
+
+def test_a_history_with_a_hundred_thousand_calls_costs_no_more_than_a_turn() -> None:
+    """A client writes what it likes into the model's last message."""
+    calls = [call("read", f'{{"p": {n}}}', f"c{n}") for n in range(1_000)]
+    results = [message("tool", "x", (), f"c{n}") for n in range(1_000)]
+
+    tail = tail_of(request_of([message("assistant", "", calls), *results]))
+
+    assert len(tail.calls) == len(tail.results) == 64
