@@ -29,6 +29,7 @@ from proxy.wire import Exchange
 
 _PATH = "/v1/holdfast/claims"
 _BODY_BYTES = 1024 * 1024
+_NAME_CHARACTERS = 512
 _ABSENT = msgspec.Raw()
 
 
@@ -169,9 +170,13 @@ class Claims:
 
 def _read(body: bytes) -> _Claim:
     try:
-        return _CLAIM.decode(body)
+        said = _CLAIM.decode(body.decode())  # or what is passed over unread need not be UTF-8
     except (ValueError, RecursionError) as error:
         raise MalformedRequest(f"the body is no claim: {str(error)[:200]}") from error
+    for name in ("tool", "tool_call_id"):  # both are written down
+        if len(getattr(said, name)) > _NAME_CHARACTERS:
+            raise MalformedRequest(f"{name}: over {_NAME_CHARACTERS} characters", param=name)
+    return said
 
 
 def _session(said: _Claim, parts: PathParts, header: str | None) -> str:

@@ -37,7 +37,8 @@ class Progress:
     Where the provider is asked more than once: earlier: what the attempts before this one came to;
     all but `held_cost_micro_usd` and the times is of this one. facts: what is written with the
     settlement. unpaid: this attempt is an answer that was kept. replays: how often the model was
-    told results in the place of the agent's.
+    told results in the place of the agent's. usage: what the provider says of an answer that was
+    read whole, and on whose calls it is still decided.
     """
 
     call: Call
@@ -62,6 +63,7 @@ class Progress:
     facts: tuple[AnyEvent, ...] = ()
     unpaid: bool = False
     replays: int = 0
+    usage: Usage | None = None
 
     def __post_init__(self) -> None:
         self.state = self.admitted.state
@@ -84,6 +86,7 @@ class Progress:
         self.most, self.allowance = self.admitted.most, admit.output_allowance
         self.held_cost_micro_usd += granted.cost_micro_usd
         self.sent, self.unpaid, self.status, self.meter = False, False, 0, None
+        self.usage = None
         self.replays += 1
 
     def did(self, name: DecisionName) -> None:
@@ -204,6 +207,10 @@ class Settler:
             await self.settle(progress, replace(bill.failed(progress.status), outcome=outcome))
         elif not progress.sent:
             await self._release(progress)
+        elif progress.usage is not None:
+            await self.settle(
+                progress, bill.counted(call, admit, outcome, progress.usage, 0, bill.NO_ANSWER)
+            )
         elif progress.meter is not None:
             await self.settle(progress, self._counted(progress, progress.meter, outcome))
         elif progress.call.request.stream and progress.status == 0:

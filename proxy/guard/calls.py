@@ -60,6 +60,7 @@ class Guarded:
             refusal = await carry_stream(self._p, exchange, progress, attempts, incoming)
             return "done" if refusal is None else refusal
         body, plain, read = await read_whole(progress, incoming, self._p.clock)
+        progress.usage = read.usage  # it is to be paid for, whatever ends the call from here on
         verdicts = Verdicts(self._p.recall, self._p.handoffs, self._p.clock, progress)
         calls = read.answer.tool_calls
         match await verdicts.judge(calls) if calls else "pass":

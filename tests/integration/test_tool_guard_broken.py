@@ -9,6 +9,7 @@ import pytest
 
 from proxy.core.request import DialectName
 from proxy.guard import shown
+from proxy.guard.verdicts import Verdicts
 from proxy.progress import Progress, Settler
 from proxy.simulator import Script, ToolCall, Turn
 from proxy.simulator.faults import Fault, FaultKind
@@ -279,3 +280,29 @@ async def test_a_stream_that_goes_on_as_none_is_no_answer(
         assert cut.answer.status == (200 if begun else 502)
         assert float(str(shown["cost_usd"])) > 0.001
         await books_are_closed(car, 2)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_an_answer_that_is_cut_while_it_is_judged_costs_what_it_cost(
+    tmp_path: Path, dialect: DialectName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not all that was held for it: the provider has said what it used."""
+    judging = asyncio.Event()
+
+    async def never(*_: object) -> None:
+        judging.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Verdicts, "judge", never)
+    async with sidecar(tmp_path, GUARD, script=Script((FIRST,))) as car:
+        asking = asyncio.ensure_future(Agent(car, dialect, False).step())
+        await judging.wait()
+        await car.admin("POST", "/sessions/s1/kill")
+        with pytest.raises(Cut) as cut:
+            await asking
+        totals, state = car.sim.totals, await car.admin("GET", "/sessions/s1")
+
+        assert cut.value.code == "session_killed"
+        billed = totals.input_tokens + 2 * totals.output_tokens
+        assert round(float(str(state["cost_usd"])) * 1e6) == billed
+        await books_are_closed(car, 1)
