@@ -18,6 +18,7 @@ from proxy.core.paths import PathParts, checked_id
 from proxy.core.rules import Rules
 from proxy.core.session import SessionKey, SessionState
 from proxy.core.tools.facts import RESULT_BYTES, Handed, effect_of
+from proxy.core.tools.wording import refused_by_human
 from proxy.core.tree import MOST_ABOVE
 from proxy.errors import MalformedRequest
 from proxy.guard.recall import Recall
@@ -86,16 +87,23 @@ class Claims:
             origin.caller.tenant, _session(said, parts, head.get("x-holdfast-session"))
         )
         call = await self._call(key, said)
-        key = await self._home(key, rules)
-        answer: _Answer | Refusal
+        home = await self._home(key, rules)
+        answer: _Answer | Refusal | None
         if head.method == "PUT":
-            answer = await self._told(key, call, said)
-        else:
-            answer = await self._asked(key, call, rules, policy.deadline_seconds)
+            answer = await self._told(home, call, said)
+        elif (answer := await self._forbidden(key, call)) is None:
+            answer = await self._asked(home, call, rules, policy.deadline_seconds)
         if isinstance(answer, Refusal):
             return refusal_reply(answer, "chat", request_id)
-        session = ("x-holdfast-session", key.session)
+        session = ("x-holdfast-session", home.session)
         return json_reply(200, _ENCODER.encode(answer), request_id, (session,))
+
+    async def _forbidden(self, key: SessionKey, call: Handed) -> _Answer | None:
+        """What the model is told of a call that a human has refused."""
+        said = (await self.recall.tools(key)).refused.get(call.digest)
+        if said is None:
+            return None
+        return _Answer("done", msgspec.Raw(msgspec.json.encode(refused_by_human(said))), True)
 
     async def _asked(
         self, key: SessionKey, call: Handed, rules: Rules, seconds: float

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from proxy.simulator import Script, ToolCall, Turn
-from tests.integration.agent_kit import Agent
+from tests.integration.agent_kit import Agent, Cut
 from tests.integration.kit import Sidecar, sidecar
+from tests.integration.test_tool_guard import human
 
 CLAIMS = "/v1/holdfast/claims"
 MAIL: dict[str, Any] = {"session": "s1", "tool": "send_email", "arguments": {"to": "a"}}
@@ -192,3 +193,19 @@ async def test_a_session_that_was_claimed_in_first_begins_with_its_first_call(
 
         assert (shown["parent"], shown["agent"], shown["steps"]) == ("root", "triage", 1)
         assert again["claim"] == "in_progress"
+
+
+@pytest.mark.parametrize("scope", ["session", "tree"])
+async def test_a_call_that_a_human_denied_is_granted_to_nobody(tmp_path: Path, scope: str) -> None:
+    """Until the same call is approved."""
+    policy = f"tools: {{require_approval: ['send_*'], scope: {scope}}}\n"
+    mail = Turn(tool_calls=(ToolCall("send_email", {"to": "a"}),))
+    async with sidecar(tmp_path, policy, script=Script((mail,))) as car:
+        with pytest.raises(Cut):
+            await Agent(car, "chat", False, session="root/s1").step()
+        await human(car, "deny", "Not now.")
+        denied, other = await claim(car), await claim(car, arguments={"to": "b"})
+
+        assert (denied["claim"], denied["is_error"]) == ("done", True)
+        assert "Not now." in denied["result"]
+        assert other["claim"] == "granted"
