@@ -58,8 +58,9 @@ def learnt(tools: ToolState, event: ToolEvent, seq: int) -> ToolState:
         case ev.CallsHanded():
             return _handed(tools, event.calls)
         case ev.CallsWithheld():
-            beside = event.calls[0].beside if event.calls else ""
-            return replace(tools, withheld=(*tools.withheld, WithheldAt(beside, seq))[-WITHHELD:])
+            beside, made = _beside(event)
+            at = WithheldAt(beside, seq, made)
+            return replace(tools, withheld=(*tools.withheld, at)[-WITHHELD:])
         case ev.ResultRecorded():
             return _recorded(tools, event.call, seq)
         case ev.AnswerKept():
@@ -145,6 +146,10 @@ def kept_text(text: str) -> str:
 
 def _kept_content(content: bytes) -> bytes:
     return content if len(content) <= RESULT_BYTES else b""
+
+
+def _beside(event: ev.CallsWithheld) -> tuple[str, bytes]:
+    return (event.calls[0].beside, event.calls[0].made) if event.calls else ("", b"")
 
 
 def _handed(tools: ToolState, calls: Sequence[Handed]) -> ToolState:

@@ -10,8 +10,8 @@ from proxy.core.changes import Given
 from proxy.core.request import Message
 from proxy.core.session import SessionKey, SessionState
 from proxy.core.tools import wording
-from proxy.core.tools.facts import Withheld
-from proxy.core.tools.state import ToolState
+from proxy.core.tools.facts import Withheld, effect_of
+from proxy.core.tools.state import ToolState, WithheldAt
 from proxy.core.tools.verdict import Judged
 from proxy.core.usage import ToolCall
 from proxy.facts import Decide
@@ -71,10 +71,10 @@ class Recall:
         """Calls that were withheld from the turn whose results a request brings, each with what it
         came to."""
         places = known.own.withheld
-        ids = newest_ids(messages) if places else frozenset()
+        turn = newest_calls(messages) if places else {}
         given: list[Given] = []
         for place in places:
-            if place.beside in ids:
+            if place.beside in turn and _is_of(place, turn[place.beside]):
                 event = await self._event(call.key, place.seq)
                 if isinstance(event, ev.CallsWithheld):
                     given += [await self._of_withheld(known, one) for one in event.calls]
@@ -132,16 +132,24 @@ def root_of(call: Call, admitted: Admitted) -> SessionKey:
     return admitted.above[-1]
 
 
-def newest_ids(messages: Sequence[Message]) -> frozenset[str]:
-    """The ids of the calls of a history's newest assistant turn, and of the results after it."""
-    ids: set[str] = set()
+def newest_calls(messages: Sequence[Message]) -> dict[str, ToolCall | None]:
+    """The calls of a history's newest assistant turn by their ids, and None for those of which it
+    shows the results alone."""
+    calls: dict[str, ToolCall | None] = {}
     in_turn = False
     for message in reversed(messages):
         if message.tool_result_id is not None and not in_turn:
-            ids.add(message.tool_result_id)
+            calls.setdefault(message.tool_result_id)
         elif message.role == "assistant":
             in_turn = True
-            ids.update(call.call_id for call in message.tool_calls)
+            calls.update((call.call_id, call) for call in message.tool_calls)
         elif in_turn:
             break
-    return frozenset(ids)
+    return calls
+
+
+def _is_of(place: WithheldAt, call: ToolCall | None) -> bool:
+    """Whether a call is the one that others were withheld beside, and not one of the same id."""
+    if call is None or not place.made:
+        return True
+    return effect_of(call.name, call.arguments) == place.made

@@ -8,7 +8,7 @@ from proxy.core.changes import Given
 from proxy.core.decision import LimitFacts, Refusal
 from proxy.core.session import SessionState
 from proxy.core.tools import wording
-from proxy.core.tools.facts import SHOWN_CHARACTERS, Handed, HeldTool, Withheld
+from proxy.core.tools.facts import SHOWN_CHARACTERS, Handed, HeldTool, Withheld, effect_of
 from proxy.core.tools.verdict import Bench, Judged, Outcome, of_fate, outcome
 from proxy.core.usage import ToolCall
 from proxy.guard.recall import Recall
@@ -148,11 +148,15 @@ class Verdicts:
 
     def _withheld(self) -> tuple[Withheld, ...]:
         handed = of_fate(self.judged, "hand")
-        beside = handed[-1].call.call_id if handed else ""
+        if not handed:
+            return ()
+        last = handed[-1].call
+        beside, made = last.call_id, effect_of(last.name, last.arguments)
+        calls = [(one.call, one.digest) for one in of_fate(self.judged, "give", "double")]
         return tuple(
             [
-                Withheld(one.call.call_id, one.call.name, one.call.arguments, one.digest, beside)
-                for one in of_fate(self.judged, "give", "double")
+                Withheld(call.call_id, call.name, call.arguments, digest, beside, made)
+                for call, digest in calls
             ]
         )
 

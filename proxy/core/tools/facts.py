@@ -33,13 +33,15 @@ class Handed(msgspec.Struct, frozen=True, gc=False):
 
 class Withheld(msgspec.Struct, frozen=True, gc=False):
     """A call that the agent was not given, beside others of its turn that it was: beside is the id
-    of the last of those."""
+    of the last of those, and made what it was (`effect_of`): some providers give the same ids in
+    every turn."""
 
     call_id: str
     tool: str
     arguments: str
     digest: bytes
     beside: str = ""
+    made: bytes = b""
 
 
 class HeldTool(msgspec.Struct, frozen=True, gc=False):

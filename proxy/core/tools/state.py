@@ -17,10 +17,12 @@ CLAIMS: int = 1_024
 
 
 class WithheldAt(msgspec.Struct, frozen=True, gc=False):
-    """Calls of one turn that the agent was not given; what they were is in the log, at seq."""
+    """Calls of one turn that the agent was not given; what they were is in the log, at seq. beside,
+    made: see `Withheld`."""
 
     beside: str
     seq: int
+    made: bytes = b""
 
 
 class KeptAt(msgspec.Struct, frozen=True, gc=False):

@@ -4,7 +4,7 @@ import pytest
 
 from proxy.core.request import Message, Role
 from proxy.core.usage import ToolCall
-from proxy.guard.recall import newest_ids
+from proxy.guard.recall import newest_calls
 
 
 def asks(*ids: str) -> Message:
@@ -37,4 +37,4 @@ def test_the_newest_turn_alone_is_what_results_are_of(
     history: list[Message], ids: set[str]
 ) -> None:
     """An older turn's calls stay as the client sends them."""
-    assert newest_ids(history) == ids
+    assert newest_calls(history).keys() == ids
