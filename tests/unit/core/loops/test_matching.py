@@ -5,7 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.loops.judge import judge
-from proxy.core.loops.thread import THREADS, Thread, after_answer, after_request, begun_anew
+from proxy.core.loops.thread import (
+    THREADS,
+    Noted,
+    Thread,
+    after_answer,
+    after_request,
+    begun_anew,
+    thread_after,
+)
 from proxy.core.loops.turns import Tail
 from proxy.core.usage import Answer, ToolCall
 from tests.unit.core.loops.kit import Agent, Session, begun, call, message
@@ -188,3 +196,25 @@ def test_the_same_words_to_a_history_that_the_provider_keeps_are_counted_by_its_
         session.answered(verdict.noted.thread, at + 1, Answer("I will now do it."))
 
     assert found == [None, None, 2, 3, 4, 5]
+
+
+def test_a_request_sent_twice_at_once_leaves_the_answer_to_its_turn() -> None:
+    """The SDK gave up waiting and asks again; the first attempt, still running, is answered."""
+    agent = begun()
+    for _ in range(4):
+        unasked(agent, call(), "404")
+        agent.asks()
+        key, at = agent.key, agent.at
+        agent.asks()
+        agent.key, agent.at = key, at
+
+    assert agent.finding is not None
+    assert agent.finding.count == 4
+
+
+def test_a_request_that_brings_nothing_is_still_a_turn_of_its_own() -> None:
+    """Another prompt of the system: answers to what was asked before it are not put after it."""
+    thread = Thread(b"r" * 24, b"", b"k" * 8, b"", 3, 2)
+
+    assert thread_after(thread, Noted("", b"", b"k" * 8)) == thread
+    assert thread_after(thread, Noted("", b"", b"n" * 8)).turns == 4
