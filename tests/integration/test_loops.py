@@ -394,3 +394,18 @@ async def test_two_sidecars_on_one_store_count_one_loop(tmp_path: Path) -> None:
 
     assert seen == ["allow", "allow", "warn", "steer", "final_answer"]
     assert cut.code == "loop_detected"
+
+
+async def test_the_same_words_to_a_response_that_the_provider_keeps_are_answered(
+    tmp_path: Path,
+) -> None:
+    """No text of the model is sent again, and the user says `yes` once more: a call like any."""
+    async with sidecar(tmp_path) as car:
+        before: dict[str, Any] = {}
+        seen = []
+        for _ in range(4):
+            answer = await car.call("responses", input="yes", **before)
+            seen.append((answer.status, answer.headers.get("x-holdfast-decision")))
+            before = {"previous_response_id": answer.json.get("id")}
+
+    assert seen == [*[(200, "allow")] * 2, (200, "warn"), (200, "steer")]
