@@ -102,8 +102,6 @@ def _looked(loops: Loops, thread: Thread, tail: Tail, noted: Noted) -> Verdict:
 def _rung(count: Count) -> Rung | None:
     """Each rung acts once per count: between two of them the warning alone stays."""
     rungs, times = count.rungs, count.times
-    if times >= rungs.stop:
-        return "stop"
     reached = rungs.at(times)
     if reached in _ACTING and not (count.is_new and times in (rungs.steer, rungs.final_answer)):
         return "warn" if rungs.warn is not None else None
