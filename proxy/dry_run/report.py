@@ -11,7 +11,6 @@ from proxy.dry_run.windows import Filled, Windows
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
-ALL: Final = "all rules"
 STEERED: Final[Rung] = "steer"
 """From here on the agent is told something, or loses its tools."""
 

@@ -5,7 +5,7 @@ tool (4; 0 where several), flags (1), and 3 to spare. A call that was asked for 
 back is 21: its id (8), what was called (8), which tool (4), flags (1). All but flags are digests.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
 from proxy.core.loops.normal import DIGEST_BYTES, NO_DIGEST, NO_TOOL, digest
@@ -137,6 +137,14 @@ def calls_and_results(rounds: bytes, back: int = 1) -> bytes:
 def calls_of(rounds: bytes, back: int = 1) -> bytes:
     at = len(rounds) - back * ROUND
     return rounds[at : at + DIGEST_BYTES] if at >= 0 else b""
+
+
+def in_a_row(rounds: bytes, part: Callable[[bytes, int], bytes]) -> int:
+    """How many of the newest rounds are alike in this part of them: never more than there are."""
+    newest, most, times = part(rounds, 1), len(rounds) // ROUND, 1
+    while times < most and part(rounds, times + 1) == newest:
+        times += 1
+    return times
 
 
 def results_and_tool(rounds: bytes, back: int = 1) -> bytes:

@@ -2,7 +2,7 @@
 
 from proxy.core.loops.detectors.base import Count
 from proxy.core.loops.policy import Loops
-from proxy.core.loops.rounds import Flag, calls_and_results, flags_of
+from proxy.core.loops.rounds import Flag, calls_and_results, flags_of, in_a_row
 
 
 class Repeat:
@@ -17,9 +17,7 @@ class Repeat:
             return None
         if loops.repeat is None or flags & (Flag.POLLING | Flag.TEXT):
             return None
-        times = 1
-        while calls_and_results(rounds, times + 1) == newest:
-            times += 1
+        times = in_a_row(rounds, calls_and_results)
         if flags_of(rounds, times) & Flag.WITHIN_SAME:  # the first time it was not alone
             times += 1
         return Count(times, loops.repeat)

@@ -2,7 +2,7 @@
 
 from proxy.core.loops.detectors.base import Count
 from proxy.core.loops.policy import Loops
-from proxy.core.loops.rounds import Flag, calls_of, flags_of
+from proxy.core.loops.rounds import Flag, calls_of, flags_of, in_a_row
 
 
 class RepeatAnyResult:
@@ -17,9 +17,7 @@ class RepeatAnyResult:
             return None
         if loops.repeat_any_result is None or flags & (Flag.POLLING | Flag.TEXT):
             return None
-        times = 1
-        while calls_of(rounds, times + 1) == newest:
-            times += 1
+        times = in_a_row(rounds, calls_of)
         if flags_of(rounds, times) & Flag.WITHIN:  # the first time it was not alone
             times += 1
         return Count(times, loops.repeat_any_result)

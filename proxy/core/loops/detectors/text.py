@@ -2,7 +2,7 @@
 
 from proxy.core.loops.detectors.base import Count
 from proxy.core.loops.policy import Loops
-from proxy.core.loops.rounds import Flag, calls_and_results, flags_of
+from proxy.core.loops.rounds import Flag, calls_and_results, flags_of, in_a_row
 
 
 class Text:
@@ -14,8 +14,4 @@ class Text:
     def look(self, loops: Loops, rounds: bytes) -> Count | None:
         if loops.text is None or not flags_of(rounds) & Flag.TEXT:
             return None
-        newest = calls_and_results(rounds)
-        times = 1
-        while calls_and_results(rounds, times + 1) == newest:
-            times += 1
-        return Count(times, loops.text)
+        return Count(in_a_row(rounds, calls_and_results), loops.text)
