@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from proxy.config.containers import Key, ListOf, MapOf, Nulls, Struct, unbuilt
 from proxy.config.scalars import Choice, Flag, Number, Secret, Text, Usd, UsdPerMillion, Whole
+from proxy.config.table_failing import RETRIES
 from proxy.config.table_handoff import HANDOFF, ON_LIMIT
 from proxy.config.table_loops import LOOPS
 from proxy.config.table_tools import TOOLS
@@ -21,7 +22,6 @@ from proxy.core.policy import (
     Profile,
     ProfileMatch,
     Rejection,
-    Retries,
     Route,
     Target,
     Tenant,
@@ -79,7 +79,8 @@ UPSTREAM: Final = Struct(
 
 
 def _route(match: Mapping[str, str], to: tuple[Target, ...]) -> Route:
-    return Route(to=to, **match)
+    fields: dict[str, Any] = {**match}
+    return Route(to=to, **fields)
 
 
 ROUTE: Final = Struct(
@@ -173,15 +174,6 @@ ACCOUNTING: Final = Struct(
             "What a stream holds at first: what its model usually produces, or its whole bound."),
         Key("wait_seconds", Number(0, 3_600),
             "How long a call waits for what calls in flight hold, before it is refused."),
-    ),
-)  # fmt: skip
-
-RETRIES: Final = Struct(
-    Retries,
-    (
-        Key("join_seconds", Number(0, 3_600),
-            "How long a call is kept for the SDK that gave it up and sends it again."),
-        *unbuilt("max", "ratio"),
     ),
 )  # fmt: skip
 

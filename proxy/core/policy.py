@@ -8,8 +8,10 @@ from typing import Any, Literal
 
 import msgspec
 
+from proxy.core.failing import BreakerPolicy, Hedge, OnUnavailable, Retries
 from proxy.core.handoff import Handoff, OnLimit
 from proxy.core.loops.policy import Loops
+from proxy.core.request import DialectName
 from proxy.core.tools.policy import NO_TOOLS, Tools
 
 MICRO = 1_000_000
@@ -22,6 +24,9 @@ class Upstream:
 
     dialect: whose header names its own key takes. free: everything there costs nothing.
     include_usage: whether `stream_options.include_usage` may be asked of it.
+    endpoints: the dialects it answers; None: unsaid, see `core.routing`.
+    forward_credentials: the caller's credential may go there though a route's first target is
+        elsewhere.
     """
 
     name: str
@@ -30,6 +35,8 @@ class Upstream:
     api_key: str | None = field(default=None, repr=False)
     free: bool = False
     include_usage: bool = True
+    endpoints: tuple[DialectName, ...] | None = None
+    forward_credentials: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +49,21 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The first route whose globs match takes the call. endpoint: a dialect name or "*"."""
+    """The first route whose globs match takes the call. endpoint: a dialect name or "*".
+
+    fallback: asked in order where `to` fails. downgrade_below: share of a run's money left at which
+    its calls begin at the first cheaper of these. deadline_seconds: None: the policy's.
+    """
 
     model: str = "*"
     endpoint: str = "*"
     to: tuple[Target, ...] = ()
+    fallback: tuple[Target, ...] = ()
+    downgrade_below: float | None = None
+    hedge: Hedge | None = None
+    on_unavailable: OnUnavailable = "reject"
+    forward_credentials: bool = False
+    deadline_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,14 +135,6 @@ class Accounting:
 
 
 @dataclass(frozen=True, slots=True)
-class Retries:
-    """join_seconds: how long a call goes on, and its answer is kept, for an SDK that gave it up
-    and sends it again; 0: it ends with its client."""
-
-    join_seconds: float = 60.0
-
-
-@dataclass(frozen=True, slots=True)
 class TimeoutPolicy:
     """Seconds, for one upstream attempt. body: until a client's request body is whole."""
 
@@ -188,7 +197,8 @@ class Policy:
     budgets: tuple[Budget, ...] = DEFAULT_BUDGETS
     prices: Mapping[str, PriceOverride] = field(default_factory=dict)
     rejection: Rejection = field(default_factory=Rejection)
-    retries: Retries = Retries()
+    retries: Retries = field(default_factory=Retries)
+    breakers: BreakerPolicy = field(default_factory=BreakerPolicy)
     accounting: Accounting = Accounting()
     timeouts: TimeoutPolicy = TimeoutPolicy()
     bounds: BoundPolicy = BoundPolicy()
