@@ -13,7 +13,7 @@ from aiohttp import web
 from proxy.clock import Clock
 from proxy.simulator.answer import Event, Pace
 from proxy.simulator.conversation import Dialect
-from proxy.simulator.errors import stream_error
+from proxy.simulator.errors import stream_error, stream_failure
 from proxy.simulator.faults import Ending, Fault, FaultKind
 from proxy.simulator.journal import Entry, Journal
 
@@ -42,6 +42,7 @@ class Delivery:
         self._at = {f.at: f for f in faults if f.kind in _AT_EVENT}
         self._cut = next((f for f in faults if f.kind is FaultKind.CUT_BYTES), None)
         self._response = web.StreamResponse()
+        self._response_id = ""
 
     async def body(
         self, status: int, headers: Mapping[str, str], body: bytes
@@ -51,9 +52,15 @@ class Delivery:
         return await self._send_all([Event(body)], Pace(), "chat")
 
     async def stream(
-        self, headers: Mapping[str, str], events: Iterable[Event], pace: Pace, dialect: Dialect
+        self,
+        headers: Mapping[str, str],
+        events: Iterable[Event],
+        pace: Pace,
+        dialect: Dialect,
+        response_id: str = "",
     ) -> web.StreamResponse:
         """Sends a stream of events, each in a write of its own."""
+        self._response_id = response_id
         await self._start(200, headers, None)
         return await self._send_all(events, pace, dialect)
 
@@ -109,6 +116,10 @@ class Delivery:
                 await self._stall(fault.seconds)
             case FaultKind.MALFORMED_SSE:
                 await self._write(_GARBAGE)
+            case FaultKind.FAILED_EVENT:
+                number, told = self._entry.events_sent, (fault.message, fault.code)
+                await self._write(stream_failure(dialect, *told, number, self._response_id))
+                raise _Ended("eof")
             case _:
                 sequence = self._entry.events_sent
                 await self._write(stream_error(dialect, fault.message, fault.code, sequence))
@@ -152,4 +163,5 @@ _AT_EVENT = (
     FaultKind.STALL,
     FaultKind.MALFORMED_SSE,
     FaultKind.ERROR_EVENT,
+    FaultKind.FAILED_EVENT,
 )

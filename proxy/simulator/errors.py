@@ -80,6 +80,34 @@ def stream_error(dialect: Dialect, message: str, code: str, sequence: int) -> by
     return b"data: " + msgspec.json.encode(body) + b"\n\n"
 
 
+def stream_failure(
+    dialect: Dialect, message: str, code: str, sequence: int, response_id: str
+) -> bytes:
+    """The same in the other form in use: OpenAI's `response.failed`, and the `event: error` that
+    Groq's own SDK waits for in a chat stream. Anthropic has one form only.
+
+    https://github.com/groq/groq-python/pull/119 (read 2026-11-30)
+    """
+    if dialect == "chat":
+        return b"event: error\n" + stream_error(dialect, message, code, sequence)
+    if dialect == "messages":
+        return stream_error(dialect, message, code, sequence)
+    text = message or "The server had an error while processing your request."
+    failed = {
+        "type": "response.failed",
+        "sequence_number": sequence,
+        "response": {
+            "id": response_id,
+            "object": "response",
+            "status": "failed",
+            "error": {"code": code or "server_error", "message": text},
+            "output": [],
+            "usage": None,
+        },
+    }
+    return b"event: response.failed\ndata: " + msgspec.json.encode(failed) + b"\n\n"
+
+
 def _openai(message: str, kind: str, param: str | None, code: str | None) -> bytes:
     error = {"message": message, "type": kind, "param": param, "code": code}
     return msgspec.json.format(msgspec.json.encode({"error": error}), indent=2)

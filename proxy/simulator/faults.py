@@ -26,6 +26,7 @@ class FaultKind(StrEnum):
     EMPTY = "empty"  # 200 with nothing in it
     MALFORMED_SSE = "malformed_sse"  # [event] one unreadable line in the stream, which goes on
     ERROR_EVENT = "error_event"  # [event] the provider's error event, inside the 200 stream
+    FAILED_EVENT = "failed_event"  # [event] the same in its other form, where there is one
     CUT_BYTES = "cut_bytes"  # [byte] the body ends there
     CUT_EVENTS = "cut_events"  # [event] the stream ends there
     STALL = "stall"  # [event] silence from there, for `seconds` or for ever

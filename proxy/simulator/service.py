@@ -189,7 +189,8 @@ class _Serving:
             self._service.provider.remember(prepared)
             return await self._send(200, prepared.body)
         headers, events = self._headers(EVENTS), self._service.provider.stored_at_end(prepared)
-        return await self._delivery().stream(headers, events, pace, self._dialect)
+        named = "" if prepared.response is None else prepared.response.id
+        return await self._delivery().stream(headers, events, pace, self._dialect, named)
 
     async def _wait(self, seconds: float, tokens: int) -> None:
         """The model works: who leaves now pays for the part that it has made."""

@@ -120,6 +120,23 @@ async def test_an_error_event_ends_the_stream_with_nothing_after_it(
     assert received.endswith(b"0\r\n\r\n")
 
 
+@pytest.mark.parametrize(
+    ("path", "name"), list(zip(PATHS, ("error", "response.failed", "error"), strict=True))
+)
+async def test_an_error_event_has_another_form(sim: Simulator, path: str, name: str) -> None:
+    """Groq names its error events, and OpenAI fails whole responses."""
+    received, _ = await raw(sim, path, "failed_event=3;message=Too busy")
+    event, _, data = received.decode().rpartition("event: ")[2].partition("\n")
+
+    assert event == name
+    assert "Too busy" in data
+    assert received.endswith(b"0\r\n\r\n")
+    if name == "response.failed":
+        failed = json.loads(data.splitlines()[0].removeprefix("data: "))
+        assert failed["response"]["status"] == "failed"
+        assert received.count(failed["response"]["id"].encode()) == 3
+
+
 @pytest.mark.parametrize("path", PATHS)
 async def test_a_malformed_line_does_not_end_the_stream(sim: Simulator, path: str) -> None:
     """One bad line must not kill the request."""
