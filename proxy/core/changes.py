@@ -34,7 +34,10 @@ class Changes(msgspec.Struct, frozen=True):
     withhold_tools: the model may call nothing; the history stays valid.
     without_tools: names that are taken off the offered tools.
     put_back: into the newest assistant turn and its results.
-    Bodies without a conversation (completions, embeddings) have no place for the last four.
+    unbound: what only the provider that made it takes back (signed or encrypted reasoning, the ids
+        of its items) is taken out of the history, which stays valid without; so another one, or the
+        same after `is_bound_refusal`, can go on from it.
+    Bodies without a conversation (completions, embeddings) have no place for the last five.
     """
 
     output_bound: int | None = None
@@ -44,8 +47,11 @@ class Changes(msgspec.Struct, frozen=True):
     withhold_tools: bool = False
     without_tools: tuple[str, ...] = ()
     put_back: tuple[Given, ...] = ()
+    unbound: bool = False
 
     @property
     def in_conversation(self) -> bool:
         """Whether the conversation changes, or what it may call."""
-        return bool(self.notes or self.withhold_tools or self.without_tools or self.put_back)
+        return bool(
+            self.notes or self.withhold_tools or self.without_tools or self.put_back or self.unbound
+        )

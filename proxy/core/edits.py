@@ -81,13 +81,20 @@ class Draft:
         at = span.end - 1
         self.put(at, part if is_empty(self._body, span) else b"," + part)
 
+    def applied(self) -> "Draft":
+        """A draft of the body as the edits so far make it; its members are still to be set."""
+        if not self.edits:
+            return self
+        edits = sorted(self.edits, key=lambda edit: edit.start)
+        draft = Draft(edited(self._body, edits), moved(self._places, edits))
+        draft.members = self.members
+        return draft
+
     def written(self) -> bytes:
         """The body with all of it; the same object when nothing changes."""
-        body, places = self._body, self._places
         if self.edits:
-            edits = sorted(self.edits, key=lambda edit: edit.start)
-            body, places = edited(body, edits), moved(places, edits)
-        return splice(body, self.members, places) if self.members else body
+            return self.applied().written()
+        return splice(self._body, self.members, self._places) if self.members else self._body
 
 
 def edited(body: bytes, edits: Iterable[Edit]) -> bytes:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import msgspec
 
 from proxy.core.changes import Changes
+from proxy.core.dialects.chat_bound import unbind
 from proxy.core.dialects.chat_exchange import put_back
 from proxy.core.dialects.chat_offer import take_off, withhold
 from proxy.core.edits import Draft, last_of
@@ -37,6 +38,9 @@ def rewrite_conversation(
     """The same with what changes in the conversation and the offered tools."""
     draft = Draft(body, request.places)
     draft.members |= plain_edits(body, request, changes, bound_keys)
+    if changes.unbound:
+        unbind(draft, changes.model or request.model)
+        draft = draft.applied()
     if changes.put_back:
         put_back(draft, request, changes.put_back)
     if changes.without_tools:

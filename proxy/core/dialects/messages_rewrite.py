@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from proxy.core.changes import Changes
+from proxy.core.dialects.messages_bound import unbind
 from proxy.core.dialects.messages_exchange import put_back
 from proxy.core.dialects.messages_offer import take_off, withhold
 from proxy.core.dialects.messages_request import LEAST_BUDGET_TOKENS, budget_tokens
@@ -39,6 +40,9 @@ def _rewrite_conversation(
 ) -> bytes:
     draft = Draft(body, request.places)
     draft.members |= new
+    if changes.unbound:
+        unbind(draft)
+        draft = draft.applied()
     if changes.put_back:
         put_back(draft, changes.put_back)
     if changes.without_tools:

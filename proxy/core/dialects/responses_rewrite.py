@@ -5,6 +5,7 @@ import re
 import msgspec
 
 from proxy.core.changes import Changes
+from proxy.core.dialects.responses_bound import unbind
 from proxy.core.dialects.responses_exchange import extend_input
 from proxy.core.dialects.responses_offer import take_off, withhold
 from proxy.core.dialects.responses_put_back import put_back
@@ -34,6 +35,9 @@ def _rewrite_conversation(
 ) -> bytes:
     draft = Draft(body, request.places)
     draft.members |= new
+    if changes.unbound:
+        unbind(draft)
+        draft = draft.applied()
     if changes.put_back:
         put_back(draft, request, changes.put_back)
     if changes.without_tools:

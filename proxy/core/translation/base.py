@@ -41,9 +41,9 @@ class Translation(Protocol):
 
         Raises Untranslatable."""
 
-    def answer(self, body: bytes, *, created: int) -> bytes:
+    def answer(self, body: bytes, *, asked: bytes, created: int) -> bytes:
         """An unstreamed 2xx answer in the client's dialect. What is none (`Unstreamed.malformed`)
-        is none there either. Never raises."""
+        is none there either. asked: the client's request. Never raises."""
 
     def error(self, status: int, body: bytes) -> bytes:
         """An error answer in the client's dialect. Never quotes HTML, never raises."""
