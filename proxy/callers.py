@@ -19,7 +19,15 @@ from proxy.core.policy import (
     refusal_status,
     route_for,
 )
-from proxy.core.tenancy import CREDENTIAL_HEADERS, credential_of, credentials_in, tenant_of
+from proxy.core.request import DialectName
+from proxy.core.routing import Candidate, candidates
+from proxy.core.tenancy import (
+    CREDENTIAL_HEADERS,
+    credential_of,
+    credentials_in,
+    digest_of,
+    tenant_of,
+)
 from proxy.core.tree import lowered
 from proxy.errors import MalformedRequest
 from proxy.wire import Head
@@ -43,6 +51,10 @@ class OwnBudget(msgspec.Struct, frozen=True):
 NO_BUDGET = OwnBudget()
 
 
+class _Credential:
+    """Under which a head remembers what stands for its credential."""
+
+
 def own_budget(caller: Caller, hints: Mapping[str, str]) -> OwnBudget:
     """From headers or metadata. Raises MalformedRequest."""
     headers = caller.headers
@@ -61,6 +73,7 @@ class Callers:
         self._hmac_key = hmac_key
         self._policy: Policy | None = None
         self._routes: dict[tuple[str, str], Route | None] = {}
+        self._candidates: dict[tuple[str, str], tuple[Candidate, ...]] = {}
         self._tenants: dict[tuple[object, ...], str | Refusal] = {}
         self._rules: dict[tuple[str, str | None, str, str], Rules] = {}
         self._by_header = False
@@ -79,6 +92,32 @@ class Callers:
         if found is None:
             raise MalformedRequest(f"no route takes model {model!r}", param="model")
         return found
+
+    def candidates(self, policy: Policy, model: str, dialect: DialectName) -> tuple[Candidate, ...]:
+        """All that can serve a call, the route's first target first. Raises MalformedRequest where
+        no route takes it."""
+        self._hear_of(policy)
+        known = (model, dialect)
+        found = self._candidates.get(known)
+        if found is None:
+            route = self.route(policy, model, dialect)
+            found = candidates(policy, route, model, dialect)
+            _keep(self._candidates, known, found)
+        return found
+
+    def credential(self, head: Head) -> bytes | None:
+        """What stands for the caller's own credential, so that a provider's word on that key is not
+        held against another's; None where it has none. Raises MalformedRequest for two."""
+        same = head.same
+        if same is not None and _Credential in same:
+            known = same[_Credential]
+            return known if isinstance(known, bytes) else None
+        _, _, query = head.target.partition("?")
+        said = credential_of((*head.headers, *credentials_in(query)))
+        digest = None if said is None else digest_of(said, self._hmac_key)
+        if same is not None:
+            same[_Credential] = digest
+        return digest
 
     def tenant(self, policy: Policy, head: Head, upstream: Upstream) -> str | Refusal:
         """Whose budget it is on. Raises MalformedRequest for two different credentials."""
@@ -126,6 +165,7 @@ class Callers:
         if policy is not self._policy:
             self._policy = policy
             self._routes.clear()
+            self._candidates.clear()
             self._tenants.clear()
             self._rules.clear()
             self._by_header = any(profile.match.header for profile in policy.profiles)

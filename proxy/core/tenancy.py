@@ -70,7 +70,12 @@ def tenant_of(
         return Refusal(401, "unknown_credentials", "authentication_error", message)
     if upstream_has_own_key or credential is None:
         return ANONYMOUS
-    return "t_" + hmac.digest(hmac_key, _bytes(credential), "sha256").hex()[:16]
+    return "t_" + digest_of(credential, hmac_key).hex()[:16]
+
+
+def digest_of(credential: str, hmac_key: bytes) -> bytes:
+    """16 bytes that stand for a credential wherever one is told from another."""
+    return hmac.digest(hmac_key, _bytes(credential), "sha256")[:16]
 
 
 def _named(credential: str, tenants: Iterable[Tenant]) -> str | None:

@@ -4,7 +4,7 @@ import pytest
 
 from proxy.callers import Callers
 from proxy.core.decision import Refusal
-from proxy.core.policy import Policy, Upstream
+from proxy.core.policy import Policy, Route, Target, Upstream
 from proxy.errors import MalformedRequest
 from proxy.wire import Head
 
@@ -54,3 +54,64 @@ def test_a_new_policy_forgets_who_called() -> None:
     strict = Policy(upstreams=POLICY.upstreams, routes=(), unknown_credentials="reject")
 
     assert isinstance(callers.tenant(strict, one, OURS), Refusal)
+
+
+def routed(**upstreams: Upstream) -> Policy:
+    names = list(upstreams)
+    fallback = tuple(Target(name, "m-small") for name in names[1:])
+    return Policy(
+        upstreams=upstreams, routes=(Route("m*", to=(Target(names[0]),), fallback=fallback),)
+    )
+
+
+def test_who_can_serve_a_call_is_worked_out_once() -> None:
+    """Every call asks, and a model is a client's word: neither slow nor without end."""
+    callers = Callers(b"k" * 32)
+    policy = routed(openai=OPENAI, ours=OURS)
+
+    found = callers.candidates(policy, "m", "chat")
+
+    assert [(c.upstream.name, c.model) for c in found] == [("openai", "m"), ("ours", "m-small")]
+    assert callers.candidates(policy, "m", "chat") is found
+    assert [c.spoken for c in callers.candidates(policy, "m", "messages")] == ["messages", "chat"]
+    for number in range(5_000):
+        callers.candidates(policy, f"m{number}", "chat")
+    assert len(callers._candidates) <= 4_096
+
+
+def test_a_new_policy_has_other_candidates() -> None:
+    callers = Callers(b"k" * 32)
+    callers.candidates(routed(openai=OPENAI, ours=OURS), "m", "chat")
+
+    (only,) = callers.candidates(routed(ours=OURS), "m", "chat")
+
+    assert only.upstream is OURS
+
+
+def test_a_model_that_no_route_takes_is_the_callers_fault() -> None:
+    with pytest.raises(MalformedRequest, match="no route takes model 'x'"):
+        Callers(b"k" * 32).candidates(routed(openai=OPENAI), "x", "chat")
+
+
+@pytest.mark.parametrize("remembers", [False, True])
+def test_a_digest_tells_keys_apart_wherever_they_are_said(remembers: bool) -> None:
+    """A key that a provider refuses closes it for that key alone."""
+
+    def said(target: str, *headers: tuple[str, str]) -> bytes | None:
+        one = Head("POST", target, headers, same={} if remembers else None)
+        first = callers.credential(one)
+        assert callers.credential(one) == first
+        return first
+
+    callers, path = Callers(b"k" * 32), "/v1/chat/completions"
+    digest = said(path, ("authorization", "Bearer sk-1"))
+
+    assert digest is not None
+    assert len(digest) == 16
+    assert b"sk-1" not in digest
+    assert said(path, ("X-Api-Key", "sk-1")) == digest == said(path + "?key=sk-1")
+    assert said(path, ("x-api-key", "sk-2")) != digest
+    assert said(path) is None
+    assert Callers(b"j" * 32).credential(head(("x-api-key", "sk-1"))) != digest
+    with pytest.raises(MalformedRequest):
+        said(path + "?key=sk-2", ("x-api-key", "sk-1"))
