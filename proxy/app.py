@@ -11,7 +11,8 @@ from proxy.admin.crew import Crew
 from proxy.admin.door import Door, Site, listen, own_hosts
 from proxy.admin.live import Live
 from proxy.admin.token import admin_token
-from proxy.attempting.loop import Attempting
+from proxy.breakers.building import build_breakers
+from proxy.breakers.registry import Breakers
 from proxy.call_lines import CallLines
 from proxy.callers import Callers
 from proxy.calls import Calls
@@ -40,6 +41,7 @@ from proxy.metrics import Metrics
 from proxy.prices.book import PriceBook
 from proxy.prices.table import load_table
 from proxy.progress import Settler
+from proxy.readiness import Readiness
 from proxy.records import CallRecord
 from proxy.relay import Relay
 from proxy.relay_plain import Plain
@@ -59,7 +61,7 @@ from proxy.workers.owners import Owners, owners_folder
 from proxy.workers.peers import Peers
 from proxy.workers.seat import Seat
 
-_READY_SECONDS = 2.0
+_CUT_SECONDS = 2.0
 _LINKS_PER_SESSION = 64
 
 
@@ -99,9 +101,8 @@ class App:
         self.owners = Owners(owners_folder(self.store_url), name)
         self.peers = Peers(self.owners, seat.shared.crew if seat else name)
         self.joins = Joins(clock, self.peers, self.tasks)
-        self._draining = False
+        self._ready = Readiness(seat, self.store, self.watcher)
         self._orphaned = False
-        self._writable = False
         self.port = settings.port
         self.admin_port = settings.admin_port
 
@@ -109,7 +110,7 @@ class App:
         """Opens the store and listens on both ports. Raises StoreUnavailable and OSError."""
         await self.store.open()
         self.owners.claim()
-        self._writable = True
+        self._ready.writable = True
         self.upstreams = UpstreamPool(self._env)
         relay = self._build()
         await self.crew.join(self.owners.name)
@@ -133,7 +134,7 @@ class App:
         self.tasks.spawn(self.watcher.run(), "watch the policy")
         self.tasks.spawn(self.sweeper.run(), "sweep")
         self.tasks.spawn(self.webhooks.run(), "deliver webhooks")
-        self.tasks.spawn(self._watch_store(), "watch the store")
+        self.tasks.spawn(self._ready.watch_store(self.clock), "watch the store")
         if self._seat is None:
             log_ready(self.port, self.admin_port, self.store_url)
         else:
@@ -148,6 +149,7 @@ class App:
             observers=[self.metrics.observe_event, self.live.observe, self._handed_off],
             on_write=self.metrics.observe_store,
         )
+        self.breakers = self._breakers()
         memo = Memo(memo_bytes(sessions), secrets.randbits(64))
         links, shared = sessions * _LINKS_PER_SESSION, self._seat is not None
         index = SessionIndex(self.store, links, clock, shared=shared, memo=memo)
@@ -156,15 +158,14 @@ class App:
         intake = Intake(policy, index, prices, usual, callers, clock)
         settler = Settler(self.ledger, index, prices, usual)
         recall = Recall(self.ledger, self.store, lambda: bool(self.peers.others()))
-        attempting = Attempting(self.upstreams, clock)
-        guarded = self._guarded(intake, settler, recall, attempting)
+        guarded = self._guarded(intake, settler, recall)
         governed = Governed(
             Parts(
                 policy=policy,
                 intake=intake,
                 ledger=self.ledger,
                 index=index,
-                attempting=attempting,
+                upstreams=self.upstreams,
                 calls=self.calls,
                 joins=self.joins,
                 settler=settler,
@@ -177,14 +178,16 @@ class App:
         plain = Plain(policy, intake, index, self.ledger, self.upstreams, clock)
         self._build_oversight(index)
         claims = Claims(policy, intake, self.ledger, recall)
-        return Relay(governed, plain, claims, self.readiness, new_id, self._observe)
+        return Relay(governed, plain, claims, self._ready.now, new_id, self._observe)
 
-    def _guarded(
-        self, intake: Intake, settler: Settler, recall: Recall, attempting: Attempting
-    ) -> Guarded:
+    def _guarded(self, intake: Intake, settler: Settler, recall: Recall) -> Guarded:
         handoffs = Handoffs(self.owners.name, self.clock, unique_ids("ho_"))
-        doors = (self.ledger, attempting, settler, recall, handoffs, self.calls, self.clock)
+        doors = (self.ledger, self.upstreams, settler, recall, handoffs, self.calls, self.clock)
         return Guarded(GuardParts(intake, *doors))
+
+    def _breakers(self) -> Breakers:
+        shown = (self.live.tell, self.metrics.registry)
+        return build_breakers(self.watcher, self.clock, self._seat, self.peers, self.tasks, *shown)
 
     def _build_oversight(self, index: SessionIndex) -> None:
         clock, policy = self.clock, self.watcher
@@ -201,7 +204,7 @@ class App:
         )
         self.crew = Crew(
             *(self._seat, self.peers, self.calls, self.joins, self.metrics, self.live, policy),
-            *(clock, self.tasks, self._refresh, index.share, self.human.waiting),
+            *(self.breakers, clock, self.tasks, self._refresh, index.share, self.human.waiting),
         )
 
     def _handed_off(self, key: SessionKey, event: AnyEvent, state: SessionState) -> None:
@@ -225,29 +228,12 @@ class App:
             human=self.human,
             watcher=self.watcher,
             crew=self.crew,
-            readiness=self.readiness,
+            readiness=self._ready.now,
+            breakers=self.breakers,
             token=token,
             hosts=own_hosts(self._env),
         )
         return Door(listening, site, self.tasks)
-
-    def readiness(self) -> tuple[bool, str]:
-        """Whether a call may be sent here now, and what an operator should know either way."""
-        said = "ok"
-        if self._draining:
-            said = "not ready: draining"
-        elif not self._writable:
-            said = "not ready: the store cannot be written to"
-        elif self._seat is not None and (board := self._seat.shared.board).ready() < board.workers:
-            said = f"not ready: {board.ready()} of {board.workers} workers are up"
-        error = self.watcher.last_error
-        warning = f"policy not reloaded, the last good one is in force: {error}\n" if error else ""
-        return said == "ok", f"{said}\n{warning}"
-
-    async def _watch_store(self) -> None:
-        while True:
-            self._writable = await self.store.writable()
-            await self.clock.sleep(_READY_SECONDS)
 
     def mind_supervisor(self, stop: asyncio.Event) -> None:
         """Books what a worker held that has died; stops where the supervisor itself has."""
@@ -262,7 +248,7 @@ class App:
     async def drain(self) -> None:
         """Takes no new calls, lets those in flight finish, cuts what is left, settles all. Orphaned
         it does so at once: whoever starts another sidecar waits for the ports."""
-        self._draining = True
+        self._ready.draining = True
         self._server.stop_accepting()
         if self._seat is not None:
             self._seat.say(State.DRAINING)
@@ -271,7 +257,7 @@ class App:
         if not await self._server.drain(0 if self._orphaned else self.settings.drain_seconds):
             message = "The proxy is shutting down and could not wait any longer for this answer."
             self.calls.cut_all(Refusal(503, "upstream_unavailable", "upstream_error", message))
-            await self._server.drain(_READY_SECONDS)
+            await self._server.drain(_CUT_SECONDS)
         await self.close()
 
     async def close(self) -> None:

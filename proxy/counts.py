@@ -11,6 +11,8 @@ from prometheus_client.registry import Collector
 
 _EACH_COUNTS_THE_SAME: Final = frozenset({"holdfast_policy_reloads"})
 """Every worker reads the one policy file: the count of any is the count of all."""
+_WORST: Final = frozenset({"holdfast_breaker_state"})
+"""Workers tell each other how it stands: one that has not heard yet says nothing against it."""
 
 
 class Sample(msgspec.Struct, frozen=True, array_like=True):
@@ -82,7 +84,7 @@ def merged(several: Iterable[Counts]) -> Counts:
 def _together(family: str, sample: str, one: float, other: float) -> float:
     if sample == f"{family}_created":
         return min(one, other)
-    return max(one, other) if family in _EACH_COUNTS_THE_SAME else one + other
+    return max(one, other) if family in _EACH_COUNTS_THE_SAME | _WORST else one + other
 
 
 def without_gauges(counts: Counts) -> Counts:

@@ -46,3 +46,26 @@ async def turns(count: int = 20) -> None:
         turned: asyncio.Future[None] = loop.create_future()
         loop.call_soon(turned.set_result, None)
         await turned
+
+
+class FakePlaces:
+    """`Places` of one of several workers in one process: a real lock knows only processes. taken:
+    all that they have, together."""
+
+    def __init__(self, taken: dict[int, "FakePlaces"]) -> None:
+        self._taken = taken
+
+    def claim(self, number: int) -> bool:
+        return self._taken.setdefault(number, self) is self
+
+    def give_back(self, number: int) -> None:
+        if self._taken.get(number) is self:
+            del self._taken[number]
+
+    def is_free(self, number: int) -> bool:
+        return number not in self._taken
+
+    def die(self) -> None:
+        """What the kernel does."""
+        for number in [number for number, who in self._taken.items() if who is self]:
+            del self._taken[number]

@@ -14,6 +14,7 @@ from typing import assert_never
 import msgspec
 
 from proxy.admin.live import Live, Watcher
+from proxy.breakers.registry import Breakers
 from proxy.calls import Calls
 from proxy.clock import Clock
 from proxy.config.watch import PolicyWatcher, ReloadOutcome
@@ -35,6 +36,10 @@ from proxy.metrics import Metrics
 from proxy.tasks import Tasks
 from proxy.workers.messages import (
     Arrived,
+    BreakerNews,
+    BreakersChanged,
+    BreakersKnown,
+    BreakersWanted,
     CountsWanted,
     EventsWanted,
     Message,
@@ -63,6 +68,7 @@ class Crew:
     metrics: Metrics
     live: Live
     watcher: PolicyWatcher
+    breakers: Breakers
     clock: Clock
     tasks: Tasks
     refresh: Callable[[SessionKey], Awaitable[None]]
@@ -82,6 +88,8 @@ class Crew:
         if others:
             self.on_arrival()
             await self.peers.ask(Arrived(name), others)
+        for news in await self._breakers_of_others():
+            self.breakers.hear(news)
 
     async def _keep_counts(self, seat: Seat) -> None:
         while True:
@@ -124,6 +132,15 @@ class Crew:
         order: tuple[ReloadOutcome, ...] = ("refused", "applied", "unchanged")
         outcome = next(one for one in order if any(each.outcome == one for each in told))
         return outcome, next((each.error for each in told if each.error), None)
+
+    async def breaker_news(self) -> list[tuple[BreakerNews, ...]]:
+        """How breakers stand and what was counted, worker by worker."""
+        return [self.breakers.news(), *await self._breakers_of_others()]
+
+    async def _breakers_of_others(self) -> list[tuple[BreakerNews, ...]]:
+        answers = await self.peers.ask(BreakersWanted(), self.peers.crew())
+        decode = msgspec.msgpack.decode
+        return [decode(answer, type=BreakersKnown).news for answer in answers.values() if answer]
 
     @asynccontextmanager
     async def watch(self) -> AsyncIterator[Watcher]:
@@ -168,6 +185,11 @@ class Crew:
             case ReloadWanted():
                 told = Reloaded(self.watcher.reload_now(), self.watcher.last_error)
                 yield msgspec.msgpack.encode(told)
+            case BreakersChanged():
+                self.breakers.hear(message.news)
+                yield b""
+            case BreakersWanted():
+                yield msgspec.msgpack.encode(BreakersKnown(self.breakers.news()))
             case Arrived():
                 yield await self._arrived(message.name)
             case TapeWanted():

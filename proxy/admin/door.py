@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, cast
 
 from proxy.admin.crew import Crew
+from proxy.breakers.registry import Breakers
 from proxy.config.watch import PolicyWatcher
 from proxy.control import Control
 from proxy.human import Human
@@ -30,6 +31,7 @@ class Site:
     human: Human
     watcher: PolicyWatcher
     crew: Crew
+    breakers: Breakers
     readiness: Callable[[], tuple[bool, str]]
     token: str = field(repr=False)
     hosts: frozenset[str] = frozenset({"localhost"})

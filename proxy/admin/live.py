@@ -45,6 +45,13 @@ class Live:
         for watcher in self._watchers:
             watcher.put(line)
 
+    def tell(self, facts: dict[str, object]) -> None:
+        """What is no event of a session."""
+        if self._watchers:
+            line = msgspec.json.encode(facts)
+            for watcher in self._watchers:
+                watcher.put(line)
+
     @contextmanager
     def watch(self) -> Iterator[Watcher]:
         """Events from now on, until the end of the block."""

@@ -17,6 +17,7 @@ from proxy.config.watch import PolicyWatcher
 from proxy.errors import StoreUnavailable
 from proxy.stores.urls import chain_key, secret_beside
 from proxy.workers.board import Board
+from proxy.workers.places import Places
 from proxy.workers.ports import reserve
 from proxy.workers.seat import Seat, Shared
 from proxy.workers.supervisor import Supervisor
@@ -60,5 +61,5 @@ def supervise(
         logs.log_ready(port, admin_port, store_url)
 
     gc.freeze()  # what is shared by now stays so: no collection writes to it
-    shared = Shared(crew, Board(workers), watcher, admin, token)
+    shared = Shared(crew, Board(workers), watcher, admin, token, Places())
     return Supervisor(shared, work, clock, ready, settings.drain_seconds).run()

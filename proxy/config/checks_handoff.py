@@ -49,10 +49,7 @@ def hands_over(policy: Policy) -> bool:
     limits = (profile.limits.get("on_limit") for profile in policy.profiles)
     tools = policy.tools
     asks = tools.side_effects and tools.on_duplicate == "ask"
-    if tools.require_approval or asks:
-        return True
-    unavailable = (route.on_unavailable for route in policy.routes)
-    return "handoff" in (policy.limits.on_limit, *limits, *unavailable)
+    return bool(tools.require_approval or asks) or "handoff" in (policy.limits.on_limit, *limits)
 
 
 HANDOFF_CHECKS: Final[tuple[Callable[[Draft], None], ...]] = (

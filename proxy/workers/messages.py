@@ -4,6 +4,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from proxy.core.breaking import Standing
 from proxy.core.decision import Refusal
 
 
@@ -45,6 +46,30 @@ class TapeWanted(msgspec.Struct, frozen=True, tag=True):
     body_digest: bytes
 
 
+class BreakerNews(msgspec.Struct, frozen=True, array_like=True):
+    """How a breaker stands. model: as clients said it, unless `named` by the policy. credential: a
+    digest, where it counts for that caller alone; else empty. The counts are its worker's own."""
+
+    upstream: str
+    model: str
+    credential: bytes
+    named: bool
+    standing: Standing
+    calls: int = 0
+    failures: int = 0
+    slow: int = 0
+
+
+class BreakersChanged(msgspec.Struct, frozen=True, tag=True):
+    """Breakers were opened or closed. Answered when that is known."""
+
+    news: tuple[BreakerNews, ...]
+
+
+class BreakersWanted(msgspec.Struct, frozen=True, tag=True):
+    """All breakers that are known: `BreakersKnown`."""
+
+
 class Arrived(msgspec.Struct, frozen=True, tag=True):
     """A process has come that can be spoken to."""
 
@@ -52,7 +77,15 @@ class Arrived(msgspec.Struct, frozen=True, tag=True):
 
 
 Message: TypeAlias = (
-    SessionChanged | WhoRuns | CountsWanted | ReloadWanted | EventsWanted | TapeWanted | Arrived
+    SessionChanged
+    | WhoRuns
+    | CountsWanted
+    | ReloadWanted
+    | EventsWanted
+    | TapeWanted
+    | BreakersChanged
+    | BreakersWanted
+    | Arrived
 )
 
 
@@ -67,6 +100,12 @@ class Reloaded(msgspec.Struct, frozen=True):
 
     outcome: str
     error: str | None
+
+
+class BreakersKnown(msgspec.Struct, frozen=True):
+    """The answer to `BreakersWanted`."""
+
+    news: tuple[BreakerNews, ...]
 
 
 _DECODER: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)

@@ -12,6 +12,7 @@ import msgspec
 
 from proxy.config.watch import PolicyWatcher
 from proxy.workers.board import Board, State
+from proxy.workers.places import Places
 
 SIGNALS: Final = frozenset({signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 """Blocked in the supervisor; a worker lets them through once it minds them."""
@@ -25,6 +26,7 @@ class Shared(msgspec.Struct, frozen=True):
 
     crew: the prefix of their owners' names. watcher: of the policy; each worker goes on from where
     it was when it began, with the last good policy. admin: listens; whoever is free accepts.
+    places: that one of them has at a time.
     """
 
     crew: str
@@ -32,6 +34,7 @@ class Shared(msgspec.Struct, frozen=True):
     watcher: PolicyWatcher
     admin: socket.socket
     token: str
+    places: Places
 
 
 class Seat(msgspec.Struct, frozen=True):

@@ -18,6 +18,7 @@ from proxy.clock import SystemClock
 from proxy.config.watch import PolicyWatcher
 from proxy.workers import supervisor
 from proxy.workers.board import Board, State
+from proxy.workers.places import Places
 from proxy.workers.seat import SIGNALS, Seat, Shared
 
 supervisor._KILL_AFTER_SECONDS = 0.2
@@ -44,7 +45,7 @@ def complains(seat):
 work = [serve, globals()[sys.argv[1]]]
 clock = SystemClock()
 watcher = PolicyWatcher(None, {}, clock, lambda _: None)
-shared = Shared("1-a", Board(2), watcher, socket.socket(), "")
+shared = Shared("1-a", Board(2), watcher, socket.socket(), "", Places())
 ready = lambda: os.kill(os.getpid(), signal.SIGTERM)
 code = supervisor.Supervisor(
     shared, lambda seat: work[seat.number](seat), clock, ready, 0.1

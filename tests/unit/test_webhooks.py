@@ -75,9 +75,6 @@ class _Answer:
     async def pass_on(self, take: Callable[[bytes], bool]) -> bool:
         raise UpstreamUnavailable("reset", kind="reset")
 
-    def release(self) -> None:
-        return
-
     async def read(self, limit_bytes: int) -> bytes:
         raise UpstreamUnavailable("reset", kind="reset")
 

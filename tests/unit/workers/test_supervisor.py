@@ -7,6 +7,7 @@ import pytest
 
 from proxy.config.watch import POLL_SECONDS, PolicyWatcher
 from proxy.workers.board import Board
+from proxy.workers.places import Places
 from proxy.workers.seat import Seat, Shared, number_of
 from proxy.workers.supervisor import Supervisor, back_off_seconds
 from tests.fakes import FakeClock
@@ -14,7 +15,7 @@ from tests.fakes import FakeClock
 
 def shared(policy: Path, clock: FakeClock, admin: socket.socket) -> Shared:
     watcher = PolicyWatcher(policy, {}, clock, lambda _: None)
-    return Shared("1-a", Board(2), watcher, admin, "token")
+    return Shared("1-a", Board(2), watcher, admin, "token", Places())
 
 
 @pytest.mark.parametrize(
