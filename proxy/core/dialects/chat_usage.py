@@ -65,10 +65,14 @@ class _ChatUsage(msgspec.Struct):
     num_search_queries: object = None  # Perplexity
     search_context_size: object = None
     service_tier: object = None  # Mistral; beside the usage elsewhere
+    speed: object = None  # Anthropic's, asked in the stead of a chat model; so are the next
+    inference_geo: object = None
+    iterations: msgspec.Raw = _ABSENT
 
 
 _NOTHING = (b"null", b"")
 _USAGE = msgspec.json.Decoder(_ChatUsage)
+_USAGES = msgspec.json.Decoder(list[_ChatUsage])
 _NO_INPUT, _NO_OUTPUT = _InputDetails(), _OutputDetails()
 
 
@@ -159,10 +163,11 @@ def _billed(found: _ChatUsage) -> int | None:
 def _extras(
     found: _ChatUsage, into: _InputDetails, out: _OutputDetails, service_tier: object
 ) -> Extras | None:
-    terms = terms_of(service_tier or found.service_tier)
+    terms = terms_of(service_tier or found.service_tier, found.speed, found.inference_geo)
     tools = found.server_tool_use_details or found.server_tool_use
     told = tools or found.num_search_queries or found.search_context_size
-    if not (terms or told or into.cached_tokens_details or into.image_tokens or out.image_tokens):
+    counts = into.cached_tokens_details or into.image_tokens or out.image_tokens
+    if not (terms or told or counts) and found.iterations is _ABSENT:
         return None
     searches = member(tools, "web_search_requests") if tools else found.num_search_queries
     return some(
@@ -173,8 +178,22 @@ def _extras(
             web_searches=counted(searches),
             search_context=text_or_none(found.search_context_size),
             terms=terms,
+            iterations=_iterations(found.iterations),
         )
     )
+
+
+def _iterations(raw: msgspec.Raw) -> tuple[Usage, ...]:
+    """Where the model sampled more than once; what stands beside is their sum."""
+    if raw is _ABSENT:
+        return ()
+    try:
+        each = _USAGES.decode(raw)
+    except (ValueError, RecursionError):
+        return ()
+    for one in each:
+        one.iterations = _ABSENT
+    return tuple([_normalised(one, None) for one in each]) if len(each) > 1 else ()
 
 
 def _first(*values: float | None) -> float | None:

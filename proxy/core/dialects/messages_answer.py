@@ -26,7 +26,11 @@ class _CacheCreation(msgspec.Struct, frozen=True):
 
 
 class _OutputDetails(msgspec.Struct, frozen=True):
+    """The last two only where we translate: Anthropic's models make nothing but text."""
+
     thinking_tokens: int | float | None = None
+    audio_tokens: object = None
+    image_tokens: object = None
 
 
 class Figures(msgspec.Struct, frozen=True):
@@ -37,6 +41,8 @@ class Figures(msgspec.Struct, frozen=True):
     (https://docs.anthropic.com/en/docs/build-with-claude/compaction, read 2026-11-22).
     XXX an advisor's are billed at the rates of its own model; here at those of the call.
     cost: USD, where OpenRouter serves this dialect.
+    input_tokens_details, search_context_size: of a chat model that was asked in its stead.
+    unknown: it told no figures, and those here are only there because SDKs need numbers.
     """
 
     input_tokens: int | float | None = None
@@ -44,6 +50,7 @@ class Figures(msgspec.Struct, frozen=True):
     cache_creation_input_tokens: int | float | None = None
     cache_read_input_tokens: int | float | None = None
     cache_creation: _CacheCreation | None = None
+    input_tokens_details: object = None
     output_tokens_details: _OutputDetails | None = None
     iterations: "list[Figures] | None" = None
     cost: object = None
@@ -53,6 +60,8 @@ class Figures(msgspec.Struct, frozen=True):
     service_tier: object = None
     speed: object = None
     inference_geo: object = None
+    search_context_size: object = None
+    unknown: object = None
 
     def updated(self, later: "Figures") -> "Figures":
         """Later figures win; what they do not mention stands."""
@@ -65,27 +74,45 @@ class Figures(msgspec.Struct, frozen=True):
 
     def usage(self) -> Usage | None:
         """The figures normalised; None where there are none."""
-        if self.input_tokens is None and self.output_tokens is None:
+        if (self.input_tokens is None and self.output_tokens is None) or self.unknown is True:
             return None
         each = [_disjoint(one) for one in self.iterations or (self,)]
-        extras = some(
-            Extras(
-                web_searches=counted(member(self.server_tool_use, "web_search_requests")),
-                terms=terms_of(self.service_tier, self.speed, self.inference_geo),
-                iterations=tuple(each) if len(each) > 1 else (),
-            )
-        )
+        heard, made = self.input_tokens_details, self.output_tokens_details
         return Usage(
             input_tokens=sum(one.input_tokens for one in each),
             cache_read_tokens=sum(one.cache_read_tokens for one in each),
             cache_write_tokens=sum(one.cache_write_tokens for one in each),
             cache_write_1h_tokens=sum(one.cache_write_1h_tokens for one in each),
             output_tokens=sum(one.output_tokens for one in each),
-            reasoning_tokens=_thinking_tokens(self),
+            reasoning_tokens=token_count(made.thinking_tokens) if made else 0,
+            input_audio_tokens=counted(member(heard, "audio_tokens")),
+            output_audio_tokens=counted(made.audio_tokens) if made else 0,
             billed_cost_micro_usd=billed_micro_usd(
                 self.cost, is_byok=self.is_byok, details=self.cost_details
             ),
-            extras=extras,
+            extras=self._extras(each),
+        )
+
+    def so_far(self) -> Usage | None:
+        """The same of a stream so far. Nothing but noughts is nothing known: servers that only know
+        at the end begin so, and a stream that breaks off before would have cost nothing."""
+        usage = self.usage()
+        if usage is None or usage.total_tokens or usage.billed_cost_micro_usd is not None:
+            return usage
+        return None
+
+    def _extras(self, each: list[Usage]) -> Extras | None:
+        heard, made = self.input_tokens_details, self.output_tokens_details
+        return some(
+            Extras(
+                cache_read_audio_tokens=counted(member(heard, "cached_audio_tokens")),
+                input_image_tokens=counted(member(heard, "image_tokens")),
+                output_image_tokens=counted(made.image_tokens) if made else 0,
+                web_searches=counted(member(self.server_tool_use, "web_search_requests")),
+                search_context=text_or_none(self.search_context_size),
+                terms=terms_of(self.service_tier, self.speed, self.inference_geo),
+                iterations=tuple(each) if len(each) > 1 else (),
+            )
         )
 
 
@@ -156,8 +183,3 @@ def _disjoint(figures: Figures) -> Usage:
         cache_write_1h_tokens=long,
         output_tokens=token_count(figures.output_tokens),
     )
-
-
-def _thinking_tokens(figures: Figures) -> int:
-    details = figures.output_tokens_details
-    return token_count(details.thinking_tokens) if details is not None else 0

@@ -157,7 +157,7 @@ class MessagesMeter(StreamMeter):
 
     def _take_figures(self, told: Figures) -> None:
         self._figures = self._figures.updated(told)
-        self.usage = self._figures.usage()
+        self.usage = self._figures.so_far()
 
     def _at(self, index: object) -> _Begun:
         at = _index(index)

@@ -5,8 +5,15 @@ from types import MappingProxyType
 
 from proxy.core.request import DialectName
 from proxy.core.translation.base import Translation
+from proxy.core.translation.chat_via_messages.translation import CHAT_VIA_MESSAGES
+from proxy.core.translation.messages_via_chat.translation import MESSAGES_VIA_CHAT
 
-_TRANSLATIONS: Mapping[tuple[DialectName, DialectName], Translation] = MappingProxyType({})
+_TRANSLATIONS: Mapping[tuple[DialectName, DialectName], Translation] = MappingProxyType(
+    {
+        ("chat", "messages"): CHAT_VIA_MESSAGES,
+        ("messages", "chat"): MESSAGES_VIA_CHAT,
+    }
+)
 
 _PATHS: Mapping[DialectName, str] = MappingProxyType(
     {

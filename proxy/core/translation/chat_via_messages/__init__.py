@@ -1,0 +1,1 @@
+"""Chat clients, served by a provider of the Messages API."""

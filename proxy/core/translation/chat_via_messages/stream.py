@@ -1,0 +1,208 @@
+"""A streamed answer of the Messages API as one of chat, event by event.
+
+Each block's deltas become deltas of the one message; calls are numbered in the order they begin in.
+The reason of the end comes with the last figures, so both are passed on at once, and `[DONE]` when
+the provider says that it is over. Thinking is shown as `reasoning_content`, which clients of chat
+know from DeepSeek and show or ignore; nothing has to come back of it.
+"""
+
+import msgspec
+
+from proxy.core.dialects.base import Bounds
+from proxy.core.dialects.messages_answer import BLOCK, Figures, read_figures
+from proxy.core.dialects.messages_blocks import Block
+from proxy.core.dialects.stream_meter import DONE
+from proxy.core.sse import SseEvent, SseSplitter, encode_frame
+from proxy.core.translation.chat_via_messages.answer import TOLD, Told, call_of, head_of
+from proxy.core.translation.errors import chat_error_frame
+from proxy.core.translation.finishes import chat_finish
+from proxy.core.translation.json_values import ABSENT, Json
+from proxy.core.translation.usages import chat_usage
+
+_KEEP_ALIVE = b": keep-alive\n\n"
+_NO_INPUT = (b"", b"null")
+
+
+class _Delta(msgspec.Struct):
+    """`object`: a new kind of delta may hold anything under these names."""
+
+    text: object = None
+    partial_json: object = None
+    thinking: object = None
+    stop_reason: object = None
+
+
+class _Event(msgspec.Struct):
+    type: str = ""
+    index: object = None
+    delta: _Delta | None = None
+    content_block: msgspec.Raw = ABSENT
+    message: msgspec.Raw = ABSENT
+    usage: msgspec.Raw = ABSENT
+    error: msgspec.Raw = ABSENT
+
+
+class _Call(msgspec.Struct):
+    """number: its place among the calls. begun: whether any of its arguments has passed."""
+
+    number: int
+    block: Block
+    begun: bool = False
+
+
+_EVENT = msgspec.json.Decoder(_Event)
+
+
+class ChatViaMessagesStream:
+    """A `StreamTranslation`. begun: no figures but those of the beginning have come. over: nothing
+    may follow."""
+
+    def __init__(self, created: int) -> None:
+        self._splitter = SseSplitter(Bounds().sse_line_bytes)
+        self._created = created
+        self._head: Json = {}
+        self._figures = Figures()
+        self._calls: dict[object, _Call] = {}
+        self._numbers = 0
+        self._begun = False
+        self._over = False
+
+    def feed(self, chunk: bytes) -> bytes:
+        return b"".join([self._take(event) for event in self._splitter.feed(chunk)])
+
+    def close(self) -> bytes:
+        event = self._splitter.close()
+        rest = self._take(event) if event is not None else b""
+        return rest + self._broken_off()
+
+    def _take(self, sse: SseEvent) -> bytes:
+        if self._over:
+            return b""
+        if not sse.data:
+            return self._take_no_data(sse)
+        try:
+            event = _EVENT.decode(sse.data)
+        except (ValueError, RecursionError):
+            return b""  # one line that cannot be read
+        kind = event.type or sse.name.decode("utf-8", "replace")
+        if kind == "content_block_delta":
+            return self._delta(event)
+        if kind == "error" or (not kind and event.error is not ABSENT):
+            return self._fail(event.error)
+        return self._rare(kind, event)
+
+    def _take_no_data(self, sse: SseEvent) -> bytes:
+        if sse.oversize:
+            return self._fail(b'"An event of the provider is too long."')
+        return _KEEP_ALIVE if sse.raw.startswith(b":") else b""
+
+    def _fail(self, error: bytes | msgspec.Raw) -> bytes:
+        usage = self._broken_off()
+        self._over = True
+        return usage + chat_error_frame(error)
+
+    def _broken_off(self) -> bytes:
+        """The figures that it began with, where no others have come."""
+        return self._usage() if self._begun and not self._over else b""
+
+    def _rare(self, kind: str, event: _Event) -> bytes:
+        match kind:
+            case "message_start":
+                return self._start(event.message)
+            case "content_block_start":
+                return self._begin(event)
+            case "content_block_stop":
+                return self._written_out(event.index)
+            case "message_delta":
+                return self._end(event)
+            case "message_stop":
+                self._over = True
+                return encode_frame(DONE)
+            case "ping":
+                return _KEEP_ALIVE
+        return b""
+
+    def _start(self, raw: msgspec.Raw) -> bytes:
+        try:
+            told = TOLD.decode(raw)
+        except (ValueError, RecursionError):
+            return b""
+        self._head = head_of(told, "chat.completion.chunk", self._created)
+        self._figures = self._figures.updated(read_figures(told.usage))
+        self._begun = True
+        return self._chunk({"role": "assistant", "content": ""})
+
+    def _begin(self, event: _Event) -> bytes:
+        try:
+            block = BLOCK.decode(event.content_block)
+        except (ValueError, RecursionError):
+            return b""
+        if block.type == "text":
+            return self._chunk({"content": block.text}) if block.text else b""
+        if block.type != "tool_use":
+            return b""
+        call = self._calls[_place(event.index)] = _Call(self._numbers, block)
+        self._numbers += 1
+        return self._chunk({"tool_calls": [{"index": call.number} | call_of(block, "")]})
+
+    def _delta(self, event: _Event) -> bytes:
+        delta = event.delta
+        if delta is None:
+            return b""
+        if delta.text and isinstance(delta.text, str):
+            return self._chunk({"content": delta.text})
+        if delta.partial_json and isinstance(delta.partial_json, str):
+            call = self._calls.get(_place(event.index))
+            return self._arguments(call, delta.partial_json) if call is not None else b""
+        if delta.thinking and isinstance(delta.thinking, str):
+            return self._chunk({"reasoning_content": delta.thinking})
+        return b""
+
+    def _written_out(self, index: object) -> bytes:
+        """A call's input may stand in its beginning, or nowhere where it has none."""
+        call = self._calls.pop(_place(index), None)
+        if call is None or call.begun:
+            return b""
+        written = bytes(call.block.input)
+        return self._arguments(call, "{}" if written in _NO_INPUT else written.decode())
+
+    def _arguments(self, call: _Call, written: str) -> bytes:
+        call.begun = True
+        part = {"index": call.number, "function": {"arguments": written}}
+        return self._chunk({"tool_calls": [part]})
+
+    def _end(self, event: _Event) -> bytes:
+        told = read_figures(event.usage)
+        self._figures = self._figures.updated(told)
+        passed = b""
+        if event.delta is not None and isinstance(event.delta.stop_reason, str):
+            passed = b"".join([self._written_out(index) for index in list(self._calls)])
+            finish = chat_finish(event.delta.stop_reason, calls=self._numbers > 0)
+            passed += self._chunk({}, finish)
+            self._begun = False
+        if told.output_tokens is None:
+            return passed  # the output that it began with is no final figure: there is none
+        self._begun = False
+        return passed + self._usage()
+
+    def _usage(self) -> bytes:
+        usage = self._figures.so_far()
+        if usage is None:
+            return b""
+        return _frame(self._headed() | {"choices": [], "usage": chat_usage(usage)})
+
+    def _chunk(self, delta: Json, finish: str | None = None) -> bytes:
+        choice: Json = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+        return _frame(self._headed() | {"choices": [choice]})
+
+    def _headed(self) -> Json:
+        self._head = self._head or head_of(Told(), "chat.completion.chunk", self._created)
+        return self._head
+
+
+def _place(index: object) -> int:
+    return index if isinstance(index, int) else 0
+
+
+def _frame(chunk: Json) -> bytes:
+    return encode_frame(msgspec.json.encode(chunk))

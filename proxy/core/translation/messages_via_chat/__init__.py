@@ -1,0 +1,1 @@
+"""Clients of the Messages API, served by a provider of chat completions."""
