@@ -1,4 +1,4 @@
-.PHONY: install demo check test agents bench lock
+.PHONY: install demo check test agents bench lock image
 
 install: ## .venv with everything that development needs
 	scripts/install --dev
@@ -16,6 +16,9 @@ agents: install ## Codex CLI and Claude Code through the sidecar (installs 640 M
 	tests/clients/setup.sh
 	HOLDFAST_REQUIRE_CLIENTS=1 .venv/bin/pytest tests/clients -m agents
 
+image: ## the image, without Docker, and put to the test (root, buildah, runc, debootstrap)
+	scripts/image
+
 bench: ## Holdfast and its peers under the same load (installs 1.3 GB into bench/.peers)
 	scripts/bench
 
@@ -26,3 +29,5 @@ lock: ## newest versions that pyproject.toml allows (needs pip-tools)
 	$(PIP_COMPILE) --upgrade -o requirements.lock pyproject.toml
 	$(PIP_COMPILE) --upgrade -c requirements.lock --extra prices --extra test --extra dev \
 		-o requirements-dev.lock pyproject.toml
+	$(PIP_COMPILE) --upgrade --build-deps-for wheel --only-build-deps \
+		-o requirements-build.lock pyproject.toml

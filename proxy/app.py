@@ -11,6 +11,7 @@ from proxy.admin.crew import Crew
 from proxy.admin.door import Door, Site, listen, own_hosts
 from proxy.admin.live import Live
 from proxy.admin.token import admin_token
+from proxy.attempting.loop import Attempting
 from proxy.breakers.building import build_breakers
 from proxy.breakers.registry import Breakers
 from proxy.call_lines import CallLines
@@ -158,14 +159,15 @@ class App:
         intake = Intake(policy, index, prices, usual, callers, clock)
         settler = Settler(self.ledger, index, prices, usual)
         recall = Recall(self.ledger, self.store, lambda: bool(self.peers.others()))
-        guarded = self._guarded(intake, settler, recall)
+        attempting = Attempting(self.upstreams, clock)
+        guarded = self._guarded(intake, settler, recall, attempting)
         governed = Governed(
             Parts(
                 policy=policy,
                 intake=intake,
                 ledger=self.ledger,
                 index=index,
-                upstreams=self.upstreams,
+                attempting=attempting,
                 calls=self.calls,
                 joins=self.joins,
                 settler=settler,
@@ -180,9 +182,11 @@ class App:
         claims = Claims(policy, intake, self.ledger, recall)
         return Relay(governed, plain, claims, self._ready.now, new_id, self._observe)
 
-    def _guarded(self, intake: Intake, settler: Settler, recall: Recall) -> Guarded:
+    def _guarded(
+        self, intake: Intake, settler: Settler, recall: Recall, attempting: Attempting
+    ) -> Guarded:
         handoffs = Handoffs(self.owners.name, self.clock, unique_ids("ho_"))
-        doors = (self.ledger, self.upstreams, settler, recall, handoffs, self.calls, self.clock)
+        doors = (self.ledger, attempting, settler, recall, handoffs, self.calls, self.clock)
         return Guarded(GuardParts(intake, *doors))
 
     def _breakers(self) -> Breakers:

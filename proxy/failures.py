@@ -25,6 +25,15 @@ def broken_off(error: UpstreamUnavailable, progress: Progress) -> UpstreamUnavai
     return replace(error, code="upstream_truncated", status=502)
 
 
+def truncated() -> UpstreamUnavailable:
+    return UpstreamUnavailable(
+        "The provider broke off in the middle of its answer.",
+        kind="truncated",
+        code="upstream_truncated",
+        status=502,
+    )
+
+
 def malformed(why: str) -> UpstreamUnavailable:
     message = f"The provider's answer is not one: {why}."
     return UpstreamUnavailable(message, kind="malformed", code="upstream_malformed", status=502)

@@ -5,8 +5,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import assert_never
 
-from proxy.answering import check_plain, is_event_stream, pass_failure_on, read_whole, respond
+from proxy.answering import pass_failure_on, respond
+from proxy.attempting.loop import Attempting
+from proxy.attempting.opened import Begun, Refused, Whole
 from proxy.call_records import carried_out, refused, replayed
 from proxy.calls import Calls, LiveCall
 from proxy.clock import Clock
@@ -22,10 +25,10 @@ from proxy.guard.calls import Guarded
 from proxy.guard.requests import brings, is_guarded, refuse_request
 from proxy.handoff import tell
 from proxy.identity import SessionIndex
-from proxy.intake import Call, Intake, PolicySource, dialect_bounds
+from proxy.intake import Call, Intake, PolicySource
 from proxy.joining import Audience, Joins
 from proxy.ledger import Ledger
-from proxy.outbound import asks_usage, outgoing, timeouts
+from proxy.outbound import outgoing
 from proxy.progress import Progress, Settler
 from proxy.pump import Pump, spent
 from proxy.records import CallRecord
@@ -33,7 +36,7 @@ from proxy.replies import dialect_of, in_session, refusal_of, refusal_reply, sen
 from proxy.reservation import Admitted, Reservation
 from proxy.stamps import admitted_stamps, refusal_stamps
 from proxy.tapes import Tape
-from proxy.wire import Answering, Exchange, Incoming, Upstreams
+from proxy.wire import Answering, Exchange
 
 _GRACE_SECONDS = 60.0
 """A hold outlives its call's deadline by this much, so that the call itself can settle it."""
@@ -47,7 +50,7 @@ class Parts:
     intake: Intake
     ledger: Ledger
     index: SessionIndex
-    upstreams: Upstreams
+    attempting: Attempting
     calls: Calls
     joins: Joins
     settler: Settler
@@ -205,36 +208,27 @@ class Governed:
             if refusal is not None:
                 await self._end(exchange, progress, refusal)
             return
-        progress.forwarded_at = self._p.clock.monotonic()
-        incoming = await self._p.upstreams.send(request, timeouts(call.policy), progress.leaves)
-        progress.status = incoming.status
+        opened = await self._p.attempting.open(progress, request)
         try:
-            if not 200 <= incoming.status < 300:
-                await pass_failure_on(exchange, progress, incoming, self._p.settler)
-            elif is_event_stream(incoming):
-                await self._stream(exchange, progress, incoming)
-            else:
-                await self._unstreamed(exchange, progress, incoming)
+            match opened:
+                case Refused():
+                    await pass_failure_on(exchange, progress, opened, self._p.settler)
+                case Begun():
+                    await self._stream(exchange, progress, opened)
+                case Whole():
+                    read = opened.read
+                    await self._p.settler.settle_answer(progress, read.usage, read.answer)
+                    await respond(exchange, progress, opened, opened.body)
+                case _:
+                    assert_never(opened)
         finally:
-            incoming.close()
+            opened.close()
 
-    async def _unstreamed(
-        self, exchange: Answering, progress: Progress, incoming: Incoming
-    ) -> None:
-        body, _, read = await read_whole(progress, incoming, self._p.clock)
-        await self._p.settler.settle_answer(progress, read.usage, read.answer)
-        await respond(exchange, progress, incoming, body)
-
-    async def _stream(self, exchange: Answering, progress: Progress, incoming: Incoming) -> None:
-        call = progress.call
-        check_plain(incoming)
-        progress.meter = dialect_of(call.request.dialect).meter(
-            strip_usage=asks_usage(call), bounds=dialect_bounds(call.policy)
-        )
+    async def _stream(self, exchange: Answering, progress: Progress, begun: Begun) -> None:
+        progress.shown = begun.meter
         self._p.calls.streams += 1
         try:
-            pump = Pump(exchange, progress, progress.meter, incoming)
-            await pump.run(self._p.settler, self._p.clock)
+            await Pump(exchange, progress, begun.meter, begun).run(self._p.settler)
         finally:
             self._p.calls.streams -= 1
 
@@ -252,7 +246,7 @@ class Governed:
             stamps = admitted_stamps(call, progress.admitted, progress.state)
             created = int(self._p.clock.now())
             await tell(exchange, call, refusal, progress.request_id, stamps, created)
-        elif progress.meter is None:
+        elif progress.shown is None:
             exchange.abort()
         elif progress.end_forwarded:
             await exchange.finish()
@@ -261,7 +255,7 @@ class Governed:
                 refusal,
                 progress.request_id,
                 client=call.caller.user_agent,
-                response_id=progress.meter.answer().response_id,
+                response_id=progress.shown.answer().response_id,
             )
             await exchange.write(frames if progress.at_border else b"\n\n" + frames)
             await exchange.finish()

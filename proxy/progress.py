@@ -31,6 +31,7 @@ class Progress:
     """A call under way.
 
     sent: bytes may have reached the provider. outcome: how it broke off, None while it has not.
+    shown: has read what the client is given of a stream, over all attempts.
     at_border: what the client has got so far ends with a whole event. end_forwarded: it has got the
     provider's own end. allowance: output tokens that are held for it. most: that its bound lets
     it produce. settled: what was booked. Times are monotonic.
@@ -49,6 +50,7 @@ class Progress:
     status: int = 0
     outcome: Outcome | None = None
     meter: Meter | None = None
+    shown: Meter | None = None
     at_border: bool = True
     end_forwarded: bool = False
     allowance: int = 0

@@ -1,27 +1,27 @@
 """A streamed answer on its way: chunk by chunk to the client, metered, bounded, settled.
 
-The 200 is held until the provider's first event has been read: an empty or unreadable stream is a
-502, not an empty answer. The chunk with the provider's terminal event is held until the settlement
-is committed, so that whoever has seen the end finds it in the ledger. The beginning of an event
-waits for its end: were it followed by an error frame, a client would read both as one, and neither.
+It begins with what was read up to its first content (`proxy/attempting/`). The chunk with the
+provider's terminal event is held until the settlement is committed, so that whoever has seen the
+end finds it in the ledger. The beginning of an event waits for its end: were it followed by an
+error frame, a client would read both as one, and neither.
 """
 
 import asyncio
 from contextlib import suppress
 
-from proxy.clock import Clock
+from proxy.attempting.opened import Begun
 from proxy.core.decision import LimitFacts, Refusal, Wanted
 from proxy.core.dialects.base import Meter
 from proxy.errors import UpstreamUnavailable
+from proxy.failures import truncated
 from proxy.progress import Progress, Settler
 from proxy.stamps import admitted_stamps, relayed_headers
-from proxy.wire import Answering, Incoming
+from proxy.wire import Answering
 from proxy.wire.headers import Kind, kind_of
 
 _TRAILING_SECONDS = 1.0
 _TRAILING_BYTES = 64
 _EXTENSION_TOKENS = 1_024
-UNSTARTED_BYTES = 1_048_576
 _UNFINISHED_BYTES = 65_536
 _BORDERS = (b"\n\n", b"\n\r\n", b"\r\r")
 """What an event ends with: LF or CRLF, with or without the other, or CR."""
@@ -31,43 +31,36 @@ class Pump:
     """One stream. `take` runs in the callback that read a piece, and says whether the next may be
     taken at once; what has to wait for something is done between two `pass_on`."""
 
-    def __init__(
-        self, exchange: Answering, progress: Progress, meter: Meter, incoming: Incoming
-    ) -> None:
+    def __init__(self, exchange: Answering, progress: Progress, meter: Meter, begun: Begun) -> None:
         self._exchange = exchange
         self._progress = progress
         self._meter = meter
-        self._incoming = incoming
-        self._started = False
-        self._held = b""
-        self._counted = 0
-        self._largest = 0
+        self._begun = begun
+        self._held = begun.held
+        self._counted = self._largest = meter.output_tokens_counted
 
-    async def run(self, settler: Settler, clock: Clock) -> None:
+    async def run(self, settler: Settler) -> None:
         """Relays the stream to its end. Raises UpstreamUnavailable where the provider breaks
         off."""
-        exchange, meter = self._exchange, self._meter
+        meter, begun = self._meter, self._begun
+        await start(self._exchange, self._progress, begun)
         try:
-            while await self._incoming.pass_on(self._take):
-                if not exchange.started:
-                    self._progress.first_byte_at = clock.monotonic()
-                    await start(exchange, self._progress, self._incoming)
-                    self._started = True
+            await self._catch_up(settler)
+            while not meter.ended and await begun.pass_on(self._take):
                 await self._catch_up(settler)
-                if meter.ended:
-                    await self._trailing()
-                    break
+            if meter.ended:
+                await self._trailing()
         except UpstreamUnavailable:
-            if not (exchange.started and (meter.ended or meter.failed)):
+            if not (meter.ended or meter.failed):
                 raise  # else the provider had come to its end, and only closed badly
         await self._finish(settler)
 
     def _take(self, chunk: bytes) -> bool:
         meter, progress = self._meter, self._progress
         came = meter.feed(chunk)
-        if meter.ended or not self._started:
+        if meter.ended:
             self._held += came
-            return not (meter.ended or _has_begun(meter, self._held))
+            return False
         counted = meter.output_tokens_counted
         new = counted - self._counted
         self._counted = counted
@@ -141,7 +134,7 @@ class Pump:
 
         with suppress(TimeoutError):
             async with asyncio.timeout(_TRAILING_SECONDS):
-                await self._incoming.pass_on(take)
+                await self._begun.pass_on(take)
         if rest and len(rest) <= _TRAILING_BYTES:
             self._held += self._meter.feed(rest)
 
@@ -149,34 +142,21 @@ class Pump:
         """The provider has closed: cleanly only if it had come to its own end."""
         exchange, meter = self._exchange, self._meter
         rest = self._held + meter.close()
-        if not exchange.started:
-            what = "unreadable" if meter.malformed else "empty"
-            raise UpstreamUnavailable(
-                f"The provider answered with an {what} stream.",
-                kind="malformed",
-                code="upstream_malformed",
-                status=502,
-            )
         if not (meter.ended or meter.finish_seen or meter.failed):
-            raise UpstreamUnavailable(
-                "The provider broke off in the middle of its answer.",
-                kind="truncated",
-                code="upstream_truncated",
-                status=502,
-            )
+            raise truncated()
         await settle(self._progress, meter, settler)
         if rest:
             await exchange.write(rest)
         await exchange.finish()
 
 
-async def start(exchange: Answering, progress: Progress, incoming: Incoming) -> None:
+async def start(exchange: Answering, progress: Progress, begun: Begun) -> None:
     stamps = admitted_stamps(progress.call, progress.admitted, progress.state)
     # An error frame may follow what a length announced.
-    headers = relayed_headers(incoming.headers, progress.request_id, stamps, Kind.LENGTH)
+    headers = relayed_headers(begun.headers, progress.request_id, stamps, Kind.LENGTH)
     if not any(kind_of(name) & Kind.BUFFERING for name, _ in headers):
         headers = (*headers, ("x-accel-buffering", "no"))
-    await exchange.start(incoming.status, headers)
+    await exchange.start(begun.status, headers)
 
 
 async def settle(progress: Progress, meter: Meter, settler: Settler) -> None:
@@ -203,14 +183,6 @@ def spent(progress: Progress) -> Refusal:
     )
     status = progress.call.rules.refusal_status
     return Refusal(status, "budget_exceeded", "session_limit", message, facts)
-
-
-def _has_begun(meter: Meter, pending: bytes) -> bool:
-    """Whether what came is a stream of events: one whole event that could be read, or content."""
-    if meter.committed or meter.ended or meter.finish_seen or meter.failed:
-        return True
-    whole = any(border in pending for border in _BORDERS)
-    return (whole and not meter.malformed) or len(pending) > UNSTARTED_BYTES
 
 
 def _size_of_whole(came: bytes) -> int:

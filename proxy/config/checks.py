@@ -9,14 +9,16 @@ from decimal import Decimal
 from itertools import chain
 from typing import Final
 
+from proxy.config.checks_failing import FAILING_CHECKS
 from proxy.config.checks_handoff import HANDOFF_CHECKS
 from proxy.config.checks_loops import LOOP_CHECKS
+from proxy.config.checks_routes import ROUTE_CHECKS
 from proxy.config.checks_tools import idle_tool_rules
 from proxy.config.draft import Draft
 from proxy.config.globs import covers, is_literal
 from proxy.config.problems import Path
 from proxy.config.table import LIMITS
-from proxy.core.policy import MICRO, Budget, PriceOverride, Profile, Route, Upstream
+from proxy.core.policy import MICRO, Budget, PriceOverride, Profile
 
 _NAME_OF: Final = {key.target: key.name for key in LIMITS.keys if key.target}
 _UNNAMED: Final = re.compile(r"anonymous|t_[0-9a-f]{16}")
@@ -31,37 +33,6 @@ def check(draft: Draft) -> None:
     """Runs every check; what they find is in the draft's reading."""
     for one in CHECKS:
         one(draft)
-
-
-def known_targets(draft: Draft) -> None:
-    names = draft.reading.names(("upstreams",))
-    for path, route in draft.reading.children(("routes",), Route):
-        for index, target in enumerate(route.to):
-            if target.upstream not in names:
-                allowed = ", ".join(names) or "none is defined"
-                message = f"no upstream {target.upstream} (allowed: {allowed})"
-                draft.reading.report((*path, "to", index), message)
-
-
-def shadowed_routes(draft: Draft) -> None:
-    routes = list(draft.reading.children(("routes",), Route))
-    if not draft.policy.routes:
-        draft.reading.warn(("routes",), "no route: every governed call is refused")
-    for index, (path, route) in enumerate(routes):
-        for earlier, above in routes[:index]:
-            if covers(above.model, route.model) and covers(above.endpoint, route.endpoint):
-                draft.reading.warn(path, f"never fires: routes[{earlier[-1]}] takes all its calls")
-                break
-
-
-def idle_upstreams(draft: Draft) -> None:
-    used = {target.upstream for route in draft.policy.routes for target in route.to}
-    for path, upstream in draft.reading.children(("upstreams",), Upstream):
-        if path[1] not in (*used, *draft.shipped):
-            draft.reading.warn(path, "no route goes to it")
-        if upstream.free and not draft.is_own((*path, "price")) and draft.is_own(path):
-            message = "price: free comes from the defaults (say price: free, or null to be priced)"
-            draft.reading.warn(path, message)
 
 
 def distinct_keys(draft: Draft) -> None:
@@ -226,22 +197,12 @@ def retried_statuses(draft: Draft) -> None:
             draft.reading.warn(key, f"SDKs send a call again on {status}")
 
 
-def unreached_timeouts(draft: Draft) -> None:
-    deadline = draft.policy.deadline_seconds
-    for name in ("connect", "head", "idle"):
-        if getattr(draft.policy.timeouts, name) > deadline:
-            message = f"never fires: deadline_seconds ({deadline:g}) is reached first"
-            draft.reading.warn(("timeouts", name), message)
-
-
 def tool_rules(draft: Draft) -> None:
     idle_tool_rules(draft.policy.tools, draft.reading, draft.is_own)
 
 
 CHECKS: Final[tuple[Callable[[Draft], None], ...]] = (
-    known_targets,
-    shadowed_routes,
-    idle_upstreams,
+    *ROUTE_CHECKS,
     distinct_keys,
     credentials,
     profile_matches,
@@ -252,7 +213,7 @@ CHECKS: Final[tuple[Callable[[Draft], None], ...]] = (
     unaffordable_prices,
     shadowed_globs,
     retried_statuses,
-    unreached_timeouts,
+    *FAILING_CHECKS,
     *HANDOFF_CHECKS,
     *LOOP_CHECKS,
     tool_rules,

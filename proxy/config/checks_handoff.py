@@ -49,7 +49,10 @@ def hands_over(policy: Policy) -> bool:
     limits = (profile.limits.get("on_limit") for profile in policy.profiles)
     tools = policy.tools
     asks = tools.side_effects and tools.on_duplicate == "ask"
-    return bool(tools.require_approval or asks) or "handoff" in (policy.limits.on_limit, *limits)
+    if tools.require_approval or asks:
+        return True
+    unavailable = (route.on_unavailable for route in policy.routes)
+    return "handoff" in (policy.limits.on_limit, *limits, *unavailable)
 
 
 HANDOFF_CHECKS: Final[tuple[Callable[[Draft], None], ...]] = (

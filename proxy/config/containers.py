@@ -202,11 +202,10 @@ class MapOf:
 
 @dataclass(frozen=True, slots=True)
 class ListOf:
-    """A list of values of one kind. most: beyond it lies a feature that is still to come."""
+    """A list of values of one kind."""
 
     kind: Kind
     least: int = 0
-    most: int | None = None
 
     @property
     def allowed(self) -> str:
@@ -217,8 +216,6 @@ class ListOf:
             return reading.refuse(node, path, self.allowed)
         if len(node.items) < self.least:
             reading.report(path, f"too few (allowed: {self.least} or more)", node.place)
-        elif self.most is not None and len(node.items) > self.most:
-            reading.report(path, f"more than {self.most}: {NOT_AVAILABLE}", node.place)
         values = []
         for index, item in enumerate(node.items):
             child = (*path, index)
@@ -230,8 +227,7 @@ class ListOf:
         return tuple(values)
 
     def schema(self, default: Node | None) -> Schema:
-        schema: Schema = {"type": "array", "items": self.kind.schema(None), "minItems": self.least}
-        return schema if self.most is None else {**schema, "maxItems": self.most}
+        return {"type": "array", "items": self.kind.schema(None), "minItems": self.least}
 
 
 def is_null(node: Node, reading: Reading, path: Path) -> bool:

@@ -10,6 +10,7 @@ from proxy.config.draft import Draft
 from proxy.config.nodes import MAX_CHARACTERS, Document, MapNode, Node, compose, merge
 from proxy.config.problems import Place, PolicyInvalid, Problem, by_place
 from proxy.config.reading import Reading
+from proxy.config.routes import with_route_defaults
 from proxy.config.table import POLICY
 from proxy.core.policy import Policy
 
@@ -71,6 +72,7 @@ def _read(
     policy = POLICY.read(merge(default.root, own.root), reading, ())
     if not isinstance(policy, Policy):
         return None, reading.problems
+    policy = with_route_defaults(policy, reading)
     check(Draft(policy, reading, filename, _upstreams(default.root)))
     return policy, reading.problems
 

@@ -7,10 +7,11 @@ from dataclasses import replace
 from typing import Any, Final
 
 from proxy.config.containers import Key, ListOf, MapOf, Nulls, Struct, unbuilt
-from proxy.config.scalars import Choice, Flag, Number, Secret, Text, Usd, UsdPerMillion, Whole
-from proxy.config.table_failing import RETRIES
+from proxy.config.scalars import Choice, Flag, Number, Text, Usd, UsdPerMillion, Whole
+from proxy.config.table_failing import BREAKERS, RETRIES
 from proxy.config.table_handoff import HANDOFF, ON_LIMIT
 from proxy.config.table_loops import LOOPS
+from proxy.config.table_routes import GLOB, NAME, ROUTE, ROUTES_DEFAULTS, UPSTREAM
 from proxy.config.table_tools import TOOLS
 from proxy.core.policy import (
     Accounting,
@@ -23,79 +24,19 @@ from proxy.core.policy import (
     ProfileMatch,
     Rejection,
     Route,
-    Target,
     Tenant,
     TimeoutPolicy,
     Upstream,
 )
 
-_NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}"
-NAME: Final = Text("a name of letters, digits, and ._@- within", _NAME)
-GLOB: Final = Text("text, where * and ? stand for other text", r"[^\x00-\x1f]+", 256)
 TIER: Final = Text("a service tier in lower case", r"[a-z0-9][a-z0-9_.:-]*", 32)
 HEADER: Final = Text("a header name in lower case", r"[a-z0-9!#$%&'*+.^_`|~-]+", 128)
-BASE_URL: Final = Text(
-    "an http:// or https:// URL without credentials, query or fragment",
-    r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:/[^\s?#]*)?",
-    hidden=True,
-    make=lambda url: url.rstrip("/"),
-)
-
-
-def _target(text: str) -> Target:
-    upstream, _, model = text.partition("/")
-    return Target(upstream, model or None)
-
-
-TARGET: Final = Text("an upstream, or upstream/model", _NAME + r"(?:/\S+)?", make=_target)
 KEY_HASH: Final = Text("sha256: and 64 hex digits", r"sha256:[0-9a-f]{64}", hidden=True)
 STORE_URL: Final = Text(
     "sqlite:///PATH, memory://",
     r"sqlite:///.+|memory://",
     unbuilt=("redis://", "rediss://", "valkey://", "valkeys://"),
 )
-ENDPOINT: Final = Choice(("chat", "responses", "messages", "completions", "embeddings", "*"))
-
-
-def _upstream(*, price: str | None = None, **values: object) -> Upstream:
-    fields: dict[str, Any] = {**values, "free": price == "free"}
-    return Upstream(name="", **fields)
-
-
-UPSTREAM: Final = Struct(
-    _upstream,
-    (
-        Key("base_url", BASE_URL, "Where the provider's API begins, /v1 included if it has one.",
-            required=True),
-        Key("dialect", Choice(("openai", "anthropic")), "Whose header names its own key takes."),
-        Key("api_key", Secret(), "Its own key; null: the caller's credential is forwarded.",
-            nullable=True),
-        Key("price", Choice(("free",)), "free: nothing there costs anything; null: priced.",
-            nullable=True),
-        Key("include_usage", Flag(), "Whether it may be asked for stream_options.include_usage."),
-        *unbuilt("forward_credentials"),
-    ),
-)  # fmt: skip
-
-
-def _route(match: Mapping[str, str], to: tuple[Target, ...]) -> Route:
-    fields: dict[str, Any] = {**match}
-    return Route(to=to, **fields)
-
-
-ROUTE: Final = Struct(
-    _route,
-    (
-        Key("match", Struct(dict, (
-            Key("model", GLOB, "Glob on the model asked for."),
-            Key("endpoint", ENDPOINT, "The dialect it is asked in; *: any."),
-        )), "Which calls it takes; what is not named matches anything.", required=True),
-        Key("to", ListOf(TARGET, least=1, most=1), "Where they go; a model after the slash "
-            "replaces the caller's.", required=True),
-        *unbuilt("fallback", "downgrade_below", "hedge", "on_unavailable", "forward_credentials",
-                 "deadline_seconds"),
-    ),
-)  # fmt: skip
 
 
 def _limits(per_tool_nulls: Nulls) -> tuple[Key, ...]:
@@ -259,6 +200,8 @@ POLICY: Final = Struct(
         Key("upstreams", MapOf(NAME, UPSTREAM, "drop"), "The providers, by name.", required=True),
         Key("routes", ListOf(ROUTE), "Which calls go where; the first that matches takes the call.",
             required=True),
+        Key("routes_defaults", ROUTES_DEFAULTS, "For every route that does not say it itself.",
+            field=None),
         Key("limits", LIMITS, "Of each session. null: no such limit."),
         Key("budgets", ListOf(BUDGET), "Money that many sessions share."),
         Key("prices", MapOf(GLOB, PRICE, "drop"),
@@ -267,6 +210,7 @@ POLICY: Final = Struct(
         Key("accounting", ACCOUNTING, "How calls are priced and held."),
         Key("timeouts", TIMEOUTS, "Of one attempt at a provider, and of reading a client."),
         Key("retries", RETRIES, "What is sent again after a failure."),
+        Key("breakers", BREAKERS, "When a provider's model is left alone, and for how long."),
         Key("bounds", BOUNDS, "What a hostile client or provider is held to."),
         Key("deadline_seconds", _SECONDS, "One call, with all that is done for it."),
         Key("sessions", Struct(dict, (
@@ -287,6 +231,6 @@ POLICY: Final = Struct(
         Key("profiles", ListOf(PROFILE), "Limits for some calls; later ones win."),
         Key("tools", TOOLS, "Which tool calls are handed to the agent; by globs on their names."),
         Key("loops", LOOPS, "Agents that go round in a loop."),
-        *unbuilt("breakers", "routes_defaults", "checkpoints", "routers", "flows", "drills"),
+        *unbuilt("checkpoints", "routers", "flows", "drills"),
     ),
 )  # fmt: skip

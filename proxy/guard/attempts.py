@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import msgspec
 
+from proxy.attempting.loop import Attempting
+from proxy.attempting.opened import Opened
 from proxy.calls import Calls
 from proxy.clock import Clock
 from proxy.core.changes import Changes, Given
@@ -18,11 +20,10 @@ from proxy.guard.requests import denied_tools
 from proxy.handoff import Handoffs
 from proxy.intake import Call, Intake, dialect_bounds
 from proxy.ledger import Ledger
-from proxy.outbound import timeouts
 from proxy.progress import Progress, Settler
 from proxy.replies import dialect_of
 from proxy.reservation import Settlement
-from proxy.wire import Headers, Incoming, Outgoing, Upstreams
+from proxy.wire import Headers, Outgoing
 from proxy.wire.headers import Kind, kind_of
 
 
@@ -32,7 +33,7 @@ class GuardParts:
 
     intake: Intake
     ledger: Ledger
-    upstreams: Upstreams
+    attempting: Attempting
     settler: Settler
     recall: Recall
     handoffs: Handoffs
@@ -59,6 +60,9 @@ class KeptAnswer:
         body, self._body = self._body, b""
         return bool(body) and not take(body)
 
+    def release(self) -> None:
+        """Nothing waits."""
+
     async def read(self, limit_bytes: int) -> bytes:
         body, self._body = self._body, b""
         return body
@@ -81,7 +85,7 @@ class Attempts:
         self._bounds = dialect_bounds(call.policy)
         self._request = request
 
-    async def first(self) -> Incoming:
+    async def first(self) -> Opened:
         """The answer to the call as it came: the one that was kept, or the provider's."""
         call, progress = self._call, self._progress
         known = await self._p.recall.known(call, progress.admitted)
@@ -90,7 +94,8 @@ class Attempts:
             progress.unpaid, progress.sent = True, True
             progress.did("replay")
             progress.forwarded_at = self._p.clock.monotonic()
-            return KeptAnswer(kept, stream=call.request.stream)
+            answer = KeptAnswer(kept, stream=call.request.stream)
+            return await self._p.attempting.reader.read(progress, answer)
         renamed = known.own.renamed.get(call.request.previous_response_id or "")
         if renamed is not None:
             id_ = {"previous_response_id": msgspec.json.encode(renamed)}
@@ -101,7 +106,7 @@ class Attempts:
         )
         if changes.in_conversation:
             await self._rewrite(changes)
-        return await self._send()
+        return await self.next()
 
     async def follow(
         self, turn: bytes, given: Sequence[Given], came_to: Settlement, response_id: str | None
@@ -126,9 +131,9 @@ class Attempts:
         self._request = self._with(body)
         return None
 
-    async def next(self) -> Incoming:
-        """The provider's answer to what `follow` has made."""
-        return await self._send()
+    async def next(self) -> Opened:
+        """The provider's answer to what was made last."""
+        return await self._p.attempting.open(self._progress, self._request)
 
     @property
     def _body(self) -> bytes:
@@ -147,13 +152,6 @@ class Attempts:
         sent = self._request
         headers = [one for one in sent.headers if not kind_of(one[0]) & Kind.CONTENT_ENCODING]
         return Outgoing(sent.method, sent.url, tuple(headers), body)
-
-    async def _send(self) -> Incoming:
-        progress, p = self._progress, self._p
-        if progress.forwarded_at is None:
-            progress.forwarded_at = p.clock.monotonic()
-        limits = timeouts(self._call.policy)
-        return await p.upstreams.send(self._request, limits, progress.leaves)
 
     async def _kept(self, tools: ToolState) -> bytes | None:
         """The answer that waited for a human, once there is an answer to each of its calls."""

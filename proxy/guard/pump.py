@@ -1,16 +1,18 @@
 """One stream of a guarded call: read, filtered, its calls judged as they become whole."""
 
+from proxy.attempting.opened import Begun
+from proxy.attempting.reading import UNSTARTED_BYTES
 from proxy.core.dialects.base import HoldBack, Meter
 from proxy.core.tools.verdict import Judged
 from proxy.core.usage import ToolCall
 from proxy.errors import UpstreamUnavailable
-from proxy.failures import malformed
+from proxy.failures import malformed, truncated
 from proxy.guard.attempts import GuardParts
 from proxy.guard.shown import Shown, ShownMeter
 from proxy.guard.verdicts import KEPT_BYTES, Verdicts
 from proxy.progress import Progress
-from proxy.pump import UNSTARTED_BYTES, Pump
-from proxy.wire import Answering, Incoming
+from proxy.pump import Pump
+from proxy.wire import Answering
 
 
 class GuardedPump(Pump):
@@ -19,13 +21,14 @@ class GuardedPump(Pump):
 
     def __init__(
         self, parts: GuardParts, shown: Shown, exchange: Answering, progress: Progress,
-        incoming: Incoming, meter: ShownMeter,
+        begun: Begun, meter: ShownMeter,
     ) -> None:  # fmt: skip
-        super().__init__(exchange, progress, meter, incoming)
+        super().__init__(exchange, progress, meter, begun)
         self._p = parts
         self._shown = shown
         self._guarded = meter
         self._raw = bytearray()
+        self._held = b""
         tools = progress.call.rules.tools
         self._keeps = bool(tools.require_approval) or tools.on_duplicate == "ask"
         self.verdicts = Verdicts(parts.recall, parts.handoffs, parts.clock, progress)
@@ -37,7 +40,9 @@ class GuardedPump(Pump):
         provider breaks off."""
         meter, shown = self._meter, self._shown
         try:
-            while await self._incoming.pass_on(self._take):
+            waits = not self._takes(self._begun.raw, self._begun.held)
+            while waits or await self._begun.pass_on(self._take):
+                waits = False
                 await self._go_on()
                 if meter.ended or self.refused:
                     return
@@ -70,10 +75,14 @@ class GuardedPump(Pump):
         return bytes(self._raw)
 
     def _take(self, chunk: bytes) -> bool:
+        return self._takes(chunk, self._meter.feed(chunk))
+
+    def _takes(self, chunk: bytes, came: bytes) -> bool:
+        """What came, as it is and as it goes on."""
         meter, shown = self._meter, self._shown
         if self._keeps and len(self._raw) <= KEPT_BYTES:
             self._raw += chunk
-        self._pass(shown.hold.feed(meter.feed(chunk)))
+        self._pass(shown.hold.feed(came))
         counted = meter.output_tokens_counted
         self._largest = max(self._largest, counted - self._counted)
         self._counted = counted
@@ -109,9 +118,7 @@ class GuardedPump(Pump):
             await self._extend_or_cut(self._p.settler)
 
     async def begin(self) -> None:
-        progress = self._progress
-        progress.first_byte_at = progress.first_byte_at or self._p.clock.monotonic()
-        await self._shown.start(self._incoming)
+        await self._shown.start(self._begun)
 
     async def _judge(self) -> None:
         """The calls that are whole now, one after another: a verdict may let the next be seen."""
@@ -148,9 +155,4 @@ def _check_end(meter: Meter, *, begun: bool) -> None:
         return
     if not (meter.committed or begun):
         raise malformed("an unreadable stream" if meter.malformed else "an empty stream")
-    raise UpstreamUnavailable(
-        "The provider broke off in the middle of its answer.",
-        kind="truncated",
-        code="upstream_truncated",
-        status=502,
-    )
+    raise truncated()

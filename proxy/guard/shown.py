@@ -2,15 +2,15 @@
 
 import asyncio
 
+from proxy.attempting.opened import Begun
 from proxy.clock import Clock
 from proxy.core.dialects.base import HoldBack, Meter
 from proxy.core.usage import Answer, Usage
 from proxy.intake import dialect_bounds
-from proxy.outbound import asks_usage
 from proxy.progress import Progress
 from proxy.pump import start
 from proxy.replies import dialect_of
-from proxy.wire import Answering, Incoming
+from proxy.wire import Answering
 
 HEARTBEAT_SECONDS = 10.0
 """Clients give a stream up that says nothing for 30 s to 5 minutes."""
@@ -57,20 +57,17 @@ class Shown:
     def __init__(self, exchange: Answering, progress: Progress) -> None:
         call, bounds = progress.call, dialect_bounds(progress.call.policy)
         self._dialect = dialect_of(call.request.dialect)
-        self._bounds = bounds
         self._exchange = exchange
         self._progress = progress
-        self._asks_usage = asks_usage(call)
         self._lock = asyncio.Lock()
-        self._incoming: Incoming | None = None
+        self._begun: Begun | None = None
         self.hold: HoldBack = self._dialect.hold_back(call.rules.tools.names, bounds)
-        self.meter = self._dialect.meter(strip_usage=False, bounds=bounds)
+        self.meter = progress.shown = self._dialect.meter(strip_usage=False, bounds=bounds)
         self.pending = b""
         self.quiet = False
 
-    def another(self) -> ShownMeter:
-        """The meter of the next attempt."""
-        raw = self._dialect.meter(strip_usage=self._asks_usage, bounds=self._bounds)
+    def another(self, raw: Meter) -> ShownMeter:
+        """The meter of the next attempt, which `raw` has read the beginning of."""
         meter = ShownMeter(raw, self.meter)
         self._progress.meter = meter
         return meter
@@ -82,12 +79,12 @@ class Shown:
             self.pending += passed
             self.quiet = False
 
-    async def start(self, incoming: Incoming) -> None:
+    async def start(self, begun: Begun) -> None:
         """Sends the head, and what waited for it."""
-        self._incoming = incoming
+        self._begun = begun
         async with self._lock:
             if not self._exchange.started:
-                await start(self._exchange, self._progress, incoming)
+                await start(self._exchange, self._progress, begun)
                 self._flush()
 
     def flush(self) -> bool:
@@ -102,11 +99,11 @@ class Shown:
         """Keeps the connection alive while the client is shown nothing."""
         while True:
             await clock.sleep(HEARTBEAT_SECONDS)
-            if not (self.quiet or self.hold.waits) or self._incoming is None:
+            if not (self.quiet or self.hold.waits) or self._begun is None:
                 continue
-            await self.start(self._incoming)
+            await self.start(self._begun)
             await self._exchange.write(_HEARTBEAT)
 
-    def hears(self, incoming: Incoming) -> None:
+    def hears(self, begun: Begun) -> None:
         """Whose head the answer may be started with."""
-        self._incoming = self._incoming or incoming
+        self._begun = self._begun or begun

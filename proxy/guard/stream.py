@@ -11,9 +11,10 @@ it may not have is refused by status; after that only by an error frame.
 """
 
 import asyncio
-from typing import Literal
+from typing import Literal, assert_never
 
-from proxy.answering import check_plain, is_event_stream, pass_failure_on
+from proxy.answering import pass_failure_on
+from proxy.attempting.opened import Begun, Refused, Whole
 from proxy.bill import NO_ANSWER
 from proxy.core import events as ev
 from proxy.core.decision import Refusal
@@ -22,11 +23,11 @@ from proxy.errors import UpstreamUnavailable
 from proxy.failures import malformed
 from proxy.guard.attempts import Attempts, GuardParts
 from proxy.guard.pump import GuardedPump
-from proxy.guard.shown import Shown
+from proxy.guard.shown import Shown, ShownMeter
 from proxy.handoff import awaiting
 from proxy.progress import Progress
 from proxy.pump import settle
-from proxy.wire import Answering, Incoming
+from proxy.wire import Answering
 
 Came = Refusal | Literal["done", "again"]
 
@@ -42,29 +43,30 @@ class GuardedStream:
         self._progress = progress
         self._attempts = attempts
         self._shown = Shown(exchange, progress)
-        self._meter = self._shown.another()
+        self._meter: ShownMeter
         self._first_id: str | None = None
         self._beating: asyncio.Task[None] | None = None
 
-    async def carry(self, incoming: Incoming) -> Refusal | None:
+    async def carry(self, begun: Begun) -> Refusal | None:
         """To the end of the last attempt. Raises UpstreamUnavailable."""
         loop = asyncio.get_running_loop()
         self._beating = loop.create_task(self._shown.beat(self._p.clock))
         self._p.calls.streams += 1
         try:
             while True:
-                check_plain(incoming)
-                self._shown.hears(incoming)
-                came = await self._one(incoming)
+                self._shown.hears(begun)
+                came = await self._one(begun)
+                begun.close()
                 if came == "again":
-                    incoming.close()
-                    incoming = await self._attempts.next()
-                    came = await self._begun(incoming)
-                if came != "again":
-                    return None if came == "done" else came
+                    opened = await self._attempts.next()
+                    if isinstance(opened, Begun):
+                        begun = opened
+                        continue
+                    came = await self._ended(opened)
+                return None if came == "done" else came
         finally:
             self._p.calls.streams -= 1
-            incoming.close()
+            begun.close()
             await self._quiet()
 
     async def _quiet(self) -> None:
@@ -73,27 +75,28 @@ class GuardedStream:
             self._beating.cancel()
             await asyncio.gather(self._beating, return_exceptions=True)
 
-    async def _begun(self, incoming: Incoming) -> Came:
-        """Whether another attempt has a stream for an answer."""
+    async def _ended(self, opened: Refused | Whole) -> Literal["done"]:
+        """Another attempt has no stream for an answer."""
         progress = self._progress
-        progress.status = incoming.status
-        answered = 200 <= incoming.status < 300
-        if answered and is_event_stream(incoming):
-            return "again"
-        await self._quiet()  # or the answer is begun while the refusal is read
-        if answered:  # nobody has judged it, and it may be billed
-            await self._p.settler.settle_answer(progress, None, NO_ANSWER, "truncated")
-            raise malformed("an answer that is no stream")
-        if not self._exchange.started:
-            await pass_failure_on(self._exchange, progress, incoming, self._p.settler)
-            return "done"
-        await self._p.settler.settle_error(progress, incoming.status)
-        said = f"The provider answered {incoming.status} when it was to go on with its answer."
+        await self._quiet()  # or the answer is begun while the refusal is told
+        match opened:
+            case Whole():  # nobody has judged it, and it may be billed
+                await self._p.settler.settle_answer(progress, None, NO_ANSWER, "truncated")
+                raise malformed("an answer that is no stream")
+            case Refused():
+                if not self._exchange.started:
+                    await pass_failure_on(self._exchange, progress, opened, self._p.settler)
+                    return "done"
+            case _:
+                assert_never(opened)
+        await self._p.settler.settle_error(progress, opened.status)
+        said = f"The provider answered {opened.status} when it was to go on with its answer."
         raise UpstreamUnavailable(said, kind="truncated", code="upstream_truncated", status=502)
 
-    async def _one(self, incoming: Incoming) -> Came:
+    async def _one(self, begun: Begun) -> Came:
+        self._meter = self._shown.another(begun.meter)
         p, progress, meter = self._p, self._progress, self._meter
-        pump = GuardedPump(p, self._shown, self._exchange, progress, incoming, meter)
+        pump = GuardedPump(p, self._shown, self._exchange, progress, begun, meter)
         await pump.read()
         if pump.refused:
             progress.broke("cut")
@@ -143,7 +146,6 @@ class GuardedStream:
             return refusal
         shown.hold.splice()
         shown.quiet = True
-        self._meter = shown.another()
         if shown.meter.committed:  # what was said so far need not wait for what follows
             await pump.begin()
             shown.flush()
@@ -169,7 +171,7 @@ async def carry_stream(
     exchange: Answering,
     progress: Progress,
     attempts: Attempts,
-    incoming: Incoming,
+    begun: Begun,
 ) -> Refusal | None:
     """One call whose answer streams, to its settlement. Raises UpstreamUnavailable."""
-    return await GuardedStream(parts, exchange, progress, attempts).carry(incoming)
+    return await GuardedStream(parts, exchange, progress, attempts).carry(begun)

@@ -123,6 +123,9 @@ class Incoming(Protocol):
         what `take` raises; nothing is read from the provider while nobody takes.
         """
 
+    def release(self) -> None:
+        """Ends the `pass_on` that waits, as if its `take` had said False."""
+
     async def read(self, limit_bytes: int) -> bytes:
         """The whole body; raises UpstreamUnavailable like `chunks`, and when over the limit."""
 

@@ -136,6 +136,13 @@ class Answer(AnswerParser):
         self._raise_fault()
         return False
 
+    def release(self) -> None:
+        """Ends the `pass_on` that waits, as if its `take` had said False."""
+        if self._take is not None:
+            self._take = None
+            self._declined = True
+            self._wake()
+
     async def read(self, limit_bytes: int) -> bytes:
         """The whole body, or UpstreamUnavailable (kind malformed) when it is larger."""
         if not self.over:

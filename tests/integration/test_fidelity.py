@@ -464,6 +464,17 @@ EVENTS: Mapping[DialectName, tuple[bytes, ...]] = {
 }
 
 
+CONTENT: Mapping[DialectName, bytes] = {
+    "chat": EVENTS["chat"][1],
+    "responses": EVENTS["responses"][2],
+    "messages": (
+        b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,'
+        b'"delta":{"type":"text_delta","text":"a"}}\n\n'
+    ),
+}
+"""The first event of a stream that cannot be taken back."""
+
+
 @pytest.mark.parametrize("dialect", DIALECTS)
 async def test_each_event_leaves_before_the_next_has_come(
     tmp_path: Path, dialect: DialectName
@@ -539,7 +550,7 @@ async def test_no_error_is_told_in_the_middle_of_an_event(
     tmp_path: Path, dialect: DialectName
 ) -> None:
     """Half an event and the error frame would be read as one, which is neither."""
-    first, second = EVENTS[dialect][1:3]
+    first, second = CONTENT[dialect], EVENTS[dialect][2]
     for cut in range(1, len(second), 7):
         begun = chunked_head("content-type: text/event-stream") + chunk(first)
         script: list[Step] = [begun, chunk(second[:cut]), End.CLOSE]
@@ -556,6 +567,28 @@ async def test_no_error_is_told_in_the_middle_of_an_event(
             error = data_of(got.body)[-1]["error"]
             assert isinstance(error, dict)
             assert error["code"] == "upstream_truncated"
+
+
+@pytest.mark.parametrize("how", [End.CLOSE, End.RESET])
+@pytest.mark.parametrize("dialect", ["responses", "messages"])
+async def test_a_stream_that_breaks_off_before_its_content_is_a_502(
+    tmp_path: Path, dialect: DialectName, how: End
+) -> None:
+    """Clients know what to do with a status; an open stream that fails is never asked for again."""
+    begun = chunked_head("content-type: text/event-stream") + chunk(EVENTS[dialect][1])
+    async with (
+        ScriptedUpstream([begun, how]) as upstream,
+        sidecar(tmp_path, upstream=upstream.url) as on,
+        await RawClient.connect(on.app.port) as client,
+    ):
+        await client.send(posted(f"/s/s1{PATHS[dialect]}", streaming(dialect)))
+        got = await client.read_answer()
+
+        assert (got.status, got.whole) == (502, True)
+        assert json.loads(got.body)["error"]["code"] == "upstream_truncated"
+        booked = await settled(on, "s1")
+        assert booked is not None
+        assert booked.outcome == "truncated"
 
 
 @pytest.mark.parametrize("how", [End.CLOSE, End.RESET])

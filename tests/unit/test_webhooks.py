@@ -75,6 +75,9 @@ class _Answer:
     async def pass_on(self, take: Callable[[bytes], bool]) -> bool:
         raise UpstreamUnavailable("reset", kind="reset")
 
+    def release(self) -> None:
+        return
+
     async def read(self, limit_bytes: int) -> bytes:
         raise UpstreamUnavailable("reset", kind="reset")
 

@@ -29,6 +29,10 @@ def warnings(text: str) -> list[str]:
         (("budgets: [{scope: tenant, window: 1d, cost_usd: 1},\n"
          "          {scope: tenant, window: 1d, cost_usd: 2}]"),
          "f:2:11: budgets[1]: the scope and window of budgets[0] again"),
+        ("routes: [{match: {}, to: [openai], fallback: [b/m]}]",
+         "f:1:47: routes[0].fallback[0]: no upstream b (allowed: openai, anthropic, local)"),
+        ("breakers: {open_seconds: 20, open_seconds_max: 10}",
+         "f:1:26: breakers.open_seconds: more than breakers.open_seconds_max (10)"),
         ("handoff: {webhook: {url: 'http://h', format: pagerduty}}\nlimits: {on_limit: handoff}",
          ("f:1:46: handoff.webhook.format: pagerduty needs secret_env: the environment variable "
           "with the routing key")),
@@ -51,6 +55,10 @@ def test_a_route_to_an_upstream_with_a_fault_is_not_a_second_fault() -> None:
 
 
 IDLE = "never used: no session waits for a human with on_limit: reject"
+NO_KEY = (
+    "has no key: it has no api_key, and credentials for %s are not sent to another origin "
+    "(allowed: api_key, or forward_credentials: true)"
+)
 NO_EFFECT = (
     "no effect: what a client can choose only tightens a limit "
     "(allowed: match on tenant, or trusted: true)"
@@ -86,6 +94,57 @@ NO_EFFECT = (
         ("routes: [{match: {}, to: [local]}, {match: {endpoint: chat}, to: [local]}]",
          "f:1:36: routes[1]: never fires: routes[0] takes all its calls"),
         ("routes: []", "f:1:9: routes: no route: every governed call is refused"),
+        ("routes: [{match: {}, to: [openai], fallback: [local/a, local/a]}]",
+         "f:1:56: routes[0].fallback[1]: never asked: the same as fallback[0] of its route"),
+        ("routes: [{match: {}, to: [openai, openai]}]",
+         "f:1:35: routes[0].to[1]: never asked: the same as to[0] of its route"),
+        (("routes: [{match: {endpoint: embeddings}, to: [openai], fallback: [anthropic/c],\n"
+         "forward_credentials: true}]"),
+         ("f:1:67: routes[0].fallback[0]: never asked: anthropic answers messages, and embeddings "
+         "cannot be translated to that")),
+        ("routes: [{match: {endpoint: completions}, to: [anthropic]}]",
+         ("f:1:48: routes[0].to[0]: anthropic answers messages, and completions "
+         "cannot be translated to that")),
+        ("upstreams: {local: {endpoints: []}}\nroutes: [{match: {}, to: [local]}]",
+         "f:2:27: routes[0].to[0]: local answers nothing"),
+        ("routes: [{match: {}, to: [openai], fallback: [anthropic/claude-haiku-4-5]}]",
+         f"f:1:47: routes[0].fallback[0]: {NO_KEY % 'openai'}"),
+        (("upstreams: {a: {base_url: 'https://a.example', api_key: '${KEY}'}}\n"
+         "routes: [{match: {}, to: [a], fallback: [openai]}]"),
+         f"f:2:42: routes[0].fallback[0]: {NO_KEY % 'a'}"),
+        ("routes: [{match: {}, to: [openai], fallback: [anthropic], forward_credentials: true}]",
+         ("f:1:47: routes[0].fallback[0]: is asked for the model of openai "
+         "(say which: anthropic/MODEL)")),
+        ("routes: [{match: {}, to: [openai], downgrade_below: 0.1}]",
+         "f:1:53: routes[0].downgrade_below: never fires: no fallback"),
+        ("routes: [{match: {}, to: [openai], hedge: {after_seconds: 1}}]",
+         "f:1:43: routes[0].hedge: never fires: no fallback"),
+        ("routes: [{match: {}, to: [openai], forward_credentials: true}]",
+         "f:1:57: routes[0].forward_credentials: no effect: no fallback"),
+        ("routes_defaults: {hedge: {after_seconds: 1}}",
+         "f:1:26: routes_defaults.hedge: never fires: no route has a fallback"),
+        ("routes_defaults: {downgrade_below: 0.5}",
+         "f:1:36: routes_defaults.downgrade_below: never fires: no route has a fallback"),
+        ("routes: [{match: {}, to: [openai], fallback: [local/a], hedge: {after_seconds: 600}}]",
+         ("f:1:80: routes[0].hedge.after_seconds: never fires: its deadline_seconds (600) is "
+         "reached first")),
+        (("routes: [{match: {}, to: [local], fallback: [openai/a], deadline_seconds: 5,\n"
+         "          forward_credentials: true, hedge: {after_seconds: 5}}]"),
+         ("f:2:61: routes[0].hedge.after_seconds: never fires: its deadline_seconds (5) is "
+         "reached first")),
+        ("upstreams: {openai: {api_key: '${KEY}', forward_credentials: true}}",
+         "f:1:62: upstreams.openai.forward_credentials: no effect: it has an api_key of its own"),
+        ("retries: {max: 0, ratio: 0.5}",
+         "f:1:26: retries.ratio: never fires: retries.max is 0"),
+        ("retries: {max: 1, ratio: 0}", "f:1:16: retries.max: never fires: retries.ratio is 0"),
+        ("breakers: {answer_seconds: 601}",
+         "f:1:28: breakers.answer_seconds: never fires: deadline_seconds (600) is reached first"),
+        ("breakers: {slow_seconds: 601}",
+         "f:1:26: breakers.slow_seconds: never fires: deadline_seconds (600) is reached first"),
+        ("breakers: {stall_seconds: 301}",
+         "f:1:27: breakers.stall_seconds: never fires: timeouts.idle (300) is reached first"),
+        ("breakers: {stall_seconds: 601}",
+         "f:1:27: breakers.stall_seconds: never fires: deadline_seconds (600) is reached first"),
         ('upstreams: {a: {base_url: "http://a"}}', "f:1:16: upstreams.a: no route goes to it"),
         ('upstreams: {local: {base_url: "http://a"}}',
          ("f:1:20: upstreams.local: price: free comes from the defaults "
@@ -161,6 +220,29 @@ def test_a_rule_that_does_nothing_is_warned_of(text: str, message: str) -> None:
         "to: [local]}]"),
         'upstreams: {local: {base_url: "http://a", price: free}}',
         "limits: {tool_calls: 0, steps: null, parallel: 200}",
+        "routes: [{match: {}, to: [openai], fallback: [openai/gpt-5-mini, local/qwen3]}]",
+        ("routes: [{match: {}, to: [openai, local/x], forward_credentials: true, "
+         "hedge: {after_seconds: 2}, downgrade_below: 0.1}]"),
+        ("upstreams: {a: {base_url: 'https://a.example', forward_credentials: true}}\n"
+         "routes: [{match: {}, to: [openai], fallback: [a/x]}]"),
+        ("upstreams: {a: {base_url: 'https://a.example', api_key: '${KEY}'}}\n"
+         "routes: [{match: {}, to: [openai], fallback: [a]}]"),
+        *(f"upstreams: {{a: {{base_url: 'http://{near}/v1'}}}}\n"
+          "routes: [{match: {}, to: [openai], fallback: [a/x]}]"
+          for near in ("vllm", "vllm.ml.svc", "10.1.2.3:8000", "[::1]:80", "169.254.1.1",
+                       "mac.local", "192.168.0.1")),
+        "routes: [{match: {endpoint: messages}, to: [openai]}]",
+        ("upstreams: {a: {base_url: 'https://a.example'}}\n"
+         "routes: [{match: {endpoint: messages}, to: [a]}]"),
+        ("routes: [{match: {}, to: [openai], fallback: [local/x], hedge: {after_seconds: 700}, "
+         "deadline_seconds: 800}]\ntimeouts: {head: 700}"),
+        "routes: [{match: {}, to: [openai], on_unavailable: handoff}]\nhandoff: {reply: message}",
+        "routes_defaults: {on_unavailable: handoff}\nhandoff: {reply: message}",
+        ("routes_defaults: {hedge: {after_seconds: 1}, downgrade_below: 0.5}\n"
+         "routes: [{match: {}, to: [local], fallback: [local/x]}]"),
+        "retries: {max: 0}",
+        "retries: {ratio: 0}",
+        "timeouts: {idle: 100}",
         "limits: {steps: 5}\ndeadline_seconds: 60",
         PROFILE % ("agent: a", "steps: 150, tool_calls: 5, per_tool: {a: 1}, tokens: 1000"),
         PROFILE % ("tenant: anonymous", "steps: null"),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from proxy.config.load import DEFAULT_FILE, Loaded, load_policy, parse_policy
 from proxy.config.problems import PolicyInvalid
+from proxy.core.failing import BreakerPolicy, Hedge, Retries
 from proxy.core.handoff import Handoff, Webhook
 from proxy.core.policy import (
     MICRO,
@@ -56,7 +57,12 @@ def test_the_shipped_policy_bounds_everything_without_a_word() -> None:
         steps=150, cost_micro_usd=10 * MICRO, tokens=5_000_000, duration_seconds=14_400, parallel=32
     )
     assert policy.budgets == (Budget("global", "1d", 100 * MICRO),)
-    assert policy.upstreams["local"] == Upstream("local", "http://127.0.0.1:11434/v1", free=True)
+    assert policy.upstreams["local"] == Upstream(
+        "local",
+        "http://127.0.0.1:11434/v1",
+        free=True,
+        endpoints=("chat", "completions", "embeddings"),
+    )
     assert [(route.model, route.endpoint, route.to[0].upstream) for route in policy.routes] == [
         ("claude-*", "*", "anthropic"),
         ("*", "messages", "anthropic"),
@@ -97,7 +103,7 @@ def test_a_file_with_one_key_changes_that_key() -> None:
     limits = dataclasses.replace(default.limits, cost_micro_usd=2_500_000)
     assert loaded("limits: {cost_usd: 2.5}") == dataclasses.replace(default, limits=limits)
     assert loaded("upstreams: {openai: {api_key: '${K}'}}", {"K": "k"}).upstreams["openai"] == (
-        Upstream("openai", "https://api.openai.com/v1", api_key="k")
+        dataclasses.replace(default.upstreams["openai"], api_key="k")
     )
 
 
@@ -135,10 +141,14 @@ def test_everything_that_is_built_can_be_said() -> None:
 version: 1
 upstreams:
   openrouter: {base_url: "https://openrouter.ai/api/v1/", include_usage: false, price: null}
-  mine: {base_url: "http://[::1]:8000/v1", dialect: anthropic, api_key: "${KEY}", price: free}
+  mine: {base_url: "http://[::1]:8000/v1", dialect: anthropic, api_key: "${KEY}", price: free,
+    endpoints: [messages, chat]}
+routes_defaults: {hedge: {after_seconds: 2}, on_unavailable: handoff, downgrade_below: 0.1}
 routes:
-  - {match: {model: "llama*", endpoint: chat}, to: [openrouter/meta-llama/llama-4]}
-  - {match: {}, to: [mine]}
+  - {match: {model: "llama*", endpoint: chat}, to: [openrouter/meta-llama/llama-4],
+     fallback: [mine/llama-4, openai/gpt-5-mini], downgrade_below: 0.2, hedge: null,
+     on_unavailable: reject, forward_credentials: true, deadline_seconds: 20}
+  - {match: {}, to: [mine, openrouter/x]}
 limits: {steps: 1, cost_usd: 2, tokens: 3000, duration_seconds: 4, tool_calls: 5,
   per_tool: {"send_*": 1}, parallel: 1, request_cost_usd: 0.5, cost_usd_per_minute: 1.5,
   warn_at: 0.5, on_limit: handoff}
@@ -147,6 +157,10 @@ prices: {"my*": {input: 3.0, output: 15.0, cache_read: 0.3, service_tiers: {flex
 rejection: {status: 402, clients: {"x*": 403}, agents: {y: 404}}
 accounting: {unknown_price: reject, min_output_tokens: 16, holds: full}
 timeouts: {connect: 1, head: 2.5, idle: 3, body: 4}
+retries: {join_seconds: 5, max: 3, ratio: 0.2, wait_seconds: 0}
+breakers: {failure_rate: 1, slow_rate: 0.9, slow_seconds: 2, answer_seconds: 20, stall_seconds: 1,
+  window_seconds: 30, minimum_calls: 2, consecutive_failures: 3, open_seconds: 4,
+  open_seconds_max: 8}
 bounds: {json_depth: 64}
 deadline_seconds: 30
 sessions: {idle_seconds: 60}
@@ -169,12 +183,32 @@ profiles:
         "openrouter", "https://openrouter.ai/api/v1", include_usage=False
     )
     assert policy.upstreams["mine"] == Upstream(
-        "mine", "http://[::1]:8000/v1", "anthropic", "secret", free=True
+        "mine",
+        "http://[::1]:8000/v1",
+        "anthropic",
+        "secret",
+        free=True,
+        endpoints=("messages", "chat"),
     )
     assert policy.routes == (
-        Route("llama*", "chat", (Target("openrouter", "meta-llama/llama-4"),)),
-        Route(to=(Target("mine"),)),
+        Route(
+            "llama*",
+            "chat",
+            (Target("openrouter", "meta-llama/llama-4"),),
+            fallback=(Target("mine", "llama-4"), Target("openai", "gpt-5-mini")),
+            downgrade_below=0.2,
+            forward_credentials=True,
+            deadline_seconds=20,
+        ),
+        Route(
+            to=(Target("mine"), Target("openrouter", "x")),
+            downgrade_below=0.1,
+            hedge=Hedge(2),
+            on_unavailable="handoff",
+        ),
     )
+    assert policy.retries == Retries(5, 3, 0.2, 0)
+    assert policy.breakers == BreakerPolicy(1, 0.9, 2, 20, 1, 30, 2, 3, 4, 8)
     assert policy.limits == Limits(
         1, 2 * MICRO, 3000, 4, 5, {"send_*": 1}, 1, 500_000, 1_500_000, 0.5, "handoff"
     )
@@ -256,10 +290,11 @@ accounting: {unknown_price: dearest, min_output_tokens: 256, holds: learned}
 timeouts: {connect: 5, head: 30, idle: 300}
 loops:    {repeat: {warn: 2}}
 tools:    {side_effects: ["send_*"], prune: {above: 30, keep: 15}}
-breakers: {failure_rate: 0.5}
+breakers: {failure_rate: 0.5, slow_rate: 0.5, slow_seconds: 30, answer_seconds: 600,
+           stall_seconds: 60, window_seconds: 60, minimum_calls: 5, open_seconds: 15}
 retries:  {max: 2, ratio: 0.1}
 deadline_seconds: 600
-routes_defaults: {downgrade_below: 0.1}
+routes_defaults: {downgrade_below: 0.1, hedge: null, on_unavailable: reject}
 handoff:  {reply: reject}
 checkpoints: {content: full, retention: 7d}
 store:    {url: "redis://r", on_failure: open}
@@ -275,9 +310,7 @@ def test_what_is_not_built_is_an_error_that_says_so() -> None:
 
     assert all("not available in this version" in line for line in found)
     assert [line.split(": ")[1] for line in found] == [
-        "routes[0].fallback", "routes[1].fallback", "tools.prune", "breakers",
-        "retries.max", "retries.ratio", "routes_defaults", "checkpoints", "store.url",
-        "store.on_failure", "profiles[0].loops",
+        "tools.prune", "checkpoints", "store.url", "store.on_failure", "profiles[0].loops",
     ]  # fmt: skip
 
 
@@ -286,8 +319,16 @@ def test_what_is_not_built_is_an_error_that_says_so() -> None:
     [
         ("loops: {repat: off}", 'f:1:9: loops.repat: unknown key, did you mean "repeat"? (all'),
         ("version: 2", "f:1:10: version: 2 is not valid (allowed: 1)"),
-        ("routes: [{match: {}, to: [local, openai]}]",
-         "f:1:26: routes[0].to: more than 1: not available in this version"),
+        ("routes: [{match: {}, to: [local], hedge: {}}]",
+         "f:1:42: routes[0].hedge.after_seconds: missing"),
+        ("routes: [{match: {}, to: [local], fallback: [local/a b]}]",
+         "f:1:46: routes[0].fallback[0]: local/a b is not valid (allowed: an upstream, or upstr"),
+        ("upstreams: {local: {endpoints: [chat, images]}}",
+         "f:1:39: upstreams.local.endpoints[1]: images is not valid (allowed: chat, responses, "),
+        ("breakers: {failure_rate: 0}",
+         "f:1:26: breakers.failure_rate: 0 is not valid (allowed: a number above 0, up to 1)"),
+        ("breakers: {open_seconds: 600}",
+         "f:1:26: breakers.open_seconds: more than breakers.open_seconds_max (300)"),
         ("routes: [{match: {}, to: []}]", "f:1:26: routes[0].to: too few (allowed: 1 or more)"),
         ("sessions: {idle: 1}",
          'f:1:12: sessions.idle: unknown key, did you mean "idle_seconds"? (allowed: idle_'),
@@ -370,3 +411,28 @@ def test_any_text_is_a_policy_or_a_list_of_problems(text: str) -> None:
         problems = ()
 
     assert problems or policy.upstreams
+
+
+def test_what_a_route_says_itself_counts_before_the_defaults_of_routes() -> None:
+    """A null on a route switches off what every other route has."""
+    routes = loaded(
+        "routes_defaults: {hedge: {after_seconds: 1}, downgrade_below: 0.5}\n"
+        "routes:\n"
+        "  - {match: {model: a}, to: [openai], fallback: [local/x], hedge: null}\n"
+        "  - {match: {model: b}, to: [openai], fallback: [local/x], downgrade_below: 0.1}\n"
+    ).routes
+
+    assert [(route.hedge, route.downgrade_below) for route in routes] == [
+        (None, 0.5),
+        (Hedge(1), 0.1),
+    ]
+    assert [route.on_unavailable for route in routes] == ["reject", "reject"]
+
+
+def test_a_fault_in_the_defaults_of_routes_is_said_once() -> None:
+    found = problems("routes_defaults: {hedge: {after_seconds: 0}, on_unavailable: wait}")
+
+    assert [line.split(": ")[1] for line in found] == [
+        "routes_defaults.hedge.after_seconds",
+        "routes_defaults.on_unavailable",
+    ]
