@@ -20,7 +20,8 @@ BREAKERS: Final = Struct(
             "long; null: the call's deadline.", nullable=True),
         Key("stall_seconds", _SECONDS, "A stream is slow that says nothing for so long."),
         Key("window_seconds", Number(1, 3_600), "What both rates are taken over."),
-        Key("minimum_calls", Whole(1, 10_000), "No rate counts of fewer calls."),
+        Key("minimum_calls", Whole(1, 10_000), "No rate counts of fewer calls, and so many "
+            "slow ones in a row open one."),
         Key("consecutive_failures", Whole(1, 10_000), "So many failures in a row open one."),
         Key("open_seconds", _SECONDS, "It is left alone for so long, then one call tries it; each "
             "failed try doubles it, with jitter."),

@@ -8,6 +8,7 @@ from proxy.config.scalars import Choice, Flag, Number, Secret, Text
 from proxy.core.failing import Hedge, OnUnavailable
 from proxy.core.policy import Route, Target, Upstream
 from proxy.core.request import DialectName
+from proxy.core.routing import SPOKEN
 
 _NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}"
 NAME: Final = Text("a name of letters, digits, and ._@- within", _NAME)
@@ -32,6 +33,8 @@ ENDPOINT: Final = Choice((*get_args(DialectName), "*"))
 
 def _upstream(*, price: str | None = None, **values: object) -> Upstream:
     fields: dict[str, Any] = {**values, "free": price == "free"}
+    if "dialect" in fields:  # said, it says what is answered, too
+        fields.setdefault("endpoints", SPOKEN[fields["dialect"]])
     return Upstream(name="", **fields)
 
 
@@ -40,14 +43,16 @@ UPSTREAM: Final = Struct(
     (
         Key("base_url", BASE_URL, "Where the provider's API begins, /v1 included if it has one.",
             required=True),
-        Key("dialect", Choice(("openai", "anthropic")), "Whose header names its own key takes."),
+        Key("dialect", Choice(("openai", "anthropic")), "Whose API it is: in which header its own "
+            "key goes and, where endpoints are unsaid, what it answers."),
         Key("api_key", Secret(), "Its own key; null: the caller's credential is forwarded.",
             nullable=True),
         Key("price", Choice(("free",)), "free: nothing there costs anything; null: priced.",
             nullable=True),
         Key("include_usage", Flag(), "Whether it may be asked for stream_options.include_usage."),
         Key("endpoints", ListOf(DIALECT), "What it answers: calls in other dialects are translated "
-            "for it; null: unsaid, and a route's first target is asked as the client asked.",
+            "for it. null, or neither this nor dialect: a route's first target is asked as the "
+            "client asked.",
             nullable=True),
         Key("forward_credentials", Flag(), "As a fallback, it may be sent the caller's credential, "
             "though it is another origin than the route's first target."),

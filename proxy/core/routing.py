@@ -8,10 +8,11 @@ import msgspec
 from proxy.core.policy import Policy, Route, Target, Upstream
 from proxy.core.request import DialectName
 
-_SPOKEN: Final[dict[str, tuple[DialectName, ...]]] = {
+SPOKEN: Final[dict[str, tuple[DialectName, ...]]] = {
     "openai": ("chat", "responses", "completions", "embeddings"),
     "anthropic": ("messages",),
 }
+"""What the API of each kind has."""
 _TRANSLATED: Final[dict[DialectName, tuple[DialectName, ...]]] = {
     "chat": ("messages",),
     "messages": ("chat",),
@@ -57,8 +58,9 @@ def candidates(
 
 
 def endpoints_of(upstream: Upstream) -> tuple[DialectName, ...]:
-    """The dialects an upstream answers: as its policy says, else by whose API it has."""
-    return _SPOKEN[upstream.dialect] if upstream.endpoints is None else upstream.endpoints
+    """The dialects an upstream answers: as its policy says, else, where it is a fallback, by whose
+    API it has."""
+    return SPOKEN[upstream.dialect] if upstream.endpoints is None else upstream.endpoints
 
 
 def takes_credential(candidate: Candidate, first: Candidate, route: Route) -> bool:

@@ -436,3 +436,32 @@ def test_a_fault_in_the_defaults_of_routes_is_said_once() -> None:
         "routes_defaults.hedge.after_seconds",
         "routes_defaults.on_unavailable",
     ]
+
+
+@pytest.mark.parametrize(
+    ("said", "endpoints"),
+    [
+        ("dialect: openai", ("chat", "responses", "completions", "embeddings")),
+        ("dialect: anthropic", ("messages",)),
+        ("dialect: anthropic, endpoints: [messages, chat]", ("messages", "chat")),
+        ("dialect: anthropic, endpoints: null", None),
+        ("price: free", None),
+    ],
+)
+def test_a_dialect_that_is_said_says_what_is_answered(
+    said: str, endpoints: tuple[str, ...] | None
+) -> None:
+    """A client of the other one is translated. Where nothing is said nothing is known: gateways
+    speak several, and what passed untouched still does."""
+    policy = loaded(
+        f"upstreams: {{a: {{base_url: 'http://a', {said}}}}}\nroutes: [{{match: {{}}, to: [a]}}]"
+    )
+
+    assert policy.upstreams["a"].endpoints == endpoints
+
+
+def test_an_upstream_that_is_moved_keeps_what_it_answers() -> None:
+    """A gateway in between has the API of what is behind it."""
+    upstreams = loaded("upstreams: {anthropic: {base_url: 'http://a'}}").upstreams
+
+    assert upstreams["anthropic"].endpoints == ("messages",)
