@@ -50,6 +50,14 @@ _NO_CREDIT: Final = ("Your credit balance is too low", "API key not valid", "API
 beginning counts, for further on they may quote the client."""
 _OF_A_DAY: Final = ("per day", "per-day", "perday", "daily")
 _NEVER_SERVED: Final = (501, 505)
+_OWN_FAULTS: Final = frozenset(
+    (
+        *("invalid_request_error", "invalid_prompt", "context_length_exceeded", "content_filter"),
+        *("content_policy_violation", "cyber_policy", "bio_policy", "request_too_large"),
+    )
+)
+_KEYS: Final = frozenset(("authentication_error", "permission_error", "billing_error"))
+_RATES: Final = frozenset(("rate_limit_error", "rate_limit_exceeded", "rate_limited", "slow_down"))
 _RETRIED: Final[frozenset[Reason]] = frozenset(
     ("connect", "dns", "reset", "error", "malformed", "truncated", "rate_limited")
 )
@@ -83,9 +91,8 @@ def failure_of_status(
     if reason is None:
         return None
     reset = resets_in(headers, now_epoch)
-    if reset is None and said.reset:
-        seconds = seconds_until(said.reset, now_epoch)
-        reset = None if seconds is None else bounded(seconds)
+    if reset is None:
+        reset = _reset(said, now_epoch)
     return Failure(
         reason,
         _message(status, reason, said),
@@ -93,6 +100,22 @@ def failure_of_status(
         sent=False,
         reset_seconds=reset,
         lasting=status in _NEVER_SERVED or _is_used_up(said),
+    )
+
+
+def failure_of_event(data: bytes, now_epoch: float) -> Failure | None:
+    """What an error means that came with status 200: as an event of a stream that had begun (its
+    data), or as a whole answer. None: it is the caller's own fault, and passes through."""
+    said = read_error(data)
+    reason = _of_event(said)
+    if reason is None:
+        return None
+    words = shown(said.message)
+    return Failure(
+        reason,
+        f"began and failed: {words}" if words and reason != "key" else "began and failed",
+        reset_seconds=_reset(said, now_epoch),
+        lasting=_is_used_up(said),
     )
 
 
@@ -127,6 +150,25 @@ def _reason(status: int, said: Said) -> Reason | None:
     if status in (403, 429) and said.words & _UNKNOWN_MODEL:
         return "not_found"
     return _BY_STATUS.get(status)
+
+
+def _of_event(said: Said) -> Reason | None:
+    """A status that it gives itself says most; else its words do; else it is the provider's."""
+    if said.status:
+        return _reason(said.status, said)
+    if said.words & (_RATES | _USED_UP):
+        return "rate_limited"
+    if said.words & (_KEYS | _DEAD_KEY):
+        return "key"
+    if said.words & (_UNKNOWN_MODEL | {"not_found_error"}):
+        return "not_found"
+    own = said.words & _OWN_FAULTS or any(word.startswith("invalid_image") for word in said.words)
+    return None if own else "error"
+
+
+def _reset(said: Said, now_epoch: float) -> float | None:
+    seconds = seconds_until(said.reset, now_epoch) if said.reset else None
+    return None if seconds is None else bounded(seconds)
 
 
 def _of_bad_request(said: Said) -> Reason | None:

@@ -18,11 +18,13 @@ _WORDY: Final = ("code", "type", "status", "reason", "quotaId", "name")
 class Said(msgspec.Struct, frozen=True):
     """words: what is meant for programs (codes, types, reasons), in lower case. message: for
     humans, as it came; never to be trusted, for it may quote the client. reset: when it may be
-    asked again, unread. is_json: whether it is an error of an API at all."""
+    asked again, unread. status: that an error says of itself, 0 for none. is_json: whether it is
+    an error of an API at all."""
 
     words: frozenset[str] = frozenset()
     message: str = ""
     reset: str = ""
+    status: int = 0
     is_moderation: bool = False
     is_json: bool = False
 
@@ -32,7 +34,7 @@ NOTHING: Final = Said()
 
 def read_error(body: bytes) -> Said:
     """`{"error": {...}}` of OpenAI's and Anthropic's kind, Google's list of it, Mistral's and
-    FastAPI's bare ones."""
+    FastAPI's bare ones; also as the data of an event, and within a response that failed."""
     if len(body) > _MOST_BYTES or not body:
         return NOTHING
     try:
@@ -43,7 +45,10 @@ def read_error(body: bytes) -> Said:
         decoded = decoded[0] if decoded else None
     if not isinstance(decoded, dict):
         return NOTHING
-    inner = decoded.get("error", decoded)
+    response = decoded.get("response")
+    if isinstance(response, dict):
+        decoded = response
+    inner = decoded.get("error") or decoded
     if isinstance(inner, str):
         return Said(message=inner, is_json=True)
     if not isinstance(inner, dict):
@@ -62,7 +67,7 @@ def _read(inner: dict[str, object], outer: dict[str, object]) -> Said:
     details = list(_details(inner))
     words = [value for part in (outer, inner, *details) for value in _words(part)]
     message = next((v for v in (inner.get("message"), inner.get("detail")) if _is_text(v)), "")
-    metadata = inner.get("metadata")
+    code, metadata = inner.get("code"), inner.get("metadata")
     metadata = metadata if isinstance(metadata, dict) else {}
     sent = metadata.get("headers")
     sent = sent if isinstance(sent, dict) else {}
@@ -72,6 +77,7 @@ def _read(inner: dict[str, object], outer: dict[str, object]) -> Said:
         words=frozenset(words[:_MOST_WORDS]),
         message=str(message),
         reset=next((value for value in resets if isinstance(value, str)), ""),
+        status=code if isinstance(code, int) and 400 <= code < 600 else 0,
         is_moderation="flagged_input" in metadata or "reasons" in metadata,
         is_json=True,
     )

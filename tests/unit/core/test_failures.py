@@ -11,6 +11,7 @@ from proxy.core.failures import (
     Failure,
     Reason,
     failure_of_error,
+    failure_of_event,
     failure_of_status,
     may_fall_back,
     may_retry,
@@ -260,6 +261,9 @@ def test_no_body_raises(status: int, content: object) -> None:
         b'{"error": "no model loaded"}',
         b'{"error": 5}',
         b'{"detail": "Internal"}',
+        b'{"error": {"details": [5, {"violations": [5, {"quotaId": 5}]}, {"violations": 5}]}}',
+        b'{"error": {"details": 5, "metadata": 5, "message": 5, "code": "\\ud800"}}',
+        b'{"error": {"metadata": {"headers": 5}}, "response": 5}',
         b" " * 70_000 + b'{"error": {"code": "insufficient_quota"}}',
     ],
 )
@@ -280,3 +284,63 @@ def test_bare_errors_are_quoted_too() -> None:
         "answered 500: no model loaded",
         "answered 500: Internal",
     )
+
+
+def event_failure(event: object) -> Failure | None:
+    return failure_of_event(json.dumps(event).encode(), NOW)
+
+
+@pytest.mark.parametrize(
+    ("event", "reason"),
+    [
+        ({"type": "error", "error": {"type": "overloaded_error", "message": "x"}}, "error"),
+        ({"type": "error", "error": {"type": "rate_limit_error"}}, "rate_limited"),
+        ({"type": "error", "error": {"type": "authentication_error"}}, "key"),
+        ({"type": "error", "error": {"type": "not_found_error"}}, "not_found"),
+        ({"type": "error", "error": {"type": "invalid_request_error"}}, None),
+        ({"type": "error", "code": "server_error", "message": "x"}, "error"),
+        ({"type": "error", "code": "rate_limit_exceeded", "message": "x"}, "rate_limited"),
+        ({"type": "response.failed", "response": {"error": {"code": "server_error"}}}, "error"),
+        ({"type": "response.failed", "response": {"error": {"code": "slow_down"}}}, "rate_limited"),
+        ({"type": "response.failed", "response": {"error": {"code": "invalid_prompt"}}}, None),
+        ({"response": {"error": {"code": "invalid_image_format"}}}, None),
+        ({"response": {"error": {"code": "context_length_exceeded"}}}, None),
+        ({"error": {"code": 502, "message": "down"}, "choices": []}, "error"),
+        ({"error": {"code": 429, "message": "slow down"}}, "rate_limited"),
+        ({"error": {"code": 400, "message": "bad"}}, None),
+        ({"error": {"code": 7, "message": "?"}}, "error"),
+        ({"error": {"code": "insufficient_quota"}}, "rate_limited"),
+        ({"error": {"message": "internal"}}, "error"),
+        ({"error": "internal"}, "error"),
+        ({"error": None, "message": "x"}, "error"),
+        ("?", "error"),
+    ],
+)
+def test_an_error_can_come_with_status_200(event: object, reason: Reason | None) -> None:
+    """In a stream that had begun; and OpenRouter's answers do so whole."""
+    failure = event_failure(event)
+
+    assert (None if failure is None else failure.reason) == reason
+    if failure is not None:
+        assert (failure.status, failure.sent) == (0, True)  # what had begun may be billed
+
+
+def test_an_error_in_a_stream_says_when_it_may_be_asked_again() -> None:
+    failure = event_failure([api(details=[{"retryDelay": "34s"}], code="rate_limit_exceeded")])
+    spent = event_failure({"error": {"code": "insufficient_quota", "message": "No money."}})
+    key = event_failure({"error": {"type": "authentication_error", "message": "sk-1 is bad"}})
+
+    assert failure is not None
+    assert spent is not None
+    assert key is not None
+    assert (failure.reset_seconds, failure.lasting) == (34, False)
+    assert (spent.message, spent.lasting) == ("began and failed: No money.", True)
+    assert key.message == "began and failed"
+
+
+@given(json_values | st.binary(max_size=60))
+def test_no_event_raises(content: object) -> None:
+    data = content if isinstance(content, bytes) else json.dumps(content).encode()
+    failure = failure_of_event(data, NOW)
+
+    assert failure is None or (failure.sent and failure.message.isprintable())
