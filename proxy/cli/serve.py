@@ -23,7 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Each flag is also a HOLDFAST_… variable; the flag wins."""
     env = os.environ
     default = Settings()
-    parser.add_argument("--policy", type=Path, default=_path(env), help="policy file (YAML)")
+    meaning = "policy file (YAML) [HOLDFAST_POLICY] (default: the shipped one)"
+    parser.add_argument("--policy", type=Path, default=_path(env), help=meaning)
     _flag(parser, env, "--host", str, default.host, "address of the data port")
     _flag(parser, env, "--port", int, default.port, "data port; 0 takes a free one")
     _flag(parser, env, "--admin-host", str, default.admin_host, "address of the admin port")

@@ -1,0 +1,82 @@
+{{/*
+Holdfast's container, for both modes: `dict "holdfast" CONTEXT "sidecar" BOOL`.
+
+A sidecar's data port listens on loopback: whoever else could reach it would spend the agent's money.
+Its admin port takes a token, and listens on the pod's address, for probes and Prometheus.
+
+Each of its variables that a Service's name could bring about (HOLDFAST_PORT=tcp://… of a Service
+called holdfast) is set here: what a container says of itself counts before service links.
+*/}}
+{{- define "holdfast.container" -}}
+{{- $root := .holdfast -}}
+{{- $values := $root.Values -}}
+{{- $any := eq $values.ipFamily "IPv6" | ternary "::" "0.0.0.0" -}}
+{{- $own := eq $values.ipFamily "IPv6" | ternary "::1" "127.0.0.1" -}}
+name: holdfast
+image: {{ include "holdfast.image" $root | quote }}
+imagePullPolicy: {{ $values.image.pullPolicy }}
+args: [serve]
+env:
+  - {name: HOLDFAST_HOST, value: {{ .sidecar | ternary $own $any | quote }}}
+  - {name: HOLDFAST_PORT, value: {{ $values.ports.data | int | quote }}}
+  - {name: HOLDFAST_ADMIN_HOST, value: {{ $any | quote }}}
+  - {name: HOLDFAST_ADMIN_PORT, value: {{ $values.ports.admin | int | quote }}}
+  {{- if not .sidecar }}
+  - name: HOLDFAST_ADMIN_HOSTS
+    {{- $name := printf "%s-admin" (include "holdfast.fullname" $root) }}
+    {{- $space := printf "%s.%s" $name $root.Release.Namespace }}
+    value: {{ printf "%s,%s,%s.svc,%s.svc.cluster.local" $name $space $space $space }}
+  {{- end }}
+  - {name: HOLDFAST_STORE, value: "sqlite:////var/lib/holdfast/holdfast.db"}
+  {{- if include "holdfast.hasPolicy" $root }}
+  - {name: HOLDFAST_POLICY, value: {{ printf "/etc/holdfast/policy/%s" $values.policy.key | quote }}}
+  {{- end }}
+  - {name: HOLDFAST_WORKERS, value: {{ $values.workers | int | quote }}}
+  - {name: HOLDFAST_DRAIN_SECONDS, value: {{ $values.drainSeconds | int | quote }}}
+  - {name: HOLDFAST_LOG_LEVEL, value: {{ $values.logLevel }}}
+  {{- with $values.adminToken }}
+  {{- if .existingSecret }}
+  - name: HOLDFAST_ADMIN_TOKEN
+    valueFrom: {secretKeyRef: {name: {{ .existingSecret }}, key: {{ .key }}}}
+  {{- end }}
+  {{- end }}
+  {{- range $name, $from := $values.secretEnv }}
+  - name: {{ $name }}
+    valueFrom: {secretKeyRef: {name: {{ $from.secret }}, key: {{ $from.key }}}}
+  {{- end }}
+  {{- range $name, $value := $values.env }}
+  - {name: {{ $name }}, value: {{ $value | quote }}}
+  {{- end }}
+ports:
+  {{- if not .sidecar }}
+  - {name: holdfast, containerPort: {{ $values.ports.data | int }}}
+  {{- end }}
+  - {name: holdfast-admin, containerPort: {{ $values.ports.admin | int }}}
+# In a sidecar this holds the agent back until its calls can be served.
+startupProbe:
+  httpGet: {path: /readyz, port: holdfast-admin}
+  periodSeconds: 1
+  failureThreshold: 60
+readinessProbe:
+  httpGet: {path: /readyz, port: holdfast-admin}
+  periodSeconds: 5
+  timeoutSeconds: 3
+  failureThreshold: 2
+# A minute: a restart loses the streams of everybody.
+livenessProbe:
+  httpGet: {path: /healthz, port: holdfast-admin}
+  periodSeconds: 10
+  timeoutSeconds: 5
+  failureThreshold: 6
+resources: {{- toYaml $values.resources | nindent 2 }}
+securityContext:
+  {{- include "holdfast.security" $root | nindent 2 }}
+  runAsUser: {{ $values.user | int64 }}
+  runAsGroup: {{ $values.group | int64 }}
+volumeMounts:
+  - {name: holdfast-ledger, mountPath: /var/lib/holdfast}
+  {{- if include "holdfast.hasPolicy" $root }}
+  # The folder, not the file (subPath): a file mounted alone stays the one it was.
+  - {name: holdfast-policy, mountPath: /etc/holdfast/policy, readOnly: true}
+  {{- end }}
+{{- end }}

@@ -1,0 +1,46 @@
+{{- define "holdfast.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{/* 50 characters: the longest of what is put behind it, and room for a pod's suffix. */}}
+{{- define "holdfast.fullname" -}}
+{{- $name := include "holdfast.name" . -}}
+{{- $full := contains $name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $name) -}}
+{{- default $full .Values.fullnameOverride | trunc 50 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "holdfast.selector" -}}
+app.kubernetes.io/name: {{ include "holdfast.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "holdfast.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{ include "holdfast.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end }}
+
+{{- define "holdfast.image" -}}
+{{- with .Values.image -}}
+{{- if .digest }}{{ .repository }}@{{ .digest }}{{ else }}{{ .repository }}:{{ default $.Chart.AppVersion .tag }}{{ end }}
+{{- end }}
+{{- end }}
+
+{{- define "holdfast.policyMap" -}}
+{{- default (printf "%s-policy" (include "holdfast.fullname" .)) .Values.policy.existingConfigMap }}
+{{- end }}
+
+{{/* Whether there is a policy to mount; without one the shipped defaults hold. */}}
+{{- define "holdfast.hasPolicy" -}}
+{{- if or .Values.policy.content .Values.policy.existingConfigMap }}yes{{ end }}
+{{- end }}
+
+{{/* What every container here may do: nothing that the restricted Pod Security Standard forbids. */}}
+{{- define "holdfast.security" -}}
+allowPrivilegeEscalation: false
+capabilities: {drop: [ALL]}
+readOnlyRootFilesystem: true
+runAsNonRoot: true
+seccompProfile: {type: RuntimeDefault}
+{{- end }}

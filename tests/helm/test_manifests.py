@@ -1,0 +1,401 @@
+"""The chart, rendered by Helm: valid, closed, and without a secret where the agent is."""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+import proxy
+from proxy.admin.shapes import Json
+from tests.helm.kit import (
+    CHART,
+    OLDEST,
+    ROOT,
+    Manifest,
+    Rendered,
+    Told,
+    Values,
+    ask,
+    at,
+    containers,
+    items,
+    mapping,
+    render,
+)
+from tests.helm.matrix import EVERYTHING, MATRIX, POLICY, SECRET
+
+pytestmark = [pytest.mark.helm, pytest.mark.timeout(120)]
+
+JOB: Values = {"mode": "sidecar", "example": {"job": True}}
+_SELECTOR = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {"matchLabels": {"type": "object"}},
+}
+_ENDPOINTS = {
+    "type": "array",
+    "minItems": 1,
+    "items": {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["port", "path", "interval"],
+        "properties": {key: {"type": "string"} for key in ("port", "path", "interval")},
+    },
+}
+
+
+@cache
+def matrix() -> Told:
+    linted = [{}, EVERYTHING, JOB, {"mode": "sidecar"}]
+    return ask(MATRIX, linted)
+
+
+def every_container() -> Iterator[tuple[Manifest, Manifest]]:
+    """Each container with its pod."""
+    for rendered in matrix().rendered:
+        for pod in rendered.pods():
+            for container in containers(pod).values():
+                yield pod, container
+
+
+def variables(container: Manifest) -> dict[str, Json]:
+    return {str(entry["name"]): entry.get("value") for entry in items(container.get("env"))}
+
+
+def secrets(container: Manifest) -> set[str]:
+    """The Secrets that a container's variables come from."""
+    named = {
+        at(entry, "valueFrom", "secretKeyRef", "name") for entry in items(container.get("env"))
+    }
+    return {str(name) for name in named if name}
+
+
+def test_every_combination_is_valid_on_the_oldest_kubernetes_and_the_newest() -> None:
+    """Strictly: a field that a version does not know is an error, as it is with kubectl."""
+    told = matrix()
+
+    assert told.versions[0] == OLDEST
+    assert tuple(map(int, told.versions[1].split("."))) >= (1, 37, 0)
+    assert {rendered.error for rendered in told.rendered} == {None}
+    assert {what for rendered in told.rendered for what in rendered.invalid} == set()
+    assert {kind for rendered in told.rendered for kind in rendered.unknown} == {
+        "ServiceMonitor",
+        "PodMonitor",
+    }
+
+
+def test_helm_has_nothing_to_say_of_it() -> None:
+    assert matrix().linted == [[], [], [], []]
+
+
+def test_a_field_that_kubernetes_does_not_know_is_found(tmp_path: Path) -> None:
+    """Else the two tests above would show nothing."""
+    chart = tmp_path / "holdfast"
+    shutil.copytree(CHART, chart)
+    template = chart / "templates" / "gateway.yaml"
+    template.write_text(template.read_text().replace("fsGroupChangePolicy", "fsGroupPolicy"))
+
+    (rendered,) = ask([{}], chart=chart).rendered
+
+    assert len(rendered.invalid) == 2
+    assert all("fsGroupPolicy" in said for said in rendered.invalid)
+
+
+def test_every_pod_keeps_to_the_restricted_standard() -> None:
+    """https://kubernetes.io/docs/concepts/security/pod-security-standards/ (2026-11-30)"""
+    for pod, container in every_container():
+        security = mapping(container["securityContext"])
+        user = security.get("runAsUser", at(pod, "securityContext", "runAsUser"))
+        assert security["runAsNonRoot"] is True
+        assert security["allowPrivilegeEscalation"] is False
+        assert security["readOnlyRootFilesystem"] is True
+        assert security["capabilities"] == {"drop": ["ALL"]}
+        assert security["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert isinstance(user, int)
+        assert user > 0
+        assert pod["automountServiceAccountToken"] is False
+        assert not {"hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace"} & set(pod)
+        assert all("hostPort" not in port for port in items(container.get("ports")))
+        for volume in items(pod["volumes"]):
+            (kind,) = set(volume) - {"name"}
+            assert kind in ("emptyDir", "configMap", "persistentVolumeClaim")
+
+
+def test_no_container_but_holdfast_ever_gets_a_secret() -> None:
+    """Nor the ledger's folder, where a token is that was made there, nor its user, whose memory it
+    could read. Whoever holds the token extends their own limits."""
+    seen = 0
+    for pod, container in every_container():
+        mounts = {mount["name"] for mount in items(container.get("volumeMounts"))}
+        if container["name"] == "holdfast":
+            user = at(container, "securityContext", "runAsUser")
+            assert "holdfast-ledger" in mounts
+            seen += SECRET in secrets(container)
+        else:
+            assert not secrets(container)
+            assert "HOLDFAST_ADMIN_TOKEN" not in variables(container)
+            assert "envFrom" not in container
+            assert not mounts
+            assert at(pod, "securityContext", "runAsUser") != user
+    assert seen > 100
+
+
+def test_the_sidecar_is_native_and_ready_before_the_agent() -> None:
+    """`restartPolicy: Always` lets a Job end; the startup probe holds the agent back."""
+    for rendered in matrix().rendered:
+        for pod in rendered.pods():
+            if "initContainers" not in pod:
+                continue
+            assert [c["restartPolicy"] for c in items(pod["initContainers"])][-1] == "Always"
+            sidecar = containers(pod)["holdfast"]
+            assert at(sidecar, "startupProbe", "httpGet", "path") == "/readyz"
+            assert list(containers(pod))[-2:] == ["holdfast", "agent"]
+            assert variables(sidecar)["HOLDFAST_HOST"] in ("127.0.0.1", "::1")
+            assert [port["name"] for port in items(sidecar["ports"])] == ["holdfast-admin"]
+
+
+def test_a_policy_is_mounted_so_that_its_changes_are_seen() -> None:
+    """A file that is mounted alone (subPath) is never updated; a checksum would restart the pod."""
+    for pod, container in every_container():
+        policy = variables(container).get("HOLDFAST_POLICY")
+        mounts = {m["name"]: m for m in items(container.get("volumeMounts"))}
+        assert all("subPath" not in mount for mount in mounts.values())
+        assert (policy is not None) == ("holdfast-policy" in mounts)
+        if policy is not None:
+            folder = mounts["holdfast-policy"]["mountPath"]
+            assert str(policy).rpartition("/")[0] == folder
+            assert "holdfast-policy" in {volume["name"] for volume in items(pod["volumes"])}
+
+
+def test_the_text_of_a_policy_arrives_as_it_is() -> None:
+    """Numbers do not become floats, nor is the first line's indentation lost."""
+    texts = [POLICY, "  limits: {steps: 5000000}\n  budgets: []", 'a: "{{ .Values }}"\n\n\n']
+    for text in texts:
+        told = render({"policy": {"content": text, "key": "a.yaml"}}).of("ConfigMap")
+        assert told["data"] == {"a.yaml": text}
+
+
+def test_whoever_ends_it_waits_for_the_drain() -> None:
+    for rendered in matrix().rendered:
+        for pod in rendered.pods():
+            holdfast = containers(pod)["holdfast"]
+            drain = int(str(variables(holdfast)["HOLDFAST_DRAIN_SECONDS"]))
+            command = at(holdfast, "lifecycle", "preStop", "exec", "command")
+            before = int(str(at(command, 1) or 0))
+            grace = pod["terminationGracePeriodSeconds"]
+            assert isinstance(grace, int)
+            assert grace >= before + drain + 5
+            assert ("initContainers" in pod) == (command is None)
+
+
+def test_each_variable_is_one_that_holdfast_reads() -> None:
+    """And none is left to service links: a Service called holdfast means HOLDFAST_PORT=tcp://…"""
+    command = [sys.executable, "-m", "proxy", "serve", "--help"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    read = set(re.findall(r"\[(HOLDFAST_\w+)\]", told))
+    others = {"HOLDFAST_ADMIN_HOSTS", "HOLDFAST_ADMIN_TOKEN", "HOLDFAST_OPENAI_URL"}
+    linked = {
+        f"{service}_{what}"
+        for service in ("HOLDFAST", "HOLDFAST_ADMIN")
+        for what in ("PORT", "SERVICE_HOST", "SERVICE_PORT")
+    }
+    assert linked & read == {"HOLDFAST_PORT", "HOLDFAST_ADMIN_PORT"}
+    for _, container in every_container():
+        if container["name"] == "holdfast":
+            given = {name for name in variables(container) if name.startswith("HOLDFAST_")}
+            assert given <= read | others
+            assert read - given <= {"HOLDFAST_POLICY"}
+
+
+def test_no_rule_of_a_network_policy_lets_everybody_in_by_mistake() -> None:
+    """An empty list of peers means everybody."""
+    for rendered in matrix().rendered:
+        for manifest in rendered.manifests:
+            if manifest["kind"] == "NetworkPolicy":
+                for rule in items(at(manifest, "spec", "ingress")):
+                    assert rule["from"]
+                    assert rule["ports"]
+                for rule in items(at(manifest, "spec", "egress")):
+                    assert rule["ports"]
+                    assert rule.get("to", "DNS, anywhere")
+    closed = render({"networkPolicy": {"enabled": True, "agents": []}}).of("NetworkPolicy")
+    assert at(closed, "spec", "ingress") == []
+    assert at(closed, "spec", "policyTypes") == ["Ingress", "Egress"]
+
+
+def selected(rendered: Rendered, selector: Json) -> list[str]:
+    """The Deployments whose pods a selector means."""
+    wanted = mapping(selector).items()
+    return [
+        str(at(manifest, "metadata", "name"))
+        for manifest in rendered.manifests
+        if manifest["kind"] in ("Deployment", "Job")
+        and wanted <= mapping(at(manifest, "spec", "template", "metadata", "labels")).items()
+    ]
+
+
+def test_services_policies_and_monitors_select_what_they_are_for() -> None:
+    rendered = render(
+        {
+            "monitor": {"enabled": True, "labels": {"release": "prometheus"}},
+            "networkPolicy": {"enabled": True, "confine": {"role": "agent"}},
+        }
+    )
+    data, admin = (
+        rendered.of("Service", "try-holdfast"),
+        rendered.of("Service", "try-holdfast-admin"),
+    )
+    monitor = rendered.of("ServiceMonitor")
+    confined = rendered.of("NetworkPolicy", "try-holdfast-confined")
+
+    for service in (data, admin):
+        assert selected(rendered, at(service, "spec", "selector")) == ["try-holdfast"]
+        (port,) = items(at(service, "spec", "ports"))
+        pod = next(rendered.pods())
+        assert port["targetPort"] in {
+            p["name"] for p in items(containers(pod)["holdfast"]["ports"])
+        }
+    wanted = mapping(at(monitor, "spec", "selector", "matchLabels")).items()
+    assert wanted <= mapping(at(admin, "metadata", "labels")).items()
+    assert not wanted <= mapping(at(data, "metadata", "labels")).items()
+    assert at(monitor, "metadata", "labels", "release") == "prometheus"
+    assert at(monitor, "spec", "endpoints", 0, "port") == at(admin, "spec", "ports", 0, "name")
+    assert at(confined, "spec", "podSelector", "matchLabels") == {"role": "agent"}
+    to = at(confined, "spec", "egress", 1, "to", 0, "podSelector", "matchLabels")
+    assert selected(rendered, to) == ["try-holdfast"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "endpoints"), [("gateway", "endpoints"), ("sidecar", "podMetricsEndpoints")]
+)
+def test_monitors_have_the_keys_that_prometheus_operator_knows(mode: str, endpoints: str) -> None:
+    """https://prometheus-operator.dev/docs/api-reference/api/ (2026-11-30); its CRDs are nowhere
+    among the schemas."""
+    kind = {"gateway": "ServiceMonitor", "sidecar": "PodMonitor"}[mode]
+    monitor = render({"mode": mode, "monitor": {"enabled": True}}).of(kind)
+
+    assert monitor["apiVersion"] == "monitoring.coreos.com/v1"
+    jsonschema.validate(
+        monitor["spec"],
+        {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["selector", endpoints],
+            "properties": {"selector": _SELECTOR, endpoints: _ENDPOINTS},
+        },
+    )
+
+
+REFUSED: list[tuple[str, Values, str]] = [
+    ("two replicas", {"gateway": {"replicas": 2}}, "1 at most"),
+    ("an unknown key", {"polici": {}}, "polici"),
+    ("an unknown key within", {"gateway": {"replica": 1}}, "replica"),
+    ("an unknown mode", {"mode": "daemon"}, "mode"),
+    ("a number as text", {"workers": "4"}, "workers"),
+    ("no worker", {"workers": 0}, "workers"),
+    ("a privileged port", {"ports": {"data": 80}}, "data"),
+    ("root", {"user": 0}, "user"),
+    ("a provider's key in the open", {"env": {"OPENAI_API_KEY": "sk-1"}}, "OPENAI_API_KEY"),
+    ("a token in the open", {"env": {"HOLDFAST_ADMIN_TOKEN": "x"}}, "HOLDFAST_ADMIN_TOKEN"),
+    (
+        "the agent's key in the open",
+        {"example": {"env": {"OPENAI_API_KEY": "s"}}},
+        "OPENAI_API_KEY",
+    ),
+    ("a port under another name", {"env": {"HOLDFAST_PORT": "1"}}, "HOLDFAST_PORT"),
+    (
+        "the token for the agent",
+        {"example": {"secretEnv": {"HOLDFAST_ADMIN_TOKEN": {"secret": "a", "key": "b"}}}},
+        "HOLDFAST_ADMIN_TOKEN",
+    ),
+    ("a secret by its value", {"secretEnv": {"OPENAI_API_KEY": "sk-1"}}, "OPENAI_API_KEY"),
+    ("a secret without a key", {"secretEnv": {"OPENAI_API_KEY": {"secret": "a"}}}, "key"),
+    ("a label of ours", {"gateway": {"podLabels": {"helm.sh/chart": "x"}}}, "helm.sh/chart"),
+    ("a policy as keys", {"policy": {"content": {"limits": {}}}}, "content"),
+    ("a session in the agent's name", {"sidecar": {"agent": "a/s/b"}}, "agent"),
+    ("a peer that is everybody", {"networkPolicy": {"admin": [{}]}}, "admin"),
+    (
+        "a network policy for sidecars",
+        {"mode": "sidecar", "networkPolicy": {"enabled": True}},
+        "only for the gateway",
+    ),
+    (
+        "agents confined to no gateway",
+        {"mode": "sidecar", "networkPolicy": {"confine": {"a": "b"}}},
+        "only for the gateway",
+    ),
+    ("an example of no sidecar", {"example": {"job": True}}, "only in mode sidecar"),
+    ("a gateway's agent", {"sidecar": {"agent": "a"}}, "only in mode sidecar"),
+]
+
+
+def test_what_is_wrong_is_refused_by_its_name() -> None:
+    told = ask([values for _, values, _ in REFUSED]).rendered
+
+    for (what, _, named), rendered in zip(REFUSED, told, strict=True):
+        assert rendered.error is not None, what
+        assert named in rendered.error, what
+
+
+def test_a_chart_of_ones_own_has_the_sidecar_in_its_pod(tmp_path: Path) -> None:
+    """As docs/kubernetes.md says; its values are those under `holdfast`."""
+    chart = tmp_path / "mailer"
+    shutil.copytree(ROOT / "tests" / "helm" / "own", chart)
+    shutil.copytree(CHART, chart / "charts" / "holdfast")
+
+    rendered = render({}, chart)
+
+    (pod,) = rendered.pods()
+    agent, holdfast = containers(pod)["agent"], containers(pod)["holdfast"]
+    assert variables(agent)["OPENAI_BASE_URL"] == "http://127.0.0.1:8080/a/mailer/v1"
+    assert variables(agent)["ANTHROPIC_BASE_URL"] == "http://127.0.0.1:8080/a/mailer"
+    assert secrets(agent) == set()
+    assert secrets(holdfast) == {SECRET, "providers"}
+    assert holdfast["image"] == "registry.example/holdfast:0.1.0"
+    policy = rendered.of("ConfigMap")
+    names = {at(volume, "configMap", "name") for volume in items(pod["volumes"])}
+    assert at(policy, "metadata", "name") in names
+    assert {m["kind"] for m in rendered.manifests} == {"Deployment", "ConfigMap"}
+
+
+def test_templates_for_ones_own_pod_are_refused_in_the_other_mode(tmp_path: Path) -> None:
+    chart = tmp_path / "mailer"
+    shutil.copytree(ROOT / "tests" / "helm" / "own", chart)
+    shutil.copytree(CHART, chart / "charts" / "holdfast")
+
+    (rendered,) = ask(
+        [{"holdfast": {"mode": "gateway", "sidecar": {"agent": ""}}}], chart=chart
+    ).rendered
+
+    assert rendered.error is not None
+    assert "need `mode: sidecar`" in rendered.error
+
+
+def test_notes_say_where_to_call_and_what_is_not_kept() -> None:
+    gateway = render({}).notes
+    forgetful = render({"gateway": {"persistence": {"enabled": False}}}).notes
+    job = render(JOB).notes
+
+    assert "OPENAI_BASE_URL=http://try-holdfast.agents:8080/v1" in gateway
+    assert "outlives an uninstall" in gateway
+    assert "forgotten with the pod" in forgetful
+    assert "logs -f job/try-holdfast-task-1 -c agent" in job
+
+
+def test_the_chart_the_image_and_the_package_say_the_same() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    image = (ROOT / "Dockerfile").read_text()
+
+    assert chart["appVersion"] == proxy.__version__
+    assert chart["kubeVersion"] == ">=1.29.0-0"
+    assert f"USER {values['user']}:{values['group']}\n" in image
+    assert f"EXPOSE {values['ports']['data']} {values['ports']['admin']}\n" in image
+    assert "VOLUME /var/lib/holdfast\n" in image
