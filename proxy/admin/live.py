@@ -1,7 +1,7 @@
 """The stream of events to whoever watches: bounded, and never in the way of a call."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import msgspec
@@ -45,7 +45,7 @@ class Live:
         for watcher in self._watchers:
             watcher.put(line)
 
-    def tell(self, facts: dict[str, object]) -> None:
+    def tell(self, facts: Mapping[str, object]) -> None:
         """What is no event of a session."""
         if self._watchers:
             line = msgspec.json.encode(facts)

@@ -71,6 +71,27 @@ _FILTERS: list[Json] = [
     _query("limit", "rows a page, up to 1000 (default 100)"),
     _query("cursor", "next_cursor of the page before"),
 ]
+_BREAKER = "/api/v1/breakers/{upstream}/{model}"
+
+
+def _named(name: str, description: str) -> Json:
+    return {
+        "name": name,
+        "in": "path",
+        "required": True,
+        "description": description,
+        "schema": {"type": "string"},
+    }
+
+
+_WHICH: list[Json] = [
+    _named("upstream", "an upstream of the policy"),
+    _named("model", "as the provider is asked for it; may hold slashes"),
+]
+_OPEN_FOR: Json = {
+    "type": "object",
+    "properties": {"seconds": {"type": "number", "exclusiveMinimum": 0}},
+}
 _ONE = "/api/v1/sessions/{session}"
 
 DOCUMENT: dict[str, Json] = {
@@ -109,6 +130,32 @@ DOCUMENT: dict[str, Json] = {
                     _query("limit", "how many, up to 1000 (default 100)"),
                 ],
                 "responses": _ok("{handoffs}"),
+            }
+        },
+        "/api/v1/breakers": {
+            "get": {
+                "summary": "Breakers of upstreams and models, those that are not closed first",
+                "parameters": [
+                    _query("state", "closed, half-open or open"),
+                    _query("upstream", "the upstream's name"),
+                    _query("limit", "how many, up to 1000 (default 100)"),
+                ],
+                "responses": _ok("{breakers}"),
+            }
+        },
+        _BREAKER + "/open": {
+            "post": {
+                "summary": "Ask it nothing until it is closed by hand, or for `seconds`",
+                "parameters": _WHICH,
+                "requestBody": {"content": {"application/json": {"schema": _OPEN_FOR}}},
+                "responses": _ok("the breaker"),
+            }
+        },
+        _BREAKER + "/close": {
+            "post": {
+                "summary": "Let calls go, those with callers' own keys as well",
+                "parameters": _WHICH,
+                "responses": _ok("the breaker"),
             }
         },
         "/api/v1/policy": {

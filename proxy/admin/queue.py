@@ -2,15 +2,14 @@
 
 from dataclasses import dataclass
 
-import msgspec
 from aiohttp import web
 
+from proxy.admin.body import read_object
 from proxy.admin.door import Site
 from proxy.admin.replies import json_response
 from proxy.admin.shapes import handoff_json, session_json, whole_number
 from proxy.core.policy import Caller, limits_for
 from proxy.core.session import SessionKey, SessionState
-from proxy.errors import MalformedRequest
 
 _MOST_LISTED = 1_000
 
@@ -39,20 +38,20 @@ class QueueSite:
         return json_response({"handoffs": [*shown]})
 
     async def extend(self, request: web.Request) -> web.Response:
-        key, amounts = await self._key(request), await _body(request, "limits and amounts")
+        key, amounts = await self._key(request), await read_object(request, "limits and amounts")
         return self._session(key, await self.site.human.extend(key, amounts))
 
     async def guide(self, request: web.Request) -> web.Response:
-        key, body = await self._key(request), await _body(request, "a message", "message")
+        key, body = await self._key(request), await read_object(request, "a message", "message")
         return self._session(key, await self.site.human.guide(key, body.get("message")))
 
     async def approve(self, request: web.Request) -> web.Response:
-        key, body = await self._key(request), await _body(request, "a tool call", "tool_call_id")
-        name = body.get("tool_call_id")
+        body = await read_object(request, "a tool call", "tool_call_id")
+        key, name = await self._key(request), body.get("tool_call_id")
         return self._session(key, await self.site.human.decide(key, name, approve=True))
 
     async def deny(self, request: web.Request) -> web.Response:
-        body = await _body(request, "a tool call", "tool_call_id", "message")
+        body = await read_object(request, "a tool call", "tool_call_id", "message")
         key, name, said = (
             await self._key(request),
             body.get("tool_call_id"),
@@ -69,18 +68,3 @@ class QueueSite:
         caller = Caller(key.tenant, state.agent, state.model)
         limits = limits_for(self.site.watcher.loaded.policy, caller)
         return json_response(session_json(key, state, limits))
-
-
-async def _body(request: web.Request, what: str, *names: str) -> dict[str, object]:
-    """An object with no other members than these (none named: any). Raises MalformedRequest."""
-    try:
-        body = msgspec.json.decode(await request.read(), type=dict[str, object])
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise MalformedRequest(f"the body: expected an object of {what}") from error
-    except web.HTTPRequestEntityTooLarge as error:
-        raise MalformedRequest("the body is too large", status=413) from error
-    unknown = [name for name in body if names and name not in names]
-    if unknown:
-        said = f"{unknown[0][:32]!r} is not known (allowed: {', '.join(names)})"
-        raise MalformedRequest(said, param=unknown[0][:32])
-    return body

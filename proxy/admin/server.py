@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from proxy.admin.breakers import BreakerSite
 from proxy.admin.door import Site
 from proxy.admin.guard import guard
 from proxy.admin.openapi import DOCUMENT
@@ -57,6 +58,7 @@ class AdminSite:
                 web.post("/api/v1/policy/reload", self.reload),
                 web.get("/api/v1/stream", self.stream),
                 *QueueSite(self.site).routes(one),
+                *BreakerSite(self.site).routes(),
             ]
         )
         return app

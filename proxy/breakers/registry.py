@@ -8,6 +8,7 @@ and keeps it until the others know what came of it: so they try one after anothe
 is found here is told to the others, and what they tell is taken where it is newer.
 """
 
+import asyncio
 import math
 from collections.abc import Iterable
 
@@ -33,32 +34,39 @@ class Breakers:
     def closed_to(self, candidate: Candidate, credential: bytes | None) -> Shut | None:
         """Why nobody may ask it now; None where `acquire` would grant, as far as can be known.
         Takes nothing."""
-        breaker = self._find(candidate)
-        if not breaker.is_open and (credential is None or not self._own):
+        breaker, own = self._find(candidate), None
+        if credential is not None and self._own:
+            own = self._own.get((candidate.upstream.name, breaker.key[1], credential))
+        if own is None and not breaker.is_open:
             return None
-        return self._look(breaker, self._own_of(breaker, credential))
+        return self._look(breaker, own)
 
     def acquire(self, candidate: Candidate, credential: bytes | None) -> Permit | Shut:
         """Leave to ask it once."""
-        breaker = self._find(candidate)
-        if not breaker.is_open and (credential is None or not self._own):
+        breaker, own = self._find(candidate), None
+        if credential is not None and self._own:
+            own = self._own.get((candidate.upstream.name, breaker.key[1], credential))
+        if own is None and not breaker.is_open:
             return Permit(self._learner, breaker, breaker.generation, credential)
-        return self._try(breaker, self._own_of(breaker, credential), credential)
+        return self._try(breaker, own, credential)
 
-    async def open(self, upstream: str, model: str, seconds: float = math.inf) -> Breaker:
+    def now(self) -> float:
+        """The clock by which they open and close, monotonic seconds."""
+        return self.keeper.clock.monotonic()
+
+    async def open(self, upstream: str, model: str, seconds: float = math.inf) -> BreakerNews:
         """By hand, for so long, or until it is closed by hand. Returns once all workers know."""
         breaker = self.keeper.named(upstream, model)
-        now = self.keeper.clock.monotonic()
-        await self.keeper.say(breaker, opened_by_hand(breaker.standing, now, seconds))
-        return breaker
+        await self.keeper.say(breaker, opened_by_hand(breaker.standing, self.now(), seconds))
+        return news_of(breaker, self.now())
 
-    async def close(self, upstream: str, model: str) -> Breaker:
+    async def close(self, upstream: str, model: str) -> BreakerNews:
         """By hand; for every caller's own key as well. Returns once all workers know."""
         breaker = self.keeper.named(upstream, model)
-        for one in (*self.keeper.own_ones(breaker), breaker):
-            now = self.keeper.clock.monotonic()
-            await self.keeper.say(one, closed_by_hand(one.standing, now))
-        return breaker
+        all_of_it = (*self.keeper.own_ones(breaker), breaker)
+        said = (self.keeper.say(one, closed_by_hand(one.standing, self.now())) for one in all_of_it)
+        await asyncio.gather(*said)
+        return news_of(breaker, self.now())
 
     def hear(self, news: Iterable[BreakerNews]) -> None:
         """What other workers found."""
@@ -66,7 +74,7 @@ class Breakers:
 
     def news(self) -> tuple[BreakerNews, ...]:
         """All that is known here."""
-        now = self.keeper.clock.monotonic()
+        now = self.now()
         return tuple(news_of(breaker, now) for breaker in self.keeper.all())
 
     def _find(self, candidate: Candidate) -> Breaker:
@@ -78,13 +86,8 @@ class Breakers:
             breaker.named = True
         return breaker
 
-    def _own_of(self, breaker: Breaker, credential: bytes | None) -> Breaker | None:
-        if credential is None:
-            return None
-        return self._own.get((breaker.key.upstream, breaker.key.model, credential))
-
     def _look(self, breaker: Breaker, own: Breaker | None) -> Shut | None:
-        now = self.keeper.clock.monotonic()
+        now = self.now()
         for each in (own, breaker):
             if each is None or not each.is_open:
                 continue

@@ -2,20 +2,22 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
+from msgspec.structs import replace
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from proxy.breakers.breaker import Breaker
+from proxy.breakers.breaker import Breaker, Key
 from proxy.breakers.keeping import Keeper, Notice
 from proxy.clock import Clock
-from proxy.core.breaking import Phase, Standing
+from proxy.core.breaking import Phase, Standing, newest, phase_of
+from proxy.workers.messages import BreakerNews
 
 log = logging.getLogger(__name__)
 
-Facts = dict[str, object]
+Facts = dict[str, str | float | bool | None]
 STATES: Final[dict[Phase, int]] = {"closed": 0, "half-open": 1, "open": 2}
 CREDENTIAL_SHOWN: Final = 12
 """Hexadecimal digits of a digest: enough to tell callers apart."""
@@ -48,7 +50,7 @@ def noticing(clock: Clock, watch: Callable[[Facts], None]) -> Notice:
     def notice(breaker: Breaker, was: Standing) -> None:
         if was.generation == breaker.generation:  # it waits for longer
             return
-        facts = facts_of(breaker, clock.monotonic())
+        facts = facts_of(breaker.key, breaker.standing, clock.monotonic())
         watch({"type": "BreakerChanged", "at": clock.now(), **facts})
         if breaker.is_open:
             log.warning("a breaker opened", extra=facts)
@@ -58,17 +60,39 @@ def noticing(clock: Clock, watch: Callable[[Facts], None]) -> Notice:
     return notice
 
 
-def facts_of(breaker: Breaker, now: float) -> Facts:
-    """What has become of it. seconds: until one call may try; None where a human has to close it,
-    or nothing is to be waited for."""
-    standing, key = breaker.standing, breaker.key
+def merged_news(of_workers: Iterable[tuple[BreakerNews, ...]]) -> list[BreakerNews]:
+    """Each breaker once: as the newest word of it says, counted by all workers together."""
+    merged: dict[tuple[str, str, bytes], BreakerNews] = {}
+    for news in of_workers:
+        for one in news:
+            key = (one.upstream, one.model, one.credential)
+            known = merged.get(key)
+            merged[key] = one if known is None else _together(known, one)
+    return list(merged.values())
+
+
+def _together(one: BreakerNews, other: BreakerNews) -> BreakerNews:
+    return replace(
+        one,
+        named=one.named or other.named,
+        standing=newest(one.standing, other.standing),
+        calls=one.calls + other.calls,
+        failures=one.failures + other.failures,
+        slow=one.slow + other.slow,
+    )
+
+
+def facts_of(key: Key, standing: Standing, now: float) -> Facts:
+    """probe_in_seconds: until one call may try; None where a human has to close it, or nothing is
+    to be waited for. openings: in a row, without a call that went well."""
     seconds = standing.until - now if standing.is_open else math.inf
     return {
         "upstream": key.upstream,
         "model": key.model,
         "credential": key.credential.hex()[:CREDENTIAL_SHOWN] or None,
-        "state": breaker.phase(now),
+        "state": phase_of(standing, now),
         "why": standing.why if standing.is_open else None,
         "by_hand": standing.by_hand,
-        "seconds": round(max(0.0, seconds), 3) if seconds < math.inf else None,
+        "probe_in_seconds": round(max(0.0, seconds), 3) if seconds < math.inf else None,
+        "openings": standing.openings,
     }

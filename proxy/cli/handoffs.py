@@ -8,7 +8,7 @@ from urllib.parse import quote
 from proxy.admin.shapes import Json
 from proxy.cli import admin_client
 from proxy.cli.admin_client import AdminClient, AdminError
-from proxy.cli.tables import table
+from proxy.cli.tables import plain, table
 
 _COLUMNS = ("session", "agent", "waits", "age", "reason", "steps", "cost_usd")
 _ARGUMENTS = 200
@@ -70,13 +70,9 @@ def _told(handoff: dict[str, Json]) -> str:
     move the cursor."""
     message = handoff["message"]
     assert isinstance(message, str)
-    lines = [_plain(message)]
+    lines = [plain(message)]
     if isinstance(call := handoff["tool_call"], dict):
         arguments = str(call["arguments"])[:_ARGUMENTS]
         name = call["id"] if str(call["id"]).isprintable() else handoff["handoff"]
-        lines.append(f"  {_plain(str(call['tool']))}({_plain(arguments)})  {name}")
+        lines.append(f"  {plain(str(call['tool']))}({plain(arguments)})  {name}")
     return "\n".join(lines)
-
-
-def _plain(text: str) -> str:
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -13,6 +13,11 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join(lines)
 
 
+def plain(text: str) -> str:
+    """What others wrote, so that it cannot move the cursor."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def _line(cells: list[str], widths: list[int], right: list[bool]) -> str:
     padded = (
         cell.rjust(width) if to_right else cell.ljust(width)

@@ -1,0 +1,84 @@
+"""Made-up names push out nothing that matters."""
+
+from proxy.breakers.breaker import Breaker, Key, Shut
+from proxy.breakers.keeping import MOST_BREAKERS
+from proxy.breakers.permits import Permit
+from proxy.breakers.room import FORGOTTEN_SECONDS, Room
+from tests.unit.breakers.kit import Kit, candidate, failure
+
+
+def test_a_flood_of_names_forgets_nothing_bad() -> None:
+    """Ten thousand models that nobody has: what is open stays so, and what has failed is known."""
+    kit = Kit()
+    kit.fail(times=4)
+    for _ in range(5):
+        kit.permit(candidate("a-clients", named=False)).failed(failure())
+    for number in range(3 * MOST_BREAKERS):
+        kit.permit(candidate(f"made-up-{number}", named=False)).answered()
+
+    assert len(kit.keeper.shared.breakers) <= MOST_BREAKERS
+    assert kit.breakers.closed_to(candidate("a-clients", named=False), None) is not None
+    kit.fail()
+    assert isinstance(kit.breakers.acquire(candidate(), None), Shut)
+
+
+def test_a_flood_of_names_that_fail_pushes_out_no_open_breaker() -> None:
+    """As where a whole provider is down; the policy's models keep their counts as well."""
+    kit = Kit()
+    kit.fail(times=4)
+    for _ in range(5):
+        kit.permit(candidate("a-clients", named=False)).failed(failure())
+    for number in range(2 * MOST_BREAKERS):
+        kit.permit(candidate(f"made-up-{number}", named=False)).failed(failure())
+
+    assert len(kit.keeper.shared.breakers) <= MOST_BREAKERS
+    assert kit.breakers.closed_to(candidate("a-clients", named=False), None) is not None
+    kit.fail()
+    assert isinstance(kit.breakers.acquire(candidate(), None), Shut)
+
+
+def test_where_all_are_open_newcomers_are_let_go() -> None:
+    """Nothing is known of them, and nothing is kept; an hour later there is room again."""
+    kit = Kit()
+    for number in range(MOST_BREAKERS + 10):
+        for _ in range(5):
+            given = kit.breakers.acquire(candidate(f"made-up-{number}", named=False), None)
+            assert isinstance(given, Permit)
+            given.failed(failure())
+
+    assert len(kit.keeper.shared.breakers) == MOST_BREAKERS
+    assert kit.breakers.closed_to(candidate("made-up-0", named=False), None) is not None
+    last = candidate(f"made-up-{MOST_BREAKERS + 5}", named=False)
+    assert kit.breakers.closed_to(last, None) is None
+    kit.clock.advance(FORGOTTEN_SECONDS + 16)
+    for _ in range(5):
+        kit.permit(last).failed(failure())
+    assert kit.breakers.closed_to(last, None) is not None
+
+
+def test_a_flood_of_bad_keys_is_bounded_and_closes_nothing_else() -> None:
+    """Each made-up key is open after one call."""
+    kit = Kit()
+    kit.open()
+    mine = b"mine" * 8
+    kit.permit(candidate("gpt-4"), credential=mine).failed(failure("key"))
+    for number in range(2 * MOST_BREAKERS):
+        key = number.to_bytes(32)
+        kit.permit(candidate("gpt-4"), credential=key).failed(failure("key"))
+
+    assert len(kit.keeper.own.breakers) == MOST_BREAKERS
+    assert isinstance(kit.breakers.acquire(candidate(), None), Shut)
+    assert isinstance(kit.breakers.acquire(candidate("gpt-4"), mine), Shut)
+    assert kit.breakers.closed_to(candidate("gpt-4"), None) is None
+
+
+def test_who_is_in_the_middle_of_a_try_stays() -> None:
+    room = Room(8)
+    trying = Breaker(Key("openai", "trying"))
+    trying.trying = True
+    room.take_in(trying, 0.0)
+    for number in range(50):
+        assert room.take_in(Breaker(Key("openai", str(number))), 1e9)
+
+    assert trying.key in room.breakers
+    assert len(room.breakers) <= 8
