@@ -76,6 +76,7 @@ def test_a_quota_that_is_spent_is_not_asked_again() -> None:
     "error",
     [
         api("Rate limit exceeded: free-models-per-day. Add 10 credits", code=429),
+        api("You have reached your daily limit"),
         api("Rate limit reached for model `x` on tokens per day (TPD): Limit 100000"),
         [api("Quota exceeded.", code=429, details=[{"@type": "t", "violations": [
             {"quotaId": "GenerateRequestsPerDayPerProjectPerModel-FreeTier"}]}])],
@@ -94,6 +95,7 @@ def test_a_400_can_be_of_the_account() -> None:
 
     assert reason_of(400, api(credit, type="invalid_request_error")) == "key"
     assert reason_of(400, [api("API key not valid. Please pass a valid API key.")]) == "key"
+    assert reason_of(400, [api("API key expired. Please renew the API key.")]) == "key"
     assert reason_of(400, api("x", details=[{"reason": "API_KEY_INVALID"}])) == "key"
     assert reason_of(400, api("x", code="billing_hard_limit_reached")) == "key"
 
@@ -181,6 +183,7 @@ def test_a_kind_that_is_not_known_is_an_error() -> None:
     ],
 )
 def test_what_can_be_better_in_a_moment_is_tried_again(reason: Reason, again: bool) -> None:
+    assert Failure(reason, "m").sent  # unless it is known that it cannot have been billed
     assert may_retry(Failure(reason, "m")) == again
     assert not may_retry(Failure(reason, "m", lasting=True))
 
