@@ -9,7 +9,7 @@ from typing import Final, Literal
 import msgspec
 
 from proxy.core.provider_errors import Said, read_error, shown
-from proxy.core.resets import Headers, bounded, resets_in, seconds_until
+from proxy.core.resets import Headers, bounded, resets_in, seconds_until, told_in
 from proxy.errors import UpstreamUnavailable
 
 Reason = Literal[
@@ -92,7 +92,7 @@ def failure_of_status(
         return None
     reset = resets_in(headers, now_epoch)
     if reset is None:
-        reset = _reset(said, now_epoch)
+        reset = _reset(reason, said, now_epoch)
     return Failure(
         reason,
         _message(status, reason, said),
@@ -114,7 +114,7 @@ def failure_of_event(data: bytes, now_epoch: float) -> Failure | None:
     return Failure(
         reason,
         f"began and failed: {words}" if words and reason != "key" else "began and failed",
-        reset_seconds=_reset(said, now_epoch),
+        reset_seconds=_reset(reason, said, now_epoch),
         lasting=_is_used_up(said),
     )
 
@@ -166,8 +166,11 @@ def _of_event(said: Said) -> Reason | None:
     return None if own else "error"
 
 
-def _reset(said: Said, now_epoch: float) -> float | None:
+def _reset(reason: Reason, said: Said, now_epoch: float) -> float | None:
+    """From the body: its own field, else what a rate limit says to humans and nowhere else."""
     seconds = seconds_until(said.reset, now_epoch) if said.reset else None
+    if seconds is None and reason == "rate_limited":
+        seconds = told_in(said.message)
     return None if seconds is None else bounded(seconds)
 
 

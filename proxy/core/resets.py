@@ -4,8 +4,8 @@ Read in November 2026: OpenAI, Azure and Groq send `x-ratelimit-reset-requests` 
 durations ("6m0s", "120ms") or bare seconds, beside `x-ratelimit-remaining-…`; Anthropic sends
 `anthropic-ratelimit-…-reset` as RFC 3339 dates, and as epoch seconds for its subscriptions;
 OpenRouter `x-ratelimit-reset` in epoch milliseconds; Mistral `ratelimitbysize-reset` in seconds;
-Google a `retryDelay` in the body. `retry-after-ms` and `retry-after` come before all of them: they
-are meant for this one call, the others are of a window.
+Google a `retryDelay` in the body; OpenAI and Azure at times only a sentence. `retry-after-ms` and
+`retry-after` come before all of them: they are meant for this one call, the others are of a window.
 """
 
 import math
@@ -32,6 +32,12 @@ _SECONDS: Final = {
 _EPOCH_SECONDS: Final = 1e8
 """A bare number from here on is a date: as seconds to wait it would be over three years."""
 _EPOCH_MILLISECONDS: Final = 1e11
+_TOLD: Final = re.compile(
+    r"(?:try again|retry) (?:in|after) ([0-9]{1,9}(?:\.[0-9]{1,9})?)(?: ?(seconds?|minutes?)\b|"
+    r"((?:ms|h|m|s)(?:[0-9.]{1,9}(?:ms|h|m|s)){0,3})\b)",
+    re.IGNORECASE,
+)
+_TOLD_CHARACTERS: Final = 1_000
 _FAMILIES: Final = ("x-ratelimit", "ratelimit", "anthropic-")
 _HTTP_DATE: Final = "%a, %d %b %Y %H:%M:%S GMT"
 
@@ -70,6 +76,18 @@ def seconds_until(text: str, now_epoch: float) -> float | None:
         return sum(float(count) * _SECONDS[unit] for count, unit in parts)
     date = _date(text)
     return None if date is None else date - now_epoch
+
+
+def told_in(message: str) -> float | None:
+    """Seconds to wait, as a sentence has them: OpenAI's "Please try again in 1m2.5s", Azure's
+    "Please retry after 20 seconds", Google's "Please retry in 34.07s"."""
+    found = _TOLD.search(message[:_TOLD_CHARACTERS])
+    if found is None:
+        return None
+    number, words, units = found.groups()
+    if units:
+        return seconds_until(number + units.lower(), 0.0)
+    return float(number) * (60 if words.lower().startswith("minute") else 1)
 
 
 def _retry_after(fields: Mapping[str, str], now_epoch: float) -> float | None:

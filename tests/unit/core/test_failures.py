@@ -149,6 +149,9 @@ def test_a_firewall_in_between_says_nothing_of_a_key() -> None:
         (api(details=[{"retryDelay": "later"}]), [], None),
         (api(details=[{"retryDelay": "900h"}]), [], MAX_RESET_SECONDS),
         (api(), [], None),
+        (api("Please try again in 1.5s."), [], 1.5),
+        (api("Please try again in 1.5s."), [("retry-after", "7")], 7),
+        (api("Please try again in 1.5s.", details=[{"retryDelay": "3s"}]), [], 3),
     ],
 )
 def test_a_reset_is_read_from_headers_or_body(
@@ -158,6 +161,14 @@ def test_a_reset_is_read_from_headers_or_body(
 
     assert failure is not None
     assert failure.reset_seconds == reset
+
+
+def test_only_a_rate_limit_says_in_a_sentence_when_to_come_back() -> None:
+    """Any other error may quote the client."""
+    failure = failed(500, api("could not send 'try again in 50m'"))
+
+    assert failure is not None
+    assert failure.reset_seconds is None
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.resets import MAX_RESET_SECONDS, bounded, resets_in, seconds_until
+from proxy.core.resets import MAX_RESET_SECONDS, bounded, resets_in, seconds_until, told_in
 
 NOW = datetime(2026, 11, 30, 12, 0, 0, tzinfo=UTC).timestamp()
 IN_90 = datetime(2026, 11, 30, 12, 1, 30, tzinfo=UTC)
@@ -136,6 +136,37 @@ def test_other_providers_name_one_window(name: str, value: str) -> None:
 def test_the_reset_of_something_else_is_none_of_ours() -> None:
     assert resets_in([("x-other-reset", "90"), ("x-ratelimit-resets", "90")], NOW) is None
     assert resets_in([], NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("message", "seconds"),
+    [
+        ("Rate limit reached for gpt-5 on TPM. Please try again in 446ms. Visit https", 0.446),
+        ("Limit 30000, Used 29000. Please try again in 1.824s.", 1.824),
+        ("Please try again in 6m0s.", 360),
+        ("please Try Again in 1h2m3.5s", 3723.5),
+        ("Requests have exceeded the limit. Please retry after 20 seconds.", 20),
+        ("Please retry after 1 second.", 1),
+        ("try again in 2 minutes", 120),
+        ("Please retry in 34.074824224s.", 34.074824224),
+        ("Please try again later.", None),
+        ("Please try again in a moment", None),
+        ("try again in 5", None),
+        ("try again in 5 days", None),
+        ("try again in 5st", None),
+        ("x" * 1_000 + "try again in 5s", None),
+        ("", None),
+    ],
+)
+def test_a_sentence_may_be_all_there_is(message: str, seconds: float | None) -> None:
+    assert told_in(message) == (seconds if seconds is None else pytest.approx(seconds))
+
+
+@given(texts | st.from_regex(r"try again in [0-9.]{0,12}( ?[smh0-9.]{0,6})?", fullmatch=True))
+def test_no_sentence_raises(message: str) -> None:
+    told = told_in(message)
+
+    assert told is None or told >= 0
 
 
 def test_the_first_of_two_headers_counts() -> None:
