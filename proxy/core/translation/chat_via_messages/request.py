@@ -56,9 +56,9 @@ def translate(body: bytes, output_bound: int) -> bytes:
     """Raises Untranslatable, and ValueError or RecursionError for what is no request."""
     members = members_of(body)
     _refuse(members)
-    conversation = Conversation(members["messages"])
+    conversation = Conversation(members.get("messages", ABSENT))
     turns = conversation.turns()
-    model = value(members["model"], str)
+    model = value(members.get("model", ABSENT), str)
     told: Json = {"model": model, "max_tokens": _bound(members) or output_bound}
     told |= _format(members, conversation.system)
     if conversation.system:

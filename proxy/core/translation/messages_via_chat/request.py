@@ -66,8 +66,8 @@ def translate(body: bytes, output_bound: int) -> bytes:
     """Raises Untranslatable, and ValueError or RecursionError for what is no request."""
     members = members_of(body)
     _refuse(members)
-    model = value(members["model"], str)
-    messages = messages_of(members.get("system", ABSENT), members["messages"])
+    model = value(members.get("model", ABSENT), str)
+    messages = messages_of(members.get("system", ABSENT), members.get("messages", ABSENT))
     told: Json = {"model": model, "messages": messages}
     told |= _bound(members, model, output_bound)
     told |= _tools(members)
