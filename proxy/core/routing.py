@@ -75,10 +75,15 @@ def takes_credential(candidate: Candidate, first: Candidate, route: Route) -> bo
 
 
 def origin_of(base_url: str) -> tuple[str, str, int]:
-    """Scheme, host and port, by which credentials are kept apart (RFC 6454)."""
-    url = urlsplit(base_url)
+    """Scheme, host and port, by which credentials are kept apart (RFC 6454). What is no URL, and
+    can never be asked, is an origin of its own."""
+    try:
+        url = urlsplit(base_url)
+        port = url.port
+    except ValueError:
+        return "", base_url, 0
     scheme = url.scheme.lower()
-    return scheme, (url.hostname or "").rstrip("."), url.port or _PORTS.get(scheme, 0)
+    return scheme, (url.hostname or "").rstrip("."), port or _PORTS.get(scheme, 0)
 
 
 def is_low(route: Route, share_left: float | None) -> bool:

@@ -26,6 +26,18 @@ _LINES = (
     *("[" * 200, "{" * 200, "- " * 300, "a: &x [*x, *x]", "'\\0': 1", "\x85: 1", "\u2028"),
     *("\ufeff", "{}"),
     *("profiles: [{match: {agent: '*'}, limits: {steps: null}}]", "12:30:45: 1", "null: 1"),
+    *(
+        "routes: [{match: {}, to: [a, a], fallback: [a, openai/x, b]}]",
+        "routes_defaults: {hedge: x}",
+    ),
+    *(
+        "routes: [{match: {}, to: [], fallback: [local], hedge: {after_seconds: 1e9}}]",
+        "retries: {}",
+    ),
+    *(
+        "upstreams: {a: {base_url: 'http://[::::]', endpoints: [x]}}",
+        "breakers: {open_seconds: 1e9}",
+    ),
     "[a]: 1",
     *("rejection: {clients: {'[': 400}}", "limits: {per_tool: {'**': 1}}"),
     "prices: {'*': {input: 1e-9}}",

@@ -262,3 +262,11 @@ def test_a_rule_that_does_nothing_is_warned_of(text: str, message: str) -> None:
 def test_what_has_its_use_is_not_warned_of(text: str) -> None:
     """Warnings are read only as long as they are true."""
     assert warnings(text) == []
+
+
+@pytest.mark.parametrize("url", ["http://h:99999/v1", "http://[::::]/v1"])
+def test_a_url_that_cannot_be_asked_breaks_no_check(url: str) -> None:
+    """The form allows it; the call that needs it is told."""
+    upstreams = f"upstreams: {{a: {{base_url: '{url}'}}}}"
+
+    assert warnings(f"{upstreams}\nroutes: [{{match: {{}}, to: [openai], fallback: [a/x]}}]") == []

@@ -195,6 +195,14 @@ def test_an_origin_is_scheme_host_and_port(one: str, other: str) -> None:
     assert (origin_of(one) == origin_of(other)) == (parts(one) == parts(other))
 
 
+@pytest.mark.parametrize("no_url", ["http://h:99999/v1", "http://[::::]/v1", "https://[1.2]", ""])
+def test_what_is_no_url_shares_its_origin_with_nothing(no_url: str) -> None:
+    """The form that a policy allows for one lets these through."""
+    assert origin_of(no_url) == origin_of(no_url)
+    assert origin_of(no_url) != origin_of("http://h/v1")
+    assert not takes_credential(at(no_url), FIRST, Route())
+
+
 shares = st.floats(0, 1)
 
 
