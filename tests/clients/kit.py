@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import shutil
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,19 +119,25 @@ class Stage:
 @asynccontextmanager
 async def stage(
     folder: Path,
-    policy: str = "",
+    policy: str | Callable[[str], str] = "",
     *,
     script: Actor | None = None,
     upstream: str | None = None,
     store: str = "memory://",
 ) -> AsyncIterator[Stage]:
-    """A sidecar between two taps, in front of the simulated provider or of `upstream`."""
+    """A sidecar between two taps, in front of the simulated provider or of `upstream`. policy: may
+    be made of the origin that the sidecar is to call."""
     home = folder / "home"
     home.mkdir(parents=True, exist_ok=True)
     async with (
         Simulator(script, seed=1) as sim,
         tapped(upstream or sim.url) as back,
-        sidecar(folder, PRICES + policy, upstream=back.url, store=store) as side,
+        sidecar(
+            folder,
+            PRICES + (policy if isinstance(policy, str) else policy(back.url)),
+            upstream=back.url,
+            store=store,
+        ) as side,
         tapped(side.url) as front,
     ):
         yield Stage(Sidecar(side.app, side.http, sim), front, back, home)

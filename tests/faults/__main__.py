@@ -2,9 +2,10 @@
 
 import argparse
 import asyncio
+import logging
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 
 import uvloop
 
@@ -66,21 +67,30 @@ def shown(cell: Cell, seen: Seen) -> str:
     )
 
 
-async def run(asked: argparse.Namespace) -> int:
-    """Plays the cells, several at once, and tells of each in their order."""
-    cells = list(chosen(await all_cells(SystemClock().now()), asked))
-    few = asyncio.Semaphore(asked.at_once)
+async def played(cells: Sequence[Cell], at_once: int = _AT_ONCE) -> list[tuple[Cell, Seen]]:
+    """Plays them, several at once; in their order."""
+    return [pair async for pair in _played(cells, at_once)]
+
+
+async def _played(cells: Sequence[Cell], at_once: int) -> AsyncIterator[tuple[Cell, Seen]]:
+    few = asyncio.Semaphore(at_once)
 
     async def one(cell: Cell) -> Seen:
         async with few:
             return await play(cell)
 
-    print(_HEAD)
     playing = [(cell, asyncio.ensure_future(one(cell))) for cell in cells]
+    for cell, task in playing:
+        yield cell, await task
+
+
+async def run(asked: argparse.Namespace) -> int:
+    """Plays what was asked for, and tells of each cell as soon as it can."""
+    cells = list(chosen(await all_cells(SystemClock().now()), asked))
     endings: Counter[str] = Counter()
     faults = 0
-    for cell, task in playing:
-        seen = await task
+    print(_HEAD)
+    async for cell, seen in _played(cells, asked.at_once):
         wrong = broken(cell, seen)
         faults += len(wrong)
         endings[seen.read.ending] += 1
@@ -94,6 +104,7 @@ async def run(asked: argparse.Namespace) -> int:
 
 def main() -> int:
     """0 if every promise was kept."""
+    logging.getLogger("proxy").addHandler(logging.NullHandler())  # here every breaker opens
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(run(_arguments()))
 

@@ -18,7 +18,7 @@ When = Literal[
 ]
 Unreachable = Literal["refused", "tls", "dns"]
 BOTH, WHOLE, STREAM = (False, True), (False,), (True,)
-SLOW_SECONDS = 1.5
+SLOW_SECONDS = 1.0
 """How long the slow ones take: several times what the policy of a cell calls slow."""
 _WITHIN = 7
 """After so many events every dialect has sent some text, and is not through with it."""
@@ -42,6 +42,12 @@ class Case:
         """Of the provider's error; 0: it is none of its API."""
         told = (f.at for f in self.faults if f.kind is FaultKind.STATUS and f.body == "dialect")
         return next(told, 0)
+
+    @property
+    def is_event(self) -> bool:
+        """Whether the provider says so itself, inside its stream."""
+        kinds = (FaultKind.ERROR_EVENT, FaultKind.FAILED_EVENT)
+        return any(fault.kind in kinds for fault in self.faults)
 
 
 def cases(now: float) -> Iterator[Case]:

@@ -32,7 +32,7 @@ upstreams:
 routes:
   - {match: {model: "*"}, to: [first]%(fallback)s}
 timeouts: {connect: 1}
-breakers: {slow_seconds: 0.4, answer_seconds: 0.4, stall_seconds: 0.6}
+breakers: {slow_seconds: 0.4, answer_seconds: 0.4, stall_seconds: 1.5}
 retries: {max: 2, wait_seconds: 2}
 deadline_seconds: %(deadline)s
 """

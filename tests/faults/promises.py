@@ -44,26 +44,31 @@ def broken(cell: Cell, seen: Seen) -> list[str]:
 
 
 def _ending(cell: Cell, seen: Seen) -> Iterator[str]:
+    if seen.seconds > DEADLINE_SECONDS + 1:
+        yield f"takes {seen.seconds:.1f} s"
     want, ending = wanted(cell, seen), seen.read.ending
+    if cell.case.is_event and cell.fallback == "none" and ending == "stream error":
+        return  # the provider's own words, which nobody else can be asked instead of
     if cell.case.when == "border" and want == "stream error" and ending == "answer":
         want = "first"  # all of it had come, but for the last word
     match want:
+        case "error" if ending == "error":
+            yield from _error(cell, seen)
         case "error":
-            if ending != "error":
-                yield f"ends with {ending}, not with an error"
-            else:
-                yield from _error(cell, seen)
+            yield f"ends with {ending}, not with an error"
         case "stream error":
             if ending != "stream error" or seen.served != "first":
                 yield f"ends with {ending} of {seen.served!r}, not with an error in the stream"
             yield from _said(cell, seen, FIRST, whole=False)
         case _:
-            by = ("first", "second") if want == "either" else (want,)
-            if ending != "answer" or seen.served not in by:
-                yield f"ends with {ending} of {seen.served!r}, not with an answer of {want!r}"
-            yield from _said(cell, seen, SECOND if seen.served == "second" else FIRST, whole=True)
-    if seen.seconds > DEADLINE_SECONDS + 1:
-        yield f"takes {seen.seconds:.1f} s"
+            yield from _answer(cell, seen, ("first", "second") if want == "either" else (want,))
+
+
+def _answer(cell: Cell, seen: Seen, by: tuple[str, ...]) -> Iterator[str]:
+    if seen.read.ending != "answer" or seen.served not in by:
+        yield f"ends with {seen.read.ending} of {seen.served!r}, not with an answer of {by[-1]!r}"
+    else:
+        yield from _said(cell, seen, SECOND if seen.served == "second" else FIRST, whole=True)
 
 
 def _said(cell: Cell, seen: Seen, model: Model, *, whole: bool) -> Iterator[str]:
@@ -86,7 +91,8 @@ def _error(cell: Cell, seen: Seen) -> Iterator[str]:
     named = [name for name in ("first", "second") if name in seen.read.message]
     if cell.fallback == "down" and cell.case.when != "caller" and len(named) < 2:
         yield f"does not say what each did: {seen.read.message!r}"
-    asks = seen.headers.get("x-should-retry") != "false" and "retry-after" not in seen.headers
+    says_when = "retry-after" in seen.headers or "retry-after-ms" in seen.headers
+    asks = seen.headers.get("x-should-retry") != "false" and not says_when
     if asks and (seen.status in _RETRIED or seen.status >= 500):
         yield "lets the client try again"
 

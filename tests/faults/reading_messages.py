@@ -62,7 +62,10 @@ class MessagesReader(Reader):
     def _message_delta(self, data: Fields) -> None:
         must(self._block is None and not self.said.finish, "an end in the middle")
         self.said.finish = text(members(data["delta"])["stop_reason"])
-        self.said.output_tokens = number(members(data["usage"])["output_tokens"])
+        usage = members(data["usage"])
+        self.said.output_tokens = number(usage["output_tokens"])
+        if "input_tokens" in usage:  # what is known at the end only
+            self.said.input_tokens = _input(usage)
 
     def _message_stop(self, data: Fields) -> None:
         must(self._block is None and bool(self.said.finish), "a stop without a reason")

@@ -12,16 +12,16 @@ _DELTAS = {
 
 
 class ResponsesReader(Reader):
-    """Items one after the other, each whole before the next; the end repeats them all. A failure is
-    `response.failed`, `error`, or the first and then the second."""
+    """Items, each of them its deltas; the end repeats them all. A failure is `response.failed`,
+    `error`, or the first and then the second."""
 
     def __init__(self, said: Said) -> None:
         super().__init__(said)
         self._next = 0
         self._failed: Json = None
-        self._item: Fields | None = None
-        self._grown = ""
-        self._items: list[Fields] = []
+        self._grown: dict[int, str] = {}
+        self._added: list[Fields] = []
+        self._items: dict[int, Fields] = {}
         self._id = ""
 
     def event(self, frame: Frame) -> None:
@@ -33,38 +33,38 @@ class ResponsesReader(Reader):
         sequence = number(data["sequence_number"])
         late = kind == "response.failed" and sequence > self._next  # of whoever cut the stream
         must(late or sequence == self._next, f"{kind} is out of sequence")
-        must((self._next == 0) == (kind == "response.created"), f"{kind} at the wrong end")
+        begins = (self._next == 0) == (kind == "response.created")
+        must(begins or kind == "response.failed", f"{kind} at the wrong end")
         must(self._failed is None, f"{kind} follows a failure")
         self._next += 1
         if "response" in data:
             self._response(kind, members(data["response"]))
-        elif kind.startswith("response.output_item."):
-            self._bound(kind, members(data["item"]), number(data["output_index"]))
+        elif kind == "response.output_item.added":
+            must(data["output_index"] == len(self._added), "items out of order")
+            self._added.append(members(data["item"]))
+            self._grown[len(self._added) - 1] = ""
+        elif kind == "response.output_item.done":
+            self._done(members(data["item"]), number(data["output_index"]))
         elif kind in _DELTAS:
-            item = members(self._item)
-            must(item["type"] == _DELTAS[kind] and item["id"] == data["item_id"], f"a stray {kind}")
-            self._grow(text(data["delta"]))
+            self._grow(kind, data)
 
-    def _grow(self, delta: str) -> None:
-        self._grown += delta
-        if members(self._item)["type"] == "message":
-            self.said.text += delta
-
-    def _bound(self, kind: str, item: Fields, index: int) -> None:
-        """An item begins or ends."""
-        must(index == len(self._items), f"{kind} of output {index}")
-        if kind.endswith("added"):
-            must(self._item is None, "two items at once")
-            self._item, self._grown = item, ""
-            return
-        must(self._item is not None and members(self._item)["id"] == item["id"], "a stray item")
+    def _grow(self, kind: str, data: Fields) -> None:
+        index = number(data["output_index"])
+        must(index in self._grown, f"{kind} of no open item")
+        item = self._added[index]
+        must(item["type"] == _DELTAS[kind] and item["id"] == data["item_id"], f"a stray {kind}")
+        self._grown[index] += text(data["delta"])
         if item["type"] == "message":
-            must(_text_of(item) == self._grown, "a text that is not its deltas")
+            self.said.text += text(data["delta"])
+
+    def _done(self, item: Fields, index: int) -> None:
+        must(index in self._grown and self._added[index]["id"] == item["id"], "a stray item")
+        grown = self._grown.pop(index)
+        if item["type"] == "message":
+            must(_text_of(item) == grown, "a text that is not its deltas")
         if item["type"] == "function_call":
-            must(item["arguments"] == self._grown, "arguments that are not their deltas")
-            self.said.calls.append(_made(item))
-        self._item = None
-        self._items.append(item)
+            must(item["arguments"] == grown, "arguments that are not their deltas")
+        self._items[index] = item
 
     def _response(self, kind: str, response: Fields) -> None:
         self._id = self._id or text(response["id"])
@@ -73,8 +73,10 @@ class ResponsesReader(Reader):
             must(response["status"] == "failed", "a failure of another status")
             self._failed = response["error"]
         elif kind in _ENDS:
-            must(self._item is None, "an item is open")
-            must(response["output"] == self._items, "the end holds other items")
+            must(not self._grown, "an item is open")
+            items = [self._items[index] for index in sorted(self._items)]
+            must(response["output"] == items, "the end holds other items")
+            self.said.calls = [_made(item) for item in items if item["type"] == "function_call"]
             _finish(response, self.said)
             self.ended = True
 
