@@ -4,7 +4,7 @@ from typing import Final
 
 from proxy.breakers.breaker import Breaker
 from proxy.breakers.keeping import Keeper
-from proxy.breakers.permits import Part, Permit
+from proxy.breakers.permits import Part, Permit, WatchedPermit
 from proxy.core.breaking import (
     Effect,
     Why,
@@ -58,6 +58,19 @@ class Learner:
         for tried in permit.tries:
             if tried != part:
                 self.gives_up(tried)
+
+    def begun(self, permit: WatchedPermit, breaker: Breaker) -> None:
+        now = self.clock.monotonic()
+        tries, permit.tries, permit.probe = permit.tries, (), False
+        for part in tries:
+            overtaken = part.generation != part.breaker.generation
+            self._closes(part, now)
+            if overtaken:
+                continue
+            if part.breaker is breaker:
+                permit.generation = breaker.generation
+            else:
+                permit.own_generation = part.breaker.generation
 
     def nothing(self, permit: Permit) -> None:
         for part in permit.tries:

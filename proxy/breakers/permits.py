@@ -25,9 +25,11 @@ class Learning(Protocol):
 
     def nothing(self, permit: "Permit") -> None: ...
 
+    def begun(self, permit: "WatchedPermit", breaker: Breaker) -> None: ...
+
 
 class Permit:
-    """Exactly one of its methods is called, once; more calls change nothing.
+    """Exactly one of its methods but `begun` is called, once; more calls change nothing.
 
     probe: the breaker is open, and this call tries whether it can be closed; nobody else may until
     it is told what came of it. tries: of which breakers. credential: a digest of the caller's own
@@ -47,6 +49,10 @@ class Permit:
         self._breaker: Breaker | None = breaker
         self.generation = generation
         self.credential = credential
+
+    def begun(self) -> None:
+        """Content has come in time: where it tries, it has tried well, and others need not wait for
+        the end, which may be minutes away. Its end counts like that of any other call."""
 
     def answered(self, *, slow: bool = False) -> None:
         """It was answered, if slowly; also with what is the caller's own fault."""
@@ -92,6 +98,10 @@ class WatchedPermit(Permit):
         self.own_generation = own_generation
         self.tries = tries
         self.probe = bool(tries)
+
+    def begun(self) -> None:
+        if self._breaker is not None and self.probe:
+            self._learning.begun(self, self._breaker)
 
     def __del__(self) -> None:
         """Lost without a word, it must not keep others from trying for good."""

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "action", nargs="?", choices=("list", "open", "close"), default="list", metavar="ACTION",
         help="list (default), open or close",
     )  # fmt: skip
-    parser.add_argument("target", nargs="?", metavar="UPSTREAM/MODEL", help="to open or to close")
+    parser.add_argument("target", nargs="*", metavar="UPSTREAM MODEL", help="to open or to close")
     parser.add_argument("--seconds", type=float, help="open for so long; else until it is closed")
     parser.add_argument("--state", choices=("open", "half-open", "closed"), help="list only these")
     parser.add_argument("--limit", type=int, default=100)
@@ -45,9 +45,9 @@ def _list(client: AdminClient, args: argparse.Namespace) -> dict[str, Json]:
 
 
 def _turn(client: AdminClient, args: argparse.Namespace) -> dict[str, Json]:
-    upstream, _, model = (args.target or "").partition("/")
+    upstream, _, model = "/".join(args.target).partition("/")
     if not upstream or not model:
-        raise AdminError(f"breakers {args.action}: say which, as UPSTREAM/MODEL")
+        raise AdminError(f"breakers {args.action}: say which: UPSTREAM MODEL, or UPSTREAM/MODEL")
     lasts = args.action == "open" and args.seconds is not None
     body: Json = {"seconds": args.seconds} if lasts else {}
     path = f"{quote(upstream, safe='')}/{quote(model, safe='')}/{args.action}"

@@ -215,7 +215,7 @@ async def test_the_shell_shows_and_turns_them(
         assert heads.split()[:5] == ["breaker", "for", "state", "why", "probe_in"]
         assert opened.split()[:3] == ["openai/vendor/model", "all", "open"]
         assert closed.split()[0] == "openai/evil\\x1b[2J"
-        code, shown = await shell("close", "openai/vendor/model", "--json")
+        code, shown = await shell("close", "openai", "vendor/model", "--json")
         assert json.loads(shown)["state"] == "closed"
         assert (await shell("open", "openai/m"))[0] == 0
         assert "when closed by hand" in (await shell("--state", "open"))[1]

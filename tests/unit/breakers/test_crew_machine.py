@@ -135,6 +135,19 @@ class BreakerMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.calls)
     @rule(data=st.data())
+    def begins(self, data: st.DataObject) -> None:
+        """It goes on, and tries no more."""
+        call = self.calls[data.draw(st.integers(0, len(self.calls) - 1))]
+        tried = [part for part in call.permit.tries if part.generation == part.breaker.generation]
+        before = self._all(call.worker)
+        call.permit.begun()
+        self._note_closed(call.worker, [part.breaker for part in tried])
+        assert not call.permit.probe
+        if not tried:
+            assert self._all(call.worker) == before
+
+    @precondition(lambda self: self.calls)
+    @rule(data=st.data())
     def dropped(self, data: st.DataObject) -> None:
         """It changes nothing, but that another may try."""
         call = self._ends(data)

@@ -119,6 +119,45 @@ def test_a_slow_probe_is_one_in_vain() -> None:
     assert kit.breakers.closed_to(candidate(), None) == Shut("slow", 30.0)
 
 
+def test_a_probe_that_has_begun_to_answer_lets_all_go() -> None:
+    """A stream may take minutes; nobody is to wait for its end."""
+    kit = Kit()
+    kit.permit(credential=ME).failed(failure("key"))
+    kit.open()
+    kit.clock.advance(15)
+    probe = kit.permit(credential=ME)
+    probe.begun()
+    assert not kit.permit(credential=ME).probe
+    assert not kit.permit().probe
+    probe.begun()
+    probe.failed(failure("truncated"))
+
+    assert kit.keeper.meet(candidate()).counted(kit.clock.monotonic()) == (1, 1, 0)
+    kit.fail(times=4)
+    assert kit.breakers.closed_to(candidate(), None) == Shut("failing", 15.0)
+
+
+def test_a_call_that_tries_nothing_may_begin() -> None:
+    kit = Kit()
+    permit = kit.permit()
+    permit.begun()
+    permit.answered()
+
+    assert kit.keeper.meet(candidate()).counted(kit.clock.monotonic()) == (1, 0, 0)
+
+
+async def test_a_probe_that_begins_after_a_humans_word_changes_nothing() -> None:
+    kit = Kit()
+    kit.open()
+    kit.clock.advance(15)
+    probe = kit.permit()
+    await kit.breakers.open("openai", "gpt-5", 60.0)
+    probe.begun()
+    probe.failed(failure())
+
+    assert kit.breakers.closed_to(candidate(), None) == Shut("manual", 60.0)
+
+
 def test_a_dropped_probe_lets_another_try_at_once() -> None:
     kit = Kit()
     kit.open()
