@@ -116,9 +116,9 @@ class Breaker:
         self.generation = said.generation
         self.is_open = said.is_open
         machine = self._turned()
-        if said.is_open and not machine.is_trying:
+        if said.is_open:
             machine.open()
-        elif not said.is_open and not machine.is_closed:
+        elif not machine.is_closed:
             machine.close()
 
     def _turned(self) -> Machine:

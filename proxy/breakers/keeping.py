@@ -122,8 +122,8 @@ class Keeper:
 
     def _stand(self, breaker: Breaker, said: Standing, then: Callable[[], None]) -> None:
         was = breaker.standing
-        if not breaker.stand(said):
-            then()
+        if not breaker.stand(said) or self.known(breaker.key) is not breaker:
+            then()  # no news, or there was no room for it: it ends with its call
             return
         self._notice(breaker, was)
         self._telling.tell(news_of(breaker, self.clock.monotonic()), then)

@@ -45,14 +45,17 @@ class BreakerStates(Collector):
 
 
 def noticing(clock: Clock, watch: Callable[[Facts], None]) -> Notice:
-    """Logs each opening and closing, and shows it to `watch`."""
+    """Logs each opening and closing, and shows it to `watch`. A caller's dead key is that caller's
+    business: whoever makes up keys must not fill the log."""
 
     def notice(breaker: Breaker, was: Standing) -> None:
         if was.generation == breaker.generation:  # it waits for longer
             return
         facts = facts_of(breaker.key, breaker.standing, clock.monotonic())
         watch({"type": "BreakerChanged", "at": clock.now(), **facts})
-        if breaker.is_open:
+        if breaker.key.credential:
+            log.debug("a breaker of a caller's key turned", extra=facts)
+        elif breaker.is_open:
             log.warning("a breaker opened", extra=facts)
         elif was.is_open:
             log.info("a breaker closed", extra=facts)

@@ -127,9 +127,9 @@ def reason_to_open(policy: BreakerPolicy, record: Record) -> Why | None:
         return "slow"
     if record.calls < policy.minimum_calls:
         return None
-    if record.failures and record.failures >= policy.failure_rate * record.calls:
+    if record.failures >= policy.failure_rate * record.calls:
         return "failing"
-    if record.slow and record.slow >= policy.slow_rate * record.calls:
+    if record.slow >= policy.slow_rate * record.calls:
         return "slow"
     return None
 

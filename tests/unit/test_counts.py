@@ -53,6 +53,22 @@ def test_since_when_something_is_counted_is_the_earliest_time() -> None:
     assert both == min(values(one)[created], values(two)[created])
 
 
+def test_of_how_breakers_stand_the_worst_is_told() -> None:
+    """Four workers that say "open" (2) are no 8."""
+
+    def states(of: dict[str, int]) -> Counts:
+        registry = CollectorRegistry()
+        gauge = Gauge("holdfast_breaker_state", "Breakers.", ("model",), registry=registry)
+        for model, state in of.items():
+            gauge.labels(model).set(state)
+        return collected(registry)
+
+    several = (states({"a": 2, "b": 0}), states({"a": 2, "b": 1}), states({"a": 0}))
+    whole = values(merged(several))
+
+    assert [whole["holdfast_breaker_state", (("model", model),)] for model in "ab"] == [2, 1]
+
+
 def test_reloads_of_the_one_policy_are_not_added_up() -> None:
     """Every worker reads the file: four of them have not reloaded it four times."""
 

@@ -72,6 +72,16 @@ def test_a_flood_of_bad_keys_is_bounded_and_closes_nothing_else() -> None:
     assert kit.breakers.closed_to(candidate("gpt-4"), None) is None
 
 
+def test_what_is_not_kept_is_not_told() -> None:
+    """Whoever makes up keys beyond all bounds must not keep the workers talking."""
+    kit = Kit()
+    for number in range(MOST_BREAKERS + 100):
+        key = number.to_bytes(32)
+        kit.permit(credential=key).failed(failure("key"))
+
+    assert len(kit.turns) == MOST_BREAKERS
+
+
 def test_who_is_in_the_middle_of_a_try_stays() -> None:
     room = Room(8)
     trying = Breaker(Key("openai", "trying"))

@@ -3,6 +3,8 @@
 import os
 import signal
 
+import pytest
+
 from proxy.workers.places import MOST, Places
 
 
@@ -49,6 +51,20 @@ def test_a_killed_worker_keeps_no_place() -> None:
     assert taken == (False, False)
     assert places.is_free(MOST - 1)
     assert places.claim(MOST - 1)
+
+
+def test_where_there_are_no_locks_places_are_everybodys(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Two that try a provider are better than none: it would be left alone for good."""
+    places = Places()
+    os.close(places._file)
+    claimed = places.claim(3)
+    places.give_back(3)
+    places._file = os.dup(0)
+
+    assert claimed
+    assert [record.message for record in caplog.records] == ["a place cannot be locked"]
 
 
 def test_looking_takes_nothing() -> None:
