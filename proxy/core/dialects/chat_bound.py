@@ -55,13 +55,13 @@ def unbind(draft: Draft, model: str) -> None:
     for message in parts_of(body, span):
         raw = body[message.start : message.end]
         if _ROLE.decode(raw).role == "assistant":
-            new = _unbound(raw, model)
+            new = unbound_answer(raw, model)
             if new != raw:
                 draft.edits.append(Edit(message.start, message.end, new))
 
 
-def _unbound(raw: bytes, model: str) -> bytes:
-    """One answer of the history."""
+def unbound_answer(raw: bytes, model: str) -> bytes:
+    """One answer of the history, for this model."""
     fields = _fields(raw)
     changes: dict[str, bytes | None] = {key: None for key in _FIELDS if key in fields}
     if _WANTS_REASONING.match(model):

@@ -36,13 +36,13 @@ def error_frames(refusal: Refusal, request_id: str, client: str, response_id: st
     is_codex = fnmatchcase(client.lower(), _CODEX)
     told = error_object(refusal)
     code = _ENDS_CODEX if is_codex else refusal.code
-    failed = _response(response_id or _prefixed("resp", request_id), "", 0, "failed", [])
+    failed = response_object(response_id or _prefixed("resp", request_id), "", 0, "failed", [])
     failed["error"] = {"code": code, "message": refusal.message}
     flat = {"code": refusal.code, "message": refusal.message, "param": refusal.param}
     return b"".join(
         (
-            _frame("response.failed", _LATE, {"response": failed}),
-            _frame("error", _LATE + 1, flat | {"error": told, "request_id": request_id}),
+            event_frame("response.failed", _LATE, {"response": failed}),
+            event_frame("error", _LATE + 1, flat | {"error": told, "request_id": request_id}),
         )
     )
 
@@ -56,7 +56,7 @@ def render_text(text: str, request: Request, answer_id: str, created: int) -> by
 def stream_text(text: str, request: Request, answer_id: str, created: int) -> bytes:
     """The same in the whole sequence of events."""
     events = _Written(text, request, answer_id, created).events()
-    return b"".join(_frame(kind, number, event) for number, (kind, event) in enumerate(events))
+    return b"".join(event_frame(kind, number, event) for number, (kind, event) in enumerate(events))
 
 
 class _Written:
@@ -82,7 +82,7 @@ class _Written:
 
     def response(self, status: str, output: list[Json]) -> Json:
         request = self._request
-        response = _response(self._id, request.model, self._created, status, output)
+        response = response_object(self._id, request.model, self._created, status, output)
         response["max_output_tokens"] = request.output_bound
         response["previous_response_id"] = request.previous_response_id
         return response
@@ -114,7 +114,9 @@ class _Written:
         }
 
 
-def _response(answer_id: str, model: str, created: int, status: str, output: list[Json]) -> Json:
+def response_object(
+    answer_id: str, model: str, created: int, status: str, output: list[Json]
+) -> Json:
     """A response object with every member that the API's own always has."""
     return {
         "id": answer_id,
@@ -148,6 +150,6 @@ def _prefixed(prefix: str, identity: str) -> str:
     return identity if identity.startswith(prefix + "_") else f"{prefix}_{identity}"
 
 
-def _frame(kind: str, number: int, event: Json) -> bytes:
+def event_frame(kind: str, number: int, event: Json) -> bytes:
     whole = {"type": kind, "sequence_number": number} | event
     return encode_frame(msgspec.json.encode(whole), kind)

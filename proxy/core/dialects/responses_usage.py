@@ -14,6 +14,7 @@ from proxy.core.dialects.reported import (
     readable,
     some,
     terms_of,
+    text_or_none,
     token_count,
     value_of,
 )
@@ -26,6 +27,7 @@ class _InputDetails(msgspec.Struct, frozen=True):
     cached_tokens: int | float | None = None
     cached_tokens_details: object = None
     cache_write_tokens: int | float | None = None
+    cache_creation: object = None  # of a chat model that answers in the stead of one
     audio_tokens: int | float | None = None
     image_tokens: object = None
 
@@ -48,7 +50,14 @@ class _Usage(msgspec.Struct, frozen=True):
     is_byok: object = None
     cost_in_usd_ticks: msgspec.Raw = _ABSENT
     server_tool_use_details: object = None  # OpenRouter
+    server_tool_use: object = None
     service_tier: object = None
+    search_context_size: object = (
+        None  # of another API's model, asked in the stead; so are the next
+    )
+    speed: object = None
+    inference_geo: object = None
+    iterations: msgspec.Raw = _ABSENT
 
 
 class _Call(msgspec.Struct, frozen=True):
@@ -60,6 +69,7 @@ class _Call(msgspec.Struct, frozen=True):
 
 
 _USAGE = msgspec.json.Decoder(_Usage | None)
+_USAGES = msgspec.json.Decoder(list[_Usage])
 _OUTPUT = msgspec.json.Decoder(list[msgspec.Raw])
 _CALL = msgspec.json.Decoder(_Call)
 _NO_INPUT, _NO_OUTPUT = _InputDetails(), _OutputDetails()
@@ -80,18 +90,25 @@ def read_usage(
         return None
     if usage is None or (usage.input_tokens is None and usage.output_tokens is None):
         return None
+    routed = usage.server_tool_use_details or usage.server_tool_use
+    uses = _tool_uses(output, tool_usage, routed)
+    return _normalised(usage, uses, service_tier)
+
+
+def _normalised(usage: _Usage, uses: tuple[int, int, int], service_tier: object) -> Usage:
     given = usage.input_tokens_details or _NO_INPUT
     made = usage.output_tokens_details or _NO_OUTPUT
     whole = token_count(usage.input_tokens)
     read = min(whole, token_count(given.cached_tokens))
     written = min(whole - read, token_count(given.cache_write_tokens))
-    uses = _tool_uses(output, tool_usage, usage.server_tool_use_details)
-    extras = _extras(given, made, uses, terms_of(service_tier or usage.service_tier))
+    hour = min(written, counted(member(given.cache_creation, "ephemeral_1h_input_tokens")))
+    extras = _extras(usage, uses, service_tier)
     heard = 0 if extras is None else extras.cache_read_audio_tokens
     return Usage(
         input_tokens=whole - read - written,
         cache_read_tokens=read,
-        cache_write_tokens=written,
+        cache_write_tokens=written - hour,
+        cache_write_1h_tokens=hour,
         output_tokens=token_count(usage.output_tokens),
         reasoning_tokens=token_count(made.reasoning_tokens),
         input_audio_tokens=max(0, token_count(given.audio_tokens) - heard),
@@ -101,14 +118,13 @@ def read_usage(
     )
 
 
-def _extras(
-    given: _InputDetails,
-    made: _OutputDetails,
-    uses: tuple[int, int, int],
-    terms: tuple[str, ...],
-) -> Extras | None:
+def _extras(usage: _Usage, uses: tuple[int, int, int], service_tier: object) -> Extras | None:
+    given = usage.input_tokens_details or _NO_INPUT
+    made = usage.output_tokens_details or _NO_OUTPUT
+    terms = terms_of(service_tier or usage.service_tier, usage.speed, usage.inference_geo)
     web_searches, file_searches, containers = uses
     told = given.cached_tokens_details or given.image_tokens or made.image_tokens
+    told = told or usage.search_context_size or usage.iterations is not _ABSENT
     if not (told or terms or any(uses)):
         return None
     return some(
@@ -119,9 +135,23 @@ def _extras(
             web_searches=web_searches,
             file_searches=file_searches,
             containers=containers,
+            search_context=text_or_none(usage.search_context_size),
             terms=terms,
+            iterations=_iterations(usage.iterations),
         )
     )
+
+
+def _iterations(raw: msgspec.Raw) -> tuple[Usage, ...]:
+    """Where the model sampled more than once; what stands beside is their sum."""
+    if raw is _ABSENT:
+        return ()
+    try:
+        each = _USAGES.decode(raw)
+    except (ValueError, RecursionError):
+        return ()
+    alone = [msgspec.structs.replace(one, iterations=_ABSENT) for one in each]
+    return tuple([_normalised(one, (0, 0, 0), None) for one in alone]) if len(each) > 1 else ()
 
 
 def _billed(usage: _Usage) -> int | None:

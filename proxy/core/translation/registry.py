@@ -6,12 +6,16 @@ from types import MappingProxyType
 from proxy.core.request import DialectName
 from proxy.core.translation.base import Translation
 from proxy.core.translation.chat_via_messages.translation import CHAT_VIA_MESSAGES
+from proxy.core.translation.composed import Composed
 from proxy.core.translation.messages_via_chat.translation import MESSAGES_VIA_CHAT
+from proxy.core.translation.responses_via_chat.translation import RESPONSES_VIA_CHAT
 
 _TRANSLATIONS: Mapping[tuple[DialectName, DialectName], Translation] = MappingProxyType(
     {
         ("chat", "messages"): CHAT_VIA_MESSAGES,
         ("messages", "chat"): MESSAGES_VIA_CHAT,
+        ("responses", "chat"): RESPONSES_VIA_CHAT,
+        ("responses", "messages"): Composed(RESPONSES_VIA_CHAT, CHAT_VIA_MESSAGES),
     }
 )
 

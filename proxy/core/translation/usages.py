@@ -45,6 +45,25 @@ def messages_usage(usage: Usage) -> Json:
     return _messages_tokens(usage, extras) | _beside(usage, extras)
 
 
+def response_usage(usage: Usage) -> Json:
+    """As responses tell it: input_tokens are all of the input, cached or not."""
+    extras = usage.extras or _NO_EXTRAS
+    told: Json = {
+        "input_tokens": usage.total_input_tokens,
+        "input_tokens_details": {"cache_write_tokens": 0} | _chat_input(usage, extras),
+        "output_tokens": usage.output_tokens,
+        "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens}
+        | _some(
+            audio_tokens=usage.output_audio_tokens,
+            image_tokens=extras.output_image_tokens,
+        ),
+        "total_tokens": usage.total_tokens,
+    }
+    if extras.iterations:
+        told["iterations"] = [response_usage(one) for one in extras.iterations]
+    return told | _beside(usage, extras)
+
+
 def no_messages_usage() -> Json:
     """For what is not known: SDKs need numbers, and our meters must not take them for figures."""
     return messages_usage(Usage()) | {"unknown": True}

@@ -1,0 +1,1 @@
+"""A call of the Responses API that a chat model answers."""
