@@ -33,9 +33,11 @@ ENV PATH=/opt/holdfast/bin:/usr/bin \
     SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt \
     HOLDFAST_HOST=0.0.0.0 \
     HOLDFAST_ADMIN_HOST=0.0.0.0 \
-    HOLDFAST_STORE=sqlite:////var/lib/holdfast/holdfast.db
+    HOLDFAST_STORE=sqlite:////var/lib/holdfast/holdfast.db \
+    SQLITE_TMPDIR=/var/lib/holdfast
 USER 65532:65532
-WORKDIR /var/lib/holdfast
+# Not the ledger's folder: some runtimes could not enter it as another user.
+WORKDIR /
 VOLUME /var/lib/holdfast
 EXPOSE 8080 9090
 # Of use to Docker alone; Kubernetes has probes of its own. -I -S: a third of the start that -m takes.

@@ -22,9 +22,11 @@ from typing import Any, Self
 
 ROOT = Path(__file__).parent.parent
 CLIENTS = ROOT / ".venv-clients" / "bin" / "python"
+AGENT = ROOT / "helm" / "holdfast" / "files" / "agent.py"
 STARTS = 5
 Json = dict[str, Any]
 LEDGER = "/var/lib/holdfast"
+ANOTHER_USER = 65533
 UNWANTED = ("pip", "setuptools", "wheel", "pytest", "tests", "sh", "bash", "gcc", "apt", "perl")
 POLICY = 'limits: {steps: 3}\nprices: {"*": {input: 1.0, output: 2.0}}\n'
 CLIENT = """
@@ -100,8 +102,11 @@ class Container:
         linux = spec["linux"]
         linux["namespaces"] = [n for n in linux["namespaces"] if n["type"] != "network"]
         linux.pop("resources", None)
-        mounts = {LEDGER: folder / "ledger", "/etc/policy": folder / "policy"}
-        for target, source in (mounts | {"/etc/hosts": Path("/etc/hosts")}).items():
+        # Who does not serve has no volume, and finds what the image has in its place.
+        mounts = {"/etc/hosts": Path("/etc/hosts")}
+        if process["args"] == ["/opt/holdfast/bin/holdfast", "serve"]:
+            mounts |= {LEDGER: folder / "ledger", "/etc/policy": folder / "policy"}
+        for target, source in mounts.items():
             options = ["bind", "rw" if target == LEDGER else "ro", "nosuid", "nodev"]
             mount = {"type": "bind", "source": str(source), "options": options}
             spec["mounts"].append({"destination": target, **mount})
@@ -186,6 +191,7 @@ def check(sidecar: Container, config: Json) -> None:
     claim(int(facts["CapBnd"], 16) == 0 and facts["NoNewPrivs"] == "1", "it has no capability")
     wrote = sidecar.inside("python3", "-ISc", "open('/opt/holdfast/x', 'w')").stderr
     claim("Read-only file system" in wrote, "its root is read-only")
+    claim(not sidecar.inside("sleep", "0").returncode, "it can sleep before it is told to stop")
     kind, *command = config["Healthcheck"]["Test"]
     claim(kind == "CMD" and not sidecar.inside(*command).returncode, "its HEALTHCHECK passes")
     shown = sidecar.inside("holdfast", "sessions", "list", "--json")
@@ -211,14 +217,20 @@ def try_out(root: Path, config: Json, folder: Path) -> None:
         with Container(root, config, folder, env) as sidecar:
             starts.append(sidecar.ready_seconds(data))
     shown = ", ".join(f"{seconds:.2f}" for seconds in sorted(starts))
+    other = config | {"User": f"{ANOTHER_USER}:{ANOTHER_USER}"}
     with (
-        Container(root, config, folder, {}, "simulate", "--port", str(provider)),
+        Container(root, other, folder, {}, "simulate", "--port", str(provider)),
         Container(root, config, folder, env) as sidecar,
     ):
         sidecar.ready_seconds(data)
         print(f"ready {shown} s after its start; {sidecar.resident_mib():.1f} MiB resident")
         have_called(data)
         print(f"  {sidecar.resident_mib():.1f} MiB resident after these calls")
+        agent = other | {"Entrypoint": ["python3", "-c", AGENT.read_text()], "Cmd": []}
+        url = f"http://127.0.0.1:{data}/s/agent/v1"
+        with Container(root, agent, folder, {"OPENAI_BASE_URL": url, "AGENT_MODEL": "m"}) as run_of:
+            code = run_of.process.wait(timeout=60)
+        claim(code == 0, f"the chart's agent runs in it as user {ANOTHER_USER}")
         check(sidecar, config)
 
 

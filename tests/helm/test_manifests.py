@@ -37,7 +37,8 @@ JOB: Values = {"mode": "sidecar", "example": {"job": True}}
 _SELECTOR = {
     "type": "object",
     "additionalProperties": False,
-    "properties": {"matchLabels": {"type": "object"}},
+    "minProperties": 1,
+    "properties": {"matchLabels": {"type": "object"}, "matchExpressions": {"type": "array"}},
 }
 _ENDPOINTS = {
     "type": "array",

@@ -10,8 +10,8 @@ called holdfast) is set here: what a container says of itself counts before serv
 {{- define "holdfast.container" -}}
 {{- $root := .holdfast -}}
 {{- $values := $root.Values -}}
-{{- $any := eq $values.ipFamily "IPv6" | ternary "::" "0.0.0.0" -}}
-{{- $own := eq $values.ipFamily "IPv6" | ternary "::1" "127.0.0.1" -}}
+{{- $any := include "holdfast.anyAddress" $root -}}
+{{- $own := include "holdfast.loopback" $root | trimAll "[]" -}}
 name: holdfast
 image: {{ include "holdfast.image" $root | quote }}
 imagePullPolicy: {{ $values.image.pullPolicy }}

@@ -3,7 +3,8 @@
 {{- $root := .root -}}
 {{- $example := $root.Values.example -}}
 {{- if $example.simulated -}}
-{{- $env := merge (dict "HOLDFAST_OPENAI_URL" (printf "http://127.0.0.1:%d/v1" (int $example.simulatedPort))) $root.Values.env -}}
+{{- $url := printf "http://%s:%d/v1" (include "holdfast.loopback" $root) (int $example.simulatedPort) -}}
+{{- $env := merge (dict "HOLDFAST_OPENAI_URL" $url) $root.Values.env -}}
 {{- $root = merge (dict "Values" (merge (dict "env" $env) $root.Values)) $root -}}
 {{- end -}}
 restartPolicy: {{ .restart }}
@@ -24,7 +25,8 @@ initContainers:
   - name: provider
     image: {{ include "holdfast.image" $root | quote }}
     imagePullPolicy: {{ $root.Values.image.pullPolicy }}
-    args: [simulate, --port, {{ $example.simulatedPort | int | quote }}]
+    args: [simulate, --host, {{ include "holdfast.anyAddress" $root | quote }}, --port, {{ $example.simulatedPort | int | quote }}]
+    startupProbe: {tcpSocket: {port: {{ $example.simulatedPort | int }}}, periodSeconds: 1, failureThreshold: 60}
     resources:
       requests: {cpu: 10m, memory: 64Mi}
       limits: {memory: 256Mi}

@@ -44,3 +44,12 @@ readOnlyRootFilesystem: true
 runAsNonRoot: true
 seccompProfile: {type: RuntimeDefault}
 {{- end }}
+
+{{- define "holdfast.anyAddress" -}}
+{{- eq .Values.ipFamily "IPv6" | ternary "::" "0.0.0.0" }}
+{{- end }}
+
+{{/* As it stands in a URL. */}}
+{{- define "holdfast.loopback" -}}
+{{- eq .Values.ipFamily "IPv6" | ternary "[::1]" "127.0.0.1" }}
+{{- end }}

@@ -24,8 +24,7 @@ For a pod of your own. The context is this chart's: `.Subcharts.holdfast` in a c
 {{/* Base URLs under the names that SDKs and agents read, as `holdfast run` sets them. No key. */}}
 {{- define "holdfast.agentEnv" -}}
 {{- include "holdfast.isSidecar" . -}}
-{{- $host := eq .Values.ipFamily "IPv6" | ternary "[::1]" "127.0.0.1" -}}
-{{- $root := printf "http://%s:%d" $host (int .Values.ports.data) -}}
+{{- $root := printf "http://%s:%d" (include "holdfast.loopback" .) (int .Values.ports.data) -}}
 {{- $url := $root -}}
 {{- with .Values.sidecar.agent }}{{ $url = printf "%s/a/%s" $url . }}{{ end -}}
 {{- if .Values.sidecar.sessionPerPod }}{{ $url = printf "%s/s/$(HOLDFAST_POD)" $url -}}
