@@ -48,4 +48,4 @@ def test_what_the_page_takes_out_is_taken_out(
 
 
 def test_every_example_is_tried() -> None:
-    assert PAGE.count("```json") == len(TRANSLATED) + len(UNBOUND) == 8
+    assert PAGE.count("```json") == len(TRANSLATED) + len(UNBOUND) == 9

@@ -27,6 +27,11 @@ class OpenCalls:
         self._calls: list[_Open] = []
         self._by_index: dict[int, _Open] = {}
 
+    @property
+    def under_way(self) -> bool:
+        """Whether there are any."""
+        return bool(self._calls)
+
     def take(self, delta: Call) -> Iterator[Event]:
         name, arguments = delta.called
         call = self._of(delta, name)

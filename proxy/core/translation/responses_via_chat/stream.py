@@ -14,7 +14,7 @@ from proxy.core.dialects.chat_parts import Choice
 from proxy.core.dialects.chat_usage import read_usage
 from proxy.core.dialects.responses_render import event_frame
 from proxy.core.dialects.stream_meter import DONE
-from proxy.core.sse import SseEvent, SseSplitter, encode_frame
+from proxy.core.sse import SseEvent, SseSplitter
 from proxy.core.translation.responses_via_chat.answer import Head, ended
 from proxy.core.translation.responses_via_chat.calls import OpenCalls
 from proxy.core.translation.responses_via_chat.errors import failure_of
@@ -32,11 +32,14 @@ from proxy.core.usage import Usage
 
 _NULLS = (b"", b"null")
 _ALIVE = b": keep-alive\n\n"
+_TOO_LONG = b'"An event of the provider is too long."'
+_UNREADABLE = b'"A part of a tool call cannot be read."'
 
 
 class ResponseStream:
-    """Implements `StreamTranslation`. An event that cannot be read passes as it is: what it was
-    meant to bring is lost, and it must not look as if nothing were."""
+    """Implements `StreamTranslation`. An event that cannot be read is left out; but while a call
+    is under way it ends the stream with an error, for a piece of the arguments may have been in it,
+    and what is left could be run."""
 
     def __init__(self, body: bytes, created: int) -> None:
         self._head = Head(body, created)
@@ -65,10 +68,10 @@ class ResponseStream:
     def _told(self, event: SseEvent, *, is_cut: bool = False) -> bytes:
         if self._over:
             return b""
-        if not event.data:
-            return _ALIVE if event.raw.startswith(b":") else b""
         if event.data == DONE:
             return self._end()
+        if not event.data:
+            return self._told_nothing(event)
         told: list[bytes] = []
         try:
             chunk = CHUNK.decode(event.data)
@@ -81,15 +84,24 @@ class ResponseStream:
         error = _error_of(chunk, event)
         return b"".join(told) if error is None else b"".join(told) + self._fail(error)
 
+    def _told_nothing(self, event: SseEvent) -> bytes:
+        if event.oversize:
+            return self._begin() + self._fail(_TOO_LONG)
+        return _ALIVE if event.raw.startswith(b":") else b""
+
     def _odd(self, event: SseEvent) -> bytes:
         """What cannot be read as a chunk."""
+        error: bytes | None = None
         try:
             around = ENVELOPE.decode(event.data)
         except (ValueError, RecursionError):
-            return encode_frame(event.data)
-        self._take_told(around)
-        error = _error_of(around, event)
-        return encode_frame(event.data) if error is None else self._begin() + self._fail(error)
+            pass
+        else:
+            self._take_told(around)
+            error = _error_of(around, event)
+        if error is None and self._calls.under_way and self._finish is None:
+            error = _UNREADABLE
+        return b"" if error is None else self._begin() + self._fail(error)
 
     def _take_told(self, around: Envelope) -> None:
         self._model = self._model or around.model

@@ -433,7 +433,8 @@ def test_one_choice_is_told() -> None:
 def test_a_stream_ends_where_the_provider_said_so(end: bytes, ended: bool) -> None:
     """One that breaks off has no end: clients must not take it for a finished answer."""
     cut = stream(delta(content="So"), end=end)
-    finished = stream(delta(content="So"), delta("stop"), end=b"")
+    bare = {"choices": [{"index": 0, "finish_reason": "stop"}]}
+    finished = stream(delta(content="So"), bare, end=b"")
 
     assert (kinds(cut)[-1] == "completed") == ended
     assert kinds(finished)[-1] == "completed"
@@ -486,21 +487,42 @@ def test_signs_of_life_pass() -> None:
     assert told.count(b"keep-alive") == 1
 
 
-def test_what_cannot_be_read_passes_as_it_is() -> None:
-    """What it was meant to bring is lost; that must not look as if nothing were."""
-    odd = {"choices": [{"delta": {"content": [1]}}]}
-    told = stream(delta(content="So"), b"data: {oops\n\n", odd, b'data: {"choices":5}\n\n')
+ODD: tuple[Json | bytes, ...] = (
+    b"data: {oops\n\n",
+    b'data: {"choices":5}\n\n',
+    {"choices": [{"delta": {"content": [1]}}]},
+)
 
-    assert told.count(b"data: {oops\n\n") == 1
-    assert told.count(b'data: {"choices":5}\n\n') == 1
-    assert metered(RESPONSES, [told]).malformed == 1
-    assert metered(RESPONSES, [told]).answer().text == "So"
+
+@pytest.mark.parametrize("odd", ODD)
+def test_what_cannot_be_read_is_left_out(odd: Json | bytes) -> None:
+    told = stream(delta(content="So"), odd, delta(content="!"), delta("stop"))
+
+    assert output(events(told)[-1]["response"]) == [text_item("So!")]
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_a_call_of_which_a_part_cannot_be_read_is_no_call(odd: Json | bytes) -> None:
+    """What is left of its arguments could be run: `rm -r /a` of `rm -r /a/b`."""
+    told = stream(part('{"a":', id="c1", name="look"), odd, part("1}"), delta("tool_calls"))
+
+    assert kinds(told)[-2:] == ["failed", "error"]
+    assert "output_item.done" not in kinds(told)
+    assert "cannot be read" in events(told)[-1]["message"]
+    after = stream(part("{}", id="c1", name="look"), delta("tool_calls"), odd)
+    assert kinds(after)[-1] == "completed"
+
+
+def test_an_event_that_is_too_long_ends_the_stream() -> None:
+    told = stream(delta(content="So"), b"data: " + b"x" * (8 * 1024 * 1024) + b"\n\n")
+
+    assert "too long" in events(told)[-1]["message"]
 
 
 def test_usage_and_errors_beside_what_cannot_be_read_are_told() -> None:
     odd: Json = {"choices": 5, "usage": USAGE}
     told = stream(odd, delta(content="So"), delta("stop"))
-    assert events(told.split(b"\n\n", 1)[1])[-1]["response"]["usage"]["total_tokens"] == 15
+    assert events(told)[-1]["response"]["usage"]["total_tokens"] == 15
 
     failed = events(stream({"choices": 5} | ERROR))
     assert [event["type"] for event in failed][-2:] == ["response.failed", "error"]
