@@ -74,6 +74,14 @@ def test_what_is_no_time_is_none(text: str) -> None:
     assert seconds_until(text, NOW) is None
 
 
+def test_a_bare_number_is_seconds_as_long_as_it_can_be() -> None:
+    """From three years on it is a date, from five thousand years on one in milliseconds."""
+    assert seconds_until("99999999", 0.0) == 99_999_999
+    assert seconds_until("100000000", 1.0) == 99_999_999
+    assert seconds_until("99999999999", 1.0) == 99_999_999_998
+    assert seconds_until("100000000000", 1.0) == 99_999_999
+
+
 def test_what_is_said_of_this_call_comes_before_what_is_said_of_a_window() -> None:
     windows = [("x-ratelimit-reset-requests", "6m0s"), ("x-ratelimit-remaining-requests", "0")]
 
@@ -94,6 +102,7 @@ def test_a_window_counts_only_where_nothing_remains_of_it() -> None:
     assert resets_in(windows, NOW) == 2
     assert resets_in([("x-ratelimit-reset-requests", "2s")], NOW) == 2
     assert resets_in([(name, "5") for name, _ in windows], NOW) is None
+    assert resets_in([(name, "1") for name, _ in windows], NOW) is None
 
 
 def test_of_several_windows_the_last_to_be_lifted_counts() -> None:
@@ -174,7 +183,7 @@ def test_the_first_of_two_headers_counts() -> None:
 
 
 def test_nobody_is_believed_for_longer_than_an_hour() -> None:
-    assert resets_in([("retry-after", "999999999999999")], NOW) == MAX_RESET_SECONDS
+    assert resets_in([("retry-after", "999999999999999")], NOW) == MAX_RESET_SECONDS == 3_600
     assert resets_in([("retry-after", "Mon, 30 Nov 1970 11:59:00 GMT")], NOW) == 0
     assert bounded(float("inf")) is None
     assert bounded(float("nan")) is None
