@@ -43,6 +43,8 @@ def summary(policy: Policy) -> str:
     for count, one in ((len(policy.tenants), "tenant"), (len(policy.profiles), "profile")):
         if count:
             parts.append(f"{count} {one if count == 1 else one + 's'}")
+    if backed := sum(len(route.to) + len(route.fallback) > 1 for route in policy.routes):
+        parts.append(f"{backed} of {len(policy.routes)} routes with a fallback")
     return "; ".join(parts)
 
 
