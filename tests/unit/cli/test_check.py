@@ -82,7 +82,8 @@ def test_warnings_are_printed_and_pass(tmp_path: Path, capsys: pytest.CaptureFix
         (
             (
                 "limits: {steps: null, cost_usd: null, tokens: null, duration_seconds: null, "
-                "parallel: null}\nbudgets: []\nroutes: [{match: {model: a}, to: [openai, local/x]}, "
+                "parallel: null}\nbudgets: []\n"
+                "routes: [{match: {model: a}, to: [openai, local/x]}, "
                 "{match: {model: b}, to: [local], fallback: [openai/x]}, {match: {}, to: [local]}]"
             ),
             "a session: no limit; 2 of 3 routes with a fallback",

@@ -196,6 +196,11 @@ def test_an_origin_is_scheme_host_and_port(one: str, other: str) -> None:
     assert (origin_of(one) == origin_of(other)) == (parts(one) == parts(other))
 
 
+def test_a_port_that_is_unsaid_is_that_of_the_scheme() -> None:
+    assert origin_of("http://h") == origin_of("http://h:80/v1") != origin_of("http://h:81")
+    assert origin_of("https://h") == origin_of("https://h:443/v1") != origin_of("http://h:443")
+
+
 @pytest.mark.parametrize("no_url", ["http://h:99999/v1", "http://[::::]/v1", "https://[1.2]", ""])
 def test_what_is_no_url_shares_its_origin_with_nothing(no_url: str) -> None:
     """The form that a policy allows for one lets these through."""
