@@ -4,7 +4,7 @@ It decides nothing about when and for how long (`core/breaking.py`), and talks t
 """
 
 from hashlib import blake2b
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -12,9 +12,6 @@ from proxy.breakers.machine import Machine
 from proxy.core.breaking import Phase, Record, Standing, Why, newest, phase_of
 from proxy.core.policy import Upstream
 from proxy.workers.places import MOST
-
-TRYING_SECONDS: Final = 1.0
-"""What is said while somebody tries: how long that takes, nobody knows."""
 
 
 class Key(NamedTuple):
@@ -81,13 +78,11 @@ class Breaker:
         return phase_of(self.standing, now)
 
     def shut(self, now: float) -> Shut | None:
-        """None where a call may go, or may try, as far as it is known here."""
-        if not self.is_open:
-            return None
+        """None where a call may go, or may try if nobody else does."""
         standing = self.standing
-        if now < standing.until:
-            return Shut(standing.why, standing.until - now)
-        return Shut(standing.why, TRYING_SECONDS) if self.trying else None
+        if not standing.is_open or now >= standing.until:
+            return None
+        return Shut(standing.why, standing.until - now)
 
     def stand(self, said: Standing) -> bool:
         """Takes what was said of it where that is newer; whether it was."""

@@ -11,14 +11,18 @@ is found here is told to the others, and what they tell is taken where it is new
 import asyncio
 import math
 from collections.abc import Iterable
+from typing import Final
 
-from proxy.breakers.breaker import TRYING_SECONDS, Breaker, Shut
+from proxy.breakers.breaker import Breaker, Shut
 from proxy.breakers.keeping import Keeper, news_of
 from proxy.breakers.learning import Learner
 from proxy.breakers.permits import Part, Permit, WatchedPermit
 from proxy.core.breaking import closed_by_hand, opened_by_hand
 from proxy.core.routing import Candidate
 from proxy.workers.messages import BreakerNews
+
+TRYING_SECONDS: Final = 1.0
+"""What is said while somebody tries: how long that takes, nobody knows."""
 
 
 class Breakers:

@@ -228,6 +228,13 @@ class BreakerMachine(RuleBasedStateMachine):
                 assert self.taken.get(part.breaker.place) is self.crew[call.worker].places
 
     @invariant()
+    def nobody_keeps_a_place_for_nothing(self) -> None:
+        """What came of a try is told first; then another may."""
+        if not self.letters and not any(call.permit.tries for call in self.calls):
+            assert not self.taken
+            assert not any(one.trying for kit in self.crew for one in kit.keeper.all())
+
+    @invariant()
     def waits_only_grow_and_nothing_closes_by_itself(self) -> None:
         for seen, kit in zip(self.seen, self.crew, strict=True):
             for breaker in kit.keeper.all():

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.breakers.breaker import TRYING_SECONDS, Shut
+from proxy.breakers.breaker import Shut
 from proxy.breakers.permits import Permit
+from proxy.breakers.registry import TRYING_SECONDS
 from proxy.core.breaking import Standing, opened_by_hand
 from proxy.core.failing import BreakerPolicy
 from proxy.core.failures import Reason
@@ -156,6 +157,31 @@ async def test_a_probe_that_begins_after_a_humans_word_changes_nothing() -> None
     probe.failed(failure())
 
     assert kit.breakers.closed_to(candidate(), None) == Shut("manual", 60.0)
+
+
+def test_a_place_is_claimed_once() -> None:
+    kit = Kit()
+    kit.open()
+    breaker = kit.keeper.meet(candidate())
+    kit.clock.advance(15)
+
+    assert kit.keeper.is_free(breaker)
+    assert kit.keeper.claim(breaker)
+    assert not kit.keeper.is_free(breaker)
+    assert not kit.keeper.claim(breaker)
+
+
+def test_what_others_know_is_taken_and_told() -> None:
+    """Of those that nobody has asked here yet, too; that the policy names it, as well."""
+    here, there = Kit(), Kit()
+    there.permit(candidate(named=False)).answered()
+    here.open()
+    here.permit(candidate("gpt-4")).answered()
+    there.breakers.hear(here.breakers.news())
+
+    assert there.breakers.closed_to(candidate(), None) == Shut("failing", 15.0)
+    assert [breaker.named for breaker in there.keeper.all()] == [True, True]
+    assert there.turns == []
 
 
 def test_a_dropped_probe_lets_another_try_at_once() -> None:
