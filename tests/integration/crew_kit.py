@@ -13,7 +13,8 @@ from pathlib import Path
 import aiohttp
 
 from proxy.admin.shapes import Json
-from proxy.simulator import Script, Simulator
+from proxy.simulator import Simulator
+from proxy.simulator.script import Actor
 from proxy.stores import OpenHold
 from proxy.stores.sqlite import SqliteStore
 from tests.integration.kit import PRICES, TOKEN, Sidecar, body_of
@@ -228,7 +229,7 @@ async def _end(process: Process) -> None:
 
 @asynccontextmanager
 async def crew(
-    folder: Path, workers: int = 4, policy: str = "", script: Script | None = None
+    folder: Path, workers: int = 4, policy: str = "", script: Actor | None = None
 ) -> AsyncIterator[tuple[Serving, Simulator]]:
     """A sidecar of several workers and its provider."""
     async with (

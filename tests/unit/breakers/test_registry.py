@@ -179,7 +179,7 @@ def test_what_others_know_is_taken_and_told() -> None:
     here.permit(candidate("gpt-4")).answered()
     there.breakers.hear(here.breakers.news())
 
-    assert there.breakers.closed_to(candidate(), None) == Shut("failing", 15.0)
+    assert there.breakers.closed_to(candidate(named=False), None) == Shut("failing", 15.0)
     assert [breaker.named for breaker in there.keeper.all()] == [True, True]
     assert there.turns == []
 
