@@ -60,6 +60,11 @@ def unbind(draft: Draft, model: str) -> None:
                 draft.edits.append(Edit(message.start, message.end, new))
 
 
+def wants_more(model: str) -> bool:
+    """Whether this model wants more of an answer than what it said and called."""
+    return bool(_WANTS_REASONING.match(model) or _WANTS_SIGNATURE.match(model))
+
+
 def unbound_answer(raw: bytes, model: str) -> bytes:
     """One answer of the history, for this model."""
     fields = _fields(raw)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from proxy.core.dialects.chat_bound import unbound_answer
+from proxy.core.dialects.chat_bound import unbound_answer, wants_more
 from proxy.core.dialects.responses_items import TEXT_TYPES, as_text
 from proxy.core.translation.base import Untranslatable
 from proxy.core.translation.responses_via_chat.tools import (
@@ -92,6 +92,7 @@ class Turns:
     def __init__(self, offer: Offer, model: str) -> None:
         self._offer = offer
         self._model = model
+        self._wants_more = wants_more(model)
         self._instructions: list[str] = []
         self._turns: list[_Answer | _Heard] = []
         self._by_call: dict[str, _Answer] = {}
@@ -173,13 +174,15 @@ class Turns:
             self._turns.append(self._open)
         return self._open
 
-    def _answered(self, turn: _Answer) -> msgspec.Raw:
+    def _answered(self, turn: _Answer) -> object:
         text = "".join(turn.texts)
         message: Json = {"role": "assistant", "content": text or None}
-        if turn.thoughts:
-            message["reasoning_content"] = "".join(turn.thoughts)
         if turn.calls:
             message["tool_calls"] = turn.calls
+        if not self._wants_more:
+            return message
+        if turn.thoughts:
+            message["reasoning_content"] = "".join(turn.thoughts)
         return msgspec.Raw(unbound_answer(msgspec.json.encode(message), self._model))
 
 

@@ -195,6 +195,9 @@ def test_reasoning_in_plain_text_goes_back_to_who_wants_it() -> None:
 
     assert messages(*items)[0] == calling(called())
     assert messages(*items, model="deepseek-v4")[0]["reasoning_content"] == "hm"
+    signed = messages(*items, model="gemini-3-pro")[0]
+    assert "reasoning_content" not in signed
+    assert "skip_thought_signature_validator" in str(signed["tool_calls"][0]["extra_content"])
     assert messages(thought, item("user", "hi")) == [USER]
 
 
