@@ -100,6 +100,23 @@ class Pod:
             said[name] = self._ended(name)
         return {name: process.returncode for name, process in self.processes.items()}, said
 
+    def start(self) -> None:
+        """Starts what is no sidecar, one after the other, each ready before the next."""
+        for container in items(self._spec["containers"]):
+            self._start(container)
+            self._await_started(container)
+
+    def stop(self) -> dict[str, int]:
+        """As on a deletion: each container's preStop, then SIGTERM; the exit codes."""
+        for container in items(self._spec["containers"]):
+            before = at(container, "lifecycle", "preStop", "exec", "command")
+            if before is not None:
+                subprocess.run(_texts(before), check=True)
+            self.processes[str(container["name"])].send_signal(signal.SIGTERM)
+        for name in self.processes:
+            self._ended(name)
+        return {name: process.returncode for name, process in self.processes.items()}
+
     def kill(self) -> None:
         """SIGKILL, whoever is left."""
         for process in self.processes.values():

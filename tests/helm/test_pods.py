@@ -2,7 +2,11 @@
 
 import json
 import socket
-from collections.abc import Mapping
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -161,3 +165,54 @@ def test_config_map_swaps_reach_a_served_sidecar_and_a_broken_one_does_not(tmp_p
         counted = running.admin("/metrics").splitlines()
         assert 'holdfast_policy_reloads_total{outcome="applied"} 2.0' in counted
         assert 'holdfast_policy_reloads_total{outcome="refused"} 1.0' in counted
+
+
+@contextmanager
+def provider() -> Iterator[int]:
+    """The simulated provider, outside of any pod: its port."""
+    port = free_port()
+    command = [sys.executable, "-m", "proxy", "simulate", "--port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            assert str(port) in process.stdout.readline()
+            yield port
+        finally:
+            process.kill()
+
+
+def test_a_gateway_ends_its_streams_before_it_ends(tmp_path: Path) -> None:
+    """A rollout in the middle of an answer: the answer is whole, and in the ledger on the claim."""
+    asked: Mapping[str, Json] = {
+        "model": "sim-gap200",
+        "stream": True,
+        "messages": [{"role": "user", "content": "Say it slowly, please"}],
+    }
+    with provider() as upstream:
+        ports: dict[str, Json] = {"data": free_port(), "admin": free_port()}
+        rendered = render(
+            {
+                "ports": ports,
+                "env": {"HOLDFAST_OPENAI_URL": f"http://127.0.0.1:{upstream}/v1"},
+                "gateway": {"preStopSeconds": 1},
+            }
+        )
+        spec = mapping(at(rendered.of("Deployment"), "spec", "template", "spec"))
+        with Pod(spec, "try-holdfast-5d8f", Cluster(tmp_path)) as pod:
+            pod.start()
+            url = f"http://127.0.0.1:{ports['data']}/v1/chat/completions"
+            headers = {"authorization": "Bearer sk-1", "content-type": "application/json"}
+            request = Request(url, json.dumps(asked).encode(), headers)
+            with urlopen(request, timeout=20) as answer:
+                first = answer.readline()
+                codes = pod.stop()
+                rest = answer.read()
+            ledger = pod.volumes["holdfast-ledger"] / "holdfast.db"
+
+    assert first.startswith(b"data: ")
+    assert rest.endswith(b"data: [DONE]\n\n")
+    assert b"error" not in rest
+    assert codes == {"holdfast": 0}
+    with closing(sqlite3.connect(ledger)) as read:
+        written = [str(payload) for (payload,) in read.execute("SELECT payload FROM events")]
+    assert sum("StepSettled" in payload for payload in written) == 1
