@@ -223,6 +223,7 @@ def try_out(root: Path, config: Json, folder: Path) -> None:
         Container(root, config, folder, env) as sidecar,
     ):
         sidecar.ready_seconds(data)
+        sidecar.ready_seconds(admin)  # what serves it is loaded beside the first calls
         print(f"ready {shown} s after its start; {sidecar.resident_mib():.1f} MiB resident")
         have_called(data)
         print(f"  {sidecar.resident_mib():.1f} MiB resident after these calls")
