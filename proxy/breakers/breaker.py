@@ -24,10 +24,12 @@ class Key(NamedTuple):
 
 
 class Shut(msgspec.Struct, frozen=True):
-    """Nobody may ask now. seconds: until one may try; infinity where a human has to close it."""
+    """Nobody may ask now. seconds: until one may try; infinity where a human has to close it. own:
+    only this caller must not, for what is said of its own key."""
 
     why: Why
     seconds: float
+    own: bool = False
 
 
 class Breaker:
@@ -82,7 +84,7 @@ class Breaker:
         standing = self.standing
         if not standing.is_open or now >= standing.until:
             return None
-        return Shut(standing.why, standing.until - now)
+        return Shut(standing.why, standing.until - now, bool(self.key.credential))
 
     def stand(self, said: Standing) -> bool:
         """Takes what was said of it where that is newer; whether it was."""

@@ -97,7 +97,7 @@ class Breakers:
                 continue
             shut = each.shut(now)
             if shut is None and not self.keeper.is_free(each):
-                shut = Shut(each.standing.why, TRYING_SECONDS)
+                shut = _tried(each)
             if shut is not None:
                 return shut
         return None
@@ -115,8 +115,13 @@ class Breakers:
             if not self.keeper.claim(each):  # another worker was quicker
                 for part in tries:
                     self._learner.gives_up(part)
-                return Shut(each.standing.why, TRYING_SECONDS)
+                return _tried(each)
             tries.append(Part(each, each.generation))
         shared = Part(breaker, breaker.generation)
         own_generation = 0 if own is None else own.generation
         return WatchedPermit(self._learner, shared, credential, own_generation, tuple(tries))
+
+
+def _tried(breaker: Breaker) -> Shut:
+    """What is said while somebody else tries it."""
+    return Shut(breaker.standing.why, TRYING_SECONDS, bool(breaker.key.credential))

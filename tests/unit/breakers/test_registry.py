@@ -286,7 +286,7 @@ def test_a_callers_own_key_is_only_its_own(reason: Reason, reset: float | None) 
     kit = Kit()
     kit.permit(credential=ME).failed(failure(reason, reset))
 
-    assert kit.breakers.closed_to(candidate(), ME) == Shut(reason, reset or 15.0)  # type: ignore[arg-type] # of both
+    assert kit.breakers.closed_to(candidate(), ME) == Shut(reason, reset or 15.0, own=True)  # type: ignore[arg-type] # of both
     assert kit.breakers.closed_to(candidate(), OTHER) is None
     assert kit.breakers.closed_to(candidate(), None) is None
     assert isinstance(kit.breakers.acquire(candidate("gpt-4"), ME), Permit)
@@ -298,7 +298,7 @@ def test_a_callers_key_is_tried_again_by_that_caller() -> None:
     kit.clock.advance(15)
     probe = kit.permit(credential=ME)
     assert probe.probe
-    assert kit.breakers.acquire(candidate(), ME) == Shut("key", TRYING_SECONDS)
+    assert kit.breakers.acquire(candidate(), ME) == Shut("key", TRYING_SECONDS, own=True)
     assert not kit.permit(credential=OTHER).probe
     probe.answered()
 
@@ -312,7 +312,7 @@ def test_a_bad_key_says_nothing_of_the_provider() -> None:
     kit.clock.advance(15)
     probe = kit.permit(credential=ME)
     probe.failed(failure("key"))
-    assert kit.breakers.closed_to(candidate(), ME) == Shut("key", 15.0)
+    assert kit.breakers.closed_to(candidate(), ME) == Shut("key", 15.0, own=True)
 
     again = kit.permit(credential=OTHER)
     assert again.probe
@@ -386,13 +386,17 @@ async def test_a_human_opens_and_closes() -> None:
     assert kit.breakers.closed_to(candidate(), None) is None
 
 
-async def test_a_probe_that_a_human_overtook_changes_nothing() -> None:
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_probe_that_a_human_overtook_changes_nothing(fails: bool) -> None:
     kit = Kit()
     kit.open()
     kit.clock.advance(15)
     probe = kit.permit()
     await kit.breakers.open("openai", "gpt-5", 60.0)
-    probe.answered()
+    if fails:
+        probe.failed(failure())
+    else:
+        probe.answered()
     assert kit.breakers.closed_to(candidate(), None) == Shut("manual", 60.0)
     kit.clock.advance(60)
 
