@@ -1,6 +1,7 @@
 """Answers as providers send them, down to the byte, and what has to come of them."""
 
 import gzip
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 
 from proxy.wire import Headers
@@ -112,3 +113,38 @@ SAMPLES["a stream after a hint that names its coding"] = replace(
     SAMPLES["a stream"],
     raw=b"HTTP/1.1 103 Early\r\nTransfer-Encoding: chunked\r\n\r\n" + SAMPLES["a stream"].raw,
 )
+
+
+class PlayedAnswer:
+    """A provider's answer that comes in these pieces (`Incoming`)."""
+
+    def __init__(self, status: int, kind: str, *pieces: bytes, encoding: str = "") -> None:
+        self.status = status
+        self.headers: Headers = (("Content-Type", kind), ("content-length", "7"), ("x-id", "1"))
+        if encoding:
+            self.headers += (("content-encoding", encoding),)
+        self.closed = False
+        self.released = False
+        self._pieces = list(pieces)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        while self._pieces:
+            yield self._pieces.pop(0)
+
+    async def pass_on(self, take: Callable[[bytes], bool]) -> bool:
+        while self._pieces:
+            if not take(self._pieces.pop(0)):
+                return True
+        return False
+
+    async def read(self, limit_bytes: int) -> bytes:
+        body = b"".join(self._pieces)
+        assert len(body) <= limit_bytes
+        self._pieces.clear()
+        return body
+
+    def release(self) -> None:
+        self.released = True
+
+    def close(self) -> None:
+        self.closed = True
