@@ -34,6 +34,7 @@ _BOUND = re.compile(
     r"|was provided without its required|item with id \S+ not found"
     r"|items are not persisted when store is|expected an id that begins with"
     r"|input\[\d+\]\.(?:id|encrypted_content)\b|duplicate item found with id"
+    r"|input\[\d+\]\.content: array too long\. expected an array with maximum length 0,"
     # Gemini
     r"|thought[ _]?signature"
     # reasoning in plain text, where it is not taken back, or wanted back
@@ -59,6 +60,7 @@ class _Part(msgspec.Struct):
     file_id: object = None
     file: object = None
     source: object = None
+    audio: object = None
 
 
 _PART = msgspec.json.Decoder(_Part)
@@ -86,7 +88,7 @@ def needs_state(body: bytes, request: Request) -> str | None:
     any other can answer it. Of requests that were parsed.
 
     Answers and conversations that are gone on from, items named by reference, stored prompts,
-    compacted histories, uploaded files.
+    compacted histories, uploaded files, what the model said aloud.
     """
     for key in _KEPT.get(request.dialect, ()):
         if raw_value(body, request.places, key) is not None:
@@ -106,6 +108,8 @@ def _kept(raw: bytes) -> str | None:
         return "item_reference"
     if part.type in _COMPACTED and part.encrypted_content:
         return "compaction"
+    if isinstance(part.audio, dict) and "id" in part.audio:
+        return "audio"
     told = (*_inner(part.content), *_inner(part.output))
     return "file_id" if any(map(_is_upload, told)) else None
 

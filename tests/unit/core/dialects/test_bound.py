@@ -67,6 +67,11 @@ BOUND = [
     ),
     openai("Invalid 'input[66].id': 'item_df7e'. Expected an ID that begins with 'rs'."),
     openai("Invalid 'input[2].id': string too long. Expected a string with maximum length 64"),
+    openai(  # reasoning in plain text, of a chat model that answered in the stead
+        "Invalid 'input[39].content': array too long. Expected an array with maximum length 0, but "
+        "got an array with length 1 instead.",
+        "array_above_max_length",
+    ),
     openai("Duplicate item found with id rs_0c38. Remove duplicate items from your input."),
     json.dumps(
         {
@@ -119,6 +124,7 @@ ORDINARY = [
     openai("This model's maximum context length is 128000 tokens.", "context_length_exceeded"),
     openai("Invalid schema for function 'sign': 'signature' is not of type 'object'."),
     openai("Invalid 'input[3].call_id': string too long."),
+    openai("Invalid 'input[3].content': array too long. Expected one with maximum length 2048."),
     openai("Invalid 'input[3].content[0].image_url'. Expected a valid URL."),
     openai("No tool output found for function call call_1."),
     openai("Previous response with id 'resp_1' not found.", "previous_response_not_found"),
@@ -228,6 +234,9 @@ def test_what_other_requests_need() -> None:
     assert state("messages", messages=said(result), container="c_1") == "container"
     assert state("messages", messages=said({"type": "text", "text": "file_id"})) is None
     assert state("completions", prompt="file_id") is None
+    spoken = {"role": "assistant", "audio": {"id": "audio_1"}}
+    assert state("chat", messages=[spoken, {"role": "user", "content": "hi"}]) == "audio"
+    assert state("chat", messages=[spoken | {"audio": {}}, spoken | {"audio": None}]) is None
     assert (
         state("chat", messages=said("text", {"type": "file", "file": {"file_id": 1}})) == "file_id"
     )
