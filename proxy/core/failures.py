@@ -50,6 +50,7 @@ _NO_CREDIT: Final = ("Your credit balance is too low", "API key not valid", "API
 beginning counts, for further on they may quote the client."""
 _OF_A_DAY: Final = ("per day", "per-day", "perday", "daily")
 _NEVER_SERVED: Final = (501, 505)
+_CANNOT_SERVE: Final = (400, 413, 422)
 _OWN_FAULTS: Final = frozenset(
     (
         *("invalid_request_error", "invalid_prompt", "context_length_exceeded", "content_filter"),
@@ -80,14 +81,21 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 def failure_of_status(
-    status: int, headers: Headers, body: bytes, now_epoch: float
+    status: int, headers: Headers, body: bytes, now_epoch: float, *, is_other: bool = False
 ) -> Failure | None:
     """What an answer with this status means. None: it is one, or the caller's own fault (400, 413,
-    422 and the like), and passes through. Providers bill no error: `sent` is False."""
+    422 and the like), and passes through. Providers bill no error: `sent` is False.
+
+    is_other: it is not the target that the caller meant. A request that is too long for a smaller
+    model, or has what another API does not know, is no fault of the caller's there: that target
+    cannot serve it, as if it were not found.
+    """
     if status < 400:
         return None
     said = read_error(body)
     reason = _reason(status, said)
+    if reason is None and is_other and status in _CANNOT_SERVE:
+        reason = "not_found"
     if reason is None:
         return None
     reset = resets_in(headers, now_epoch)

@@ -61,6 +61,9 @@ CASES: dict[str, list[Failure | None]] = {
     "a body that is no answer": [broke("malformed")],
     "an answer that breaks off": [broke("truncated")],
     "no first token": [Failure("slow", "m")],
+    "400, 413, 422 from another": [
+        failure_of_status(code, (), b"{}", 0.0, is_other=True) for code in (400, 413, 422)
+    ],
     "400, 409": [status(code) for code in (400, 409, 413, 422)],
 }
 

@@ -130,6 +130,32 @@ def test_a_flagged_prompt_closes_no_provider() -> None:
     assert reason_of(403, flagged) is None
 
 
+@pytest.mark.parametrize("flag", ["reasons", "flagged_input"])
+def test_either_word_says_that_a_prompt_was_flagged(flag: str) -> None:
+    assert reason_of(403, api("Flagged", metadata={flag: []})) is None
+    assert reason_of(403, api("Forbidden", metadata={"other": []})) == "key"
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_what_a_fallback_cannot_take_is_no_fault_of_the_callers(status: int) -> None:
+    """A smaller context, another API: the request was good for the model that it was meant for."""
+    body = json.dumps(api("exceeds the available context size")).encode()
+
+    assert failure_of_status(status, (), body, NOW) is None
+    failure = failure_of_status(status, (), body, NOW, is_other=True)
+
+    assert failure is not None
+    assert (failure.reason, failure.sent, may_retry(failure)) == ("not_found", False, False)
+    assert failure.message == f"answered {status}: exceeds the available context size"
+
+
+@pytest.mark.parametrize("status", [200, 405, 409, 418])
+def test_what_is_of_the_call_itself_is_so_at_a_fallback_too(status: int) -> None:
+    assert failure_of_status(status, (), b"{}", NOW, is_other=True) is None
+    flagged = json.dumps(api(metadata={"reasons": []})).encode()
+    assert failure_of_status(403, (), flagged, NOW, is_other=True) is None
+
+
 def test_a_firewall_in_between_says_nothing_of_a_key() -> None:
     failure = failure_of_status(403, (), b"<html><h1>403 Forbidden</h1></html>", NOW)
 
@@ -276,6 +302,7 @@ def test_no_body_raises(status: int, content: object) -> None:
         b'{"error": 5}',
         b'{"detail": "Internal"}',
         b'{"error": {"details": [5, {"violations": [5, {"quotaId": 5}]}, {"violations": 5}]}}',
+        b'{"error": {"message": 5, "detail": ["x"]}}',
         b'{"error": {"details": 5, "metadata": 5, "message": 5, "code": "\\ud800"}}',
         b'{"error": {"metadata": {"headers": 5}}, "response": 5}',
         b" " * 70_000 + b'{"error": {"code": "insufficient_quota"}}',
