@@ -19,6 +19,8 @@ from proxy.core.translation.finishes import chat_finish
 from proxy.core.translation.json_values import ABSENT, Json
 from proxy.core.translation.usages import chat_usage
 
+LOST = b'"A part of a tool call cannot be read."'
+"""What is left of its arguments may parse, and be run. Elsewhere one line is left out."""
 _KEEP_ALIVE = b": keep-alive\n\n"
 _NO_INPUT = (b"", b"null")
 
@@ -54,23 +56,29 @@ _EVENT = msgspec.json.Decoder(_Event)
 
 
 class ChatViaMessagesStream:
-    """A `StreamTranslation`. begun: no figures but those of the beginning have come. over: nothing
-    may follow."""
+    """A `StreamTranslation`.
+
+    own: places of blocks that are no calls of the client's tools. begun: no figures but those of
+    the beginning have come. over: nothing may follow. closed: what is read now may have been cut.
+    """
 
     def __init__(self, created: int) -> None:
         self._splitter = SseSplitter(Bounds().sse_line_bytes)
         self._created = created
         self._head: Json = {}
         self._figures = Figures()
-        self._calls: dict[object, _Call] = {}
+        self._calls: dict[int, _Call] = {}
+        self._own: set[int] = set()
         self._numbers = 0
         self._begun = False
         self._over = False
+        self._closed = False
 
     def feed(self, chunk: bytes) -> bytes:
         return b"".join([self._take(event) for event in self._splitter.feed(chunk)])
 
     def close(self) -> bytes:
+        self._closed = True
         event = self._splitter.close()
         rest = self._take(event) if event is not None else b""
         return rest + self._broken_off()
@@ -83,7 +91,7 @@ class ChatViaMessagesStream:
         try:
             event = _EVENT.decode(sse.data)
         except (ValueError, RecursionError):
-            return b""  # one line that cannot be read
+            return self._fail(LOST) if self._calls and not self._closed else b""
         kind = event.type or sse.name.decode("utf-8", "replace")
         if kind == "content_block_delta":
             return self._delta(event)
@@ -137,10 +145,10 @@ class ChatViaMessagesStream:
             block = BLOCK.decode(event.content_block)
         except (ValueError, RecursionError):
             return b""
-        if block.type == "text":
-            return self._chunk({"content": block.text}) if block.text else b""
         if block.type != "tool_use":
-            return b""
+            self._own.add(_place(event.index))
+            said = block.text if block.type == "text" else ""
+            return self._chunk({"content": said}) if said else b""
         call = self._calls[_place(event.index)] = _Call(self._numbers, block)
         self._numbers += 1
         return self._chunk({"tool_calls": [{"index": call.number} | call_of(block, "")]})
@@ -151,12 +159,20 @@ class ChatViaMessagesStream:
             return b""
         if delta.text and isinstance(delta.text, str):
             return self._chunk({"content": delta.text})
-        if delta.partial_json and isinstance(delta.partial_json, str):
-            call = self._calls.get(_place(event.index))
-            return self._arguments(call, delta.partial_json) if call is not None else b""
+        if delta.partial_json:
+            return self._piece(_place(event.index), delta.partial_json)
         if delta.thinking and isinstance(delta.thinking, str):
             return self._chunk({"reasoning_content": delta.thinking})
         return b""
+
+    def _piece(self, place: int, written: object) -> bytes:
+        """Of the input of the client's tools or of the provider's own, which nobody is told."""
+        if place in self._own:
+            return b""
+        call = self._calls.get(place)
+        if call is None or not isinstance(written, str):
+            return self._fail(LOST)
+        return self._arguments(call, written)
 
     def _written_out(self, index: object) -> bytes:
         """A call's input may stand in its beginning, or nowhere where it has none."""
@@ -172,17 +188,17 @@ class ChatViaMessagesStream:
         return self._chunk({"tool_calls": [part]})
 
     def _end(self, event: _Event) -> bytes:
+        """Figures before the reason of the end wait for it: clients add up what they are told."""
         told = read_figures(event.usage)
         self._figures = self._figures.updated(told)
-        passed = b""
-        if event.delta is not None and isinstance(event.delta.stop_reason, str):
-            passed = b"".join([self._written_out(index) for index in list(self._calls)])
-            finish = chat_finish(event.delta.stop_reason, calls=self._numbers > 0)
-            passed += self._chunk({}, finish)
-            self._begun = False
+        reason = event.delta.stop_reason if event.delta is not None else None
+        if not isinstance(reason, str):
+            return b"" if self._begun else self._usage()
+        passed = b"".join([self._written_out(index) for index in list(self._calls)])
+        passed += self._chunk({}, chat_finish(reason, calls=self._numbers > 0))
+        self._begun = False
         if told.output_tokens is None:
             return passed  # the output that it began with is no final figure: there is none
-        self._begun = False
         return passed + self._usage()
 
     def _usage(self) -> bytes:

@@ -64,6 +64,11 @@ class Blocks:
     def has_calls(self) -> bool:
         return self._last_call is not None
 
+    @property
+    def in_call(self) -> bool:
+        """More of a call may come."""
+        return any(block.is_call for block in self._blocks[self._head :])
+
     def text(self, text: str) -> None:
         """Takes in a piece of text."""
         if not self._blocks or self._blocks[-1].is_call:

@@ -11,6 +11,7 @@ from proxy.core.dialects.base import Bounds
 from proxy.core.dialects.chat_parts import Choice, Said
 from proxy.core.dialects.stream_meter import DONE
 from proxy.core.sse import SseEvent, SseSplitter
+from proxy.core.translation.chat_via_messages.stream import LOST
 from proxy.core.translation.errors import messages_error_frame
 from proxy.core.translation.finishes import messages_stop
 from proxy.core.translation.json_values import ABSENT, is_given
@@ -50,6 +51,7 @@ class MessagesViaChatStream:
         self._id = ""
         self._started = False
         self._over = False
+        self._closed = False
         self._finish: str | None = None
         self._usage: Usage | None = None
 
@@ -57,6 +59,7 @@ class MessagesViaChatStream:
         return b"".join([self._take(event) for event in self._splitter.feed(chunk)])
 
     def close(self) -> bytes:
+        self._closed = True
         event = self._splitter.close()
         rest = self._take(event) if event is not None else b""
         return rest + (self._end() if self._finish is not None else self._figures())
@@ -69,11 +72,17 @@ class MessagesViaChatStream:
         if sse.data == DONE:
             return self._end()
         told = _read(sse.data)
-        if told is None:
-            return b""  # one line that cannot be read
+        whole = told is not None
+        told = told or _read_envelope(sse.data)
         self._usage = told.used or self._usage
         error = _error_of(told, sse)
+        if error is None and not whole and self._is_in_call():
+            error = LOST
         return self._take_choices(told) if error is None else self._fail(error)
+
+    def _is_in_call(self) -> bool:
+        """More of a call may come. What is left when the stream closes is cut, not unreadable."""
+        return not self._closed and self._finish is None and self._blocks.in_call
 
     def _take_no_data(self, sse: SseEvent) -> bytes:
         if sse.oversize:
@@ -139,15 +148,16 @@ def _read(data: bytes) -> Told | None:
         for choice in told.choices or ():
             said_text(choice.delta or Said())
     except (ValueError, RecursionError):
-        return _read_envelope(data)
+        return None
     return told
 
 
-def _read_envelope(data: bytes) -> Told | None:
+def _read_envelope(data: bytes) -> Told:
+    """What can be read of an event whose choices cannot."""
     try:
         around = _ENVELOPE.decode(data)
     except (ValueError, RecursionError):
-        return None
+        return Told()
     return Told(
         usage=around.usage,
         service_tier=around.service_tier,

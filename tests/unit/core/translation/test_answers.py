@@ -142,6 +142,7 @@ def test_a_completion_becomes_a_message() -> None:
             {
                 "content": [
                     {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]},
+                    {"type": "reasoning", "text": "hm"},
                     {"type": "text", "text": "a"},
                     {"type": "text", "text": "b"},
                     {"type": "reference", "reference_ids": [1]},

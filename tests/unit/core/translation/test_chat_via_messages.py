@@ -144,6 +144,7 @@ LEFT_OUT: dict[str, Json] = {
     "prompt_cache_key": {"prompt_cache_key": "k"},
     "stream_options": {"stream_options": {"include_usage": True}},
     "a long user": {"user": "u" * 257},
+    "no user": {"user": ""},
     "response_format text": {"response_format": {"type": "text"}},
     "no stop": {"stop": []},
     "null": {"temperature": None, "tools": None, "stop": None, "n": None},
@@ -251,6 +252,19 @@ def test_this_part_is_carried(name: str) -> None:
     ]
 
 
+def test_a_cache_marker_of_a_message_is_its_last_blocks() -> None:
+    """As LiteLLM and OpenRouter read it; one of the part itself stands."""
+    marked = {"role": "user", "content": [text("a"), text("b")], "cache_control": EPHEMERAL}
+    assert sent(marked)["messages"][0]["content"] == [
+        text("a"),
+        text("b", cache_control=EPHEMERAL),
+    ]
+
+    hour = {"type": "ephemeral", "ttl": "1h"}
+    marked["content"] = [text("a", cache_control=hour)]
+    assert sent(marked)["messages"][0]["content"] == [text("a", cache_control=hour)]
+
+
 @pytest.mark.parametrize("name", REFUSED_PARTS)
 def test_this_part_is_refused(name: str) -> None:
     part, words = REFUSED_PARTS[name]
@@ -341,6 +355,10 @@ def test_the_first_turn_is_the_users_and_the_last_ends_with_a_word() -> None:
         {"role": "user", "content": [text("(The conversation goes on.)")]},
         {"role": "assistant", "content": [text("It is")]},
     ]
+
+
+def test_calls_that_nobody_has_answered_stay_the_last_turn() -> None:
+    assert sent(USER, asks(call()))["messages"][1] == {"role": "assistant", "content": [use()]}
 
 
 @pytest.mark.parametrize("content", ["", " \n", None, [], [text("")]])

@@ -341,13 +341,22 @@ def test_arguments_keep_their_bytes() -> None:
 
 
 def test_arguments_that_were_no_object_are_so_again() -> None:
-    told = sent(USER, asks(use(INVALID_JSON='{"q": "cut'), use("c2", INVALID_JSON=7)))
+    """Only where they stand alone: else a tool has a parameter of this name."""
+    beside = use("c3", INVALID_JSON="x", q=1)
+    told = sent(USER, asks(use(INVALID_JSON='{"q": "cut'), use("c2", INVALID_JSON=7), beside))
     calls = told["messages"][1]["tool_calls"]
 
     assert [one["function"]["arguments"] for one in calls] == [
         '{"q": "cut',
         '{"INVALID_JSON": 7}',
+        '{"INVALID_JSON": "x", "q": 1}',
     ]
+
+
+def test_a_call_without_input_has_no_arguments() -> None:
+    told = sent(USER, asks({"type": "tool_use", "id": "c1", "name": "look"}))
+
+    assert told["messages"][1]["tool_calls"] == [call()]
 
 
 def test_an_id_that_is_too_long_is_made_shorter_everywhere() -> None:
@@ -377,6 +386,18 @@ def test_what_the_user_says_in_a_row_is_one_message() -> None:
     told = sent(USER, says(text("")), says({"type": "image", "source": PNG}), USER)
 
     assert told["messages"] == [{"role": "user", "content": [text("hi"), SEEN, text("hi")]}]
+
+
+def test_what_the_system_shows_is_shown_by_the_user() -> None:
+    told = sent(USER, {"role": "system", "content": [{"type": "image", "source": PNG}]})
+
+    assert told["messages"] == [{"role": "user", "content": [text("hi"), SEEN]}]
+
+
+def test_thinking_is_left_out_wherever_it_stands() -> None:
+    assert sent(says(text("a"), {"type": "thinking", "thinking": "hm"}))["messages"] == [
+        {"role": "user", "content": "a"}
+    ]
 
 
 def test_an_empty_turn_is_still_one() -> None:

@@ -155,6 +155,14 @@ def test_a_stream_that_breaks_off_stays_broken_off(way: str, seed: int, place: i
 
 
 @pytest.mark.parametrize("way", WAYS)
+def test_nothing_follows_the_end(way: str) -> None:
+    """Not what a provider sends behind it, and not the end once more."""
+    stream = made(WAYS[way][0], Random(3)).stream
+
+    assert run(way, stream, stream) == run(way, stream)
+
+
+@pytest.mark.parametrize("way", WAYS)
 @given(junk=st.binary(max_size=200), places=cuts)
 @law
 def test_anything_at_all_is_taken_without_raising(way: str, junk: bytes, places: list[int]) -> None:
@@ -166,12 +174,19 @@ def test_anything_at_all_is_taken_without_raising(way: str, junk: bytes, places:
 @pytest.mark.parametrize("way", WAYS)
 @law
 @given(seed=seeds)
-def test_one_line_that_cannot_be_read_is_left_out(way: str, seed: int) -> None:
+def test_one_line_that_cannot_be_read_is_left_out_but_within_a_call(way: str, seed: int) -> None:
+    """There, what is left of the arguments may parse, and be run: `rm -r /a` of `rm -r /a/b`."""
     whole = made(WAYS[way][0], Random(seed))
     place = Random(seed).randrange(len(whole.events))
     marred = [*whole.events[:place], b'data: {"id": \n\n', *whole.events[place:]]
+    told = run(way, b"".join(marred))
 
-    assert run(way, b"".join(marred)) == run(way, whole.stream)
+    meter = metered(WAYS[way][2], told)
+    if meter.failed is None:
+        assert told == run(way, whole.stream)
+    else:
+        assert (meter.failed, bool(whole.calls)) == ("A part of a tool call cannot be read.", True)
+        assert not meter.finish_seen
 
 
 class TestChatViaMessages:
@@ -297,6 +312,33 @@ class TestChatViaMessages:
         assert told.count(b'"usage"') == 1
         assert metered(CHAT, told).finish_seen
 
+    def test_figures_on_the_way_wait_for_the_end(self) -> None:
+        told = run(self.WAY, sse(start(), end(None, output_tokens=3), end(), STOP))
+        usage = metered(CHAT, told).usage
+
+        assert told.count(b'"usage"') == 1
+        assert usage is not None
+        assert usage.output_tokens == 5
+
+    def test_figures_on_the_way_are_told_where_there_is_no_end(self) -> None:
+        usage = metered(CHAT, run(self.WAY, sse(start(), end(None, output_tokens=3)))).usage
+
+        assert usage is not None
+        assert (usage.input_tokens, usage.output_tokens) == (9, 3)
+
+    def test_figures_may_follow_the_reason(self) -> None:
+        later = {"type": "message_delta", "usage": {"output_tokens": 6}}
+        usage = metered(CHAT, run(self.WAY, sse(start(), end(), later, STOP))).usage
+
+        assert usage is not None
+        assert usage.output_tokens == 6
+
+    def test_figures_of_nothing_but_noughts_are_none(self) -> None:
+        stream = sse(start(input_tokens=0, output_tokens=0), end("end_turn", output_tokens=0), STOP)
+        meter = metered(CHAT, run(self.WAY, stream))
+
+        assert (meter.usage, meter.ended) == (None, True)
+
     def test_an_event_that_is_too_long_is_an_error(self) -> None:
         """It is lost, and an answer without it would look whole."""
         told = run(self.WAY, sse(start()), b"data: " + b"x" * (Bounds().sse_line_bytes + 1))
@@ -311,13 +353,35 @@ class TestChatViaMessages:
             {"type": "content_block_start", "index": 0},
             {"type": "content_block_delta", "index": 0},
             delta(0, type="text_delta", text=7),
-            delta(9, type="input_json_delta", partial_json="{}"),
             {"type": "news"},
             stop(9),
         ],
     )
     def test_what_is_odd_is_passed_over(self, odd: Json) -> None:
         assert run(self.WAY, sse(odd)) == b""
+
+    @pytest.mark.parametrize(
+        "odd",
+        [
+            sse(delta(1, type="input_json_delta", partial_json="{}")),
+            sse(delta(0, type="input_json_delta", partial_json=["{"])),
+            b"data: {\n\n",
+        ],
+    )
+    def test_a_part_of_a_call_that_is_lost_is_an_error(self, odd: bytes) -> None:
+        """Of one whose beginning could not be read, too."""
+        begun = sse(start(), block(0, type="tool_use", id="t", name="f", input={}))
+        meter = metered(CHAT, run(self.WAY, begun, odd, sse(stop(0), end(), STOP)))
+
+        assert meter.failed == "A part of a tool call cannot be read."
+
+    @pytest.mark.parametrize("before", [[], [block(0, type="text", text="a"), stop(0)]])
+    def test_a_line_that_is_lost_outside_of_calls_is_not(self, before: list[Json]) -> None:
+        meter = metered(
+            CHAT, run(self.WAY, sse(start(), *before), b"data: {\n\n", sse(end(), STOP))
+        )
+
+        assert (meter.failed, meter.ended) == (None, True)
 
     def test_content_without_a_beginning_is_shown(self) -> None:
         told = run(self.WAY, sse(delta(0, type="text_delta", text="a")))
@@ -461,7 +525,8 @@ class TestMessagesViaChat:
         stream = sse(
             chunk(part(0, "{}", "f", id="functions.f:0")),
             chunk(part(1, "{}", "f")),
-            chunk(part(2, "{}", "f", id="fine_1")),
+            chunk(part(2, "{}", "f")),
+            chunk(part(3, "{}", "f", id="fine_1")),
             "[DONE]",
         )
         told = metered(MESSAGES, run(self.WAY, stream)).answer().tool_calls
@@ -470,8 +535,8 @@ class TestMessagesViaChat:
         assert ids == [
             c.call_id for c in metered(MESSAGES, run(self.WAY, stream)).answer().tool_calls
         ]
-        assert len(set(ids)) == 3
-        assert ids[2] == "fine_1"
+        assert len(set(ids)) == 4
+        assert ids[3] == "fine_1"
         assert all(one.replace("_", "").isalnum() for one in ids)
 
     def test_another_answer_has_other_ids(self) -> None:
@@ -542,6 +607,31 @@ class TestMessagesViaChat:
 
         assert meter.usage is not None
         assert (meter.usage.input_tokens, meter.finish_seen) == (9, False)
+
+    @pytest.mark.parametrize(
+        "odd", [b"data: {\n\n", sse({"choices": [{"delta": {"tool_calls": 7}}]}), sse("7")]
+    )
+    def test_a_part_of_a_call_that_is_lost_is_an_error(self, odd: bytes) -> None:
+        call = sse(chunk({"content": "a"}), chunk(part(0, '{"a":', "f", id="c")))
+        end_of_it = sse(chunk(part(0, "1}")), chunk({}, "tool_calls"), "[DONE]")
+        meter = metered(MESSAGES, run(self.WAY, call, odd, end_of_it))
+
+        assert meter.failed == "A part of a tool call cannot be read."
+
+    @pytest.mark.parametrize("before", [chunk({"content": "a"}), chunk(part(0, "{}", "f"), "stop")])
+    def test_a_line_that_is_lost_outside_of_calls_is_not(self, before: Json) -> None:
+        """At the end, all of a call has come."""
+        meter = metered(MESSAGES, run(self.WAY, sse(before), b"data: {\n\n", sse("[DONE]")))
+
+        assert (meter.failed, meter.ended) == (None, True)
+
+    def test_usage_alone_in_the_middle_of_a_call_is_none_of_it(self) -> None:
+        """Some tell it on the way, without choices."""
+        usage = {"usage": {"prompt_tokens": 9, "completion_tokens": 2}}
+        call = chunk(part(0, '{"a":', "f", id="c"))
+        stream = sse(call, usage, chunk(part(0, "1}")), chunk({}, "tool_calls"), "[DONE]")
+
+        assert metered(MESSAGES, run(self.WAY, stream)).failed is None
 
     def test_a_refusal_is_text_and_a_reason(self) -> None:
         stream = sse(chunk({"refusal": "no"}), chunk({}, "content_filter"))
