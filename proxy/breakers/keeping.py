@@ -17,7 +17,6 @@ from proxy.workers.messages import BreakerNews
 from proxy.workers.places import Places
 
 MOST_BREAKERS: Final = 4_096
-"""Of upstreams and models; and as many again of callers' own keys."""
 _LONGEST_NAME: Final = 256
 
 
@@ -41,7 +40,7 @@ Notice = Callable[[Breaker, Standing], None]
 
 class Keeper:
     """For one event loop. places: of all workers; None: there are no others. chance: from 0 to 1,
-    anew each time."""
+    anew each time. most: of upstreams and models, and as many again of callers' own keys."""
 
     def __init__(
         self,
@@ -51,12 +50,13 @@ class Keeper:
         telling: Telling,
         places: Places | None,
         notice: Notice,
+        most: int = MOST_BREAKERS,
     ) -> None:
         self.policy = policy
         self.clock = clock
         self.chance = chance
-        self.shared = Room(MOST_BREAKERS)
-        self.own = Room(MOST_BREAKERS)
+        self.shared = Room(most)
+        self.own = Room(most)
         self._telling = telling
         self._places = places
         self._notice = notice

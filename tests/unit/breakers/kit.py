@@ -34,6 +34,7 @@ class Kit:
     telling: object = field(default_factory=Alone)
     clock: FakeClock = field(default_factory=FakeClock)
     chance: float = 0.0
+    most: int = 4_096
     turns: list[tuple[str, bool]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -45,6 +46,7 @@ class Kit:
             self.telling,  # type: ignore[arg-type] # of any worker
             self.places,  # type: ignore[arg-type] # stands in for the real ones
             self._notice,
+            self.most,
         )
         self.breakers = Breakers(self.keeper)
 

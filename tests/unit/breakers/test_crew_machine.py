@@ -298,5 +298,5 @@ def _is_same_spell(was: Standing, now: Standing) -> bool:
     return (was.generation, was.by_hand) == (now.generation, now.by_hand)
 
 
-BreakerMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
+BreakerMachine.TestCase.settings = settings(max_examples=50, stateful_step_count=50, deadline=None)
 TestBreakerMachine = pytest.mark.timeout(60)(BreakerMachine.TestCase)

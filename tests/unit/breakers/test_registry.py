@@ -13,6 +13,7 @@ from proxy.core.breaking import Standing, opened_by_hand
 from proxy.core.failing import BreakerPolicy
 from proxy.core.failures import Reason
 from proxy.core.policy import Policy
+from tests.fakes import FakePlaces
 from tests.unit.breakers.kit import LOCAL, Kit, candidate, failure
 
 ME = b"\x01" * 32
@@ -253,6 +254,58 @@ def test_a_late_failure_extends_the_wait(
     assert shut.seconds == seconds
 
 
+def test_what_fails_after_a_closing_in_between_extends_nothing() -> None:
+    """It was not in flight when the breaker opened this time, but the time before."""
+    kit = Kit()
+    straggler = kit.permit()
+    kit.open()
+    kit.clock.advance(15)
+    kit.succeed()
+    kit.open()
+    kit.clock.advance(5)
+    straggler.failed(failure("rate_limited", 600.0))
+
+    assert kit.breakers.closed_to(candidate(), None) == Shut("failing", 10.0)
+
+
+def test_what_a_straggler_says_is_not_counted_with_what_is_now() -> None:
+    kit = Kit()
+    straggler, slow_one = kit.permit(), kit.permit()
+    kit.open()
+    kit.clock.advance(15)
+    kit.succeed(2)
+    straggler.answered()
+    slow_one.answered(slow=True)
+
+    assert kit.keeper.meet(candidate()).counted(kit.clock.monotonic()) == (1, 0, 0)
+
+
+class Quick(FakePlaces):
+    """Those of a crew in which somebody else is always a little quicker to claim some."""
+
+    def __init__(self, quicker: set[int]) -> None:
+        super().__init__({})
+        self.quicker = quicker
+
+    def claim(self, number: int) -> bool:
+        return number not in self.quicker and super().claim(number)
+
+
+def test_another_worker_may_be_quicker() -> None:
+    """Then nobody here tries, and what was claimed for it already is given back."""
+    quicker: set[int] = set()
+    kit = Kit(places=Quick(quicker))
+    kit.permit(credential=ME).failed(failure("key"))
+    kit.open()
+    kit.clock.advance(15)
+    quicker.add(kit.keeper.meet(candidate()).place)
+    assert kit.breakers.closed_to(candidate(), ME) is None
+    assert kit.breakers.acquire(candidate(), ME) == Shut("failing", TRYING_SECONDS)
+    quicker.clear()
+
+    assert len(kit.permit(credential=ME).tries) == 2
+
+
 def test_slow_calls_open_it_and_it_says_so() -> None:
     """A slow answer is better than none: who asks may want to know."""
     kit = Kit()
@@ -358,6 +411,16 @@ def test_a_new_key_in_the_policy_is_a_new_beginning() -> None:
     same = candidate(upstream=replace(LOCAL))
     assert isinstance(kit.breakers.acquire(same, None), Shut)
     mended = candidate(upstream=replace(LOCAL, api_key="another"))
+
+    assert isinstance(kit.breakers.acquire(mended, None), Permit)
+
+
+def test_failures_of_before_a_new_key_do_not_count() -> None:
+    kit = Kit()
+    for _ in range(4):
+        kit.permit(candidate(upstream=LOCAL)).failed(failure())
+    mended = candidate(upstream=replace(LOCAL, base_url="http://127.0.0.1:8000/v1"))
+    kit.permit(mended).failed(failure())
 
     assert isinstance(kit.breakers.acquire(mended, None), Permit)
 

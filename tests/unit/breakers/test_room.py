@@ -1,22 +1,23 @@
 """Made-up names push out nothing that matters."""
 
 from proxy.breakers.breaker import Breaker, Key, Shut
-from proxy.breakers.keeping import MOST_BREAKERS
 from proxy.breakers.permits import Permit
 from proxy.breakers.room import FORGOTTEN_SECONDS, Room
 from tests.unit.breakers.kit import Kit, candidate, failure
 
+MOST = 64
+
 
 def test_a_flood_of_names_forgets_nothing_bad() -> None:
-    """Ten thousand models that nobody has: what is open stays so, and what has failed is known."""
-    kit = Kit()
+    """Models without end that nobody has: what is open stays so, and what has failed is known."""
+    kit = Kit(most=MOST)
     kit.fail(times=4)
     for _ in range(5):
         kit.permit(candidate("a-clients", named=False)).failed(failure())
-    for number in range(3 * MOST_BREAKERS):
+    for number in range(3 * MOST):
         kit.permit(candidate(f"made-up-{number}", named=False)).answered()
 
-    assert len(kit.keeper.shared.breakers) <= MOST_BREAKERS
+    assert len(kit.keeper.shared.breakers) <= MOST
     assert kit.breakers.closed_to(candidate("a-clients", named=False), None) is not None
     kit.fail()
     assert isinstance(kit.breakers.acquire(candidate(), None), Shut)
@@ -24,14 +25,14 @@ def test_a_flood_of_names_forgets_nothing_bad() -> None:
 
 def test_a_flood_of_names_that_fail_pushes_out_no_open_breaker() -> None:
     """As where a whole provider is down; the policy's models keep their counts as well."""
-    kit = Kit()
+    kit = Kit(most=MOST)
     kit.fail(times=4)
     for _ in range(5):
         kit.permit(candidate("a-clients", named=False)).failed(failure())
-    for number in range(2 * MOST_BREAKERS):
+    for number in range(2 * MOST):
         kit.permit(candidate(f"made-up-{number}", named=False)).failed(failure())
 
-    assert len(kit.keeper.shared.breakers) <= MOST_BREAKERS
+    assert len(kit.keeper.shared.breakers) <= MOST
     assert kit.breakers.closed_to(candidate("a-clients", named=False), None) is not None
     kit.fail()
     assert isinstance(kit.breakers.acquire(candidate(), None), Shut)
@@ -39,16 +40,16 @@ def test_a_flood_of_names_that_fail_pushes_out_no_open_breaker() -> None:
 
 def test_where_all_are_open_newcomers_are_let_go() -> None:
     """Nothing is known of them, and nothing is kept; an hour later there is room again."""
-    kit = Kit()
-    for number in range(MOST_BREAKERS + 10):
+    kit = Kit(most=MOST)
+    for number in range(MOST + 10):
         for _ in range(5):
             given = kit.breakers.acquire(candidate(f"made-up-{number}", named=False), None)
             assert isinstance(given, Permit)
             given.failed(failure())
 
-    assert len(kit.keeper.shared.breakers) == MOST_BREAKERS
+    assert len(kit.keeper.shared.breakers) == MOST
     assert kit.breakers.closed_to(candidate("made-up-0", named=False), None) is not None
-    last = candidate(f"made-up-{MOST_BREAKERS + 5}", named=False)
+    last = candidate(f"made-up-{MOST + 5}", named=False)
     assert kit.breakers.closed_to(last, None) is None
     kit.clock.advance(FORGOTTEN_SECONDS + 16)
     for _ in range(5):
@@ -58,15 +59,15 @@ def test_where_all_are_open_newcomers_are_let_go() -> None:
 
 def test_a_flood_of_bad_keys_is_bounded_and_closes_nothing_else() -> None:
     """Each made-up key is open after one call."""
-    kit = Kit()
+    kit = Kit(most=MOST)
     kit.open()
     mine = b"mine" * 8
     kit.permit(candidate("gpt-4"), credential=mine).failed(failure("key"))
-    for number in range(2 * MOST_BREAKERS):
+    for number in range(2 * MOST):
         key = number.to_bytes(32)
         kit.permit(candidate("gpt-4"), credential=key).failed(failure("key"))
 
-    assert len(kit.keeper.own.breakers) == MOST_BREAKERS
+    assert len(kit.keeper.own.breakers) == MOST
     assert isinstance(kit.breakers.acquire(candidate(), None), Shut)
     assert isinstance(kit.breakers.acquire(candidate("gpt-4"), mine), Shut)
     assert kit.breakers.closed_to(candidate("gpt-4"), None) is None
@@ -74,12 +75,12 @@ def test_a_flood_of_bad_keys_is_bounded_and_closes_nothing_else() -> None:
 
 def test_what_is_not_kept_is_not_told() -> None:
     """Whoever makes up keys beyond all bounds must not keep the workers talking."""
-    kit = Kit()
-    for number in range(MOST_BREAKERS + 100):
+    kit = Kit(most=MOST)
+    for number in range(MOST + 100):
         key = number.to_bytes(32)
         kit.permit(credential=key).failed(failure("key"))
 
-    assert len(kit.turns) == MOST_BREAKERS
+    assert len(kit.turns) == MOST
 
 
 def test_who_is_in_the_middle_of_a_try_stays() -> None:
