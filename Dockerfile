@@ -3,7 +3,7 @@
 #   docker build -t holdfast .
 #   docker run --read-only -p 127.0.0.1:8080:8080 -v holdfast:/var/lib/holdfast holdfast
 #
-# BASE: any image of Debian's kind with Python 3.11, its venv and ca-certificates.
+# BASE: any image of Debian's kind with Python 3.11 or newer, its venv and ca-certificates.
 ARG BASE=python:3.11-slim
 
 FROM ${BASE} AS build

@@ -88,7 +88,9 @@ def packages(taken: set[Path]) -> Iterator[str]:
     told = subprocess.run(
         ["dpkg-query", "-S", *sorted(names)], capture_output=True, text=True
     ).stdout
-    yield from sorted({line.split(":")[0] for line in told.splitlines()})
+    owned = [line.rpartition(": ")[0] for line in told.splitlines()]
+    known = {name.split(":")[0] for owners in owned for name in owners.split(", ")}
+    yield from sorted(name for name in known if " " not in name)  # "diversion by libc6 from"
 
 
 def tell_of(root: Root, name: str) -> None:
