@@ -39,7 +39,7 @@ class Learner:
         part = Part(breaker, permit.generation)
         if slow:
             self._failed(permit, part, _SLOW, "slow", now)
-        elif part not in permit.tries and part.generation == breaker.generation:
+        elif part.generation == breaker.generation:
             breaker.record(self._keeper.rules.window_seconds).went_well(now)
         for tried in permit.tries:
             if not (slow and tried == part):
