@@ -35,8 +35,8 @@ _BOUND = re.compile(
     r"|items are not persisted when store is|expected an id that begins with"
     r"|input\[\d+\]\.(?:id|encrypted_content)\b|duplicate item found with id"
     r"|input\[\d+\]\.content: array too long\. expected an array with maximum length 0,"
-    # Gemini
-    r"|thought[ _]?signature"
+    # Gemini; Mistral
+    r"|thought[ _]?signature|tool call id was \S+ but must be"
     # reasoning in plain text, where it is not taken back, or wanted back
     r"|property (?:messages\.\d+\.\S*)?reasoning\w* is unsupported"
     r"|messages, ?\d+, ?assistant, ?reasoning|cannot contain reasoning content"

@@ -1,25 +1,16 @@
 """Splices a decision's changes into the body of a chat or completions request."""
 
-import re
 from collections.abc import Sequence
 
 import msgspec
 
 from proxy.core.changes import Changes
-from proxy.core.dialects.chat_bound import unbind
+from proxy.core.dialects.chat_bound import BRIDGE, bridges, unbind
 from proxy.core.dialects.chat_exchange import put_back
 from proxy.core.dialects.chat_offer import take_off, withhold
 from proxy.core.edits import Draft, last_of
 from proxy.core.request import Request
 from proxy.core.splice import raw_value, splice
-
-_ALTERNATES = re.compile(
-    r"mistral|ministral|mixtral|magistral|devstral|codestral|pixtral|voxtral", re.I
-)
-"""Models whose format has an answer between a tool's result and what a user says; anything else is
-refused ("Unexpected role 'user' after role 'tool'", code 3230), whoever serves them. Read in users'
-reports, 2026-11-30."""
-_BRIDGE = b'{"role":"assistant","content":"I have the results."}'
 
 
 def rewrite(body: bytes, request: Request, changes: Changes, bound_keys: Sequence[str]) -> bytes:
@@ -38,15 +29,16 @@ def rewrite_conversation(
     """The same with what changes in the conversation and the offered tools."""
     draft = Draft(body, request.places)
     draft.members |= plain_edits(body, request, changes, bound_keys)
-    if changes.unbound:
-        unbind(draft, changes.model or request.model)
-        draft = draft.applied()
     if changes.put_back:
         put_back(draft, request, changes.put_back)
     if changes.without_tools:
         take_off(draft, changes.without_tools)
     if changes.withhold_tools:
         withhold(draft)
+    if changes.unbound:
+        draft = draft.applied()
+        unbind(draft, changes.model or request.model)
+        draft = draft.applied()
     if changes.notes:
         _add_note(draft, request, changes)
     return draft.written()
@@ -90,6 +82,6 @@ def _add_note(draft: Draft, request: Request, changes: Changes) -> None:
     if last == "assistant" and (answer := last_of(draft.body, span)):
         draft.put(answer.start, note + b",")
         return
-    if last == "tool" and _ALTERNATES.search(changes.model or request.model):
-        note = _BRIDGE + b"," + note
+    if bridges(last, "user", changes.model or request.model):
+        note = BRIDGE + b"," + note
     draft.append(span, note)

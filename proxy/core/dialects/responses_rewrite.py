@@ -35,15 +35,16 @@ def _rewrite_conversation(
 ) -> bytes:
     draft = Draft(body, request.places)
     draft.members |= new
-    if changes.unbound:
-        unbind(draft)
-        draft = draft.applied()
     if changes.put_back:
         put_back(draft, request, changes.put_back)
     if changes.without_tools:
         take_off(draft, request, changes.without_tools)
     if changes.withhold_tools:
         withhold(draft, request)
+    if changes.unbound:
+        draft = draft.applied()
+        unbind(draft)
+        draft = draft.applied()
     if changes.notes:
         _add_note(draft, request, changes)
     return draft.written()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from proxy.core.dialects.chat_bound import unbound_answer, wants_more
+from proxy.core.dialects.chat_bound import BRIDGE, bridges, id_for, unbound_answer, wants_more
 from proxy.core.dialects.responses_items import TEXT_TYPES, as_text
 from proxy.core.translation.base import Untranslatable
 from proxy.core.translation.responses_via_chat.tools import (
@@ -127,20 +127,22 @@ class Turns:
         if self._instructions:
             said.append({"role": "system", "content": _PARTED.join(self._instructions)})
         heard: list[Json] = []
+        last = ""
         for turn in self._turns:
             if isinstance(turn, _Heard):
                 heard += turn.parts
-                continue
-            if not (turn.texts or turn.calls):
-                continue
-            said += _user(heard)
-            heard = []
-            said.append(self._answered(turn))
-            for call_id in turn.ids:
-                text, images = _result(turn.results.get(call_id))
-                said.append({"role": "tool", "tool_call_id": call_id, "content": text})
-                heard += images
-        return said + _user(heard)
+            elif turn.texts or turn.calls:
+                said += self._user(heard, last)
+                said.append(self._answered(turn))
+                results, heard = _results(turn)
+                said += results
+                last = "tool" if results else "assistant"
+        return said + self._user(heard, last)
+
+    def _user(self, heard: Sequence[Json], last: str) -> list[object]:
+        """last: the role of what was said before."""
+        told = _user(heard)
+        return [msgspec.Raw(BRIDGE), *told] if told and bridges(last, "user", self._model) else told
 
     def _take_message(self, item: Item) -> None:
         parts = parts_of(item.content)
@@ -152,7 +154,7 @@ class Turns:
             self.hear(parts)
 
     def _take_call(self, item: Item, arguments: str) -> None:
-        answer, call_id = self._answer(), item.call_id or item.id or ""
+        answer, call_id = self._answer(), self._call_id(item)
         name = self._offer.alias(item.namespace, item.name or "")
         function = {"name": name, "arguments": arguments}
         answer.calls.append({"id": call_id, "type": "function", "function": function})
@@ -160,13 +162,16 @@ class Turns:
         self._by_call[call_id] = answer
 
     def _take_result(self, item: Item) -> None:
-        call_id, parts = item.call_id or item.id or "", parts_of(item.output)
+        call_id, parts = self._call_id(item), parts_of(item.output)
         asked = self._by_call.get(call_id)
         self._open = None
         if asked is None:
             self.hear(parts)  # of a call that is no longer told
         else:
             asked.results.setdefault(call_id, []).extend(parts)  # Codex's scripts tell on the way
+
+    def _call_id(self, item: Item) -> str:
+        return id_for(item.call_id or item.id or "", self._model)
 
     def _answer(self) -> _Answer:
         if self._open is None:
@@ -234,6 +239,17 @@ def _user(parts: Sequence[Json]) -> list[object]:
     if not _images(parts):
         return [{"role": "user", "content": _PARTED.join(texts)}]
     return [{"role": "user", "content": [part for part in parts if part.get("text") != ""]}]
+
+
+def _results(turn: _Answer) -> tuple[list[Json], list[Json]]:
+    """The messages of what the calls of an answer came to, and all images of theirs."""
+    told: list[Json] = []
+    shown: list[Json] = []
+    for call_id in turn.ids:
+        text, images = _result(turn.results.get(call_id))
+        told.append({"role": "tool", "tool_call_id": call_id, "content": text})
+        shown += images
+    return told, shown
 
 
 def _result(parts: Sequence[Json] | None) -> tuple[str, list[Json]]:

@@ -83,6 +83,7 @@ BOUND = [
     openai("reasoning `encrypted_content` was not issued to this caller"),
     google("Function call is missing a thought_signature in functionCall parts."),
     google("Corrupted thought signature."),
+    openai("Tool call id was call_PTLP but must be a-z, A-Z, 0-9, with a length of 9.", "3280"),
     google("Unable to submit request because Thought signature is not valid."),
     json.dumps(
         {

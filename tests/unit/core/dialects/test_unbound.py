@@ -270,6 +270,52 @@ def test_gemini_is_told_that_a_call_is_not_signed(model: str) -> None:
     assert changed["messages"] == [expected, DONE]
 
 
+@pytest.mark.parametrize("model", ["mistral-large", "mistralai/Devstral-Small", "codestral-2508"])
+def test_mistral_is_told_ids_that_it_takes(model: str) -> None:
+    """Nine letters or digits; the same for a call and its result, and those that are so stay."""
+    theirs = F | {"id": "abcDEF123"}
+    turn = answer(content=None, tool_calls=[F | {"id": "call_1"}, theirs, F | {"id": ""}])
+    results = [DONE | {"tool_call_id": one} for one in ("call_1", "abcDEF123", "")]
+
+    changed = unbound("chat", {"model": model, "messages": [turn, *results]})
+
+    ids = [call["id"] for call in changed["messages"][0]["tool_calls"]]
+    assert [one["tool_call_id"] for one in changed["messages"][1:]] == ids
+    assert ids[1:] == ["abcDEF123", ""]
+    assert len(ids[0]) == 9
+    assert ids[0].isalnum()
+    other = unbound("chat", {"model": "gpt-5", "messages": [turn, *results]})
+    assert other["messages"] == [turn, *results]
+
+
+def test_mistral_has_an_answer_between_a_result_and_its_user() -> None:
+    """Beside what is put back, whose place is told by the messages as they were."""
+    user = {"role": "user", "content": "hi"}
+    turns = [answer(content=None, tool_calls=[F]), DONE, user]
+    bridge = answer(content="I have the results.")
+
+    changed = unbound("chat", {"model": "mistral", "messages": [*turns, *turns]})
+    roles = [one["role"] for one in changed["messages"]]
+    assert roles == 2 * ["assistant", "tool", "assistant", "user"]
+    assert changed["messages"][2] == bridge
+    assert unbound("chat", {"messages": turns})["messages"] == turns
+
+    both = Changes(unbound=True, put_back=(P,), notes=("NB",), model="mistral")
+    changed = unbound("chat", {"messages": [*turns, *turns[:2]]}, both)
+    assert [one["role"] for one in changed["messages"]] == [
+        *("assistant", "tool", "assistant", "user"),
+        *("assistant", "tool", "tool", "assistant", "user"),
+    ]
+    ids = [call["id"] for call in changed["messages"][4]["tool_calls"]]
+    assert ids == [one["tool_call_id"] for one in changed["messages"][5:7]]
+
+
+def test_calls_without_an_id_are_left_without() -> None:
+    turn = answer(content=None, tool_calls=[F | {"id": None}])
+
+    assert unbound("chat", {"model": "mistral", "messages": [turn, DONE]})["messages"][0] == turn
+
+
 def test_it_goes_with_all_other_changes() -> None:
     """Each is made where it belongs after what was taken out."""
     every = Changes(7, model="n", notes=("NB",), without_tools=("g",), put_back=(P,), unbound=True)

@@ -163,6 +163,16 @@ def test_results_are_behind_their_calls_whatever_was_said_between() -> None:
     ]
 
 
+def test_mistral_is_asked_with_ids_that_it_takes() -> None:
+    made, result = messages(call(), output("3"), model="mistral-large")
+
+    assert made["tool_calls"][0]["id"] == result["tool_call_id"]
+    assert len(result["tool_call_id"]) == 9
+    told = messages(call(), output("3"), item("user", "hi"), model="mistral-large")
+    assert [one["role"] for one in told] == ["assistant", "tool", "assistant", "user"]
+    assert len(messages(item("assistant", "So"), item("user", "hi"), model="mistral")) == 2
+
+
 def test_results_in_parts_are_texts_and_their_images_follow() -> None:
     """Few servers take an image in a result. A script of Codex tells several results of a call."""
     image = {"type": "input_image", "image_url": "u"}
