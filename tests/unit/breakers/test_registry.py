@@ -347,6 +347,7 @@ def test_a_callers_own_key_is_only_its_own(reason: Reason, reset: float | None) 
 
 def test_a_callers_key_is_tried_again_by_that_caller() -> None:
     kit = Kit()
+    kit.succeed()
     kit.permit(credential=ME).failed(failure("key"))
     kit.clock.advance(15)
     probe = kit.permit(credential=ME)
