@@ -488,15 +488,29 @@ class TestMessagesViaChat:
 
     def test_a_call_is_not_read_again_and_again(self) -> None:
         """Broken arguments of many pieces must not cost their square: then all wait for the end."""
-        pieces_sent = [chunk(part(0, "}")) for _ in range(200)]
-        stream = sse(
-            chunk(part(0, '{"a":', "f", id="c0")),
+        broken = [
+            chunk(part(0, '{"a":"', "f", id="c0")),
             chunk(part(1, "{}", "g", id="c1")),
-            *pieces_sent,
-            chunk({}, "stop"),
-        )
+            *[chunk(part(0, "}")) for _ in range(100)],
+            chunk(part(0, '"}')),
+        ]
+        assert b'"g"' not in run(self.WAY, sse(*broken), close=False)
 
-        assert len(metered(MESSAGES, run(self.WAY, stream)).answer().tool_calls) == 2
+        answer = metered(MESSAGES, run(self.WAY, sse(*broken, "[DONE]"))).answer()
+        assert [len(call.arguments) for call in answer.tool_calls] == [108, 2]
+
+    def test_without_numbers_an_id_begins_a_call(self) -> None:
+        """As the meter of chat reads it."""
+        stream = sse(
+            chunk(part(None, "{}", "f", id="a")),
+            chunk(part(None, "{", None, id="b")),
+            chunk(part(None, "}")),
+            "[DONE]",
+        )
+        read, seen = metered(CHAT, stream), metered(MESSAGES, run(self.WAY, stream))
+
+        assert seen.answer().tool_calls == read.answer().tool_calls
+        assert len(seen.answer().tool_calls) == 2
 
     def test_a_name_may_come_late(self) -> None:
         stream = sse(
@@ -592,6 +606,14 @@ class TestMessagesViaChat:
 
         assert usage is not None
         assert usage.total_tokens == 11
+
+    def test_usage_stands_where_nothing_later_is_told(self) -> None:
+        usage = {"prompt_tokens": 9, "completion_tokens": 2}
+        stream = sse(chunk({"content": "a"}, "stop", usage=usage), chunk({}, usage=None), "[DONE]")
+        told = metered(MESSAGES, run(self.WAY, stream)).usage
+
+        assert told is not None
+        assert told.total_tokens == 11
 
     def test_usage_that_is_not_told_is_unknown(self) -> None:
         """Not nought: then all that is held is billed by count."""
