@@ -148,6 +148,7 @@ def test_a_stream_that_breaks_off_stays_broken_off(way: str, seed: int, place: i
 
     whole = read.ended or read.finish_seen
     assert (seen.ended or seen.finish_seen) is whole
+    assert seen.failed is None  # nor is it told as an error of the provider's
     assert read.answer().text.startswith(seen.answer().text)
     if way == "chat via messages":
         assert seen.answer().text == read.answer().text
@@ -270,9 +271,9 @@ class TestChatViaMessages:
             STOP,
         )
 
-        assert [c.arguments for c in metered(CHAT, run(self.WAY, stream)).answer().tool_calls] == [
-            "{}"
-        ]
+        meter = metered(CHAT, run(self.WAY, stream))
+        assert [call.arguments for call in meter.answer().tool_calls] == ["{}"]
+        assert meter.ended
 
     def test_an_error_event_ends_it_with_one_and_nothing_follows(self) -> None:
         error = {"type": "error", "error": {"type": "overloaded_error", "message": "busy"}}
@@ -640,10 +641,17 @@ class TestMessagesViaChat:
 
         assert meter.failed == "A part of a tool call cannot be read."
 
-    @pytest.mark.parametrize("before", [chunk({"content": "a"}), chunk(part(0, "{}", "f"), "stop")])
-    def test_a_line_that_is_lost_outside_of_calls_is_not(self, before: Json) -> None:
-        """At the end, all of a call has come."""
-        meter = metered(MESSAGES, run(self.WAY, sse(before), b"data: {\n\n", sse("[DONE]")))
+    @pytest.mark.parametrize(
+        "before",
+        [
+            [chunk({"content": "a"})],
+            [chunk(part(0, "{}", "f"), "stop")],
+            [chunk(part(0, "{}", "f")), chunk({"content": "a"})],
+        ],
+    )
+    def test_a_line_that_is_lost_outside_of_calls_is_not(self, before: list[Json]) -> None:
+        """At the end, all of a call has come, or when another block has begun."""
+        meter = metered(MESSAGES, run(self.WAY, sse(*before), b"data: {\n\n", sse("[DONE]")))
 
         assert (meter.failed, meter.ended) == (None, True)
 
