@@ -38,7 +38,8 @@ from proxy.ledger import Ledger
 from proxy.metrics import Metrics
 from proxy.prices.book import PriceBook
 from proxy.prices.table import load_table
-from proxy.progress import Progress, Settler
+from proxy.progress import Progress
+from proxy.settling import Settler
 from proxy.reservation import Admitted, Reservation
 from proxy.stores import Append, Appended, Balance, Stored
 from proxy.stores.written import Written

@@ -1,7 +1,8 @@
 """What governed calls do with an answer that was read whole: pass it on, or a refusal."""
 
 from proxy.attempting.opened import Refused, Whole
-from proxy.progress import Progress, Settler
+from proxy.progress import Progress
+from proxy.settling import Settler
 from proxy.stamps import admitted_stamps, relayed_headers
 from proxy.wire import Answering
 from proxy.wire.headers import Kind

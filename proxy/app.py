@@ -11,6 +11,7 @@ from proxy.admin.crew import Crew
 from proxy.admin.door import Door, Site, listen, own_hosts
 from proxy.admin.live import Live
 from proxy.admin.token import admin_token
+from proxy.attempting.building import build_attempting
 from proxy.attempting.loop import Attempting
 from proxy.breakers.building import build_breakers
 from proxy.breakers.registry import Breakers
@@ -41,13 +42,13 @@ from proxy.logs import line_writer, log_ready, log_warnings
 from proxy.metrics import Metrics
 from proxy.prices.book import PriceBook
 from proxy.prices.table import load_table
-from proxy.progress import Settler
 from proxy.readiness import Readiness
 from proxy.records import CallRecord
 from proxy.relay import Relay
 from proxy.relay_plain import Plain
 from proxy.replies import wire_refusal
 from proxy.settings import Settings as Settings
+from proxy.settling import Settler
 from proxy.stores import Store
 from proxy.stores.urls import chain_key, open_store
 from proxy.sweeper import Sweeper
@@ -159,7 +160,7 @@ class App:
         intake = Intake(policy, index, prices, usual, callers, clock)
         settler = Settler(self.ledger, index, prices, usual)
         recall = Recall(self.ledger, self.store, lambda: bool(self.peers.others()))
-        attempting = Attempting(self.upstreams, clock)
+        attempting = self._attempting(intake, settler)
         guarded = self._guarded(intake, settler, recall, attempting)
         governed = Governed(
             Parts(
@@ -188,6 +189,10 @@ class App:
         handoffs = Handoffs(self.owners.name, self.clock, unique_ids("ho_"))
         doors = (self.ledger, attempting, settler, recall, handoffs, self.calls, self.clock)
         return Guarded(GuardParts(intake, *doors))
+
+    def _attempting(self, intake: Intake, settler: Settler) -> Attempting:
+        doors = (self.upstreams, self.breakers, intake, self.ledger, settler, self.clock)
+        return build_attempting(*doors)
 
     def _breakers(self) -> Breakers:
         shown = (self.live.tell, self.metrics.registry)

@@ -49,6 +49,8 @@ def carried_out(progress: Progress, now: float) -> CallRecord:
         duration_seconds=now - call.received,
         tool_calls=booked.tools if booked else (),
         replays=progress.replays,
+        retries=progress.tried.retries if progress.tried else 0,
+        fallbacks=progress.tried.fallbacks if progress.tried else (),
         cycles=_cycles(progress),
         repeats=admit.loop.detector if admit.loop is not None and admit.noted.round else "",
     )

@@ -74,6 +74,7 @@ class Callers:
         self._policy: Policy | None = None
         self._routes: dict[tuple[str, str], Route | None] = {}
         self._candidates: dict[tuple[str, str], tuple[Candidate, ...]] = {}
+        self._digests: dict[tuple[object, ...], bytes | None] = {}
         self._tenants: dict[tuple[object, ...], str | Refusal] = {}
         self._rules: dict[tuple[str, str | None, str, str], Rules] = {}
         self._by_header = False
@@ -112,26 +113,37 @@ class Callers:
         if same is not None and _Credential in same:
             known = same[_Credential]
             return known if isinstance(known, bytes) else None
-        _, _, query = head.target.partition("?")
-        said = credential_of((*head.headers, *credentials_in(query)))
-        digest = None if said is None else digest_of(said, self._hmac_key)
+        known_by = self._credential_in(head)
+        if known_by in self._digests:
+            digest = self._digests[known_by]
+        else:
+            _, _, query = head.target.partition("?")
+            said = credential_of((*head.headers, *credentials_in(query)))
+            digest = None if said is None else digest_of(said, self._hmac_key)
+            _keep(self._digests, known_by, digest)
         if same is not None:
             same[_Credential] = digest
         return digest
 
+    def _credential_in(self, head: Head) -> tuple[object, ...]:
+        """What tells a head's credential, quickly."""
+        _, _, query = head.target.partition("?")
+        in_query = credentials_in(query) if query else []
+        fields = head.fields
+        if len(fields) == len(head.headers) and not in_query:
+            return tuple([fields.get(name) for name in _CREDENTIAL_NAMES])
+        # there may be two, and they may differ
+        return (credential_of((*head.headers, *in_query)),)
+
     def tenant(self, policy: Policy, head: Head, upstream: Upstream) -> str | Refusal:
         """Whose budget it is on. Raises MalformedRequest for two different credentials."""
         self._hear_of(policy)
-        fields, has_own_key = head.fields, upstream.api_key is not None
-        _, _, query = head.target.partition("?")
-        in_query = credentials_in(query) if query else []
-        known: tuple[object, ...]
-        if len(fields) == len(head.headers) and not in_query:
-            known = (has_own_key, *[fields.get(name) for name in _CREDENTIAL_NAMES])
-        else:  # there may be two, and they may differ
-            known = (has_own_key, credential_of((*head.headers, *in_query)))
+        has_own_key = upstream.api_key is not None
+        known = (has_own_key, *self._credential_in(head))
         tenant = self._tenants.get(known)
         if tenant is None:
+            _, _, query = head.target.partition("?")
+            in_query = credentials_in(query) if query else []
             tenant = tenant_of(
                 credential_of((*head.headers, *in_query)),
                 upstream_has_own_key=has_own_key,

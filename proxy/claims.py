@@ -20,10 +20,11 @@ from proxy.core.session import SessionKey, SessionState
 from proxy.core.tools.facts import RESULT_BYTES, Handed, effect_of
 from proxy.core.tools.wording import refused_by_human
 from proxy.core.tree import MOST_ABOVE
+from proxy.decoding import decoded
 from proxy.errors import MalformedRequest
 from proxy.guard.recall import Recall
 from proxy.guard.requests import refuse_denied
-from proxy.intake import Intake, PolicySource, decoded
+from proxy.intake import Intake, PolicySource
 from proxy.ledger import Ledger
 from proxy.replies import Reply, json_reply, refusal_reply, send
 from proxy.wire import Exchange

@@ -63,6 +63,8 @@ class Closings:
             what.tools,
             what.response_id,
             what.asked,
+            what.upstream,
+            what.model,
         )
         append = Append(
             key,

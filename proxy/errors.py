@@ -32,6 +32,7 @@ class UpstreamUnavailable(HoldfastError):
 
     `sent` is False only if not a byte of the request can have reached the provider, so that nothing
     can have been billed. `kind`: connect, tls, dns, timeout, reset, malformed, truncated.
+    next_try_seconds: until anybody is asked again, where that is known.
     """
 
     message: str
@@ -39,6 +40,7 @@ class UpstreamUnavailable(HoldfastError):
     sent: bool = True
     code: str = "upstream_unavailable"
     status: int = 503
+    next_try_seconds: float | None = None
 
     def __str__(self) -> str:
         return self.message

@@ -6,16 +6,25 @@ from proxy.core.decision import LimitFacts, Refusal
 from proxy.errors import UpstreamUnavailable
 from proxy.intake import Call
 from proxy.progress import Progress
+from proxy.replies import in_session, refusal_of
 
 
 def late(call: Call) -> Refusal:
-    seconds = call.policy.deadline_seconds
+    seconds = call.deadline_seconds
     message = (
         f"This call of session {call.key.session} was not finished within deadline_seconds "
         f"({seconds:g}). Its upstream {call.upstream.name} is slow; raise it or ask for less."
     )
     facts = LimitFacts(session=call.key.session, limit="deadline_seconds", maximum=seconds)
     return Refusal(504, "deadline_exceeded", "upstream_error", message, facts)
+
+
+def told(error: UpstreamUnavailable, progress: Progress) -> Refusal:
+    """What a client is told of a call that no provider has answered."""
+    refusal = in_session(refusal_of(broken_off(error, progress)), progress.call.key.session)
+    if refusal.facts is None or error.next_try_seconds is None:
+        return refusal
+    return replace(refusal, facts=replace(refusal.facts, next_try_seconds=error.next_try_seconds))
 
 
 def broken_off(error: UpstreamUnavailable, progress: Progress) -> UpstreamUnavailable:

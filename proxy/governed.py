@@ -8,6 +8,7 @@ from functools import partial
 from typing import assert_never
 
 from proxy.answering import pass_failure_on, respond
+from proxy.attempting.booking import begun_at
 from proxy.attempting.loop import Attempting
 from proxy.attempting.opened import Begun, Refused, Whole
 from proxy.call_records import carried_out, refused, replayed
@@ -20,7 +21,7 @@ from proxy.core.policy import Caller, Limits, Policy
 from proxy.core.request import DialectName
 from proxy.core.state import tree_idle_seconds
 from proxy.errors import StoreUnavailable, UpstreamUnavailable
-from proxy.failures import broken_off, late
+from proxy.failures import late, told
 from proxy.guard.calls import Guarded
 from proxy.guard.requests import brings, is_guarded, refuse_request
 from proxy.handoff import tell
@@ -28,12 +29,12 @@ from proxy.identity import SessionIndex
 from proxy.intake import Call, Intake, PolicySource
 from proxy.joining import Audience, Joins
 from proxy.ledger import Ledger
-from proxy.outbound import outgoing
-from proxy.progress import Progress, Settler
+from proxy.progress import Progress
 from proxy.pump import Pump, spent
 from proxy.records import CallRecord
 from proxy.replies import dialect_of, in_session, refusal_of, refusal_reply, send
 from proxy.reservation import Admitted, Reservation
+from proxy.settling import Settler
 from proxy.stamps import admitted_stamps, refusal_stamps
 from proxy.tapes import Tape
 from proxy.wire import Answering, Exchange
@@ -79,7 +80,7 @@ class Governed:
         tape = await self._p.joins.owed(call)
         if tape is not None and await self._join(exchange, call, tape, request_id):
             return
-        live = self._p.calls.open(call.key, call.policy.deadline_seconds, partial(late, call))
+        live = self._p.calls.open(call.key, call.deadline_seconds, partial(late, call))
         try:
             await self._carry(exchange, call, live, request_id)
         finally:
@@ -104,8 +105,10 @@ class Governed:
         return answered
 
     async def _carry(self, exchange: Exchange, call: Call, live: LiveCall, request_id: str) -> None:
+        attempting = self._p.attempting
         try:
-            admitted = await self._reserve(call)
+            aimed = call if attempting.is_open(call) else await attempting.begin(call)
+            admitted = aimed if isinstance(aimed, Refusal) else await self._reserve(aimed)
         except asyncio.CancelledError:
             if live.refusal is None or not live.was_cut():
                 raise
@@ -114,8 +117,9 @@ class Governed:
             live.closed = True
             await self._refuse(exchange, call, admitted, request_id)
             return
+        assert isinstance(aimed, Call)
         self._p.calls.also(live, admitted.above)
-        progress = Progress(call, admitted, live, request_id)
+        progress = begun_at(aimed, admitted, live, request_id)
         if call.request.stream:
             self._p.ledger.calls.may_cut(call.call_id, lambda: live.cut(spent(progress)))
         try:
@@ -150,7 +154,7 @@ class Governed:
                 parent=call.identified.parent,
                 source=call.identified.source,
                 upstream=call.upstream.name,
-                deadline_seconds=call.policy.deadline_seconds + _GRACE_SECONDS,
+                deadline_seconds=call.deadline_seconds + _GRACE_SECONDS,
                 idle_seconds=call.policy.idle_seconds,
                 new=call.identified.is_new,
                 wait_seconds=call.policy.accounting.wait_seconds,
@@ -166,7 +170,7 @@ class Governed:
 
     def _limits_of(self, call: Call, agent: str | None) -> Limits:
         """Those of a session above, which is the same tenant's."""
-        caller = Caller(call.key.tenant, agent, call.model)
+        caller = Caller(call.key.tenant, agent, call.caller.model)
         return self._p.intake.callers.rules(call.policy, caller).limits
 
     async def _refuse(
@@ -191,7 +195,7 @@ class Governed:
             await self._end(exchange, progress, refusal)
         except UpstreamUnavailable as error:
             progress.broke("truncated")
-            await self._end(exchange, progress, refusal_of(broken_off(error, progress)))
+            await self._end(exchange, progress, told(error, progress))
         except StoreUnavailable as error:
             if not exchange.started:
                 raise
@@ -201,14 +205,12 @@ class Governed:
             await self._p.settler.settle_broken(progress)
 
     async def _attempt(self, exchange: Answering, progress: Progress) -> None:
-        call = progress.call
-        request = outgoing(call, progress.admitted.admit)
-        if is_guarded(call, progress.state):
-            refusal = await self._p.guarded.carry(exchange, progress, request)
+        if is_guarded(progress.call, progress.state):
+            refusal = await self._p.guarded.carry(exchange, progress)
             if refusal is not None:
                 await self._end(exchange, progress, refusal)
             return
-        opened = await self._p.attempting.open(progress, request)
+        opened = await self._p.attempting.open(progress)
         try:
             match opened:
                 case Refused():

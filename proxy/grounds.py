@@ -11,8 +11,8 @@ from msgspec.structs import replace
 from proxy.account_names import AccountNames
 from proxy.clock import Clock
 from proxy.core import events as ev
-from proxy.core.again import fits_again
-from proxy.core.ask import Account, Ask
+from proxy.core.again import fits_again, fits_instead
+from proxy.core.ask import Account, Ask, Instead
 from proxy.core.decision import Admit, Blocked, Decision, Granted, Wanted
 from proxy.core.engine import decide, fits_more
 from proxy.core.policy import Limits
@@ -98,16 +98,20 @@ class Ground:
         return self._append(events, charges), after
 
     def fits_more(
-        self, held: HeldCall, input_tokens: int, wanted: Wanted | Ask
+        self, held: HeldCall, input_tokens: int, wanted: Wanted | Ask | Instead
     ) -> Granted | Blocked:
-        """See `engine.fits_more` and `again.fits_again`."""
-        if isinstance(wanted, Ask):
-            kin, now, accounts = self._kin(), self._now, self.accounts
-            return fits_again(self._rules, self._view, wanted, accounts, held, now, kin)
-        ask, kin, output = self._want.ask, self._kin(), held.tokens - input_tokens
-        return fits_more(
-            self._rules, self._view, ask, self.accounts, output, wanted, self._now, kin
-        )
+        """See `engine.fits_more`, `again.fits_again` and `again.fits_instead`."""
+        rules, state, accounts, now, kin = (
+            self._rules, self._view, self.accounts, self._now, self._kin()
+        )  # fmt: skip
+        match wanted:
+            case Ask():
+                return fits_again(rules, state, wanted, accounts, held, now, kin)
+            case Instead():
+                return fits_instead(rules, state, wanted, accounts, held, now, kin)
+            case Wanted():
+                output = held.tokens - input_tokens
+                return fits_more(rules, state, self._want.ask, accounts, output, wanted, now, kin)
 
     def grow(self, held: HeldCall, more: Granted) -> tuple[Append, SessionState]:
         """The append of a hold that grows, and the state after it."""

@@ -1,7 +1,6 @@
 """From a request's bytes to a `Call`: parsed, routed, attributed to a session, sized."""
 
 import asyncio
-import zlib
 from collections.abc import Awaitable
 from functools import lru_cache
 from typing import Protocol
@@ -21,11 +20,12 @@ from proxy.core.identity import Identified
 from proxy.core.loops.turns import Tail, tail_of
 from proxy.core.memo import Memo
 from proxy.core.paths import PathParts
-from proxy.core.policy import Caller, Policy, Target, Upstream
+from proxy.core.policy import Caller, Policy, Route, Upstream
 from proxy.core.pricing import Price
 from proxy.core.request import CONVERSATIONS, DialectName, Request
+from proxy.core.routing import Candidate, takes_credential
 from proxy.core.session import SessionKey
-from proxy.errors import MalformedRequest
+from proxy.decoding import decoded
 from proxy.identity import SessionIndex
 from proxy.prices.book import PriceBook
 from proxy.replies import dialect_of
@@ -47,8 +47,9 @@ class Call(msgspec.Struct, frozen=True):
     """A governed call as it was understood, before it is decided on.
 
     raw: the body as it came; body: the same without its content-encoding (one object where it has
-    none). model: its name at the upstream.
-    received: monotonic seconds.
+    none). upstream, model (its name there), price, ask: of `candidate`, the one of `candidates`
+    that it is aimed at. credential: stands for the caller's own key, where that goes there.
+    why: it does not begin at the first of them. received: monotonic seconds.
     """
 
     call_id: str
@@ -68,6 +69,17 @@ class Call(msgspec.Struct, frozen=True):
     caller: Caller
     received: float
     rest: str
+    route: Route
+    candidates: tuple[Candidate, ...]
+    candidate: Candidate
+    credential: bytes | None
+    why: str = ""
+
+    @property
+    def deadline_seconds(self) -> float:
+        """How long it may take, with all that is done for it."""
+        own = self.route.deadline_seconds
+        return self.policy.deadline_seconds if own is None else own
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -75,7 +87,7 @@ class Origin(msgspec.Struct, frozen=True):
 
     caller: Caller
     upstream: Upstream
-    target: Target
+    route: Route
 
 
 class Intake:
@@ -113,44 +125,35 @@ class Intake:
             return origin
         identified = await self._index.identify(origin.caller.tenant, head, parts, request)
         caller = _of_agent(origin.caller, identified.agent)
-        model = origin.target.model or request.model
+        candidates = self.callers.candidates(policy, request.model, dialect)
+        first = candidates[0]
+        model = first.model
         price = self._price(policy, origin.upstream, model)
         if isinstance(price, Refusal):
             return price
         own = own_budget(caller, request.hints)
+        rules = self.callers.rules(policy, caller, own)
+        ask = self._ask(policy, caller, identified, request, model, price)
+        own_key = self._own_key(first, first, origin.route, head)
         return Call(
-            call_id=call_id,
-            key=SessionKey(caller.tenant, identified.session),
-            identified=identified,
-            request=request,
-            raw=raw,
-            body=body,
-            head=head,
-            policy=policy,
-            rules=self.callers.rules(policy, caller, own),
-            own=own,
-            upstream=origin.upstream,
-            model=model,
-            price=price,
-            ask=self._ask(policy, caller, identified, request, model, price),
-            caller=caller,
-            received=received,
-            rest=parts.rest,
-        )
+            call_id, SessionKey(caller.tenant, identified.session), identified, request, raw, body,
+            head, policy, rules, own, origin.upstream, model, price, ask, caller, received,
+            parts.rest, origin.route, candidates, first, own_key,
+        )  # fmt: skip
 
     def origin(
         self, head: Head, parts: PathParts, policy: Policy, model: str, endpoint: str
     ) -> Origin | Refusal:
         """The caller and the route's first target."""
-        target = self.callers.route(policy, model, endpoint).to[0]
-        upstream = policy.upstreams[target.upstream]
+        route = self.callers.route(policy, model, endpoint)
+        upstream = policy.upstreams[route.to[0].upstream]
         tenant = self.callers.tenant(policy, head, upstream)
         if isinstance(tenant, Refusal):
             return tenant
         fields = head.fields
         agent = parts.agent or fields.get("x-holdfast-agent")
         caller = Caller(tenant, agent, model, fields.get("user-agent", ""), fields)
-        return Origin(caller, upstream, target)
+        return Origin(caller, upstream, route)
 
     async def again(self, call: Call, body: bytes) -> tuple[Request, Ask]:
         """Another body of the same call: read, and what sending it may come to. Raises
@@ -158,8 +161,36 @@ class Intake:
         policy = call.policy
         parsed = _parsed(call.request.dialect, body, dialect_bounds(policy), None)
         request = parsed if isinstance(parsed, Request) else await parsed
-        identified, model = call.identified, call.model
-        return request, self._ask(policy, call.caller, identified, request, model, call.price)
+        return request, self.ask_of(call, request)
+
+    def aim(self, call: Call, candidate: Candidate, why: str = "") -> Call | Refusal:
+        """The same call at another of its targets. A Refusal where that has no price that the
+        policy takes."""
+        price = self._price(call.policy, candidate.upstream, candidate.model)
+        if isinstance(price, Refusal):
+            return price
+        first, route = call.candidates[0], call.route
+        aimed = replace(
+            call,
+            upstream=candidate.upstream,
+            model=candidate.model,
+            price=price,
+            candidate=candidate,
+            credential=self._own_key(candidate, first, route, call.head),
+            why=why,
+        )
+        return replace(aimed, ask=self.ask_of(aimed, call.request))
+
+    def ask_of(self, call: Call, request: Request) -> Ask:
+        """What sending this may come to, at the target that the call is aimed at."""
+        return self._ask(call.policy, call.caller, call.identified, request, call.model, call.price)
+
+    def _own_key(
+        self, candidate: Candidate, first: Candidate, route: Route, head: Head
+    ) -> bytes | None:
+        if not takes_credential(candidate, first, route):
+            return None
+        return self.callers.credential(head)
 
     def _price(self, policy: Policy, upstream: Upstream, model: str) -> Price | Refusal | None:
         price = self._prices.price_for(policy, upstream, model)
@@ -252,22 +283,3 @@ def ungoverned(policy: Policy, what: str) -> Refusal:
         "Set ungoverned: relay in the policy to let it through unlimited."
     )
     return Refusal(policy.rejection.status, "ungoverned_endpoint", "invalid_request_error", message)
-
-
-def decoded(raw: bytes, encoding: str | None, limit_bytes: int) -> bytes:
-    """The body without its content-encoding, never more than `limit_bytes` of it."""
-    if encoding is None or encoding.lower() in ("", "identity"):
-        return raw
-    if encoding.lower() not in ("gzip", "x-gzip", "deflate"):
-        message = f"content-encoding {encoding[:32]!r} cannot be read here (allowed: gzip, deflate)"
-        raise MalformedRequest(message, status=415, param="content-encoding")
-    inflate = zlib.decompressobj(wbits=47)  # gzip or zlib, told by the header
-    try:
-        body = inflate.decompress(raw, limit_bytes)
-    except zlib.error as exc:
-        raise MalformedRequest(f"the body is not valid {encoding}") from exc
-    if inflate.unconsumed_tail:
-        raise MalformedRequest(f"the decoded body is over {limit_bytes} bytes", status=413)
-    if not inflate.eof or inflate.unused_data:
-        raise MalformedRequest(f"the body is not one whole {encoding} stream")
-    return body

@@ -241,7 +241,7 @@ class Joins:
 
 def _name(call: Call) -> Name:
     request = call.request
-    return (call.key, call.model, request.stream, request.body_digest)
+    return (call.key, request.model, request.stream, request.body_digest)
 
 
 async def _has_it(parts: AsyncGenerator[bytes, None]) -> bool:

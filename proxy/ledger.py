@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from proxy.clock import Clock
 from proxy.closings import Closings
 from proxy.core import events as ev
-from proxy.core.ask import Ask
+from proxy.core.ask import Ask, Instead
 from proxy.core.decision import Admit, Blocked, Granted, Refusal, Wanted
 from proxy.core.limits.rooms import SESSION, Place
 from proxy.core.policy import Limits
@@ -149,10 +149,10 @@ class Ledger:
                 fresh = True
         raise StoreUnavailable("the session is written to by too many at once; try again")
 
-    async def extend(self, call_id: str, wanted: Wanted | Ask) -> Granted | Blocked:
+    async def extend(self, call_id: str, wanted: Wanted | Ask | Instead) -> Granted | Blocked:
         """Holds more output tokens for a running call, as many of `wanted` as there is room for, or
-        what another attempt of it may come to. Blocked where not even the least fits, or the call
-        is not open any more."""
+        what another attempt of it may come to, beside what it holds or instead of a part of that.
+        Blocked where not even the least fits, or the call is not open any more."""
         fresh = False
         for _ in range(_ATTEMPTS):
             running = self.calls.get(call_id)
@@ -171,7 +171,10 @@ class Ledger:
                 own = more.place == SESSION and not self._may_be_old(ground)
                 if fresh or own or more.place is None:
                     return more
-            if isinstance(more, Granted) and await self._grow(ground, held, more):
+            if isinstance(more, Granted) and (
+                not (more.cost_micro_usd or more.output_tokens)
+                or await self._grow(ground, held, more)
+            ):
                 return more
             fresh = True
         return Blocked(None)

@@ -57,6 +57,10 @@ class Metrics:
         self._repeats = Tally(
             "holdfast_tool_repeats", "Turns that went on with a loop, by its detector.", ("kind",)
         )
+        self._retries = Tally("holdfast_retries", "Attempts more at a target.", ("upstream",))
+        self._fallbacks = Tally(
+            "holdfast_fallbacks", "Calls that another target was asked for.", ("reason",)
+        )
         self._cycles = Spread(
             "holdfast_tool_call_cycles_per_request",
             "Turns that called tools and came back, in a request's history since its user spoke.",
@@ -77,8 +81,8 @@ class Metrics:
         )
         for collector in (self._handoffs, self._answers, self._webhooks):
             registry.register(collector)
-        for looping in (self._repeats, self._cycles):
-            registry.register(looping)
+        for told in (self._repeats, self._cycles, self._retries, self._fallbacks):
+            registry.register(told)
         counters = (self._requests, self._decisions, self._tokens, self._cost, self._overspend)
         spreads = (self._overhead, self._first_token, self._steps, self._store)
         for collector in (*counters, self._tool_calls, self._replays, *spreads):
@@ -106,6 +110,10 @@ class Metrics:
             self._count_money(call)
 
     def _count_again(self, call: CallRecord) -> None:
+        if call.retries:
+            self._retries.add((call.upstream,), call.retries)
+        for reason in call.fallbacks:
+            self._fallbacks.add((reason,))
         if call.replays:
             self._replays.add(("result",), call.replays)
         elif call.decision == "replay":

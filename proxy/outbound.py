@@ -4,11 +4,15 @@ from functools import lru_cache
 from urllib.parse import urlsplit
 
 import msgspec
+from msgspec.structs import replace
 
 from proxy.core.changes import Changes
 from proxy.core.decision import Admit
 from proxy.core.loops.wording import notes_of
-from proxy.core.policy import Policy, Upstream
+from proxy.core.policy import Policy, TimeoutPolicy, Upstream
+from proxy.core.request import Request
+from proxy.core.routing import takes_credential
+from proxy.core.tenancy import credentials_in
 from proxy.intake import Call
 from proxy.replies import dialect_of
 from proxy.wire import Head, Headers, Outgoing, Timeouts
@@ -17,31 +21,70 @@ from proxy.wire.headers import Kind, forwarded
 _NET_SECONDS = 5.0
 
 
-def outgoing(call: Call, admit: Admit) -> Outgoing:
-    """The request as it is forwarded; its bytes are the client's unless something had to change."""
-    request, output_bound, loop = call.request, admit.output_bound, admit.loop
-    notes, concludes = admit.guidance, False
-    if loop is not None:
-        # Where tools are forced the run ends by a call: without one its client takes it for broken.
-        notes = (*notes_of(loop, must_call=request.forces_tool), *notes)
-        concludes = loop.rung == "final_answer" and not request.forces_tool
+class Base(msgspec.Struct, frozen=True):
+    """What a call asks, whoever is asked: a body in the client's dialect, as it was read, and what
+    is changed in it for all."""
+
+    body: bytes
+    request: Request
+    changes: Changes
+
+
+def outgoing(call: Call, admit: Admit, base: Base | None = None) -> Outgoing:
+    """The request as it is forwarded; its bytes are the client's unless something had to change.
+    base: None: what the client sent."""
+    body, dropped = call.raw, Kind.NONE
+    changed = changed_body(call, admit, base)
+    if changed is not call.body:
+        body, dropped = changed, Kind.CONTENT_ENCODING
+    rest = call.rest
+    if call.candidate.index and not takes_credential(
+        call.candidate, call.candidates[0], call.route
+    ):
+        dropped |= Kind.CREDENTIAL
+        rest = _without_credential(rest)
+    headers = _governed_headers(call.head, call.upstream, dropped)
+    url = upstream_url(call.upstream, rest)
+    return Outgoing("POST", url, headers, body, call.head.same)
+
+
+def changed_body(call: Call, admit: Admit, base: Base | None) -> bytes:
+    """What is asked of this target, in the client's dialect; the client's own object where it is
+    what the client sent."""
+    output_bound = admit.output_bound
+    if base is None:
+        body, request, changes = call.body, call.request, NO_CHANGES
+        if admit.loop is not None or admit.guidance:
+            changes = changes_of(call, admit)
+    else:
+        body, request, changes = base.body, base.request, base.changes
     ask_usage = request.stream and asks_usage(call)
     model = call.model if call.model != request.model else None
-    body, dropped = call.raw, Kind.NONE
-    if ask_usage or model is not None or output_bound is not None or notes:
-        changes = Changes(
-            output_bound=output_bound,
-            ask_usage=ask_usage,
-            model=model,
-            notes=notes,
-            withhold_tools=concludes,
-        )
-        changed = dialect_of(request.dialect).rewrite(call.body, request, changes)
-        if changed is not call.body:
-            body, dropped = changed, Kind.CONTENT_ENCODING
-    headers = _governed_headers(call.head, call.upstream, dropped)
-    url = upstream_url(call.upstream, call.rest)
-    return Outgoing("POST", url, headers, body, call.head.same)
+    if ask_usage or model is not None or output_bound is not None:
+        changes = replace(changes, output_bound=output_bound, ask_usage=ask_usage, model=model)
+    if changes is NO_CHANGES:
+        return body
+    return dialect_of(request.dialect).rewrite(body, request, changes)
+
+
+NO_CHANGES = Changes()
+
+
+def changes_of(call: Call, admit: Admit) -> Changes:
+    """What a decision has to say to the model."""
+    loop, notes, concludes = admit.loop, admit.guidance, False
+    if loop is not None:
+        # Where tools are forced the run ends by a call: without one its client takes it for broken.
+        must_call = call.request.forces_tool
+        notes = (*notes_of(loop, must_call=must_call), *notes)
+        concludes = loop.rung == "final_answer" and not must_call
+    return Changes(notes=notes, withhold_tools=concludes) if notes else NO_CHANGES
+
+
+def _without_credential(rest: str) -> str:
+    """A query that holds one says nothing that another provider needs."""
+    path, _, query = rest.partition("?")
+    return path if credentials_in(query) else rest
 
 
 class _Chosen(msgspec.Struct, frozen=True, gc=False):
@@ -116,9 +159,16 @@ def upstream_headers(
     return (*kept, ("authorization", f"Bearer {upstream.api_key}"))
 
 
-def timeouts(policy: Policy) -> Timeouts:
+def timeouts(call: Call) -> Timeouts:
     """The policy's time-outs for one attempt. In all it ends with its call's deadline, which is
     kept elsewhere and says more: the wire's own is the net below it."""
-    t = policy.timeouts
-    total = policy.deadline_seconds + _NET_SECONDS
-    return Timeouts(connect=t.connect, head=t.head, idle=t.idle, total=total)
+    return _timeouts(call.policy.timeouts, call.deadline_seconds)
+
+
+def relayed_timeouts(policy: Policy) -> Timeouts:
+    """Of what is only passed on."""
+    return _timeouts(policy.timeouts, policy.deadline_seconds)
+
+
+def _timeouts(t: TimeoutPolicy, deadline: float) -> Timeouts:
+    return Timeouts(connect=t.connect, head=t.head, idle=t.idle, total=deadline + _NET_SECONDS)

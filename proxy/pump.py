@@ -14,7 +14,8 @@ from proxy.core.decision import LimitFacts, Refusal, Wanted
 from proxy.core.dialects.base import Meter
 from proxy.errors import UpstreamUnavailable
 from proxy.failures import truncated
-from proxy.progress import Progress, Settler
+from proxy.progress import Progress
+from proxy.settling import Settler
 from proxy.stamps import admitted_stamps, relayed_headers
 from proxy.wire import Answering
 from proxy.wire.headers import Kind, kind_of

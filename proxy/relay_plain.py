@@ -12,7 +12,7 @@ from proxy.errors import MalformedRequest, UpstreamUnavailable
 from proxy.identity import SessionIndex
 from proxy.intake import Intake, Origin, PolicySource, ungoverned
 from proxy.ledger import Ledger
-from proxy.outbound import timeouts, upstream_headers, upstream_url
+from proxy.outbound import relayed_timeouts, upstream_headers, upstream_url
 from proxy.replies import refusal_reply, send
 from proxy.stamps import relayed_headers
 from proxy.wire import Exchange, Incoming, Outgoing, Upstreams
@@ -69,7 +69,7 @@ class Plain:
             headers,
             exchange.stream_body() if _has_body(exchange) else b"",
         )
-        incoming = await self.upstreams.send(request, timeouts(policy))
+        incoming = await self.upstreams.send(request, relayed_timeouts(policy))
         try:
             await self._pass(exchange, incoming, request_id)
         finally:

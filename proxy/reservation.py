@@ -74,7 +74,7 @@ class Admitted(msgspec.Struct, frozen=True, gc=False):
 
 class Settlement(msgspec.Struct, frozen=True, gc=False):
     """What a call came to. facts: what else is known by it, written with it. asked: what its answer
-    asks to be called (`core.loops.turns`)."""
+    asks to be called (`core.loops.turns`). upstream, model: as in `StepSettled`."""
 
     outcome: Outcome
     status: int
@@ -86,6 +86,8 @@ class Settlement(msgspec.Struct, frozen=True, gc=False):
     links: tuple[bytes, ...] = ()
     facts: tuple[AnyEvent, ...] = ()
     asked: bytes = b""
+    upstream: str = ""
+    model: str = ""
 
 
 def most_output(ask: Ask, admit: Admit) -> int:

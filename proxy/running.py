@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from proxy.core.ask import Account
+from msgspec.structs import replace
+
+from proxy.core.ask import Account, Ask
 from proxy.core.limits.rooms import Place
 from proxy.core.policy import Limits
 from proxy.reservation import Reservation, place_of
@@ -31,6 +33,14 @@ class RunningCalls(dict[str, Running]):
         running = self.get(call_id)
         if running is not None:
             running.cut = cut
+
+    def aim(self, call_id: str, ask: Ask, input_tokens: int) -> None:
+        """The call asks for this now, and so much of what it holds is not for the output of that:
+        what it may hold more is reckoned from it."""
+        running = self.get(call_id)
+        if running is not None:
+            running.want = replace(running.want, ask=ask)
+            running.input_tokens = input_tokens
 
     def newest_at(self, call_id: str, place: Place) -> Running:
         """The newest call that may be cut and holds something at this place of the call's: maybe

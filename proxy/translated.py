@@ -47,6 +47,9 @@ class _Passing:
     def release(self) -> None:
         self._incoming.release()
 
+    def expect_more_within(self, seconds: float) -> None:
+        self._incoming.expect_more_within(seconds)
+
     def close(self) -> None:
         self._incoming.close()
 

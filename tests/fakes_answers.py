@@ -146,5 +146,8 @@ class PlayedAnswer:
     def release(self) -> None:
         self.released = True
 
+    def expect_more_within(self, seconds: float) -> None:
+        self.idle_seconds = seconds
+
     def close(self) -> None:
         self.closed = True

@@ -1,25 +1,55 @@
 """The one loop of a call's attempts: each is sent, read to its commit point and judged."""
 
+from proxy.attempting.choosing import refuse_closed_to
+from proxy.attempting.course import Course, CourseParts
 from proxy.attempting.opened import Opened
 from proxy.attempting.reading import Reader
-from proxy.clock import Clock
-from proxy.outbound import timeouts
+from proxy.attempting.sending import Failed
+from proxy.breakers.permits import Permit
+from proxy.core.closed import refuse_closed
+from proxy.core.decision import Refusal
+from proxy.intake import Call
+from proxy.ledger import Ledger
+from proxy.outbound import Base
 from proxy.progress import Progress
-from proxy.wire import Outgoing, Upstreams
 
 
 class Attempting:
     """Shared by all calls."""
 
-    def __init__(self, upstreams: Upstreams, clock: Clock) -> None:
-        self._upstreams = upstreams
-        self._clock = clock
-        self.reader = Reader(clock)
+    def __init__(self, parts: CourseParts, ledger: Ledger) -> None:
+        self._p = parts
+        self._ledger = ledger
+        self._choosing = parts.choosing
+        self._sender = parts.sender
+        self._budget = parts.budget
 
-    async def open(self, progress: Progress, request: Outgoing) -> Opened:
-        """The answer to a call. Raises UpstreamUnavailable where there is none."""
-        if progress.forwarded_at is None:
-            progress.forwarded_at = self._clock.monotonic()
-        limits = timeouts(progress.call.policy)
-        incoming = await self._upstreams.send(request, limits, progress.leaves)
-        return await self.reader.read(progress, incoming)
+    @property
+    def reader(self) -> Reader:
+        return self._sender.reader
+
+    def is_open(self, call: Call) -> bool:
+        """Whether the call may begin as it is; else `begin` has to look."""
+        return self._choosing.is_open(call)
+
+    async def begin(self, call: Call) -> Call | Refusal:
+        """The call aimed at the target that it begins at; a Refusal where nobody takes it now."""
+        state = await self._ledger.state(call.key)
+        closed = refuse_closed(call.rules.refusal_status, state, call.key.session)
+        if closed is not None:
+            return closed
+        begins = self._choosing.begin(call, state)
+        return begins if isinstance(begins, Call) else refuse_closed_to(call, begins)
+
+    async def open(self, progress: Progress, base: Base | None = None) -> Opened:
+        """The answer to a call, from whoever gives one. base: what is asked; None: what the client
+        asked. Raises UpstreamUnavailable where there is none."""
+        call = progress.call
+        self._budget.called(call.upstream.name, call.policy.retries.ratio)
+        permit = self._choosing.acquire(call)
+        if isinstance(permit, Permit):
+            came = await self._sender.once(progress, base, permit)
+            if not isinstance(came, Failed):
+                return came
+            return await Course(self._p, progress, base).go_on(came)
+        return await Course(self._p, progress, base).go_on(permit)

@@ -3,7 +3,10 @@
 from collections.abc import Callable
 from typing import TypeAlias
 
+from proxy.breakers.permits import Permit
 from proxy.core.dialects.base import Meter, Unstreamed
+from proxy.core.failures import Failure, failure_of_error
+from proxy.errors import UpstreamUnavailable
 from proxy.wire import Headers, Incoming
 
 
@@ -43,10 +46,10 @@ class Begun:
     """A stream that has come to its first content, or to its end.
 
     meter: has read what came so far. raw: that; held: what of it goes on to the client. The rest is
-    still to come, and the holder closes it.
+    still to come, and the holder closes it. permit: is told how it ends; None where nobody is.
     """
 
-    __slots__ = ("_incoming", "headers", "held", "meter", "raw", "status")
+    __slots__ = ("_incoming", "_over", "headers", "held", "meter", "permit", "raw", "status")
 
     def __init__(self, incoming: Incoming, meter: Meter, raw: bytes, held: bytes) -> None:
         self.status = incoming.status
@@ -54,15 +57,45 @@ class Begun:
         self.meter = meter
         self.raw = raw
         self.held = held
+        self.permit: Permit | None = None
         self._incoming = incoming
+        self._over = False
 
     async def pass_on(self, take: Callable[[bytes], bool]) -> bool:
         """See `Incoming.pass_on`: what follows."""
-        return await self._incoming.pass_on(take)
+        try:
+            more = await self._incoming.pass_on(take)
+        except UpstreamUnavailable as error:
+            self._broke(error)
+            raise
+        self._over = not more
+        return more
 
     def close(self) -> None:
         """Ends it now; the provider is not asked for what has not come."""
         self._incoming.close()
+        permit, self.permit = self.permit, None
+        if permit is None:
+            return
+        meter = self.meter
+        if meter.failed is not None:
+            permit.failed(Failure("error", "told an error in its stream"))
+        elif meter.ended or meter.finish_seen:
+            permit.answered()
+        elif self._over:
+            permit.failed(Failure("truncated", "broke off in the middle of its answer"))
+        else:
+            permit.dropped()
+
+    def _broke(self, error: UpstreamUnavailable) -> None:
+        permit, meter = self.permit, self.meter
+        if permit is None or meter.ended or meter.failed is not None:
+            return  # it had come to its end, and only closed badly
+        self.permit = None
+        if error.kind == "timeout":
+            permit.stalled()
+        else:
+            permit.failed(failure_of_error(error))
 
 
 Opened: TypeAlias = Refused | Whole | Begun

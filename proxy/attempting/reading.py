@@ -10,9 +10,10 @@ import asyncio
 from proxy.attempting.opened import Begun, Opened, Refused, Whole
 from proxy.clock import Clock
 from proxy.core.dialects.base import Meter
+from proxy.decoding import decoded
 from proxy.errors import MalformedRequest
 from proxy.failures import malformed, truncated
-from proxy.intake import decoded, dialect_bounds
+from proxy.intake import dialect_bounds
 from proxy.outbound import asks_usage
 from proxy.progress import Progress
 from proxy.replies import dialect_of
@@ -72,6 +73,8 @@ class Reader:
                 scout.end()
         finally:
             self._deadlines.discard(scout)
+        if (stall := call.policy.breakers.stall_seconds) < call.policy.timeouts.idle:
+            incoming.expect_more_within(stall)
         return Begun(incoming, meter, scout.raw, scout.held)
 
 

@@ -50,6 +50,15 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
         return self.output_bound if self.output_maximum else 0
 
 
+class Instead(msgspec.Struct, frozen=True, gc=False):
+    """Another attempt of a running call, in the place of one that came to nothing. spare: what of
+    the call's hold nothing was booked on."""
+
+    ask: Ask
+    spare_micro_usd: int
+    spare_tokens: int
+
+
 class Account(msgspec.Struct, frozen=True, gc=False):
     """A shared account that the call is charged to, with what is on it, in micro-USD.
 

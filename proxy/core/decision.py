@@ -37,6 +37,7 @@ class LimitFacts:
     requested: float | int | None = None
     resumable: bool = True
     checkpoint: str | None = None
+    next_try_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

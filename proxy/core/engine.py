@@ -122,6 +122,13 @@ def remaining_micro_usd(limits: Limits, state: SessionState) -> int | None:
     return max(0, most - used - below.spent_micro_usd - below.held_micro_usd)
 
 
+def share_left(limits: Limits, state: SessionState) -> float | None:
+    """Of what the session may spend, from 0 to 1; None where it has no such limit."""
+    most = maximum(limits.cost_micro_usd, state, cost.COST)
+    left = remaining_micro_usd(limits, state)
+    return None if most is None or left is None else left / most if most > 0 else 0.0
+
+
 def fits_more(
     rules: Rules,
     state: SessionState,

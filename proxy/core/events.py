@@ -87,7 +87,8 @@ class HoldExtended(Event, frozen=True):
 class StepSettled(Event, frozen=True):
     """What the call really used. Books `cost_micro_usd` and frees the hold, once.
 
-    asked: what the answer asks to be called, in digests (`core.loops.rounds`)."""
+    asked: what the answer asks to be called, in digests (`core.loops.rounds`). upstream, model: who
+    was asked last, where it was reserved for another."""
 
     call_id: str = ""
     outcome: Outcome = "answered"
@@ -98,6 +99,20 @@ class StepSettled(Event, frozen=True):
     tools: tuple[str, ...] = ()
     response_id: str | None = None
     asked: bytes = b""
+    upstream: str = ""
+    model: str = ""
+
+
+class AttemptFailed(Event, frozen=True):
+    """One attempt of a call failed, and another was made. Written with the call's settlement, which
+    counts its cost in. reason: of `core.failures`. status: of the answer, 0 for none."""
+
+    call_id: str = ""
+    upstream: str = ""
+    model: str = ""
+    reason: str = ""
+    status: int = 0
+    cost_micro_usd: int = 0
 
 
 class StepReleased(Event, frozen=True):
@@ -262,6 +277,7 @@ AnyEvent = (
     | HoldExtended
     | StepSettled
     | StepReleased
+    | AttemptFailed
     | CallRefused
     | LimitWarned
     | LoopNoticed

@@ -56,7 +56,8 @@ def apply(state: SessionState, event: ev.AnyEvent) -> SessionState:
 
 
 _Mark = (
-    ev.CallRefused
+    ev.AttemptFailed
+    | ev.CallRefused
     | ev.LimitWarned
     | ev.LoopNoticed
     | ev.LimitsExtended
@@ -105,7 +106,7 @@ def _changed(  # noqa: C901 - the arms of a match over a closed union count as o
         case ev.Guided():
             guided = {"guidance": (*state.guidance, event.message), "finished": False}
             return {**guided, "threads": begun_anew(state.threads), "rung": None}
-        case ev.WebhookDelivered():
+        case ev.WebhookDelivered() | ev.AttemptFailed():
             return {}
         case _:
             return {"tools": learnt(state.tools, event, state.seq + 1)}

@@ -5,12 +5,13 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
+from msgspec.structs import replace
 
 from proxy.attempting.loop import Attempting
 from proxy.attempting.opened import Opened
 from proxy.calls import Calls
 from proxy.clock import Clock
-from proxy.core.changes import Changes, Given
+from proxy.core.changes import Given
 from proxy.core.decision import Blocked, LimitFacts, Refusal
 from proxy.core.splice import splice
 from proxy.core.tools.state import KeptAt, ToolState
@@ -18,13 +19,14 @@ from proxy.core.tools.wording import no_room_to_go_on
 from proxy.guard.recall import Recall
 from proxy.guard.requests import denied_tools
 from proxy.handoff import Handoffs
-from proxy.intake import Call, Intake, dialect_bounds
+from proxy.intake import Call, Intake
 from proxy.ledger import Ledger
-from proxy.progress import Progress, Settler
+from proxy.outbound import NO_CHANGES, Base, changes_of
+from proxy.progress import Progress
 from proxy.replies import dialect_of
 from proxy.reservation import Settlement
-from proxy.wire import Headers, Outgoing
-from proxy.wire.headers import Kind, kind_of
+from proxy.settling import Settler
+from proxy.wire import Headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,9 @@ class KeptAnswer:
     def release(self) -> None:
         """Nothing waits."""
 
+    def expect_more_within(self, seconds: float) -> None:
+        """All of it is there."""
+
     async def read(self, limit_bytes: int) -> bytes:
         body, self._body = self._body, b""
         return body
@@ -72,18 +77,15 @@ class KeptAnswer:
 
 
 class Attempts:
-    """Those of one call.
+    """Those of one call: what is asked, of whichever target; the next goes on from there."""
 
-    A request is what was forwarded last, with all that was changed in it; the next goes on from
-    there."""
-
-    def __init__(self, parts: GuardParts, progress: Progress, request: Outgoing) -> None:
+    def __init__(self, parts: GuardParts, progress: Progress) -> None:
         self._p = parts
         self._progress = progress
         self._call = call = progress.call
         self._dialect = dialect_of(call.request.dialect)
-        self._bounds = dialect_bounds(call.policy)
-        self._request = request
+        changes = changes_of(call, progress.admitted.admit)
+        self._base = Base(call.body, call.request, changes)
 
     async def first(self) -> Opened:
         """The answer to the call as it came: the one that was kept, or the provider's."""
@@ -97,15 +99,18 @@ class Attempts:
             answer = KeptAnswer(kept, stream=call.request.stream)
             return await self._p.attempting.reader.read(progress, answer)
         renamed = known.own.renamed.get(call.request.previous_response_id or "")
+        base = self._base
         if renamed is not None:
             id_ = {"previous_response_id": msgspec.json.encode(renamed)}
-            self._request = self._with(splice(self._body, id_))
-        changes = Changes(
+            body = splice(base.body, id_)
+            request, _ = await self._p.intake.again(call, body)
+            base = Base(body, request, base.changes)
+        changes = replace(
+            base.changes,
             without_tools=denied_tools(call.rules.tools, call.request.offered_tools),
             put_back=await self._p.recall.put_back(call, known, call.request.messages),
         )
-        if changes.in_conversation:
-            await self._rewrite(changes)
+        self._base = Base(base.body, base.request, changes)
         return await self.next()
 
     async def follow(
@@ -113,45 +118,24 @@ class Attempts:
     ) -> Refusal | None:
         """Makes the next attempt, and holds what it may come to. A refusal where there is no room
         for it: then nothing has changed."""
-        call, progress = self._call, self._progress
-        before, _ = await self._p.intake.again(call, self._body)
-        body = self._dialect.follow_up(self._body, before, turn, given, response_id)
+        progress, base = self._progress, self._base
+        call, asked = progress.call, self._dialect.rewrite(base.body, base.request, base.changes)
+        before, _ = await self._p.intake.again(call, asked)
+        body = self._dialect.follow_up(asked, before, turn, given, response_id)
         request, ask = await self._p.intake.again(call, body)
         more = await self._p.ledger.extend(call.call_id, ask)
         if isinstance(more, Blocked):
             return _no_room(call, given[0].call.name, more.why)
-        assert more.admit is not None
-        running = self._p.ledger.calls.get(call.call_id)
-        if running is not None:
-            running.input_tokens += more.admit.hold_input_tokens
         progress.again(came_to, more, ask)
+        others = progress.held_tokens - progress.allowance
+        self._p.ledger.calls.aim(call.call_id, ask, others)
         progress.did("replay")
-        bound = more.admit.output_bound
-        body = self._dialect.rewrite(body, request, Changes(output_bound=bound))
-        self._request = self._with(body)
+        self._base = Base(body, request, NO_CHANGES)
         return None
 
     async def next(self) -> Opened:
         """The provider's answer to what was made last."""
-        return await self._p.attempting.open(self._progress, self._request)
-
-    @property
-    def _body(self) -> bytes:
-        """What was forwarded last, without encoding."""
-        sent = self._request.body
-        assert isinstance(sent, bytes)
-        return self._call.body if sent is self._call.raw else sent
-
-    async def _rewrite(self, changes: Changes) -> None:
-        body, request = self._body, self._call.request
-        if body is not self._call.body:
-            request, _ = await self._p.intake.again(self._call, body)
-        self._request = self._with(self._dialect.rewrite(body, request, changes))
-
-    def _with(self, body: bytes) -> Outgoing:
-        sent = self._request
-        headers = [one for one in sent.headers if not kind_of(one[0]) & Kind.CONTENT_ENCODING]
-        return Outgoing(sent.method, sent.url, tuple(headers), body)
+        return await self._p.attempting.open(self._progress, self._base)
 
     async def _kept(self, tools: ToolState) -> bytes | None:
         """The answer that waited for a human, once there is an answer to each of its calls."""

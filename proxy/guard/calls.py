@@ -21,7 +21,7 @@ from proxy.guard.verdicts import Verdicts
 from proxy.handoff import awaiting
 from proxy.progress import Progress
 from proxy.replies import dialect_of
-from proxy.wire import Answering, Outgoing
+from proxy.wire import Answering
 from proxy.wire.headers import Kind
 
 Came = Refusal | Literal["done", "again"]
@@ -33,12 +33,10 @@ class Guarded:
     def __init__(self, parts: GuardParts) -> None:
         self._p = parts
 
-    async def carry(
-        self, exchange: Answering, progress: Progress, request: Outgoing
-    ) -> Refusal | None:
+    async def carry(self, exchange: Answering, progress: Progress) -> Refusal | None:
         """One call, to its settlement. What is refused is for the caller to tell."""
         await self._p.recall.share(progress.call, progress.admitted)
-        attempts = Attempts(self._p, progress, request)
+        attempts = Attempts(self._p, progress)
         opened = await attempts.first()
         while True:
             try:

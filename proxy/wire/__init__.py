@@ -126,6 +126,9 @@ class Incoming(Protocol):
     def release(self) -> None:
         """Ends the `pass_on` that waits, as if its `take` had said False."""
 
+    def expect_more_within(self, seconds: float) -> None:
+        """The idle time-out of the rest of it, where it is shorter than before."""
+
     async def read(self, limit_bytes: int) -> bytes:
         """The whole body; raises UpstreamUnavailable like `chunks`, and when over the limit."""
 

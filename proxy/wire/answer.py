@@ -30,6 +30,9 @@ class Link(Protocol):
     def resume(self) -> None:
         """Reads again."""
 
+    def expect_more_within(self, seconds: float) -> None:
+        """The idle time-out of this answer's rest, where it is shorter."""
+
     def cut(self) -> None:
         """Ends the connection: the rest of the answer is not wanted."""
 
@@ -142,6 +145,11 @@ class Answer(AnswerParser):
             self._take = None
             self._declined = True
             self._wake()
+
+    def expect_more_within(self, seconds: float) -> None:
+        """See `Incoming.expect_more_within`."""
+        if not self.over:
+            self._link.expect_more_within(seconds)
 
     async def read(self, limit_bytes: int) -> bytes:
         """The whole body, or UpstreamUnavailable (kind malformed) when it is larger."""

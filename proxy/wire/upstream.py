@@ -18,6 +18,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, cast
 
+from msgspec.structs import replace
+
 from proxy.errors import UpstreamUnavailable
 from proxy.wire import Timeouts
 from proxy.wire.answer import Answer
@@ -155,6 +157,13 @@ class UpstreamConnection(asyncio.Protocol):
             self.paused = False
             self._transport.resume_reading()
             self._is_due_in(self._timeouts.idle, self._loop.time())
+
+    def expect_more_within(self, seconds: float) -> None:
+        """The idle time-out of this answer's rest, where it is shorter."""
+        if seconds < self._timeouts.idle:
+            self._timeouts = replace(self._timeouts, idle=seconds)
+            if not self.paused:
+                self._is_due_in(seconds, self._loop.time())
 
     def expired(self, now: float) -> None:
         """`due` has passed. While the provider still takes the request in, it has all the time for

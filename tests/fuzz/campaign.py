@@ -45,6 +45,7 @@ _SLACK_THREADS = 2
 """Those that begin when they are first needed."""
 POLICY: Final = """
 prices: {"*": {input: 1.0, output: 2.0}}
+breakers: {consecutive_failures: 10000, minimum_calls: 10000, open_seconds: 0.01}
 upstreams: {nobody: {base_url: "http://127.0.0.1:9/v1", price: null}}
 routes: [{match: {model: nobody}, to: [nobody]}, {match: {endpoint: messages}, to: [anthropic]},
          {match: {model: "*"}, to: [openai]}]

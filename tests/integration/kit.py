@@ -24,6 +24,8 @@ DIALECTS: tuple[DialectName, ...] = ("chat", "responses", "messages")
 MODEL = "sim-model"
 PRICES = f'prices: {{"{MODEL}": {{input: 1.0, output: 2.0}}}}\n'
 """1 micro-USD a token of input, 2 a token of output."""
+ONCE = "breakers: {consecutive_failures: 10000, minimum_calls: 10000}\nretries: {max: 0}\n"
+"""Each call is one attempt, however many have failed: for what is about one attempt."""
 
 
 @dataclass(frozen=True, slots=True)

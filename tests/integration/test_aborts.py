@@ -26,7 +26,8 @@ from tests.integration.kit import Sidecar, sidecar
 
 POLICY: Final = """
 prices: {"*": {input: 1.0, output: 2.0}}
-retries: {join_seconds: 0}
+breakers: {consecutive_failures: 10000, minimum_calls: 10000}
+retries: {join_seconds: 0, max: 0}
 """
 KINDS: Final[dict[str, tuple[DialectName, bool]]] = {
     "chat": ("chat", True),

@@ -13,7 +13,7 @@ import pytest
 from proxy.core import events as ev
 from proxy.core.session import SessionKey
 from tests.fakes_wire import RawClient, ScriptedUpstream, answer
-from tests.integration.kit import TOKEN, Sidecar, body_of, sidecar
+from tests.integration.kit import ONCE, TOKEN, Sidecar, body_of, sidecar
 
 ANSWER = (
     b'{"choices": [{"message": {"content": "x"}}], '
@@ -70,7 +70,7 @@ async def test_a_status_that_is_no_answer_leaves_no_hold(
     raw = f"HTTP/1.1 {status}\r\n{length}\r\n".encode()
     async with (
         ScriptedUpstream([raw if bare else raw + b"{}"]) as up,
-        sidecar(tmp_path, upstream=up.url) as on,
+        sidecar(tmp_path, ONCE, upstream=up.url) as on,
     ):
         got = await on.call(stream=stream)
 
@@ -109,7 +109,7 @@ async def test_a_compressed_answer_is_booked_by_what_it_says_or_whole(
     """What cannot be read cannot be free."""
     async with (
         ScriptedUpstream([answer(body, "200 OK", f"content-encoding: {encoding}")]) as up,
-        sidecar(tmp_path, upstream=up.url) as on,
+        sidecar(tmp_path, ONCE, upstream=up.url) as on,
     ):
         got = await on.call()
 

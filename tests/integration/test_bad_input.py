@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from proxy.admin.shapes import Json
 from proxy.core.request import DialectName
 from tests.fakes_wire import Answer, RawClient, ScriptedUpstream, answer, chunk, chunked_head
-from tests.integration.kit import Sidecar, sidecar
+from tests.integration.kit import ONCE, Sidecar, sidecar
 
 PATHS: Mapping[DialectName, str] = {
     "chat": "/v1/chat/completions",
@@ -38,7 +38,7 @@ BOUND: Mapping[DialectName, str] = {
     "responses": "max_output_tokens",
     "messages": "max_tokens",
 }
-POLICY = "bounds: {body_bytes: 20000, json_depth: 20}"
+POLICY = f"{ONCE}bounds: {{body_bytes: 20000, json_depth: 20}}"
 every_dialect = pytest.mark.parametrize("dialect", PATHS)
 
 
@@ -492,7 +492,7 @@ def test_no_body_at_all_makes_a_5xx_of_ours(tmp_path: Path) -> None:
     statuses: Counter[int] = Counter()
     with asyncio.Runner() as runner:
         entered = AsyncExitStack()
-        policy = "budgets: []\nlimits: {cost_usd: null, tokens: null, steps: null}"
+        policy = f"{ONCE}budgets: []\nlimits: {{cost_usd: null, tokens: null, steps: null}}"
         on = runner.run(entered.enter_async_context(door(tmp_path, policy, answer(ANSWER))))
 
         @settings(max_examples=2_500, deadline=None, suppress_health_check=list(HealthCheck))

@@ -186,7 +186,7 @@ async def test_a_failure_is_told_to_who_waits_and_to_nobody_after(
 ) -> None:
     """Given again and again, it would be all that an SDK's retries can get."""
     stream = not fault.startswith("status")
-    async with sidecar(tmp_path) as on:
+    async with sidecar(tmp_path, "retries: {max: 0}\n") as on:
         on.sim.fail(f"slow_head=0.2,{fault}", times=1)
         await given_up(on, "chat", stream=stream, headers=GIVES_UP)
         await until(on, 1)

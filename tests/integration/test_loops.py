@@ -17,7 +17,7 @@ from proxy.simulator import Simulator, ToolCall, Turn
 from proxy.simulator.conversation import Conversation
 from proxy.simulator.faults import parse_faults
 from tests.integration.agent_kit import Agent, Called, Cut
-from tests.integration.kit import DIALECTS, Sidecar, sidecar
+from tests.integration.kit import DIALECTS, ONCE, Sidecar, sidecar
 
 FETCH = ToolCall("fetch", {"path": "/missing"})
 RING = (FETCH, ToolCall("search", {"q": "a"}), ToolCall("parse", {"doc": "a"}))
@@ -247,7 +247,7 @@ async def test_an_sdks_retry_counts_nothing_and_is_steered_alike(tmp_path: Path)
     def fails(asked: int) -> Turn | None:
         return Turn(faults=parse_faults("status=500")) if asked in (3, 4) else None
 
-    async with sidecar(tmp_path, script=Looper(says=fails)) as car:
+    async with sidecar(tmp_path, ONCE, script=Looper(says=fails)) as car:
         agent = agent_of(car)
         await steps(agent, 3)
         failed = [await steps(agent, 1) for _ in range(2)]

@@ -10,7 +10,8 @@ import pytest
 from proxy.core.request import DialectName
 from proxy.guard import shown
 from proxy.guard.verdicts import Verdicts
-from proxy.progress import Progress, Settler
+from proxy.progress import Progress
+from proxy.settling import Settler
 from proxy.simulator import Script, ToolCall, Turn
 from proxy.simulator.faults import Fault, FaultKind
 from proxy.simulator.script import Match

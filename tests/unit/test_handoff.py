@@ -11,8 +11,9 @@ from proxy.core.closed import refuse_awaiting
 from proxy.core.decision import Refusal
 from proxy.core.engine import Rules
 from proxy.core.identity import Identified
-from proxy.core.policy import Caller, Limits, Policy, Upstream
+from proxy.core.policy import Caller, Limits, Policy, Route, Upstream
 from proxy.core.request import Request
+from proxy.core.routing import Candidate
 from proxy.core.session import SessionKey, SessionState
 from proxy.core.tools.facts import HeldTool
 from proxy.handoff import Handoffs, awaiting, reply_to
@@ -24,6 +25,7 @@ from tests.unit.test_ledger import ASK
 
 STOP = ev.HandedOff(at=1.0, handoff="h1", limit="steps", message="Why.", blocking=True)
 REQUEST = request_of(user("hi"), model="m")
+CANDIDATE = Candidate(0, Upstream("u", "http://u"), "m", "chat", named=False)
 CALL = Call(
     call_id="c1",
     key=SessionKey("t", "s1"),
@@ -42,6 +44,10 @@ CALL = Call(
     caller=Caller("t"),
     received=0.0,
     rest="/v1/chat/completions",
+    route=Route(),
+    candidates=(CANDIDATE,),
+    candidate=CANDIDATE,
+    credential=None,
 )
 
 

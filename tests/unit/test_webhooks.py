@@ -78,6 +78,9 @@ class _Answer:
     def release(self) -> None:
         return
 
+    def expect_more_within(self, seconds: float) -> None:
+        return
+
     async def read(self, limit_bytes: int) -> bytes:
         raise UpstreamUnavailable("reset", kind="reset")
 

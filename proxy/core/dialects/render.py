@@ -49,5 +49,6 @@ def _facts(facts: LimitFacts) -> dict[str, object]:
         "requested": facts.requested,
         "resumable": facts.resumable,
         "checkpoint": facts.checkpoint,
+        "next_try_seconds": facts.next_try_seconds,
     }
     return {name: value for name, value in told.items() if value is not None}

@@ -5,12 +5,14 @@ from dataclasses import replace
 import pytest
 from msgspec.structs import replace as changed
 
-from proxy.core.again import fits_again
-from proxy.core.ask import Account, Ask
+from proxy.core.again import fits_again, fits_instead
+from proxy.core.ask import Account, Ask, Instead
 from proxy.core.decision import Blocked, Granted
 from proxy.core.policy import Limits
 from proxy.core.rules import Rules
-from proxy.core.session import EMPTY, HeldCall, SessionState
+from proxy.core.session import EMPTY, HeldCall, SessionKey, SessionState
+from proxy.core.state import Below
+from proxy.core.tree import Kin
 from tests.unit.core.test_engine import PRICE
 
 FREE = Limits(steps=None, cost_micro_usd=None, tokens=None, duration_seconds=None, parallel=None)
@@ -81,3 +83,85 @@ def test_what_many_sessions_share_bounds_it_too() -> None:
     full = Account("a", "global", "1d", 350, 0, 300)
 
     assert isinstance(again(FREE, None, full), Blocked)
+
+
+def instead(
+    limits: Limits, spare: int = 300, *accounts: Account, above: tuple[Kin, ...] = ()
+) -> Granted | Blocked:
+    """In the place of an attempt on which nothing, or all but `spare`, was booked."""
+    rules = Rules(limits, min_output_tokens=10)
+    wanted = Instead(ask(), spare, spare)
+    return fits_instead(rules, state(), wanted, accounts, HELD, 1.0, above)
+
+
+def needed() -> int:
+    """What such an attempt holds where nothing is there yet."""
+    return granted(instead(FREE, 0)).cost_micro_usd
+
+
+def test_what_is_held_and_unused_is_used_for_the_next_attempt() -> None:
+    more = granted(instead(FREE))
+    assert more.admit is not None
+
+    assert more.cost_micro_usd == max(0, more.admit.hold_cost_micro_usd - 300)
+    assert more.output_tokens == 0  # 200 tokens, and 300 are there
+
+
+def test_nothing_more_is_held_where_enough_is() -> None:
+    more = granted(instead(FREE, 10_000))
+
+    assert (more.cost_micro_usd, more.output_tokens) == (0, 0)
+
+
+@pytest.mark.parametrize("short", [0, 1])
+def test_an_attempt_instead_fits_where_both_would_not(short: int) -> None:
+    """The limit has room for one of them."""
+    more = instead(replace(FREE, cost_micro_usd=needed() - short))
+
+    bound = granted(more).admit
+    assert bound is not None
+    assert (bound.output_bound is None) == (short == 0)
+
+
+@pytest.mark.parametrize("short", [0, 1])
+def test_what_was_booked_of_the_hold_is_not_spare(short: int) -> None:
+    limits = replace(FREE, cost_micro_usd=200 + needed() - short)
+    bound = granted(instead(limits, 100)).admit
+    assert bound is not None
+
+    assert (bound.output_bound is None) == (short == 0)
+
+
+def test_a_shared_budget_gets_back_what_is_spare() -> None:
+    account = Account("a", "tenant", "1d", needed(), held_micro_usd=300)
+    bound = granted(instead(FREE, 300, account)).admit
+    assert bound is not None
+
+    assert bound.output_bound is None
+    assert isinstance(instead(FREE, 0, account), Blocked)
+
+
+def test_a_session_above_gets_back_what_is_spare() -> None:
+    below = Below(held_micro_usd=300, held_tokens=300, calls=1)
+    root = changed(EMPTY, seq=3, has_children=True, below=below)
+    limits = replace(FREE, cost_micro_usd=needed())
+    bound = granted(instead(FREE, 300, above=(Kin(SessionKey("t", "root"), limits, root),))).admit
+    assert bound is not None
+
+    assert bound.output_bound is None
+
+
+def test_what_was_booked_and_an_attempt_instead_are_one_call() -> None:
+    """limits.request_cost_usd: what was booked counts."""
+    most = 200 + needed()
+
+    assert isinstance(instead(replace(FREE, request_cost_micro_usd=most), 100), Granted)
+    assert isinstance(instead(replace(FREE, request_cost_micro_usd=most - 1), 100), Blocked)
+
+
+def test_a_closed_session_makes_no_attempt_instead() -> None:
+    rules = Rules(FREE, min_output_tokens=10)
+    blocked = fits_instead(rules, state(killed=True), Instead(ask(), 300, 300), (), HELD, 1.0)
+
+    assert isinstance(blocked, Blocked)
+    assert blocked.why is not None

@@ -25,6 +25,9 @@ class FakeLink:
     def resume(self) -> None:
         self.paused = False
 
+    def expect_more_within(self, seconds: float) -> None:
+        self.idle_seconds = seconds
+
     def cut(self) -> None:
         self.is_cut = True
 
