@@ -47,6 +47,8 @@ class _Bridge:
         asked, created = await request.read(), _CREATED
         body = self._between.request(asked, output_bound=_BOUND)
         headers = {key: value for key, value in request.headers.items() if key.lower() in _HEADERS}
+        if "x-api-key" in request.headers:
+            headers["authorization"] = f"Bearer {request.headers['x-api-key']}"
         headers["anthropic-version"] = "2023-06-01"
         async with self._session.post(self._url, data=body, headers=headers) as told:
             if told.status != 200:

@@ -1,8 +1,11 @@
 """Made-up names push out nothing that matters."""
 
+import pytest
+
 from proxy.breakers.breaker import Breaker, Key, Shut
 from proxy.breakers.permits import Permit
 from proxy.breakers.room import FORGOTTEN_SECONDS, Room
+from proxy.core.breaking import Standing
 from tests.unit.breakers.kit import Kit, candidate, failure
 
 MOST = 64
@@ -83,13 +86,26 @@ def test_what_is_not_kept_is_not_told() -> None:
     assert len(kit.turns) == MOST
 
 
-def test_who_is_in_the_middle_of_a_try_stays() -> None:
-    room = Room(8)
-    trying = Breaker(Key("openai", "trying"))
+@pytest.mark.parametrize("is_open", [False, True])
+def test_who_is_in_the_middle_of_a_try_stays(is_open: bool) -> None:
+    """However long ago its time came."""
+    room = Room(2)
+    trying, shut = Breaker(Key("openai", "trying")), Breaker(Key("openai", "shut"))
+    trying.stand(Standing(1, False, is_open, 10.0, 1))
     trying.trying = True
-    room.take_in(trying, 0.0)
-    for number in range(50):
-        assert room.take_in(Breaker(Key("openai", str(number))), 1e9)
+    shut.stand(Standing(1, False, True, 2e9, 1))
+    for breaker in (trying, shut):
+        assert room.take_in(breaker, 0.0)
 
-    assert trying.key in room.breakers
-    assert len(room.breakers) <= 8
+    assert not room.take_in(Breaker(Key("openai", "another")), 1e9)
+    assert [*room.breakers.values()] == [trying, shut]
+
+
+def test_what_the_policy_names_stays_before_what_clients_do() -> None:
+    """Its calls of the last minute are still counted."""
+    kit = Kit(most=MOST)
+    kit.succeed(3)
+    for number in range(2 * MOST):
+        kit.permit(candidate(f"made-up-{number}", named=False)).answered()
+
+    assert kit.keeper.meet(candidate()).counted(kit.clock.monotonic()) == (3, 0, 0)

@@ -115,6 +115,7 @@ def test_a_400_that_quotes_the_client_is_still_the_clients() -> None:
         (400, "model_not_supported"),
         (400, "model_decommissioned"),
         (403, "model_not_found"),
+        (429, "model_not_found"),
         (404, "model_not_found"),
     ],
 )

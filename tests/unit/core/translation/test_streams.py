@@ -148,6 +148,7 @@ def test_a_stream_that_breaks_off_stays_broken_off(way: str, seed: int, place: i
 
     whole = read.ended or read.finish_seen
     assert (seen.ended or seen.finish_seen) is whole
+    assert seen.failed is None  # nor is it told as an error of the provider's
     assert read.answer().text.startswith(seen.answer().text)
     if way == "chat via messages":
         assert seen.answer().text == read.answer().text
@@ -270,9 +271,9 @@ class TestChatViaMessages:
             STOP,
         )
 
-        assert [c.arguments for c in metered(CHAT, run(self.WAY, stream)).answer().tool_calls] == [
-            "{}"
-        ]
+        meter = metered(CHAT, run(self.WAY, stream))
+        assert [call.arguments for call in meter.answer().tool_calls] == ["{}"]
+        assert meter.ended
 
     def test_an_error_event_ends_it_with_one_and_nothing_follows(self) -> None:
         error = {"type": "error", "error": {"type": "overloaded_error", "message": "busy"}}
@@ -488,15 +489,29 @@ class TestMessagesViaChat:
 
     def test_a_call_is_not_read_again_and_again(self) -> None:
         """Broken arguments of many pieces must not cost their square: then all wait for the end."""
-        pieces_sent = [chunk(part(0, "}")) for _ in range(200)]
-        stream = sse(
-            chunk(part(0, '{"a":', "f", id="c0")),
+        broken = [
+            chunk(part(0, '{"a":"', "f", id="c0")),
             chunk(part(1, "{}", "g", id="c1")),
-            *pieces_sent,
-            chunk({}, "stop"),
-        )
+            *[chunk(part(0, "}")) for _ in range(100)],
+            chunk(part(0, '"}')),
+        ]
+        assert b'"g"' not in run(self.WAY, sse(*broken), close=False)
 
-        assert len(metered(MESSAGES, run(self.WAY, stream)).answer().tool_calls) == 2
+        answer = metered(MESSAGES, run(self.WAY, sse(*broken, "[DONE]"))).answer()
+        assert [len(call.arguments) for call in answer.tool_calls] == [108, 2]
+
+    def test_without_numbers_an_id_begins_a_call(self) -> None:
+        """As the meter of chat reads it."""
+        stream = sse(
+            chunk(part(None, "{}", "f", id="a")),
+            chunk(part(None, "{", None, id="b")),
+            chunk(part(None, "}")),
+            "[DONE]",
+        )
+        read, seen = metered(CHAT, stream), metered(MESSAGES, run(self.WAY, stream))
+
+        assert seen.answer().tool_calls == read.answer().tool_calls
+        assert len(seen.answer().tool_calls) == 2
 
     def test_a_name_may_come_late(self) -> None:
         stream = sse(
@@ -593,6 +608,14 @@ class TestMessagesViaChat:
         assert usage is not None
         assert usage.total_tokens == 11
 
+    def test_usage_stands_where_nothing_later_is_told(self) -> None:
+        usage = {"prompt_tokens": 9, "completion_tokens": 2}
+        stream = sse(chunk({"content": "a"}, "stop", usage=usage), chunk({}, usage=None), "[DONE]")
+        told = metered(MESSAGES, run(self.WAY, stream)).usage
+
+        assert told is not None
+        assert told.total_tokens == 11
+
     def test_usage_that_is_not_told_is_unknown(self) -> None:
         """Not nought: then all that is held is billed by count."""
         stream = sse(chunk({"content": "a"}, "stop"), "[DONE]")
@@ -618,10 +641,17 @@ class TestMessagesViaChat:
 
         assert meter.failed == "A part of a tool call cannot be read."
 
-    @pytest.mark.parametrize("before", [chunk({"content": "a"}), chunk(part(0, "{}", "f"), "stop")])
-    def test_a_line_that_is_lost_outside_of_calls_is_not(self, before: Json) -> None:
-        """At the end, all of a call has come."""
-        meter = metered(MESSAGES, run(self.WAY, sse(before), b"data: {\n\n", sse("[DONE]")))
+    @pytest.mark.parametrize(
+        "before",
+        [
+            [chunk({"content": "a"})],
+            [chunk(part(0, "{}", "f"), "stop")],
+            [chunk(part(0, "{}", "f")), chunk({"content": "a"})],
+        ],
+    )
+    def test_a_line_that_is_lost_outside_of_calls_is_not(self, before: list[Json]) -> None:
+        """At the end, all of a call has come, or when another block has begun."""
+        meter = metered(MESSAGES, run(self.WAY, sse(*before), b"data: {\n\n", sse("[DONE]")))
 
         assert (meter.failed, meter.ended) == (None, True)
 
