@@ -50,12 +50,13 @@ def short_id(sent: str) -> str:
     return sent if len(sent) <= _MOST_CHARACTERS else _made_of(sent)
 
 
-def call_id_of(sent: str, answer_id: str, place: int) -> str:
+def call_id_of(sent: str, answer_id: str, place: int, created: int) -> str:
     """The id of a call in an answer where it is one that Anthropic takes, should the client's next
-    request go there; else one made up, the same for the same answer."""
+    request go there; else one made up, the same for the same answer. Some providers give answers no
+    id either: those of one session are told apart by when they were asked for."""
     if _PLAIN.fullmatch(sent):
         return sent
-    seed = f"{answer_id}\n{place}\n{sent}"
+    seed = f"{answer_id}\n{created}\n{place}\n{sent}"
     return f"toolu_{xxhash.xxh3_64_hexdigest(seed.encode())}"
 
 

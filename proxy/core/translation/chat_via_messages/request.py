@@ -29,6 +29,7 @@ _REFUSED = {
     "function_call": "a choice of functions of the kind before tools",
     "audio": "spoken answers",
     "web_search_options": "a web search by the provider",
+    "plugins": "searches and files of OpenRouter",
     "logit_bias": "biases on the tokens of another model",
     "prompt": "a prompt that the client's provider keeps",
 }
@@ -38,6 +39,12 @@ _SAMPLES_FREELY = re.compile(
 """Claude models that take a temperature. From Opus 4.7 on, any but the default is a 400
 (https://platform.claude.com/docs/en/about-claude/models/migration-guide, in users' reports of
 2026-04). Models that are no Claude take what the dialect has."""
+_GOES_ON = re.compile(
+    r"claude-(?:[1-3]\b|instant|(?:opus|sonnet|haiku)-4(?:[-.][0-5])?(?:-\d{8})?(?![-.]?\d))"
+)
+"""Claude models that go on from words of their own; later ones refuse a conversation that ends so
+(https://platform.claude.com/docs/en/api/errors#prefill-not-supported)."""
+_ON = "Go on."
 _JSON_ONLY = "Answer with one JSON object and nothing else: no words around it, no code fence."
 _USER_CHARACTERS = 256
 
@@ -63,7 +70,7 @@ def translate(body: bytes, output_bound: int) -> bytes:
     told |= _format(members, conversation.system)
     if conversation.system:
         told["system"] = conversation.system
-    told["messages"] = turns
+    told["messages"] = turns if _may_end(turns, model) else [*turns, _user_says(_ON)]
     told |= told_tools(members, list(conversation.called))
     told |= _sampling(members, model)
     told |= _stops(members)
@@ -85,6 +92,15 @@ def _refuse(members: Members) -> None:
     modalities = value(members["modalities"], list[str]) if "modalities" in members else []
     if any(one != "text" for one in modalities):
         raise Untranslatable("Messages answer in text only.")
+
+
+def _may_end(turns: list[Json], model: str) -> bool:
+    named = model.lower()
+    return turns[-1]["role"] == "user" or "claude" not in named or bool(_GOES_ON.search(named))
+
+
+def _user_says(text: str) -> Json:
+    return {"role": "user", "content": text_block(text)}
 
 
 def _bound(members: Members) -> int:

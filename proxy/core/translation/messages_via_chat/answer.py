@@ -45,14 +45,14 @@ class Told(msgspec.Struct):
 TOLD = msgspec.json.Decoder(Told)
 
 
-def translate(body: bytes) -> bytes:
+def translate(body: bytes, created: int) -> bytes:
     """What is no answer is left as it is: it is none of messages either."""
     try:
         told = TOLD.decode(body)
         if not told.choices:
             return body
         first = min(told.choices, key=lambda choice: choice.index or 0)
-        content = _content(first, str(told.id or ""))
+        content = _content(first, str(told.id or ""), created)
     except (ValueError, RecursionError):
         return body
     calls = any(block["type"] == "tool_use" for block in content)
@@ -86,18 +86,18 @@ def said_text(said: Said) -> str:
     return said.content or said.refusal or ""
 
 
-def _content(choice: Choice, answer_id: str) -> list[Json]:
+def _content(choice: Choice, answer_id: str, created: int) -> list[Json]:
     said = choice.message or Said()
     text = said_text(said) or choice.text or ""
     blocks: list[Json] = [{"type": "text", "text": text}] if text else []
-    return blocks + _calls(said.tool_calls or (), answer_id)
+    return blocks + _calls(said.tool_calls or (), answer_id, created)
 
 
-def _calls(calls: Sequence[Call], answer_id: str) -> list[Json]:
+def _calls(calls: Sequence[Call], answer_id: str, created: int) -> list[Json]:
     blocks: list[Json] = []
     for place, call in enumerate(calls):
         name, arguments = call.called
-        call_id = call_id_of(call.id or "", answer_id, place)
+        call_id = call_id_of(call.id or "", answer_id, place, created)
         told = input_of(arguments)
         blocks.append({"type": "tool_use", "id": call_id, "name": name, "input": told})
     return blocks

@@ -52,9 +52,10 @@ class _Block:
 
 
 class Blocks:
-    """The queue of one answer."""
+    """The queue of one answer. created: when it was asked for."""
 
-    def __init__(self) -> None:
+    def __init__(self, created: int) -> None:
+        self._created = created
         self._last_call: _Block | None = None
         self._blocks: list[_Block] = []
         self._head = 0
@@ -98,7 +99,7 @@ class Blocks:
             is_last = self._head == len(self._blocks) - 1
             if not block.may_open():
                 break
-            _pass(block, answer_id, frames)
+            self._pass(block, answer_id, frames)
             if is_last or not block.is_whole():
                 break
             self._close(block, frames)
@@ -109,7 +110,7 @@ class Blocks:
         frames: list[bytes] = []
         while self._head < len(self._blocks):
             block = self._blocks[self._head]
-            _pass(block, answer_id, frames)
+            self._pass(block, answer_id, frames)
             self._close(block, frames)
         return b"".join(frames)
 
@@ -123,6 +124,23 @@ class Blocks:
             return None
         return known
 
+    def _pass(self, block: _Block, answer_id: str, frames: list[bytes]) -> None:
+        at: Json = {"index": block.place}
+        if not block.opened:
+            block.opened = True
+            begun: Json = {"type": "text", "text": ""}
+            if block.is_call:
+                call_id = call_id_of(block.call_id, answer_id, block.place, self._created)
+                begun = {"type": "tool_use", "id": call_id, "name": block.name, "input": {}}
+            frames.append(frame("content_block_start", at | {"content_block": begun}))
+        for piece in block.waiting:
+            delta = {"type": "text_delta", "text": piece}
+            if block.is_call:
+                delta = {"type": "input_json_delta", "partial_json": piece}
+                block.written.append(piece)
+            frames.append(frame("content_block_delta", at | {"delta": delta}))
+        block.waiting.clear()
+
     def _close(self, block: _Block, frames: list[bytes]) -> None:
         frames.append(frame("content_block_stop", {"index": block.place}))
         self._head += 1
@@ -131,21 +149,3 @@ class Blocks:
 def frame(kind: str, event: Json) -> bytes:
     """An event of the Messages API."""
     return encode_frame(msgspec.json.encode({"type": kind} | event), kind)
-
-
-def _pass(block: _Block, answer_id: str, frames: list[bytes]) -> None:
-    at: Json = {"index": block.place}
-    if not block.opened:
-        block.opened = True
-        begun: Json = {"type": "text", "text": ""}
-        if block.is_call:
-            call_id = call_id_of(block.call_id, answer_id, block.place)
-            begun = {"type": "tool_use", "id": call_id, "name": block.name, "input": {}}
-        frames.append(frame("content_block_start", at | {"content_block": begun}))
-    for piece in block.waiting:
-        delta = {"type": "text_delta", "text": piece}
-        if block.is_call:
-            delta = {"type": "input_json_delta", "partial_json": piece}
-            block.written.append(piece)
-        frames.append(frame("content_block_delta", at | {"delta": delta}))
-    block.waiting.clear()

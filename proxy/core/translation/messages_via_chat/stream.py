@@ -45,9 +45,9 @@ _ENVELOPE = msgspec.json.Decoder(_Envelope)
 class MessagesViaChatStream:
     """A `StreamTranslation`."""
 
-    def __init__(self) -> None:
+    def __init__(self, created: int) -> None:
         self._splitter = SseSplitter(Bounds().sse_line_bytes)
-        self._blocks = Blocks()
+        self._blocks = Blocks(created)
         self._id = ""
         self._started = False
         self._over = False

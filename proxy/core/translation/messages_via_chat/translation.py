@@ -12,13 +12,13 @@ class _MessagesViaChat:
         return translated(lambda: request.translate(body, output_bound))
 
     def answer(self, body: bytes, *, asked: bytes, created: int) -> bytes:
-        return answer.translate(body)
+        return answer.translate(body, created)
 
     def error(self, status: int, body: bytes) -> bytes:
         return messages_error(status, body)
 
     def stream(self, body: bytes, *, created: int) -> StreamTranslation:
-        return MessagesViaChatStream()
+        return MessagesViaChatStream(created)
 
 
 MESSAGES_VIA_CHAT: Translation = _MessagesViaChat()

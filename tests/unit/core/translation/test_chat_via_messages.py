@@ -158,6 +158,7 @@ REFUSED: dict[str, tuple[Json, str]] = {
     "functions": ({"functions": [{"name": "f"}]}, "functions"),
     "function_call": ({"function_call": "auto"}, "function_call"),
     "web_search_options": ({"web_search_options": {"x": 1}}, "web search"),
+    "plugins": ({"plugins": [{"id": "web"}]}, "plugins"),
     "prompt": ({"prompt": {"id": "p"}}, "prompt"),
     "blank stop": ({"stop": ["\n"]}, "white space"),
     "custom tools": ({"tools": [{"type": "custom", "custom": {"name": "c"}}]}, "'custom'"),
@@ -355,6 +356,26 @@ def test_the_first_turn_is_the_users_and_the_last_ends_with_a_word() -> None:
         {"role": "user", "content": [text("(The conversation goes on.)")]},
         {"role": "assistant", "content": [text("It is")]},
     ]
+
+
+@pytest.mark.parametrize(
+    ("model", "goes_on"),
+    [
+        ("claude-sonnet-4-5", True),
+        ("claude-3-7-sonnet-latest", True),
+        ("claude-opus-4-6", False),
+        ("anthropic/claude-sonnet-5", False),
+        ("kimi-k2", True),
+    ],
+)
+def test_a_model_that_goes_on_from_no_words_of_its_own_is_told_to(
+    model: str, goes_on: bool
+) -> None:
+    """Its API refuses a conversation that ends with the model's."""
+    last = sent(USER, {"role": "assistant", "content": "It is"}, model=model)["messages"][-1]
+
+    told = {"role": "user", "content": [text("Go on.")]}
+    assert last == ({"role": "assistant", "content": [text("It is")]} if goes_on else told)
 
 
 def test_calls_that_nobody_has_answered_stay_the_last_turn() -> None:

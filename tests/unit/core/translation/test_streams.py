@@ -566,6 +566,13 @@ class TestMessagesViaChat:
 
         assert ids[0] != ids[1]
 
+    def test_answers_without_an_id_are_told_apart_by_their_time(self) -> None:
+        stream = sse({**chunk(part(0, "{}", "f")), "id": ""}, "[DONE]")
+        told = [MESSAGES_VIA_CHAT.stream(b"{}", created=at).feed(stream) for at in (7, 8)]
+        ids = [metered(MESSAGES, one).answer().tool_calls[0].call_id for one in told]
+
+        assert ids[0] != ids[1]
+
     def test_an_error_ends_it_with_one_and_nothing_follows(self) -> None:
         usage = {"prompt_tokens": 9, "completion_tokens": 2}
         error = {**chunk({}), "error": {"message": "busy", "code": 503}, "usage": usage}
