@@ -14,7 +14,9 @@ from proxy.breakers.permits import Permit
 from proxy.cli.main import main
 from proxy.core.failures import Failure
 from proxy.core.routing import Candidate
-from tests.integration.kit import TOKEN, Sidecar, sidecar
+from proxy.simulator.faults import Fault, FaultKind
+from proxy.simulator.script import Match, Script, Turn
+from tests.integration.kit import MODEL, TOKEN, Sidecar, body_of, sidecar
 
 
 def candidate(on: Sidecar, model: str, *, named: bool = True) -> Candidate:
@@ -104,6 +106,29 @@ async def test_closing_lets_callers_own_keys_go_as_well(tmp_path: Path) -> None:
 
         await on.admin("POST", "/breakers/openai/gpt-5/close")
         assert isinstance(on.app.breakers.acquire(candidate(on, "gpt-5"), b"one"), Permit)
+
+
+async def test_a_callers_dead_key_is_nobody_elses(tmp_path: Path) -> None:
+    """The provider's own 401 passes; asked again with that key, it is left alone. Others are let
+    go, and to other models so is that caller."""
+    dead = Turn(faults=(Fault(FaultKind.STATUS, 401),), match=Match(user="mine"))
+    script = Script((dead, Turn(text="Hello.")))
+    async with sidecar(tmp_path, script=script) as on:
+
+        async def call(key: str, text: str = "hi", model: str = MODEL) -> int:
+            body = body_of("chat", text=text, model=model)
+            headers = {"authorization": f"Bearer {key}"}
+            return (await on.send("/v1/chat/completions", body, headers)).status
+
+        assert await call("key-1", "mine") == 401
+        asked = on.sim.totals.requests
+        assert await call("key-1") in (401, 503)
+        assert on.sim.totals.requests == asked
+        assert await call("key-2") == 200
+        assert await call("key-1", model=f"{MODEL}-2") == 200
+        (shut,) = await listed(on, "?state=open")
+        assert (shut["why"], shut["model"]) == ("key", MODEL)
+        assert "key-1" not in json.dumps(await listed(on))
 
 
 @pytest.mark.parametrize(
