@@ -39,8 +39,8 @@ from proxy.metrics import Metrics
 from proxy.prices.book import PriceBook
 from proxy.prices.table import load_table
 from proxy.progress import Progress
-from proxy.settling import Settler
 from proxy.reservation import Admitted, Reservation
+from proxy.settling import Settler
 from proxy.stores import Append, Appended, Balance, Stored
 from proxy.stores.written import Written
 from proxy.tasks import Tasks
