@@ -10,24 +10,34 @@ from proxy.core.changes import Changes
 from proxy.core.decision import Admit
 from proxy.core.loops.wording import notes_of
 from proxy.core.policy import Policy, TimeoutPolicy, Upstream
-from proxy.core.request import Request
+from proxy.core.request import DialectName, Request
 from proxy.core.routing import takes_credential
-from proxy.core.tenancy import credentials_in
+from proxy.core.tenancy import credential_of, credentials_in
+from proxy.core.translation.base import Translation
+from proxy.core.translation.registry import path_of
 from proxy.intake import Call
 from proxy.replies import dialect_of
 from proxy.wire import Head, Headers, Outgoing, Timeouts
 from proxy.wire.headers import Kind, forwarded
 
 _NET_SECONDS = 5.0
+_OF_A_DIALECT = ("anthropic-", "openai-")
+_ANTHROPIC_VERSION = "2023-06-01"
 
 
 class Base(msgspec.Struct, frozen=True):
     """What a call asks, whoever is asked: a body in the client's dialect, as it was read, and what
-    is changed in it for all."""
+    is changed in it for all. is_bare: nothing is added that the call can be answered without."""
 
     body: bytes
     request: Request
     changes: Changes
+    is_bare: bool = False
+
+
+def base_of(call: Call, admit: Admit) -> Base:
+    """What a client's own request asks."""
+    return Base(call.body, call.request, changes_of(call, admit))
 
 
 def outgoing(call: Call, admit: Admit, base: Base | None = None) -> Outgoing:
@@ -38,9 +48,7 @@ def outgoing(call: Call, admit: Admit, base: Base | None = None) -> Outgoing:
     if changed is not call.body:
         body, dropped = changed, Kind.CONTENT_ENCODING
     rest = call.rest
-    if call.candidate.index and not takes_credential(
-        call.candidate, call.candidates[0], call.route
-    ):
+    if call.candidate.index and not _takes_key(call):
         dropped |= Kind.CREDENTIAL
         rest = _without_credential(rest)
     headers = _governed_headers(call.head, call.upstream, dropped)
@@ -52,13 +60,16 @@ def changed_body(call: Call, admit: Admit, base: Base | None) -> bytes:
     """What is asked of this target, in the client's dialect; the client's own object where it is
     what the client sent."""
     output_bound = admit.output_bound
+    first, bare = call.candidates[0].upstream, False
     if base is None:
         body, request, changes = call.body, call.request, NO_CHANGES
         if admit.loop is not None or admit.guidance:
             changes = changes_of(call, admit)
     else:
-        body, request, changes = base.body, base.request, base.changes
-    ask_usage = request.stream and asks_usage(call)
+        body, request, changes, bare = base.body, base.request, base.changes, base.is_bare
+    if call.upstream is not first:  # what the first has signed, another takes for forged
+        changes = replace(changes, unbound=True)
+    ask_usage = request.stream and not bare and asks_usage(call)
     model = call.model if call.model != request.model else None
     if ask_usage or model is not None or output_bound is not None:
         changes = replace(changes, output_bound=output_bound, ask_usage=ask_usage, model=model)
@@ -79,6 +90,43 @@ def changes_of(call: Call, admit: Admit) -> Changes:
         notes = (*notes_of(loop, must_call=must_call), *notes)
         concludes = loop.rung == "final_answer" and not must_call
     return Changes(notes=notes, withhold_tools=concludes) if notes else NO_CHANGES
+
+
+def translated_outgoing(
+    call: Call, admit: Admit, base: Base | None, between: Translation
+) -> Outgoing:
+    """The same in the dialect that its target speaks. Raises Untranslatable."""
+    bound, spoken = admit.output_bound, call.candidate.spoken
+    most = call.ask.bound_per_choice if bound is None else bound
+    body = between.request(changed_body(call, admit, base), output_bound=most)
+    url = upstream_url(call.upstream, path_of(spoken))
+    return Outgoing("POST", url, _translated_headers(call), body)
+
+
+def _translated_headers(call: Call) -> Headers:
+    """The client's, without those of its dialect; its key under the name that the other has."""
+    head, upstream, spoken = call.head, call.upstream, call.candidate.spoken
+    dropped = Kind.CREDENTIAL | Kind.CONTENT_ENCODING
+    kept = upstream_headers(head.headers, upstream, governed=True, dropped=dropped)
+    kept = tuple([one for one in kept if not one[0].lower().startswith(_OF_A_DIALECT)])
+    if upstream.api_key is None and _takes_key(call):
+        kept = (*kept, *_key_for(spoken, head.headers))
+    if spoken == "messages":
+        kept = (*kept, ("anthropic-version", _ANTHROPIC_VERSION))
+    return (*kept, ("accept-encoding", "identity"))
+
+
+def _key_for(spoken: DialectName, headers: Headers) -> Headers:
+    credential = credential_of(headers)
+    if credential is None:
+        return ()
+    if spoken == "messages":
+        return (("x-api-key", credential),)
+    return (("authorization", f"Bearer {credential}"),)
+
+
+def _takes_key(call: Call) -> bool:
+    return takes_credential(call.candidate, call.candidates[0], call.route)
 
 
 def _without_credential(rest: str) -> str:
@@ -114,11 +162,10 @@ def _governed_headers(head: Head, upstream: Upstream, dropped: int) -> Headers:
 
 def asks_usage(call: Call) -> bool:
     """Whether the usage that a stream carries is our question, not the client's."""
-    return (
-        call.request.dialect in ("chat", "completions")
-        and not call.request.include_usage
-        and call.upstream.include_usage
-    )
+    dialect = call.request.dialect
+    if dialect not in ("chat", "completions") or call.request.include_usage:
+        return False
+    return call.upstream.include_usage or call.candidate.spoken != dialect
 
 
 def upstream_url(upstream: Upstream, rest: str) -> str:

@@ -7,6 +7,7 @@ its errors.
 from collections.abc import AsyncIterator, Callable
 
 from proxy.core.translation.base import StreamTranslation, Translation
+from proxy.errors import UpstreamUnavailable
 from proxy.failures import malformed
 from proxy.wire import Headers, Incoming
 from proxy.wire.headers import get
@@ -77,8 +78,13 @@ class _Stream(_Passing):
 
         if self._over:
             return False
-        if await self._incoming.pass_on(taken):
-            return True
+        try:
+            if await self._incoming.pass_on(taken):
+                return True
+        except UpstreamUnavailable:
+            if told := self._end():  # figures that are known so far, and no end
+                take(told)
+            raise
         told = self._end()
         return bool(told) and not take(told)
 

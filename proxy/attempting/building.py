@@ -2,6 +2,7 @@
 
 import random
 
+from proxy.attempting.asking import Asking
 from proxy.attempting.booking import Booking
 from proxy.attempting.choosing import Choosing
 from proxy.attempting.course import CourseParts
@@ -25,10 +26,11 @@ def build_attempting(
     clock: Clock,
 ) -> Attempting:
     """Belongs to the event loop that it is built on."""
+    choosing, booking = Choosing(breakers, intake), Booking(intake, ledger, settler, clock)
     parts = CourseParts(
-        choosing=Choosing(breakers, intake),
-        sender=Sender(upstreams, clock),
-        booking=Booking(intake, ledger, settler, clock),
+        choosing=choosing,
+        asking=Asking(choosing, Sender(upstreams, clock), booking),
+        booking=booking,
         budget=RetryBudget(),
         clock=clock,
         chance=random.SystemRandom().random,

@@ -13,6 +13,7 @@ from proxy.core.engine import share_left
 from proxy.core.pricing import Price, hold_cost
 from proxy.core.routing import Candidate, is_low
 from proxy.core.session import SessionState
+from proxy.core.translation.registry import translation
 from proxy.intake import Call, Intake
 
 
@@ -72,8 +73,9 @@ class Choosing:
                 return f"only {first.upstream.name} has the {kept} that the call goes on from"
         if candidate.upstream.api_key is not None and _is_stranger(call):
             return "its key is for the policy's tenants"
-        if candidate.spoken != call.request.dialect:
-            return f"it does not speak {call.request.dialect}"
+        dialect = call.request.dialect
+        if candidate.spoken != dialect and translation(dialect, candidate.spoken) is None:
+            return f"it does not speak {dialect}"
         return ""
 
     def begin(self, call: Call, state: SessionState) -> Call | Closed:

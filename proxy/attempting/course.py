@@ -14,10 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from proxy import bill
+from proxy.attempting.asking import Asking
 from proxy.attempting.booking import Booking, tried_of
 from proxy.attempting.choosing import Choosing, Unwatched, name_of, shut_in_words
 from proxy.attempting.opened import Opened, Refused
-from proxy.attempting.sending import Failed, Sender
+from proxy.attempting.sending import Failed
 from proxy.breakers.breaker import Shut
 from proxy.breakers.permits import Permit
 from proxy.clock import Clock
@@ -45,7 +46,7 @@ class CourseParts:
     """What courses work with. chance: evenly from 0 to 1."""
 
     choosing: Choosing
-    sender: Sender
+    asking: Asking
     booking: Booking
     budget: RetryBudget
     clock: Clock
@@ -70,11 +71,12 @@ class Course:
         """Raises UpstreamUnavailable where all is over."""
         while True:
             self._note(came)
-            self._booked = False
+            # What was not even asked leaves the one before it the last that was.
+            self._booked = isinstance(came, Failed) and not came.asked
             permit = await self._next(came)
             if permit is None:
                 return self._end(came)
-            again = await self._p.sender.once(self._progress, self._base, permit)
+            again = await self._p.asking.ask(self._progress, self._base, permit)
             if not isinstance(again, Failed):
                 return again
             came = again

@@ -21,12 +21,12 @@ class Attempting:
         self._p = parts
         self._ledger = ledger
         self._choosing = parts.choosing
-        self._sender = parts.sender
+        self._asking = parts.asking
         self._budget = parts.budget
 
     @property
     def reader(self) -> Reader:
-        return self._sender.reader
+        return self._asking.sender.reader
 
     def is_open(self, call: Call) -> bool:
         """Whether the call may begin as it is; else `begin` has to look."""
@@ -48,7 +48,7 @@ class Attempting:
         self._budget.called(call.upstream.name, call.policy.retries.ratio)
         permit = self._choosing.acquire(call)
         if isinstance(permit, Permit):
-            came = await self._sender.once(progress, base, permit)
+            came = await self._asking.ask(progress, base, permit)
             if not isinstance(came, Failed):
                 return came
             return await Course(self._p, progress, base).go_on(came)

@@ -8,19 +8,24 @@ from proxy.attempting.reading import Reader
 from proxy.breakers.permits import Permit
 from proxy.clock import Clock
 from proxy.core.failures import Failure, failure_of_error, failure_of_status
+from proxy.core.translation.base import Untranslatable
+from proxy.core.translation.registry import translation
 from proxy.errors import UpstreamUnavailable
 from proxy.failures import broken_off
-from proxy.outbound import Base, outgoing, timeouts
+from proxy.outbound import Base, outgoing, timeouts, translated_outgoing
 from proxy.progress import Progress
-from proxy.wire import Upstreams
+from proxy.translated import translated
+from proxy.wire import Incoming, Upstreams
 
 
 class Failed(msgspec.Struct, frozen=True):
     """An attempt that came to nothing. answer: what the provider said, which its caller may be
-    given where nobody else can serve it. code, status: of the error, where there is none."""
+    given where nobody else can serve it. code, status: of the error, where there is none. asked:
+    False where it was not even sent, for the target has no words for it."""
 
     failure: Failure
     answer: Refused | None = None
+    asked: bool = True
     code: str = UpstreamUnavailable.code
     status: int = UpstreamUnavailable.status
 
@@ -41,11 +46,17 @@ class Sender:
         if progress.forwarded_at is None:
             progress.forwarded_at = began
         try:
-            request = outgoing(call, progress.admitted.admit, base)
-            incoming = await self._upstreams.send(request, timeouts(call), progress.leaves)
+            if call.candidate.spoken != call.request.dialect:
+                incoming = await self._send_translated(progress, base)
+            else:
+                request = outgoing(call, progress.admitted.admit, base)
+                incoming = await self._upstreams.send(request, timeouts(call), progress.leaves)
             opened = await self.reader.read(progress, incoming)
         except UpstreamUnavailable as error:
             return _broken(progress, error, permit)
+        except Untranslatable as error:
+            permit.dropped()
+            return _unasked(error.why)
         except BaseException:
             permit.dropped()
             raise
@@ -59,6 +70,17 @@ class Sender:
         permit.answered(slow=most is not None and clock.monotonic() - began > most)
         return opened
 
+    async def _send_translated(self, progress: Progress, base: Base | None) -> Incoming:
+        """Its answer comes in the client's dialect. Raises Untranslatable."""
+        call = progress.call
+        between = translation(call.request.dialect, call.candidate.spoken)
+        if between is None:
+            raise Untranslatable(f"nothing translates {call.request.dialect} for it")
+        request = translated_outgoing(call, progress.admitted.admit, base, between)
+        incoming = await self._upstreams.send(request, timeouts(call), progress.leaves)
+        asked = call.body if base is None else base.body
+        return translated(incoming, between, asked, int(self._clock.now()))
+
     def _refused(self, refused: Refused, permit: Permit, *, is_other: bool) -> Opened | Failed:
         status, now = refused.status, self._clock.now()
         failure = failure_of_status(status, refused.headers, refused.body, now, is_other=is_other)
@@ -69,11 +91,16 @@ class Sender:
         return Failed(failure, refused)
 
 
+def _unasked(why: str) -> Failed:
+    failure = Failure("not_found", f"cannot be asked: {why}", sent=False, lasting=True)
+    return Failed(failure, asked=False, code="invalid_request", status=400)
+
+
 def _broken(progress: Progress, error: UpstreamUnavailable, permit: Permit) -> Failed:
     failure = failure_of_error(error)
     permit.failed(failure)
     told = broken_off(error, progress)
-    return Failed(failure, None, told.code, told.status)
+    return Failed(failure, code=told.code, status=told.status)
 
 
 def _begun(begun: Begun, permit: Permit, *, slow: bool) -> Begun | Failed:
