@@ -147,6 +147,7 @@ LEFT_OUT: dict[str, Json] = {
     "no user": {"user": ""},
     "response_format text": {"response_format": {"type": "text"}},
     "no stop": {"stop": []},
+    "empty ones": {"functions": [], "logit_bias": {}, "plugins": [], "modalities": ["text"]},
     "null": {"temperature": None, "tools": None, "stop": None, "n": None},
 }
 REFUSED: dict[str, tuple[Json, str]] = {
