@@ -47,6 +47,8 @@ class _Line(msgspec.Struct, omit_defaults=True):
     input_tokens: int | None = None
     output_tokens: int | None = None
     tools: tuple[str, ...] = ()
+    retries: int = 0
+    fallbacks: tuple[str, ...] = ()
     duration_seconds: float | None = None
     first_byte_seconds: float | None = None
 
@@ -110,6 +112,8 @@ class CallLines:
             usage.total_input_tokens if usage is not None else None,
             usage.output_tokens if usage is not None else None,
             call.tool_calls,
+            call.retries,
+            call.fallbacks,
             call.duration_seconds,
             call.first_byte_seconds,
         )

@@ -5,6 +5,7 @@ import json
 import logging
 
 import pytest
+from msgspec.structs import replace
 
 from proxy.call_lines import CallLines
 from proxy.core.usage import Usage
@@ -43,8 +44,17 @@ async def test_a_line_says_what_is_known_and_leaves_out_the_rest(written: list[b
     assert (line["level"], line["message"], line["worker"]) == ("info", "call", 2)
     assert (line["status"], line["session"], line["cost_usd"]) == (200, "s1", 0.00002)
     assert (line["input_tokens"], line["output_tokens"]) == (10, 5)
-    assert "agent" not in line
-    assert "reason" not in line
+    assert line.keys().isdisjoint({"agent", "reason", "retries", "fallbacks"})
+
+
+async def test_a_line_says_how_often_and_why_others_were_asked(written: list[bytes]) -> None:
+    """At 2 a.m. the log is where somebody looks why it was the smaller model."""
+    lines = CallLines(written.append, FakeClock())
+    lines.add(replace(ANSWERED, retries=1, fallbacks=("error", "breaker_open")))
+    lines.flush()
+
+    line = json.loads(written[0])
+    assert (line["retries"], line["fallbacks"]) == (1, ["error", "breaker_open"])
 
 
 async def test_nothing_is_gathered_where_calls_are_not_logged(
