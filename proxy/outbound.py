@@ -16,6 +16,7 @@ from proxy.core.tenancy import credential_of, credentials_in
 from proxy.core.translation.base import Translation
 from proxy.core.translation.registry import path_of
 from proxy.intake import Call
+from proxy.prices.maxima import published_max_output_tokens
 from proxy.replies import dialect_of
 from proxy.wire import Head, Headers, Outgoing, Timeouts
 from proxy.wire.headers import Kind, forwarded
@@ -71,6 +72,8 @@ def changed_body(call: Call, admit: Admit, base: Base | None) -> bytes:
         changes = replace(changes, unbound=True)
     ask_usage = request.stream and not bare and asks_usage(call)
     model = call.model if call.model != request.model else None
+    if model is not None and output_bound is None:
+        output_bound = _less_for(model, request.output_bound)
     if ask_usage or model is not None or output_bound is not None:
         changes = replace(changes, output_bound=output_bound, ask_usage=ask_usage, model=model)
     if changes is NO_CHANGES:
@@ -79,6 +82,13 @@ def changed_body(call: Call, admit: Admit, base: Base | None) -> bytes:
 
 
 NO_CHANGES = Changes()
+
+
+def _less_for(model: str, asked: int | None) -> int | None:
+    """The most that a model writes, where its client, who had another in mind, asks for more: a
+    provider would refuse it. (Claude Code asks for 64,000 tokens, gpt-4o writes 16,384.)"""
+    most = published_max_output_tokens(model)
+    return most if asked is not None and most is not None and asked > most else None
 
 
 def changes_of(call: Call, admit: Admit) -> Changes:

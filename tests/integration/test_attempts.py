@@ -1,14 +1,15 @@
 """A provider that fails: tried again, then the next target, invisibly; booked once each."""
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
 
 from proxy.core import events as ev
 from proxy.core.request import DialectName
-from tests.integration.attempts_kit import asked, log_of, metrics_of, only, two_targets
-from tests.integration.kit import DIALECTS
+from tests.integration.attempts_kit import POLICY, asked, log_of, metrics_of, only, two_targets
+from tests.integration.kit import DIALECTS, sidecar
 
 every_dialect = pytest.mark.parametrize("dialect", DIALECTS)
 streamed_or_not = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
@@ -54,6 +55,17 @@ async def test_the_next_target_answers_and_is_the_one_that_is_paid(
         billed = on.sim.journal[3]
         assert settled.cost_micro_usd == 3 * billed.input_tokens + 5 * billed.output_tokens
         assert (settled.upstream, settled.model) == (served, "two")
+
+
+async def test_a_fallback_is_asked_for_no_more_than_it_can_write(tmp_path: Path) -> None:
+    """What the client bounded was another model."""
+    policy = POLICY.replace("second/two", "second/gpt-4o")
+    async with sidecar(tmp_path, policy % {"more": ""}) as on:
+        on.sim.fail("status=503", model="one")
+        await on.call("chat", model="one", max_completion_tokens=64_000)
+
+        bounds = [json.loads(entry.body)["max_completion_tokens"] for entry in on.sim.journal]
+        assert bounds == [64_000, 64_000, 64_000, 16_384]
 
 
 async def test_the_callers_key_goes_to_its_own_provider_only(tmp_path: Path) -> None:

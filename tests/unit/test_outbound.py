@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.policy import Upstream
-from proxy.outbound import _governed_headers, upstream_headers
+from proxy.outbound import _governed_headers, _less_for, upstream_headers
 from proxy.wire import Head
 from proxy.wire.headers import Kind
 
@@ -55,3 +55,11 @@ def test_of_a_head_that_comes_again_the_headers_are_one_object() -> None:
     one, other = (_governed_headers(head, UPSTREAMS[0], Kind.NONE) for head in heads)
 
     assert one is other
+
+
+def test_a_bound_meant_for_another_model_is_no_more_than_this_one_writes() -> None:
+    """Claude Code asks for 64,000 tokens; where gpt-4o answers it that is a 400."""
+    assert _less_for("gpt-4o", 64_000) == 16_384
+    assert _less_for("gpt-4o", 16_384) is None
+    assert _less_for("gpt-4o", None) is None
+    assert _less_for("a-model-nobody-knows", 10**6) is None
