@@ -1,7 +1,8 @@
 """A sidecar whose route has a fallback: client → tap → sidecar → one provider, else the other."""
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+import socket
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,12 +58,20 @@ def same_dialect(second: str) -> Fallbacks:
     return Fallbacks(upstreams, "second-messages", "second")
 
 
+@contextmanager
+def nobody() -> Iterator[str]:
+    """An origin at which nobody listens, nor can: connections are refused."""
+    with closing(socket.socket()) as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{bound.getsockname()[1]}"
+
+
 @asynccontextmanager
 async def falling(
-    folder: Path, policy: str = "", *, script: Actor | None = None, dead: bool = False
+    folder: Path, policy: str = "", *, script: Actor | None = None, dead: int = 0
 ) -> AsyncIterator[Falling]:
-    """Two simulated providers, the second for when the first fails. dead: the first does not even
-    listen."""
+    """Two simulated providers, the second for when the first fails. dead: how many of them, the
+    first or both, do not even listen."""
     home = folder / "home"
     home.mkdir(parents=True, exist_ok=True)
     async with (
@@ -70,10 +79,9 @@ async def falling(
         Simulator(script, seed=2) as second,
         tapped(second.url) as back,
     ):
-        origin = first.url
-        if dead:
-            await first.stop()
-        policy = PRICES + routes(origin, same_dialect(back.url)) + policy
-        async with sidecar(folder, policy, upstream=origin) as side, tapped(side.url) as front:
-            on = Sidecar(side.app, side.http, second)
-            yield Falling(on, front, back, home, first, second)
+        with nobody() as gone:
+            one, two = (gone if dead > 0 else first.url), (gone if dead > 1 else back.url)
+            policy = PRICES + routes(one, same_dialect(two)) + policy
+            async with sidecar(folder, policy, upstream=one) as side, tapped(side.url) as front:
+                on = Sidecar(side.app, side.http, second)
+                yield Falling(on, front, back, home, first, second)

@@ -1,0 +1,19 @@
+"""Short nights; `python -m tests.storm` plays the long ones."""
+
+import pytest
+
+from tests.storm.outage import Outage, outage
+
+pytestmark = [pytest.mark.process, pytest.mark.timeout(60)]
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+@pytest.mark.parametrize("fallback", [False, True], ids=["alone", "fallback"])
+async def test_an_outage_is_no_storm(workers: int, fallback: bool) -> None:
+    """Hardly a request reaches a provider that is down, and all of them one that is well again."""
+    asked = Outage(3.0, 60.0, workers, fallback, open_seconds=0.6, well_seconds=1.0)
+    night = await outage(asked)
+
+    assert night.faults() == [], night.shown()
+    assert night.calls > 100
+    assert night.probes
