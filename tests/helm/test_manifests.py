@@ -29,7 +29,7 @@ from tests.helm.kit import (
     mapping,
     render,
 )
-from tests.helm.matrix import EVERYTHING, MATRIX, POLICY, SECRET
+from tests.helm.matrix import EVERYTHING, MATRIX, SECRET
 
 pytestmark = [pytest.mark.helm, pytest.mark.timeout(120)]
 
@@ -175,14 +175,6 @@ def test_a_policy_is_mounted_so_that_its_changes_are_seen() -> None:
             assert "holdfast-policy" in {volume["name"] for volume in items(pod["volumes"])}
 
 
-def test_the_text_of_a_policy_arrives_as_it_is() -> None:
-    """Numbers do not become floats, nor is the first line's indentation lost."""
-    texts = [POLICY, "  limits: {steps: 5000000}\n  budgets: []", 'a: "{{ .Values }}"\n\n\n']
-    for text in texts:
-        told = render({"policy": {"content": text, "key": "a.yaml"}}).of("ConfigMap")
-        assert told["data"] == {"a.yaml": text}
-
-
 def test_whoever_ends_it_waits_for_the_drain() -> None:
     for rendered in matrix().rendered:
         for pod in rendered.pods():
@@ -292,57 +284,6 @@ def test_monitors_have_the_keys_that_prometheus_operator_knows(mode: str, endpoi
             "properties": {"selector": _SELECTOR, endpoints: _ENDPOINTS},
         },
     )
-
-
-REFUSED: list[tuple[str, Values, str]] = [
-    ("two replicas", {"gateway": {"replicas": 2}}, "1 at most"),
-    ("an unknown key", {"polici": {}}, "polici"),
-    ("an unknown key within", {"gateway": {"replica": 1}}, "replica"),
-    ("an unknown mode", {"mode": "daemon"}, "mode"),
-    ("a number as text", {"workers": "4"}, "workers"),
-    ("no worker", {"workers": 0}, "workers"),
-    ("a privileged port", {"ports": {"data": 80}}, "data"),
-    ("root", {"user": 0}, "user"),
-    ("a provider's key in the open", {"env": {"OPENAI_API_KEY": "sk-1"}}, "OPENAI_API_KEY"),
-    ("a token in the open", {"env": {"HOLDFAST_ADMIN_TOKEN": "x"}}, "HOLDFAST_ADMIN_TOKEN"),
-    (
-        "the agent's key in the open",
-        {"example": {"env": {"OPENAI_API_KEY": "s"}}},
-        "OPENAI_API_KEY",
-    ),
-    ("a port under another name", {"env": {"HOLDFAST_PORT": "1"}}, "HOLDFAST_PORT"),
-    (
-        "the token for the agent",
-        {"example": {"secretEnv": {"HOLDFAST_ADMIN_TOKEN": {"secret": "a", "key": "b"}}}},
-        "HOLDFAST_ADMIN_TOKEN",
-    ),
-    ("a secret by its value", {"secretEnv": {"OPENAI_API_KEY": "sk-1"}}, "OPENAI_API_KEY"),
-    ("a secret without a key", {"secretEnv": {"OPENAI_API_KEY": {"secret": "a"}}}, "key"),
-    ("a label of ours", {"gateway": {"podLabels": {"helm.sh/chart": "x"}}}, "helm.sh/chart"),
-    ("a policy as keys", {"policy": {"content": {"limits": {}}}}, "content"),
-    ("a session in the agent's name", {"sidecar": {"agent": "a/s/b"}}, "agent"),
-    ("a peer that is everybody", {"networkPolicy": {"admin": [{}]}}, "admin"),
-    (
-        "a network policy for sidecars",
-        {"mode": "sidecar", "networkPolicy": {"enabled": True}},
-        "only for the gateway",
-    ),
-    (
-        "agents confined to no gateway",
-        {"mode": "sidecar", "networkPolicy": {"confine": {"a": "b"}}},
-        "only for the gateway",
-    ),
-    ("an example of no sidecar", {"example": {"job": True}}, "only in mode sidecar"),
-    ("a gateway's agent", {"sidecar": {"agent": "a"}}, "only in mode sidecar"),
-]
-
-
-def test_what_is_wrong_is_refused_by_its_name() -> None:
-    told = ask([values for _, values, _ in REFUSED]).rendered
-
-    for (what, _, named), rendered in zip(REFUSED, told, strict=True):
-        assert rendered.error is not None, what
-        assert named in rendered.error, what
 
 
 def test_a_chart_of_ones_own_has_the_sidecar_in_its_pod(tmp_path: Path) -> None:

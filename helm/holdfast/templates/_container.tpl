@@ -12,6 +12,9 @@ called holdfast) is set here: what a container says of itself counts before serv
 {{- $values := $root.Values -}}
 {{- $any := include "holdfast.anyAddress" $root -}}
 {{- $own := include "holdfast.loopback" $root | trimAll "[]" -}}
+{{- if eq (int $values.ports.data) (int $values.ports.admin) }}
+{{- fail "holdfast: ports: data and admin need one each" }}
+{{- end -}}
 name: holdfast
 image: {{ include "holdfast.image" $root | quote }}
 imagePullPolicy: {{ $values.image.pullPolicy }}
@@ -37,16 +40,10 @@ env:
   {{- with $values.adminToken }}
   {{- if .existingSecret }}
   - name: HOLDFAST_ADMIN_TOKEN
-    valueFrom: {secretKeyRef: {name: {{ .existingSecret }}, key: {{ .key }}}}
+    valueFrom: {secretKeyRef: {name: {{ .existingSecret | quote }}, key: {{ .key | quote }}}}
   {{- end }}
   {{- end }}
-  {{- range $name, $from := $values.secretEnv }}
-  - name: {{ $name }}
-    valueFrom: {secretKeyRef: {name: {{ $from.secret }}, key: {{ $from.key }}}}
-  {{- end }}
-  {{- range $name, $value := $values.env }}
-  - {name: {{ $name }}, value: {{ $value | quote }}}
-  {{- end }}
+  {{- include "holdfast.variables" $values | nindent 2 }}
 ports:
   {{- if not .sidecar }}
   - {name: holdfast, containerPort: {{ $values.ports.data | int }}}
@@ -79,4 +76,18 @@ volumeMounts:
   # The folder, not the file (subPath): a file mounted alone stays the one it was.
   - {name: holdfast-policy, mountPath: /etc/holdfast/policy, readOnly: true}
   {{- end }}
+{{- end }}
+
+{{/* Variables from Secrets, and in the open: of `dict "secretEnv" … "env" …`, as values have them. */}}
+{{- define "holdfast.variables" -}}
+{{- range $name, $from := .secretEnv }}
+- name: {{ $name | quote }}
+  valueFrom: {secretKeyRef: {name: {{ $from.secret | quote }}, key: {{ $from.key | quote }}}}
+{{- end }}
+{{- range $name, $value := .env }}
+{{- if hasKey (default dict $.secretEnv) $name }}
+{{- fail (printf "holdfast: %s is in env and in secretEnv" $name) }}
+{{- end }}
+- {name: {{ $name | quote }}, value: {{ $value | quote }}}
+{{- end }}
 {{- end }}

@@ -2,9 +2,18 @@
 {{- define "holdfast.examplePod" -}}
 {{- $root := .root -}}
 {{- $example := $root.Values.example -}}
+{{- $token := $root.Values.adminToken -}}
+{{- range $example.secretEnv }}
+{{- if and (eq .secret $token.existingSecret) (eq .key $token.key) }}
+{{- fail "holdfast: example.secretEnv: the admin token is not the agent's" }}
+{{- end }}
+{{- end }}
 {{- if $example.simulated -}}
+{{- if has (int $example.simulatedPort) (list (int $root.Values.ports.data) (int $root.Values.ports.admin)) }}
+{{- fail "holdfast: example.simulatedPort: needs one of its own" }}
+{{- end -}}
 {{- $url := printf "http://%s:%d/v1" (include "holdfast.loopback" $root) (int $example.simulatedPort) -}}
-{{- $env := merge (dict "HOLDFAST_OPENAI_URL" $url) $root.Values.env -}}
+{{- $env := merge (dict "HOLDFAST_OPENAI_URL" $url) (default dict $root.Values.env) -}}
 {{- $root = merge (dict "Values" (merge (dict "env" $env) $root.Values)) $root -}}
 {{- end -}}
 restartPolicy: {{ .restart }}
@@ -49,13 +58,7 @@ containers:
       {{- include "holdfast.agentEnv" $root | nindent 6 }}
       - {name: AGENT_MODEL, value: {{ $example.model | quote }}}
       - {name: AGENT_PAUSE_SECONDS, value: {{ .pause | quote }}}
-      {{- range $name, $from := $example.secretEnv }}
-      - name: {{ $name }}
-        valueFrom: {secretKeyRef: {name: {{ $from.secret }}, key: {{ $from.key }}}}
-      {{- end }}
-      {{- range $name, $value := $example.env }}
-      - {name: {{ $name }}, value: {{ $value | quote }}}
-      {{- end }}
+      {{- include "holdfast.variables" $example | nindent 6 }}
     resources:
       requests: {cpu: 50m, memory: 64Mi}
       limits: {memory: 256Mi}

@@ -1,17 +1,20 @@
 {{- define "holdfast.name" -}}
-{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimAll "-" }}
 {{- end }}
 
-{{/* 50 characters: the longest of what is put behind it, and room for a pod's suffix. */}}
+{{/*
+50 characters: the longest of what is put behind it, and room for a pod's suffix. A release may have
+dots in its name, a Service may not.
+*/}}
 {{- define "holdfast.fullname" -}}
 {{- $name := include "holdfast.name" . -}}
 {{- $full := contains $name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $name) -}}
-{{- default $full .Values.fullnameOverride | trunc 50 | trimSuffix "-" }}
+{{- default $full .Values.fullnameOverride | replace "." "-" | trunc 50 | trimAll "-" }}
 {{- end }}
 
 {{- define "holdfast.selector" -}}
-app.kubernetes.io/name: {{ include "holdfast.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "holdfast.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "holdfast.labels" -}}

@@ -49,6 +49,6 @@ For a pod of your own. The context is this chart's: `.Subcharts.holdfast` in a c
 {{- define "holdfast.policyVolume" -}}
 {{- if include "holdfast.hasPolicy" . }}
 - name: holdfast-policy
-  configMap: {name: {{ include "holdfast.policyMap" . }}}
+  configMap: {name: {{ include "holdfast.policyMap" . | quote }}}
 {{- end }}
 {{- end }}
