@@ -101,6 +101,16 @@ def mapping(value: Json) -> Manifest:
     return value
 
 
+def merged(*parts: Values) -> Manifest:
+    """As Helm merges: mappings key by key, the last one wins."""
+    whole: Manifest = {}
+    for name, value in (entry for part in parts for entry in part.items()):
+        old = whole.get(name)
+        both = isinstance(old, dict) and isinstance(value, dict)
+        whole[name] = merged(mapping(old), mapping(value)) if both else value
+    return whole
+
+
 def items(value: Json) -> list[Manifest]:
     """A list of mappings; nothing where there is none."""
     assert value is None or isinstance(value, list)

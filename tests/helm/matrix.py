@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from itertools import product
 
 from proxy.admin.shapes import Json
-from tests.helm.kit import Values
+from tests.helm.kit import Values, merged
 
 POLICY = "# every agent\nlimits: {steps: 60, tokens: 5000000}\n\nbudgets: []\n"
 SECRET = "holdfast-admin-token"
@@ -74,25 +74,18 @@ EVERYTHING: Values = {
 }
 
 
-def _merged(*parts: Values) -> Values:
-    whole: dict[str, Json] = {}
-    for part in parts:
-        whole |= part
-    return whole
-
-
 def gateways() -> Iterator[Values]:
     """A gateway in every shape."""
     for parts in product(_POLICIES, _TOKENS, _FAMILIES, _MONITORS, _CLAIMS, _NETWORKS):
-        yield _merged(*parts)
+        yield merged(*parts)
     yield EVERYTHING
 
 
 def sidecars() -> Iterator[Values]:
     """Sidecars in every shape."""
     for parts in product(_POLICIES, _TOKENS, _FAMILIES, _MONITORS, _EXAMPLES, _AGENTS):
-        yield _merged({"mode": "sidecar"}, *parts)
-    yield _merged(EVERYTHING, {"mode": "sidecar", "example": {"job": True, "deployment": True}})
+        yield merged({"mode": "sidecar"}, *parts)
+    yield merged(EVERYTHING, {"mode": "sidecar", "example": {"job": True, "deployment": True}})
 
 
 MATRIX: tuple[Values, ...] = (*gateways(), *sidecars())

@@ -1,5 +1,6 @@
 """The chart, rendered by Helm: valid, closed, and without a secret where the agent is."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -27,6 +28,7 @@ from tests.helm.kit import (
     containers,
     items,
     mapping,
+    merged,
     render,
 )
 from tests.helm.matrix import EVERYTHING, MATRIX, SECRET
@@ -135,8 +137,8 @@ def test_no_container_but_holdfast_ever_gets_a_secret() -> None:
     seen = 0
     for pod, container in every_container():
         mounts = {mount["name"] for mount in items(container.get("volumeMounts"))}
+        user = at(containers(pod)["holdfast"], "securityContext", "runAsUser")
         if container["name"] == "holdfast":
-            user = at(container, "securityContext", "runAsUser")
             assert "holdfast-ledger" in mounts
             seen += SECRET in secrets(container)
         else:
@@ -305,6 +307,49 @@ def test_a_chart_of_ones_own_has_the_sidecar_in_its_pod(tmp_path: Path) -> None:
     names = {at(volume, "configMap", "name") for volume in items(pod["volumes"])}
     assert at(policy, "metadata", "name") in names
     assert {m["kind"] for m in rendered.manifests} == {"Deployment", "ConfigMap"}
+
+
+def test_two_agents_in_one_chart_have_a_sidecar_each(tmp_path: Path) -> None:
+    """By `alias`: each has its own values, and its own policy."""
+    chart = tmp_path / "two"
+    shutil.copytree(CHART, chart / "charts" / "holdfast")
+    dependency: dict[str, Json] = {"name": "holdfast", "version": "0.1.0", "repository": ""}
+    both = [dependency | {"alias": name} for name in ("reader", "writer")]
+    told = {"apiVersion": "v2", "name": "two", "version": "1.0.0", "dependencies": both}
+    (chart / "Chart.yaml").write_text(json.dumps(told))
+    (chart / "templates").mkdir()
+    own = (ROOT / "tests" / "helm" / "own" / "templates" / "agent.yaml").read_text()
+    for name in ("reader", "writer"):
+        text = own.replace("mailer", name).replace("Subcharts.holdfast", f"Subcharts.{name}")
+        (chart / "templates" / f"{name}.yaml").write_text(text)
+    values: dict[str, Json] = {
+        name: {"mode": "sidecar", "sidecar": {"agent": name}, "policy": {"content": f"# {name}"}}
+        for name in ("reader", "writer")
+    }
+
+    rendered = render({"global": {"region": "eu"}, **values}, chart)
+
+    for name in ("reader", "writer"):
+        pod = mapping(at(rendered.of("Deployment", name), "spec", "template", "spec"))
+        url = variables(containers(pod)["agent"])["OPENAI_BASE_URL"]
+        assert url == f"http://127.0.0.1:8080/a/{name}/v1"
+        mounted = at(items(pod["volumes"])[1], "configMap", "name")
+        policy = rendered.of("ConfigMap", str(mounted))
+        assert policy["data"] == {"policy.yaml": f"# {name}"}
+
+
+def test_a_new_version_of_the_chart_alone_restarts_no_pod(tmp_path: Path) -> None:
+    """A gateway's restart is a gap in its service."""
+    chart = tmp_path / "holdfast"
+    shutil.copytree(CHART, chart)
+    told = (chart / "Chart.yaml").read_text()
+    (chart / "Chart.yaml").write_text(told.replace("\nversion: 0.1.0", "\nversion: 0.1.1"))
+
+    for values in ({}, merged(JOB, {"example": {"deployment": True}})):
+        before, after = render(values), render(values, chart)
+        old, new = before.of("Deployment"), after.of("Deployment")
+        assert at(old, "metadata", "labels") != at(new, "metadata", "labels")
+        assert at(old, "spec", "template") == at(new, "spec", "template")
 
 
 def test_templates_for_ones_own_pod_are_refused_in_the_other_mode(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from proxy.admin.shapes import Json
-from tests.helm.kit import CHART, Manifest, Values, ask, mapping, render
+from tests.helm.kit import CHART, Manifest, Values, ask, mapping, merged, render
 from tests.helm.matrix import POLICY
 
 pytestmark = [pytest.mark.helm, pytest.mark.timeout(120)]
@@ -111,16 +111,6 @@ def test_a_value_that_is_taken_away_is_missed_by_its_name_or_not_at_all() -> Non
                 assert f"missing property '{path[-1]}'" in str(rendered.error), path
             elif path not in (("example", "job"),):
                 assert rendered == whole, path
-
-
-def merged(values: Values, more: Values) -> dict[str, Json]:
-    """As Helm merges: mappings key by key."""
-    whole = dict(values)
-    for name, value in more.items():
-        old = whole.get(name)
-        both = isinstance(old, dict) and isinstance(value, dict)
-        whole[name] = merged(mapping(old), mapping(value)) if both else value
-    return whole
 
 
 def test_the_text_of_a_policy_arrives_as_it_is() -> None:

@@ -17,6 +17,7 @@ app.kubernetes.io/name: {{ include "holdfast.name" . | quote }}
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
+{{/* Not of pods: a new version of the chart alone would restart them. */}}
 {{- define "holdfast.labels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 {{ include "holdfast.selector" . }}
