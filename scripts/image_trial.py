@@ -217,6 +217,10 @@ def try_out(root: Path, config: Json, folder: Path) -> None:
         with Container(root, config, folder, env) as sidecar:
             starts.append(sidecar.ready_seconds(data))
     shown = ", ".join(f"{seconds:.2f}" for seconds in sorted(starts))
+    for more in ({"HOLDFAST_STORE": "memory://"}, {"HOLDFAST_WORKERS": "2"}):
+        with Container(root, config, folder, env | more) as sidecar:
+            sidecar.ready_seconds(data)
+        claim(True, f"with {more} it is ready, too")
     other = config | {"User": f"{ANOTHER_USER}:{ANOTHER_USER}"}
     with (
         Container(root, other, folder, {}, "simulate", "--port", str(provider)),
