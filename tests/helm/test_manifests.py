@@ -209,6 +209,16 @@ def test_each_variable_is_one_that_holdfast_reads() -> None:
             assert read - given <= {"HOLDFAST_POLICY"}
 
 
+def test_the_admin_port_answers_to_its_service_and_to_whom_else_is_named() -> None:
+    """And to no other name: a page could have its own name point here (DNS rebinding)."""
+    (pod,) = render({"gateway": {"adminHosts": ["holdfast.example"]}}).pods()
+
+    assert variables(containers(pod)["holdfast"])["HOLDFAST_ADMIN_HOSTS"] == (
+        "try-holdfast-admin,try-holdfast-admin.agents,try-holdfast-admin.agents.svc,"
+        "try-holdfast-admin.agents.svc.cluster.local,holdfast.example"
+    )
+
+
 def test_no_rule_of_a_network_policy_lets_everybody_in_by_mistake() -> None:
     """An empty list of peers means everybody."""
     for rendered in matrix().rendered:

@@ -11,7 +11,7 @@ called holdfast) is set here: what a container says of itself counts before serv
 {{- $root := .holdfast -}}
 {{- $values := $root.Values -}}
 {{- $any := include "holdfast.anyAddress" $root -}}
-{{- $own := include "holdfast.loopback" $root | trimAll "[]" -}}
+{{- $loopback := include "holdfast.loopback" $root | trimAll "[]" -}}
 {{- if eq (int $values.ports.data) (int $values.ports.admin) }}
 {{- fail "holdfast: ports: data and admin need one each" }}
 {{- end -}}
@@ -20,7 +20,7 @@ image: {{ include "holdfast.image" $root | quote }}
 imagePullPolicy: {{ $values.image.pullPolicy }}
 args: [serve]
 env:
-  - {name: HOLDFAST_HOST, value: {{ .sidecar | ternary $own $any | quote }}}
+  - {name: HOLDFAST_HOST, value: {{ .sidecar | ternary $loopback $any | quote }}}
   - {name: HOLDFAST_PORT, value: {{ $values.ports.data | int | quote }}}
   - {name: HOLDFAST_ADMIN_HOST, value: {{ $any | quote }}}
   - {name: HOLDFAST_ADMIN_PORT, value: {{ $values.ports.admin | int | quote }}}
@@ -28,7 +28,8 @@ env:
   - name: HOLDFAST_ADMIN_HOSTS
     {{- $name := printf "%s-admin" (include "holdfast.fullname" $root) }}
     {{- $space := printf "%s.%s" $name $root.Release.Namespace }}
-    value: {{ printf "%s,%s,%s.svc,%s.svc.cluster.local" $name $space $space $space }}
+    {{- $own := list $name $space (print $space ".svc") (print $space ".svc.cluster.local") }}
+    value: {{ concat $own (default list $values.gateway.adminHosts) | join "," | quote }}
   {{- end }}
   - {name: HOLDFAST_STORE, value: "sqlite:////var/lib/holdfast/holdfast.db"}
   {{- if include "holdfast.hasPolicy" $root }}
