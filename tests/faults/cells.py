@@ -51,9 +51,10 @@ class Cell:
 @dataclass(slots=True)
 class Seen:
     """What came of it. attempts: by upstream, None where they cannot be counted. billed: by what
-    the providers generated; booked: by the log, of which failed_cost for attempts before the last.
-    events: how many of each kind are in the log. tokens: of output that the first provider
-    generated at its first attempt. held: what is not given back."""
+    the providers generated, last_billed for the last request of who served; booked: by the log, of
+    which failed_cost for attempts before the last. events: how many of each kind are in the log.
+    tokens: of output that the first provider generated at its first attempt. held: what is not
+    given back."""
 
     read: Read
     status: int = 0
@@ -62,6 +63,7 @@ class Seen:
     billed: int = 0
     booked: int = 0
     failed_cost: int = 0
+    last_billed: int = 0
     events: Counter[str] = field(default_factory=Counter)
     steps: int = 0
     held: int = 0
@@ -124,6 +126,8 @@ async def _account(side: Sidecar, seen: Seen, *providers: Provider) -> None:
     for one in providers:
         seen.attempts[one.name] = one.attempts
         seen.billed += sum(map(one.bill, one.requests))
+        if one.name == seen.served and one.requests:
+            seen.last_billed = one.bill(one.requests[-1])
     requests = providers[0].requests
     seen.tokens = requests[0].output_tokens if requests else 0
 

@@ -122,14 +122,17 @@ def _booking(cell: Cell, seen: Seen) -> Iterator[str]:
         attempts = sum(count for count in counts if count is not None)
         if seen.events["AttemptFailed"] + 1 != attempts:
             yield f"{attempts} attempts, and {seen.events['AttemptFailed']} booked as failed"
+    yield from _cost(cell, seen)
+
+
+def _cost(cell: Cell, seen: Seen) -> Iterator[str]:
+    """Exact where every attempt's cost is known; else at most the hold of each that may cost."""
     sure = seen.read.ending != "stream error"
     if seen.booked < (1.0 if sure else _LEAST_COUNTED) * seen.billed:
         yield f"booked {seen.booked} of {seen.billed} billed"
-    yield from _too_much(cell, seen)
-
-
-def _too_much(cell: Cell, seen: Seen) -> Iterator[str]:
-    """Exact where every attempt's cost is known; else at most the hold of each that may cost."""
+    whole = seen.read.ending == "answer" and cell.case.when != "border"
+    if whole and seen.booked != seen.failed_cost + seen.last_billed:
+        yield f"booked {seen.booked}, not {seen.failed_cost} and {seen.last_billed}"
     known = cell.case.status or cell.case.unreachable or cell.case.when == "tolerated"
     most = seen.billed
     if not known:
