@@ -14,9 +14,10 @@ from proxy.wire.timing import Deadlines
 
 class LiveCall:
     """One call in flight. `refusal` says why it was cut, None while it was not. due: when it is cut
-    with what `late` says, on the loop's clock."""
+    with what `late` says, on the loop's clock. late_by_deadline: for its own time is over then, and
+    not that of its session."""
 
-    __slots__ = ("above", "closed", "due", "key", "late", "refusal", "task")
+    __slots__ = ("above", "closed", "due", "key", "late", "late_by_deadline", "refusal", "task")
 
     def __init__(
         self,
@@ -31,6 +32,7 @@ class LiveCall:
         self.late = late
         self.refusal: Refusal | None = None
         self.closed = False
+        self.late_by_deadline = True
         self.above: tuple[SessionKey, ...] = ()
 
     def cut(self, refusal: Refusal) -> None:
@@ -38,6 +40,12 @@ class LiveCall:
         if self.refusal is None and not self.closed:
             self.refusal = refusal
             self.task.cancel()
+
+    def ends_in(self, seconds: float, late: Callable[[], Refusal]) -> None:
+        """Its session's time is over then, if that is sooner than its own."""
+        due = self.task.get_loop().time() + seconds
+        if due < self.due:
+            self.due, self.late, self.late_by_deadline = due, late, False
 
     def expired(self, now: float) -> None:
         """The deadline has passed."""

@@ -1,19 +1,24 @@
 """What a governed call that came to nothing is told."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from proxy.core.decision import LimitFacts, Refusal
+from proxy.core.events import AttemptFailed
 from proxy.errors import UpstreamUnavailable
 from proxy.intake import Call
 from proxy.progress import Progress
 from proxy.replies import in_session, refusal_of
 
 
-def late(call: Call) -> Refusal:
+def late(call: Call, failed: Sequence[AttemptFailed] = ()) -> Refusal:
+    """failed: attempts before the one that took too long."""
     seconds = call.deadline_seconds
+    before = ", ".join([f"{one.upstream} failed ({one.reason})" for one in failed])
     message = (
         f"This call of session {call.key.session} was not finished within deadline_seconds "
         f"({seconds:g}). Its upstream {call.upstream.name} is slow; raise it or ask for less."
+        + (f" Before it, {before}." if before else "")
     )
     facts = LimitFacts(session=call.key.session, limit="deadline_seconds", maximum=seconds)
     return Refusal(504, "deadline_exceeded", "upstream_error", message, facts)

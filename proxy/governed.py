@@ -8,7 +8,7 @@ from functools import partial
 from typing import assert_never
 
 from proxy.answering import pass_failure_on, respond
-from proxy.attempting.booking import begun_at
+from proxy.attempting.booking import begun_at, ends_with_session
 from proxy.attempting.loop import Attempting
 from proxy.attempting.opened import Begun, Refused, Whole
 from proxy.call_records import carried_out, refused, replayed
@@ -115,11 +115,13 @@ class Governed:
             admitted = live.refusal  # the ledger takes back what it was about to hold
         if isinstance(admitted, Refusal):
             live.closed = True
+            admitted = await self._unavailable(call, admitted)
             await self._refuse(exchange, call, admitted, request_id)
             return
         assert isinstance(aimed, Call)
         self._p.calls.also(live, admitted.above)
         progress = begun_at(aimed, admitted, live, request_id)
+        ends_with_session(live, call, admitted, self._p.clock.now())
         if call.request.stream:
             self._p.ledger.calls.may_cut(call.call_id, lambda: live.cut(spent(progress)))
         try:
@@ -143,30 +145,31 @@ class Governed:
     async def _reserve(self, call: Call) -> Admitted | Refusal:
         if (refusal := refuse_request(call)) is not None:
             return refusal
-        outcome = await self._p.ledger.reserve(
-            Reservation(
-                key=call.key,
-                call_id=call.call_id,
-                ask=call.ask,
-                rules=call.rules,
-                budgets=call.policy.budgets,
-                agent=call.identified.agent,
-                parent=call.identified.parent,
-                source=call.identified.source,
-                upstream=call.upstream.name,
-                deadline_seconds=call.deadline_seconds + _GRACE_SECONDS,
-                idle_seconds=call.policy.idle_seconds,
-                new=call.identified.is_new,
-                wait_seconds=call.policy.accounting.wait_seconds,
-                limits_of=partial(self._limits_of, call),
-                budget_micro_usd=call.own.cost_micro_usd,
-                budget_steps=call.own.steps,
-                brings=brings(call),
-            )
-        )
+        outcome = await self._p.ledger.reserve(self._want(call))
         if isinstance(outcome, Admitted):
             self._p.index.remember_request(call.key.tenant, call.identified, call.request)
         return outcome
+
+    def _want(self, call: Call) -> Reservation:
+        return Reservation(
+            key=call.key,
+            call_id=call.call_id,
+            ask=call.ask,
+            rules=call.rules,
+            budgets=call.policy.budgets,
+            agent=call.identified.agent,
+            parent=call.identified.parent,
+            source=call.identified.source,
+            upstream=call.upstream.name,
+            deadline_seconds=call.deadline_seconds + _GRACE_SECONDS,
+            idle_seconds=call.policy.idle_seconds,
+            new=call.identified.is_new,
+            wait_seconds=call.policy.accounting.wait_seconds,
+            limits_of=partial(self._limits_of, call),
+            budget_micro_usd=call.own.cost_micro_usd,
+            budget_steps=call.own.steps,
+            brings=brings(call),
+        )
 
     def _limits_of(self, call: Call, agent: str | None) -> Limits:
         """Those of a session above, which is the same tenant's."""
@@ -195,7 +198,11 @@ class Governed:
             await self._end(exchange, progress, refusal)
         except UpstreamUnavailable as error:
             progress.broke("truncated")
-            await self._end(exchange, progress, told(error, progress))
+            refusal = told(error, progress)
+            if not exchange.started:
+                await self._p.settler.settle_broken(progress)
+                refusal = await self._unavailable(progress.call, refusal)
+            await self._end(exchange, progress, refusal)
         except StoreUnavailable as error:
             if not exchange.started:
                 raise
@@ -203,6 +210,12 @@ class Governed:
         finally:
             progress.live.closed = True
             await self._p.settler.settle_broken(progress)
+
+    async def _unavailable(self, call: Call, refusal: Refusal) -> Refusal:
+        """What is told of a call that nobody serves: where its route says so, a human is."""
+        if call.route.on_unavailable != "handoff" or refusal.code != "upstream_unavailable":
+            return refusal
+        return await self._p.ledger.unavailable(self._want(call), refusal)
 
     async def _attempt(self, exchange: Answering, progress: Progress) -> None:
         if is_guarded(progress.call, progress.state):
@@ -265,4 +278,5 @@ class Governed:
 
 def idle_seconds(policy: Policy) -> float:
     """After what time any session is over, whatever may run below it."""
-    return tree_idle_seconds(policy.idle_seconds, policy.deadline_seconds + _GRACE_SECONDS)
+    longest = max([policy.deadline_seconds, *[r.deadline_seconds or 0.0 for r in policy.routes]])
+    return tree_idle_seconds(policy.idle_seconds, longest + _GRACE_SECONDS)

@@ -66,7 +66,8 @@ class Ledger:
         self._grounds = Grounds(self._folds, clock)
         self.lines = Lines()
         self._closings = closings = Closings(self._folds, self._append, clock, tasks)
-        self._stops = Stops(self._folds, self._append, clock, owner)
+        self._stops = stops = Stops(self._folds, self._append, clock, owner)
+        self.unavailable = stops.unavailable
         self.expire = closings.expire
         self._facts = facts = Facts(self._folds, self._append, clock)
         self.finish, self.attempt = facts.finish, facts.attempt

@@ -70,6 +70,8 @@ def changed_body(call: Call, admit: Admit, base: Base | None) -> bytes:
         body, request, changes, bare = base.body, base.request, base.changes, base.is_bare
     if call.upstream is not first:  # what the first has signed, another takes for forged
         changes = replace(changes, unbound=True)
+    if call.candidate.index:
+        output_bound = _within_model(call, request, output_bound)
     ask_usage = request.stream and not bare and asks_usage(call)
     model = call.model if call.model != request.model else None
     if model is not None and output_bound is None:
@@ -79,6 +81,12 @@ def changed_body(call: Call, admit: Admit, base: Base | None) -> bytes:
     if changes is NO_CHANGES:
         return body
     return dialect_of(request.dialect).rewrite(body, request, changes)
+
+
+def _within_model(call: Call, request: Request, output_bound: int | None) -> int | None:
+    """A bound that was meant for another model may be more than this one takes, and a 400."""
+    most, bound = call.ask.output_maximum, output_bound or request.output_bound
+    return most if bound is not None and 0 < most < bound else output_bound
 
 
 NO_CHANGES = Changes()

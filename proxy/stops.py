@@ -1,5 +1,8 @@
 """Refusals as facts: written down, and where they are stops, put before a human."""
 
+from contextlib import suppress
+from dataclasses import replace
+
 from proxy.clock import Clock
 from proxy.closings import AppendTo
 from proxy.core import events as ev
@@ -15,6 +18,7 @@ from proxy.stores import Append
 from proxy.submitted import Fold
 
 _REPEAT_SECONDS = 60.0
+_TRIES = 8
 
 
 class Stops:
@@ -46,14 +50,29 @@ class Stops:
         await self._note(want.key, refusal)
         return refusal
 
+    async def unavailable(self, want: Reservation, refusal: Refusal) -> Refusal:
+        """Puts a session whose call nobody serves before a human, who decides when it goes on; what
+        has not begun is only refused. What its client is told. Raises StoreUnavailable."""
+        session = want.key.session
+        way = f"To go on: holdfast sessions guide {session} 'try again'."
+        waits = replace(refusal, message=f"{refusal.message} {way}")
+        for _ in range(_TRIES):
+            fold_ = await self._folds.load(want.key)
+            if opening(want, fold_.state, self._clock.now()):
+                return refusal
+            with suppress(SeqConflict):
+                return await self._put_before_a_human(fold_, want, waits, blocking=True)
+        return refusal
+
     async def _put_before_a_human(
-        self, fold_: Fold, want: Reservation, refusal: Refusal
+        self, fold_: Fold, want: Reservation, refusal: Refusal, *, blocking: bool | None = None
     ) -> Refusal:
         """Once: a stop that stands there already is the same one. Raises SeqConflict."""
         state = fold_.state
         facts = refusal.facts
         assert facts is not None
-        blocking = blocks(refusal, _on_limit(want, fold_.key, state))
+        if blocking is None:
+            blocking = blocks(refusal, _on_limit(want, fold_.key, state))
         stands = (refusal.code, facts.limit)
         if not blocking and any((h.code, h.limit) == stands for h in state.handoffs):
             return refusal

@@ -4,7 +4,7 @@ from proxy.attempting.amending import amended, refused_in
 from proxy.attempting.booking import Booking
 from proxy.attempting.choosing import Choosing
 from proxy.attempting.opened import Opened, Refused
-from proxy.attempting.sending import Failed, Sender
+from proxy.attempting.sending import Elsewhere, Failed, Sender
 from proxy.breakers.breaker import Shut
 from proxy.breakers.permits import Permit
 from proxy.core.failures import Failure
@@ -20,9 +20,11 @@ class Asking:
         self._booking = booking
         self.sender = sender
 
-    async def ask(self, progress: Progress, base: Base | None, permit: Permit) -> Opened | Failed:
+    async def ask(
+        self, progress: Progress, base: Base | None, permit: Permit, elsewhere: Elsewhere = None
+    ) -> Opened | Failed:
         """The target that the call is aimed at, with leave to ask it."""
-        came = await self.sender.once(progress, base, permit)
+        came = await self.sender.once(progress, base, permit, elsewhere)
         while (refused := refused_in(came)) is not None:
             base = amended(progress.call, progress.admitted.admit, base, refused)
             if base is None:
@@ -31,7 +33,7 @@ class Asking:
             if isinstance(again, Shut):
                 break
             self._booking.over(progress, _failure(came, refused))
-            came = await self.sender.once(progress, base, again)
+            came = await self.sender.once(progress, base, again, elsewhere)
         return came
 
 

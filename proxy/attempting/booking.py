@@ -16,6 +16,7 @@ from proxy.core.ask import Instead
 from proxy.core.decision import Blocked
 from proxy.core.events import AttemptFailed
 from proxy.core.failures import Failure
+from proxy.core.left import refuse_over, seconds_left
 from proxy.failures import late
 from proxy.intake import Call, Intake
 from proxy.ledger import Ledger
@@ -70,9 +71,18 @@ class Booking:
             return False
         tried_of(progress).moved |= aimed is not progress.call
         progress.aim(aimed, more, ask)
-        progress.live.late = partial(late, aimed)
+        if progress.live.late_by_deadline:
+            progress.live.late = partial(late, aimed, tried_of(progress).failed)
         self._ledger.calls.aim(aimed.call_id, whole, progress.held_tokens - progress.allowance)
         return True
+
+
+def ends_with_session(live: LiveCall, call: Call, admitted: Admitted, now: float) -> None:
+    """A call is cut where the time of its session ends."""
+    rules, state = call.rules, admitted.state
+    seconds = seconds_left(rules.limits, state, now)
+    if seconds is not None:
+        live.ends_in(seconds, partial(refuse_over, rules, state, call.ask, now + seconds))
 
 
 def tried_of(progress: Progress) -> Tried:

@@ -1,6 +1,7 @@
 """Whom a call may ask, and who of them takes calls now."""
 
 import math
+from collections.abc import Sequence
 
 import msgspec
 
@@ -9,7 +10,7 @@ from proxy.breakers.permits import Permit
 from proxy.breakers.registry import Breakers
 from proxy.core.decision import LimitFacts, Refusal
 from proxy.core.dialects.bound import needs_state
-from proxy.core.engine import share_left
+from proxy.core.left import share_left
 from proxy.core.pricing import Price, hold_cost
 from proxy.core.routing import Candidate, is_low
 from proxy.core.session import SessionState
@@ -27,10 +28,14 @@ class Unwatched(Permit):
 
 
 class Closed(msgspec.Struct, frozen=True):
-    """All that a call may ask, and why nobody of them can be asked. seconds: until one may be."""
+    """All that a call may ask, and why nobody of them can be asked. seconds: until one may be.
+    reset_seconds: until one may be whose provider said when; None where none did. own: what shuts
+    the caller's own key out at its first target."""
 
     message: str
     seconds: float
+    reset_seconds: float | None = None
+    own: Shut | None = None
 
 
 class Choosing:
@@ -62,6 +67,14 @@ class Choosing:
         at = found.index(call.candidate) + 1
         return [one for one in (*found[at:], *found[: at - 1]) if not self.barred(call, one)]
 
+    def takes(self, call: Call, others: Sequence[Candidate]) -> bool:
+        """Whether one of these takes the call now."""
+        for candidate in others:
+            aimed = self.intake.aim(call, candidate)
+            if isinstance(aimed, Call) and self.shut(aimed) is None:
+                return True
+        return False
+
     def barred(self, call: Call, candidate: Candidate) -> str:
         """Why this call must not go there whatever happens; "" where it may."""
         first = call.candidates[0]
@@ -80,12 +93,12 @@ class Choosing:
 
     def begin(self, call: Call, state: SessionState) -> Call | Closed:
         """The call aimed at the first target that takes it now: a cheaper one where its run's money
-        is low."""
+        is low; one that is only slow where no other does."""
         low = is_low(call.route, share_left(call.rules.limits, state))
         cheaper = [one for one in self.others(call) if low and self._is_cheaper(call, one)]
         slow: list[Call] = []
+        shuts: list[tuple[Candidate, Shut]] = []
         told: list[str] = []
-        seconds = math.inf
         for candidate in dict.fromkeys((*cheaper, call.candidate, *self.others(call))):
             aimed = self._aimed(call, candidate, "budget_low" if low else "breaker_open")
             if isinstance(aimed, Refusal):
@@ -94,11 +107,12 @@ class Choosing:
             shut = self.shut(aimed)
             if shut is None:
                 return aimed
+            if shut.own and shut.why == "key" and candidate.index == 0:  # its caller has to know
+                return Closed(f"{name_of(candidate)} {shut_in_words(shut)}", shut.seconds, own=shut)
             if shut.why == "slow":
                 slow.append(aimed)
-            seconds = min(seconds, shut.seconds)
-            told.append(f"{name_of(candidate)} {shut_in_words(shut)}")
-        return slow[0] if slow else Closed("; ".join(told), seconds)
+            shuts.append((candidate, shut))
+        return slow[0] if slow else _closed(told, shuts)
 
     def _aimed(self, call: Call, candidate: Candidate, why: str) -> Call | Refusal:
         return call if candidate is call.candidate else self.intake.aim(call, candidate, why)
@@ -124,12 +138,31 @@ def _cost(call: Call, price: Price | None) -> float:
     return hold_cost(price, ask.input_tokens, ask.usual_output or 1_000, ask.exposure)
 
 
+def _closed(told: list[str], shuts: list[tuple[Candidate, Shut]]) -> Closed:
+    told += [f"{name_of(candidate)} {shut_in_words(shut)}" for candidate, shut in shuts]
+    seconds = min((shut.seconds for _, shut in shuts), default=math.inf)
+    own = shuts[0][1] if shuts and all(shut.own for _, shut in shuts) else None
+    return Closed("; ".join(told), seconds, reset_in([shut for _, shut in shuts]), own)
+
+
+def reset_in(shuts: Sequence[Shut]) -> float | None:
+    """Seconds until the first of them may be asked whose provider said when."""
+    said = [shut.seconds for shut in shuts if shut.why == "rate_limited" and shut.said]
+    return min(said, default=None)
+
+
 def refuse_closed_to(call: Call, closed: Closed) -> Refusal:
     """What a call is told that nobody takes now."""
     when = "" if math.isinf(closed.seconds) else f" The next try is in {closed.seconds:.0f} s."
     message = f"No upstream takes this call of session {call.key.session}: {closed.message}.{when}"
     seconds = None if math.isinf(closed.seconds) else round(closed.seconds, 3)
     facts = LimitFacts(session=call.key.session, next_try_seconds=seconds)
+    if closed.own is not None and closed.own.why == "key":
+        return Refusal(401, "upstream_unavailable", "authentication_error", message, facts)
+    if closed.own is not None and closed.own.why == "rate_limited" and seconds is not None:
+        wait = round(seconds * 1_000)
+        kind = "rate_limit_error"
+        return Refusal(429, "upstream_unavailable", kind, message, facts, retry_after_ms=wait)
     return Refusal(503, "upstream_unavailable", "upstream_error", message, facts)
 
 
@@ -143,7 +176,7 @@ _WORDS = {
     "slow": "is too slow",
     "rate_limited": "is over its rate limit",
     "key": "does not take the key",
-    "manual": "was closed by hand",
+    "manual": "was shut by hand",
 }
 
 

@@ -9,36 +9,29 @@ each of them did.
 """
 
 import asyncio
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from proxy import bill
 from proxy.attempting.asking import Asking
 from proxy.attempting.booking import Booking, tried_of
-from proxy.attempting.choosing import Choosing, Unwatched, name_of, shut_in_words
-from proxy.attempting.opened import Opened, Refused
+from proxy.attempting.choosing import Choosing, Unwatched, reset_in
+from proxy.attempting.opened import Opened
 from proxy.attempting.sending import Failed
+from proxy.attempting.telling import Told, own_error, own_words, why_elsewhere
 from proxy.breakers.breaker import Shut
 from proxy.breakers.permits import Permit
 from proxy.clock import Clock
 from proxy.core.backoff import backoff_seconds
 from proxy.core.decision import Refusal
-from proxy.core.failures import Failure, may_fall_back, may_retry
-from proxy.core.provider_errors import read_error
+from proxy.core.failures import may_fall_back, may_retry
 from proxy.core.routing import Candidate
-from proxy.errors import UpstreamUnavailable
 from proxy.outbound import Base
 from proxy.progress import Progress
 from proxy.retrying import RetryBudget
 
 _LEAST_SECONDS = 0.1
 """Nothing is begun that the call's deadline would end at once."""
-_RETRIED = (408, 409, 429)
-"""Statuses that SDKs send again, beside those from 500 on."""
-_OF_A_GATEWAY = (502, 503, 504)
-_SHORT_SECONDS = 60.0
-"""SDKs wait as long as they are told; for longer than this nobody wants them to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +53,12 @@ class Course:
         self._p = parts
         self._progress = progress
         self._base = base
-        self._told: list[str] = []
-        self._seconds = math.inf
+        self._told = Told()
         self._slow: list[Candidate] = []
         self._left: list[Candidate] = parts.choosing.others(progress.call)
         self._tell_barred()
         self._booked = False
+        self._until = parts.clock.monotonic() + progress.call.policy.retries.wait_seconds
 
     async def go_on(self, came: Failed | Shut) -> Opened:
         """Raises UpstreamUnavailable where all is over."""
@@ -76,10 +69,14 @@ class Course:
             permit = await self._next(came)
             if permit is None:
                 return self._end(came)
-            again = await self._p.asking.ask(self._progress, self._base, permit)
+            elsewhere = self._takes_other if self._left else None
+            again = await self._p.asking.ask(self._progress, self._base, permit, elsewhere)
             if not isinstance(again, Failed):
                 return again
             came = again
+
+    def _takes_other(self) -> bool:
+        return self._p.choosing.takes(self._progress.call, self._left)
 
     async def _next(self, came: Failed | Shut) -> Permit | None:
         """Leave for another attempt, for which all is held; None where there is none to make."""
@@ -90,7 +87,8 @@ class Course:
             permit = await self._again(came)
             if permit is not None:
                 return permit
-        return await self._elsewhere(came)
+        permit = await self._elsewhere(came)
+        return await self._after_reset(came) if permit is None else permit
 
     async def _again(self, came: Failed) -> Permit | None:
         """The same target once more, after a moment."""
@@ -117,7 +115,7 @@ class Course:
 
     async def _elsewhere(self, came: Failed | Shut) -> Permit | None:
         """The next target that takes calls; one that is only slow where no other does."""
-        why = _why(came)
+        why = why_elsewhere(came)
         while self._left and self._left_seconds > _LEAST_SECONDS:
             candidate = self._left.pop(0)
             permit = self._permit(candidate)
@@ -132,11 +130,41 @@ class Course:
                 return permit
         return None
 
+    async def _after_reset(self, came: Failed | Shut) -> Permit | None:
+        """All that is missing is a rate limit's reset, and its provider said when: then that is
+        waited for. Of many that do, one tries; the others wait for what comes of it."""
+        p, rules = self._p, self._progress.call.policy.retries
+        while tried_of(self._progress).retries < rules.max:
+            waits = self._shut_by_limits()
+            seconds = reset_in([shut for _, shut in waits])
+            left = min(self._until - p.clock.monotonic(), self._left_seconds - _LEAST_SECONDS)
+            if seconds is None or seconds > left:
+                return None
+            self._book(came)
+            await p.clock.sleep(after_reset(seconds, p.chance()))
+            for candidate, _ in waits:
+                permit = self._permit(candidate)
+                why = "" if candidate is self._progress.call.candidate else why_elsewhere(came)
+                if permit is not None and await self._held(permit, candidate, why):
+                    tried_of(self._progress).retries += 1
+                    return permit
+        return None
+
+    def _shut_by_limits(self) -> list[tuple[Candidate, Shut]]:
+        call, choosing = self._progress.call, self._p.choosing
+        found = []
+        for candidate in (call.candidate, *choosing.others(call)):
+            aimed = choosing.intake.aim(call, candidate)
+            shut = None if isinstance(aimed, Refusal) else choosing.shut(aimed)
+            if shut is not None and reset_in([shut]) is not None:
+                found.append((candidate, shut))
+        return found
+
     def _permit(self, candidate: Candidate) -> Permit | None:
         choosing = self._p.choosing
         aimed = choosing.intake.aim(self._progress.call, candidate)
         if isinstance(aimed, Refusal):
-            self._told.append(f"{name_of(candidate)}: {aimed.message}")
+            self._told.not_asked(candidate, aimed.message)
             return None
         permit = choosing.acquire(aimed)
         if isinstance(permit, Shut):
@@ -158,7 +186,7 @@ class Course:
             raise
         if not held:
             permit.dropped()
-            self._told.append(f"{name_of(candidate)}: too little is left for it")
+            self._told.not_asked(candidate, "too little is left for it")
             return False
         if why:
             tried_of(progress).fallbacks += (why,)
@@ -180,19 +208,17 @@ class Course:
         call = self._progress.call
         for candidate in call.candidates:
             if candidate is not call.candidate and candidate not in self._left:
-                why = self._p.choosing.barred(call, candidate)
-                self._told.append(f"{name_of(candidate)}: {why}")
+                self._told.not_asked(candidate, self._p.choosing.barred(call, candidate))
 
     def _note(self, came: Failed | Shut) -> None:
         candidate = self._progress.call.candidate
         if isinstance(came, Shut):
             self._note_shut(candidate, came)
         else:
-            self._told.append(f"{name_of(candidate)} {_in_words(came.failure)}")
+            self._told.failed(candidate, came.failure)
 
     def _note_shut(self, candidate: Candidate, shut: Shut) -> None:
-        self._seconds = min(self._seconds, shut.seconds)
-        self._told.append(f"{name_of(candidate)} {shut_in_words(shut)}")
+        self._told.shut(candidate, shut)
         if shut.why == "slow":
             self._slow.append(candidate)
 
@@ -201,22 +227,20 @@ class Course:
         the best there is to say."""
         progress = self._progress
         if isinstance(came, Shut):
-            raise self._all_failed()
+            raise self._told.error()
         self._unbook()
         call, failure = progress.call, came.failure
         alone = len(call.candidates) == 1
+        alone &= call.route.on_unavailable != "handoff"
         if alone or not may_fall_back(failure, call.credential is not None):
-            own = self._own_words(came)
+            own = own_words(came, retried=call.policy.retries.max > 0)
             if own is not None:
                 return own
         if not self._booked and not failure.sent and progress.sent:
             progress.over(bill.failed(failure.status))
         if not alone:
-            raise self._all_failed()
-        status = failure.status or came.status
-        if status >= 500 and status not in _OF_A_GATEWAY:
-            status = 502  # else it would be a fault of ours
-        raise UpstreamUnavailable(failure.message, failure.reason, failure.sent, came.code, status)
+            raise self._told.error()
+        raise own_error(came)
 
     def _unbook(self) -> None:
         """What was booked as one attempt of several was the last."""
@@ -224,48 +248,7 @@ class Course:
             tried = tried_of(self._progress)
             tried.failed = tried.failed[:-1]
 
-    def _own_words(self, came: Failed) -> Refused | None:
-        """The provider's error, if its client can read it: no page of a server in between."""
-        answer = came.answer
-        if answer is None or not _is_readable(answer.body):
-            return None
-        if self._progress.call.policy.retries.max:
-            answer.headers = _not_again(answer, came.failure)
-        return answer
 
-    def _all_failed(self) -> UpstreamUnavailable:
-        when = "" if math.isinf(self._seconds) else f" The next try is in {self._seconds:.0f} s."
-        said = f"No upstream could serve this call: {'; '.join(self._told)}.{when}"
-        seconds = None if math.isinf(self._seconds) else round(self._seconds, 3)
-        return UpstreamUnavailable(said, "error", next_try_seconds=seconds)
-
-
-def _in_words(failure: Failure) -> str:
-    said = failure.message.rstrip(".")
-    return said if failure.status else f"failed: {said}"
-
-
-_WHY = {"slow": "slow_first_token", "timeout": "timeout", "rate_limited": "rate_limited"}
-
-
-def _why(came: Failed | Shut) -> str:
-    """Why another target is asked, as metrics count it."""
-    if isinstance(came, Shut):
-        return "breaker_open"
-    return _WHY.get(came.failure.reason, "error")
-
-
-def _is_readable(body: bytes) -> bool:
-    return read_error(body).is_json or not (body.isspace() or body.lstrip()[:1] in (b"", b"<"))
-
-
-def _not_again(refused: Refused, failure: Failure) -> tuple[tuple[str, str], ...]:
-    """We have tried again already: its client need not, unless it is told when."""
-    if refused.status not in _RETRIED and refused.status < 500:
-        return refused.headers
-    reset = failure.reset_seconds
-    told = any(name.lower() in ("retry-after", "retry-after-ms") for name, _ in refused.headers)
-    own = any(name.lower() == "x-should-retry" for name, _ in refused.headers)
-    if own or (told and reset is not None and reset <= _SHORT_SECONDS):
-        return refused.headers
-    return (*refused.headers, ("x-should-retry", "false"))
+def after_reset(seconds: float, chance: float) -> float:
+    """A little later than a reset, and not all at once."""
+    return seconds + 0.02 + 0.1 * chance

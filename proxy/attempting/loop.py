@@ -1,7 +1,9 @@
 """The one loop of a call's attempts: each is sent, read to its commit point and judged."""
 
+from functools import partial
+
 from proxy.attempting.choosing import refuse_closed_to
-from proxy.attempting.course import Course, CourseParts
+from proxy.attempting.course import Course, CourseParts, after_reset
 from proxy.attempting.opened import Opened
 from proxy.attempting.reading import Reader
 from proxy.attempting.sending import Failed
@@ -38,8 +40,18 @@ class Attempting:
         closed = refuse_closed(call.rules.refusal_status, state, call.key.session)
         if closed is not None:
             return closed
-        begins = self._choosing.begin(call, state)
-        return begins if isinstance(begins, Call) else refuse_closed_to(call, begins)
+        until = self._p.clock.monotonic() + call.policy.retries.wait_seconds
+        while True:
+            begins = self._choosing.begin(call, state)
+            if isinstance(begins, Call):
+                return begins
+            seconds = begins.reset_seconds
+            if seconds is None or self._p.clock.monotonic() + seconds > until:
+                return refuse_closed_to(call, begins)
+            await self._p.clock.sleep(after_reset(seconds, self._p.chance()))
+
+    def _takes_other(self, call: Call) -> bool:
+        return self._choosing.takes(call, self._choosing.others(call))
 
     async def open(self, progress: Progress, base: Base | None = None) -> Opened:
         """The answer to a call, from whoever gives one. base: what is asked; None: what the client
@@ -48,7 +60,8 @@ class Attempting:
         self._budget.called(call.upstream.name, call.policy.retries.ratio)
         permit = self._choosing.acquire(call)
         if isinstance(permit, Permit):
-            came = await self._asking.ask(progress, base, permit)
+            elsewhere = None if len(call.candidates) == 1 else partial(self._takes_other, call)
+            came = await self._asking.ask(progress, base, permit, elsewhere)
             if not isinstance(came, Failed):
                 return came
             return await Course(self._p, progress, base).go_on(came)

@@ -33,13 +33,16 @@ providers that think for minutes keep them with comments and pings meanwhile."""
 class Reader:
     """Belongs to one event loop."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, deadlines: Deadlines) -> None:
         self._clock = clock
-        self._deadlines = Deadlines(asyncio.get_running_loop())
+        self._deadlines = deadlines
 
-    async def read(self, progress: Progress, incoming: Incoming) -> Opened:
+    async def read(
+        self, progress: Progress, incoming: Incoming, shown_after: float | None = None
+    ) -> Opened:
         """Raises UpstreamUnavailable where it breaks off before, or cannot be read. Closes what it
-        does not give out."""
+        does not give out. shown_after: so many seconds what is no content of a stream waits for
+        content; None: a moment, for nobody else could be asked."""
         progress.status = incoming.status
         opened: Opened | None = None
         try:
@@ -47,7 +50,7 @@ class Reader:
                 body = await incoming.read(progress.call.policy.bounds.answer_bytes)
                 return Refused(incoming.status, incoming.headers, body)
             if is_event_stream(incoming):
-                opened = await self._stream(progress, incoming)
+                opened = await self._stream(progress, incoming, shown_after)
             else:
                 whole = await _whole(progress, incoming)
                 incoming.close()
@@ -58,7 +61,9 @@ class Reader:
         progress.first_byte_at = progress.first_byte_at or self._clock.monotonic()
         return opened
 
-    async def _stream(self, progress: Progress, incoming: Incoming) -> Begun:
+    async def _stream(
+        self, progress: Progress, incoming: Incoming, shown_after: float | None
+    ) -> Begun:
         if get(incoming.headers, "content-encoding") not in (None, "", "identity"):
             raise malformed("it compressed a stream that was not asked to be")
         call = progress.call
@@ -66,7 +71,7 @@ class Reader:
             strip_usage=asks_usage(call), bounds=dialect_bounds(call.policy)
         )
         progress.meter = meter
-        scout = Scout(meter, incoming)
+        scout = Scout(meter, incoming, _PATIENCE_SECONDS if shown_after is None else shown_after)
         self._deadlines.add(scout)
         try:
             if not await incoming.pass_on(scout.take):
@@ -102,8 +107,8 @@ class Scout:
 
     __slots__ = ("_events", "_incoming", "_meter", "due", "held", "raw")
 
-    def __init__(self, meter: Meter, incoming: Incoming) -> None:
-        self.due = asyncio.get_running_loop().time() + _PATIENCE_SECONDS
+    def __init__(self, meter: Meter, incoming: Incoming, seconds: float) -> None:
+        self.due = asyncio.get_running_loop().time() + seconds
         self.raw = b""
         self.held = b""
         self._meter = meter

@@ -25,11 +25,12 @@ class Key(NamedTuple):
 
 class Shut(msgspec.Struct, frozen=True):
     """Nobody may ask now. seconds: until one may try; infinity where a human has to close it. own:
-    only this caller must not, for what is said of its own key."""
+    only this caller must not, for what is said of its own key. said: the provider told when."""
 
     why: Why
     seconds: float
     own: bool = False
+    said: bool = False
 
 
 class Breaker:
@@ -84,7 +85,8 @@ class Breaker:
         standing = self.standing
         if not standing.is_open or now >= standing.until:
             return None
-        return Shut(standing.why, standing.until - now, bool(self.key.credential))
+        own, said = bool(self.key.credential), standing.said
+        return Shut(standing.why, standing.until - now, own, said)
 
     def stand(self, said: Standing) -> bool:
         """Takes what was said of it where that is newer; whether it was."""

@@ -124,4 +124,5 @@ class Breakers:
 
 def _tried(breaker: Breaker) -> Shut:
     """What is said while somebody else tries it."""
-    return Shut(breaker.standing.why, TRYING_SECONDS, bool(breaker.key.credential))
+    standing, own = breaker.standing, bool(breaker.key.credential)
+    return Shut(standing.why, TRYING_SECONDS, own, standing.said)

@@ -141,7 +141,8 @@ class Standing(msgspec.Struct, frozen=True, order=True, array_like=True):
         who has forgotten a breaker outbids what others still know. before: the one before it.
     by_hand: a human said so; it holds against what a worker finds at the same time.
     until: monotonic seconds; from then on one call may try. infinity: a human must close it.
-    openings: in a row, without a call that went well in between.
+    openings: in a row, without a call that went well in between. said: `until` is the provider's
+        own word.
     """
 
     generation: int = 0
@@ -151,6 +152,7 @@ class Standing(msgspec.Struct, frozen=True, order=True, array_like=True):
     openings: int = 0
     why: Why = "failing"
     before: int = 0
+    said: bool = False
 
 
 def phase_of(standing: Standing, now: float) -> Phase:
@@ -178,7 +180,8 @@ def opened(
     openings = was.openings + 1
     until = now + _wait(policy, openings, chance, reset_seconds)
     generation = _after(was, now)
-    return Standing(generation, False, True, until, openings, why, was.generation)
+    said = reset_seconds is not None
+    return Standing(generation, False, True, until, openings, why, was.generation, said)
 
 
 def extended(
@@ -193,7 +196,8 @@ def extended(
     until = now + _wait(policy, was.openings, chance, reset_seconds)
     if was.by_hand or until <= was.until:
         return was
-    return msgspec.structs.replace(was, until=until, why=why)
+    said = reset_seconds is not None
+    return msgspec.structs.replace(was, until=until, why=why, said=said)
 
 
 def is_late(standing: Standing, generation: int, now: float) -> bool:

@@ -94,7 +94,7 @@ def _stopped(
             return closed
     for gate in GATES:
         if (breach := gate.check(limits, state, ask, now)) is not None:
-            return _refuse(rules, state, ask.session, breach)
+            return refused_by(rules, state, ask.session, breach)
     return None
 
 
@@ -108,7 +108,7 @@ def refuse_spent(rules: Rules, state: SessionState, session: str, now: float) ->
     )
     for room in rooms:
         if room is not None and room.left <= 0:
-            return _refuse(rules, state, session, room.breach(0))
+            return refused_by(rules, state, session, room.breach(0))
     return None
 
 
@@ -120,13 +120,6 @@ def remaining_micro_usd(limits: Limits, state: SessionState) -> int | None:
     below = state.below
     used = state.cost_micro_usd + state.held_micro_usd
     return max(0, most - used - below.spent_micro_usd - below.held_micro_usd)
-
-
-def share_left(limits: Limits, state: SessionState) -> float | None:
-    """Of what the session may spend, from 0 to 1; None where it has no such limit."""
-    most = maximum(limits.cost_micro_usd, state, cost.COST)
-    left = remaining_micro_usd(limits, state)
-    return None if most is None or left is None else left / most if most > 0 else 0.0
 
 
 def fits_more(
@@ -188,7 +181,7 @@ def fit(
 def _refuse_room(rules: Rules, state: SessionState, ask: Ask, room: Room, least: int) -> Refusal:
     needed = _needed(ask, room, least * ask.choices)
     session = room.place.session if isinstance(room.place, SessionKey) else ask.session
-    refusal = _refuse(rules, state, session, room.breach(needed))
+    refusal = refused_by(rules, state, session, room.breach(needed))
     frees_enough = room.held > 0 and room.left + room.held >= needed
     return dataclasses.replace(refusal, held_at=room.place) if frees_enough else refusal
 
@@ -265,7 +258,8 @@ def _step(state: SessionState, ask: Ask) -> int:
     return failed.step if failed else state.steps + 1
 
 
-def _refuse(rules: Rules, state: SessionState, session: str, breach: Breach) -> Refusal:
+def refused_by(rules: Rules, state: SessionState, session: str, breach: Breach) -> Refusal:
+    """What is told of a limit that is passed."""
     facts = LimitFacts(
         session=session,
         limit=breach.limit,

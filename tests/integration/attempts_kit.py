@@ -9,8 +9,8 @@ from proxy.core import events as ev
 from proxy.core.session import SessionKey
 from tests.integration.kit import Sidecar, sidecar
 
+PRICES = "prices: {one: {input: 1, output: 2}, two: {input: 3, output: 5}}"
 POLICY = """
-prices: {one: {input: 1, output: 2}, two: {input: 3, output: 5}, three: {input: 1, output: 1}}
 upstreams:
   first: {base_url: "${HOLDFAST_OPENAI_URL}"}
   second: {base_url: "${HOLDFAST_OPENAI_URL}", api_key: key-of-second}
@@ -29,11 +29,11 @@ routes:
 
 
 def two_targets(
-    folder: Path, policy: str = "", *, route: str = ""
+    folder: Path, policy: str = "", *, route: str = "", prices: bool = True
 ) -> AbstractAsyncContextManager[Sidecar]:
     """Both are the simulated provider, told apart by their models, `one` and `two`. route: more of
-    both routes."""
-    return sidecar(folder, POLICY % {"more": route} + policy)
+    both routes. prices: False: `policy` has them."""
+    return sidecar(folder, (PRICES if prices else "") + POLICY % {"more": route} + policy)
 
 
 def asked(on: Sidecar) -> list[str]:

@@ -24,6 +24,11 @@ class DurationSeconds:
             + how_to_extend(ask.session, self.name, "600"),
         )
 
+    def left(self, limits: Limits, state: SessionState, now: float) -> float | None:
+        """Seconds until the session's time is over; None where it has no end."""
+        most = maximum(limits.duration_seconds, state, self.name)
+        return None if most is None else most - _age(state, now)
+
     def share(self, limits: Limits, state: SessionState, now: float) -> float:
         return share_of(_age(state, now), maximum(limits.duration_seconds, state, self.name))
 

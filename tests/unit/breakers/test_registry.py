@@ -9,7 +9,7 @@ import pytest
 from proxy.breakers.breaker import Shut
 from proxy.breakers.permits import Permit
 from proxy.breakers.registry import TRYING_SECONDS
-from proxy.core.breaking import Standing, opened_by_hand
+from proxy.core.breaking import Standing, Why, opened_by_hand
 from proxy.core.failing import BreakerPolicy
 from proxy.core.failures import Reason
 from proxy.core.policy import Policy
@@ -330,16 +330,20 @@ def test_our_own_key_is_everybodys(reason: Reason, reset: float | None) -> None:
     kit = Kit()
     kit.succeed(100)
     kit.permit().failed(failure(reason, reset))
+    why: Why = "key" if reason == "key" else "rate_limited"
 
-    assert kit.breakers.closed_to(candidate(), None) == Shut(reason, reset or 15.0)  # type: ignore[arg-type] # of both
+    assert kit.breakers.closed_to(candidate(), None) == Shut(why, reset or 15.0, said=bool(reset))
 
 
 @pytest.mark.parametrize(("reason", "reset"), [("key", None), ("rate_limited", 40.0)])
 def test_a_callers_own_key_is_only_its_own(reason: Reason, reset: float | None) -> None:
     kit = Kit()
     kit.permit(credential=ME).failed(failure(reason, reset))
+    why: Why = "key" if reason == "key" else "rate_limited"
 
-    assert kit.breakers.closed_to(candidate(), ME) == Shut(reason, reset or 15.0, own=True)  # type: ignore[arg-type] # of both
+    assert kit.breakers.closed_to(candidate(), ME) == Shut(
+        why, reset or 15.0, own=True, said=bool(reset)
+    )
     assert kit.breakers.closed_to(candidate(), OTHER) is None
     assert kit.breakers.closed_to(candidate(), None) is None
     assert isinstance(kit.breakers.acquire(candidate("gpt-4"), ME), Permit)
