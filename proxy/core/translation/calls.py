@@ -1,6 +1,8 @@
 """Calls of tools: chat writes their arguments as a text, messages as an object; and their ids."""
 
 import re
+from collections import deque
+from typing import Generic, TypeVar
 
 import msgspec
 import xxhash
@@ -11,11 +13,33 @@ UNPARSED = "INVALID_JSON"
 """Arguments that are no JSON object are kept under this key, as Anthropic advises
 (https://docs.claude.com/en/docs/agents-and-tools/tool-use/fine-grained-tool-streaming)."""
 
+T = TypeVar("T")
+
 _PLAIN = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _MOST_CHARACTERS = 40
 """OpenAI refuses longer ids."""
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _TEXT = msgspec.json.Decoder(str)
+
+
+class Unanswered(Generic[T]):
+    """Which call a result is of, where ids come twice: some providers of chat number the calls of
+    each answer anew, or give them none. A result is of the first call of its id that has none yet,
+    and else of the last that had one."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, deque[T]] = {}
+        self._last: dict[str, T] = {}
+
+    def called(self, call_id: str, call: T) -> None:
+        self._open.setdefault(call_id, deque()).append(call)
+
+    def call_of(self, call_id: str) -> T | None:
+        """Takes in a result of this id."""
+        waiting = self._open.get(call_id)
+        if waiting:
+            self._last[call_id] = waiting.popleft()
+        return self._last.get(call_id)
 
 
 def input_of(arguments: str) -> object:

@@ -22,7 +22,7 @@ from proxy.core.translation.usages import chat_usage
 LOST = b'"A part of a tool call cannot be read."'
 """What is left of its arguments may parse, and be run. Elsewhere one line is left out."""
 _KEEP_ALIVE = b": keep-alive\n\n"
-_NO_INPUT = (b"", b"null")
+_NO_INPUT = (b"", b"null", b"{}")
 
 
 class _Delta(msgspec.Struct):
@@ -58,8 +58,10 @@ _EVENT = msgspec.json.Decoder(_Event)
 class ChatViaMessagesStream:
     """A `StreamTranslation`.
 
-    own: places of blocks that are no calls of the client's tools. begun: no figures but those of
-    the beginning have come. over: nothing may follow. closed: what is read now may have been cut.
+    own: places of blocks that are no calls of the client's tools. bare: calls that ended without
+    arguments: they have none, unless the answer was cut off just there. begun: no figures but those
+    of the beginning have come. has_final: others have. ended: the reason of the end has passed.
+    over: nothing may follow. closed: what is read now may have been cut.
     """
 
     def __init__(self, created: int) -> None:
@@ -69,8 +71,11 @@ class ChatViaMessagesStream:
         self._figures = Figures()
         self._calls: dict[int, _Call] = {}
         self._own: set[int] = set()
+        self._bare: list[_Call] = []
         self._numbers = 0
         self._begun = False
+        self._has_final = False
+        self._ended = False
         self._over = False
         self._closed = False
 
@@ -120,12 +125,11 @@ class ChatViaMessagesStream:
             case "content_block_start":
                 return self._begin(event)
             case "content_block_stop":
-                return self._written_out(event.index)
+                return self._written_out(_place(event.index))
             case "message_delta":
-                return self._end(event)
+                return self._delta_of_message(event)
             case "message_stop":
-                self._over = True
-                return encode_frame(DONE)
+                return self._stop()
             case "ping":
                 return _KEEP_ALIVE
         return b""
@@ -144,14 +148,18 @@ class ChatViaMessagesStream:
         try:
             block = BLOCK.decode(event.content_block)
         except (ValueError, RecursionError):
-            return b""
+            return self._fail(LOST) if b"tool_use" in bytes(event.content_block) else b""
+        place = _place(event.index)
+        before = self._written_out(place)  # some number all blocks alike, and end none
         if block.type != "tool_use":
-            self._own.add(_place(event.index))
+            self._own.add(place)
             said = block.text if block.type == "text" else ""
-            return self._chunk({"content": said}) if said else b""
-        call = self._calls[_place(event.index)] = _Call(self._numbers, block)
+            return before + (self._chunk({"content": said}) if said else b"")
+        self._own.discard(place)
+        call = self._calls[place] = _Call(self._numbers, block)
         self._numbers += 1
-        return self._chunk({"tool_calls": [{"index": call.number} | call_of(block, "")]})
+        told = {"index": call.number} | call_of(block, "")
+        return before + self._chunk({"tool_calls": [told]})
 
     def _delta(self, event: _Event) -> bytes:
         delta = event.delta
@@ -174,30 +182,47 @@ class ChatViaMessagesStream:
             return self._fail(LOST)
         return self._arguments(call, written)
 
-    def _written_out(self, index: object) -> bytes:
+    def _written_out(self, place: int) -> bytes:
         """A call's input may stand in its beginning, or nowhere where it has none."""
-        call = self._calls.pop(_place(index), None)
+        call = self._calls.pop(place, None)
         if call is None or call.begun:
             return b""
         written = bytes(call.block.input)
-        return self._arguments(call, "{}" if written in _NO_INPUT else written.decode())
+        if written in _NO_INPUT:
+            self._bare.append(call)
+            return b""
+        return self._arguments(call, written.decode())
 
     def _arguments(self, call: _Call, written: str) -> bytes:
         call.begun = True
         part = {"index": call.number, "function": {"arguments": written}}
         return self._chunk({"tool_calls": [part]})
 
-    def _end(self, event: _Event) -> bytes:
+    def _delta_of_message(self, event: _Event) -> bytes:
         """Figures before the reason of the end wait for it: clients add up what they are told."""
         told = read_figures(event.usage)
         self._figures = self._figures.updated(told)
+        self._has_final = self._has_final or told.output_tokens is not None
         reason = event.delta.stop_reason if event.delta is not None else None
-        if not isinstance(reason, str):
-            return b"" if self._begun else self._usage()
-        passed = b"".join([self._written_out(index) for index in list(self._calls)])
-        passed += self._chunk({}, chat_finish(reason, calls=self._numbers > 0))
-        self._begun = False
-        if told.output_tokens is None:
+        if isinstance(reason, str) and not self._ended:
+            return self._end(reason)
+        return self._usage() if self._ended or not self._begun else b""
+
+    def _stop(self) -> bytes:
+        """That it is over is an end, be it told without a reason; of nothing it is none."""
+        end = self._end("end_turn") if self._begun else b""
+        self._over = True
+        return end + encode_frame(DONE) if self._ended else b""
+
+    def _end(self, reason: str) -> bytes:
+        finish = chat_finish(reason, calls=self._numbers > 0)
+        passed = b"".join([self._written_out(place) for place in list(self._calls)])
+        for call in self._bare:
+            if finish != "length" or call.number != self._numbers - 1:
+                passed += self._arguments(call, "{}")
+        passed += self._chunk({}, finish)
+        self._begun, self._ended = False, True
+        if not self._has_final:
             return passed  # the output that it began with is no final figure: there is none
         return passed + self._usage()
 

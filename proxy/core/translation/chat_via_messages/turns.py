@@ -17,7 +17,7 @@ import msgspec
 from proxy.core.dialects.chat_messages import ROLES
 from proxy.core.dialects.chat_parts import Call, Function, argument_text
 from proxy.core.translation.base import Untranslatable
-from proxy.core.translation.calls import input_of, plain_id
+from proxy.core.translation.calls import Unanswered, input_of, plain_id
 from proxy.core.translation.chat_via_messages.blocks import blocks_of, text_block
 from proxy.core.translation.json_values import ABSENT, Json, is_given
 
@@ -123,30 +123,25 @@ class Conversation:
 
 
 class _Ids:
-    """Anthropic wants ids of few letters, and each only once; some providers of chat number the
-    calls of each answer anew, or give them none. A result is of the first call of its id that has
-    none yet."""
+    """Anthropic wants ids of few letters, and each only once."""
 
     def __init__(self) -> None:
         self._taken: set[str] = set()
-        self._open: dict[str, list[str]] = {}
-        self._last: dict[str, str] = {}
+        self._counts: dict[str, int] = {}
+        self._unanswered = Unanswered[str]()
 
     def of_call(self, sent: str) -> str:
-        base = given = plain_id(sent)
-        count = 1
+        given = plain_id(sent)
+        base = given[:56]
         while given in self._taken:
-            count += 1
-            given = f"{base[:56]}_{count}"
+            count = self._counts[base] = self._counts.get(base, 1) + 1
+            given = f"{base}_{count}"
         self._taken.add(given)
-        self._open.setdefault(sent, []).append(given)
+        self._unanswered.called(sent, given)
         return given
 
     def of_result(self, sent: str) -> str:
-        waiting = self._open.get(sent)
-        if waiting:
-            self._last[sent] = waiting.pop(0)
-        return self._last.get(sent) or plain_id(sent)
+        return self._unanswered.call_of(sent) or plain_id(sent)
 
 
 def _results_first(blocks: Sequence[Json]) -> list[Json]:

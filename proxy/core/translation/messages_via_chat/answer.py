@@ -52,6 +52,8 @@ def translate(body: bytes, created: int) -> bytes:
         if not told.choices:
             return body
         first = min(told.choices, key=lambda choice: choice.index or 0)
+        if ended_in_error(first):
+            return body
         content = _content(first, str(told.id or ""), created)
     except (ValueError, RecursionError):
         return body
@@ -61,6 +63,11 @@ def translate(body: bytes, created: int) -> bytes:
     written = messages_usage(usage) if usage is not None else no_messages_usage()
     message = message_of(told) | {"content": content, "stop_reason": stop, "usage": written}
     return msgspec.json.encode(message)
+
+
+def ended_in_error(choice: Choice) -> bool:
+    """As OpenRouter says it, with or without an error beside; it is no end."""
+    return choice.finish_reason == "error"
 
 
 def message_of(told: Told) -> Json:

@@ -20,9 +20,20 @@ _TRIES = 64
 
 
 class _Block:
-    """waiting: what has not passed. written: what has, of a call."""
+    """waiting: what has not passed. written: what has, of a call. may_be_whole: nobody has looked
+    since it came to end with a brace."""
 
-    __slots__ = ("call_id", "is_call", "name", "opened", "place", "tries", "waiting", "written")
+    __slots__ = (
+        "call_id",
+        "is_call",
+        "may_be_whole",
+        "name",
+        "opened",
+        "place",
+        "tries",
+        "waiting",
+        "written",
+    )
 
     def __init__(self, place: int, *, is_call: bool) -> None:
         self.place = place
@@ -30,6 +41,7 @@ class _Block:
         self.call_id = ""
         self.name = ""
         self.opened = False
+        self.may_be_whole = False
         self.tries = _TRIES
         self.waiting: list[str] = []
         self.written: list[str] = []
@@ -40,10 +52,11 @@ class _Block:
     def is_whole(self) -> bool:
         if not self.is_call:
             return True
-        arguments = "".join(self.written)
-        if not self.tries or not arguments.rstrip().endswith("}"):
+        if not self.tries or not self.may_be_whole:
             return False
         self.tries -= 1
+        self.may_be_whole = False
+        arguments = "".join(self.written)
         try:
             _OBJECT.decode(arguments)
         except (ValueError, RecursionError):
@@ -138,6 +151,8 @@ class Blocks:
             if block.is_call:
                 delta = {"type": "input_json_delta", "partial_json": piece}
                 block.written.append(piece)
+            if end := piece.rstrip():
+                block.may_be_whole = end.endswith("}")
             frames.append(frame("content_block_delta", at | {"delta": delta}))
         block.waiting.clear()
 

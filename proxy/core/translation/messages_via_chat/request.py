@@ -158,7 +158,9 @@ def _is_strict(schema: object) -> bool:
     if isinstance(properties, dict):
         required = schema.get("required")
         closed = schema.get("additionalProperties") is False
-        if not closed or not isinstance(required, list) or set(properties) - set(required):
+        if not closed or not isinstance(required, list):
+            return False
+        if set(properties) - {name for name in required if isinstance(name, str)}:
             return False
     return all(_is_strict(one) for one in schema.values())
 

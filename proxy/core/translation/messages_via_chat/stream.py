@@ -19,6 +19,7 @@ from proxy.core.translation.messages_via_chat.answer import (
     TOLD,
     Groq,
     Told,
+    ended_in_error,
     message_of,
     said_text,
 )
@@ -27,6 +28,7 @@ from proxy.core.translation.usages import messages_usage, no_messages_usage
 from proxy.core.usage import Usage
 
 _PING = frame("ping", {})
+_ENDED_IN_ERROR = b'"The provider ended the answer with an error."'
 _KEEP_ALIVE = b": keep-alive\n\n"
 
 
@@ -78,6 +80,8 @@ class MessagesViaChatStream:
         error = _error_of(told, sse)
         if error is None and not whole and self._is_in_call():
             error = LOST
+        if error is None and any(ended_in_error(one) for one in told.choices or ()):
+            error = _ENDED_IN_ERROR
         return self._take_choices(told) if error is None else self._fail(error)
 
     def _is_in_call(self) -> bool:

@@ -9,8 +9,7 @@ templates of local models take one at the beginning only; and what the user says
 in a row is one, for they want roles to alternate.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import cast
+from collections.abc import Sequence
 
 import msgspec
 
@@ -41,16 +40,20 @@ def messages_of(system: msgspec.Raw, turns: msgspec.Raw) -> list[Json]:
     """All messages of the request. Raises Untranslatable, and ValueError for what are none."""
     told = content_of(read_blocks(system))
     messages: list[Json] = [{"role": "system", "content": told.written}] if told.parts else []
+    heard: list[str | list[Json]] = []
     for turn in _TURNS.decode(turns):
         blocks = read_blocks(turn.content)
         if turn.role == "assistant":
-            messages.append(_answer(blocks))
+            messages += [*_user(heard), _answer(blocks)]
             continue
         if turn.role == "system":
             blocks = [_as_system(block) for block in blocks]
-        for message in _told(blocks):
-            _add(messages, message)
-    return messages
+        results, said = _told(blocks)
+        if results:
+            messages += [*_user(heard), *results]
+        if said is not None:
+            heard.append(said)
+    return messages + _user(heard)
 
 
 def _as_system(block: SentBlock) -> SentBlock:
@@ -59,38 +62,38 @@ def _as_system(block: SentBlock) -> SentBlock:
     return SentBlock("text", f"<system>\n{block.text or ''}\n</system>")
 
 
-def _add(messages: list[Json], message: Json) -> None:
-    """Joins what one user says in a row."""
-    last = messages[-1] if messages else {}
-    if message["role"] != "user" or last.get("role") != "user":
-        messages.append(message)
-        return
-    before, after = last["content"], message["content"]
-    if isinstance(before, str) and isinstance(after, str):
-        last["content"] = f"{before}\n\n{after}" if before and after else before or after
-    else:
-        last["content"] = _as_parts(before) + _as_parts(after)
+def _user(heard: list[str | list[Json]]) -> list[Json]:
+    """What one user says in a row, as one message. Empties the list."""
+    if not heard:
+        return []
+    content: object = "\n\n".join([one for one in heard if isinstance(one, str) and one])
+    if not all(isinstance(one, str) for one in heard):
+        content = [part for one in heard for part in _as_parts(one)]
+    heard.clear()
+    return [{"role": "user", "content": content}]
 
 
-def _as_parts(content: object) -> list[Json]:
-    return text_parts([content]) if isinstance(content, str) else cast(list[Json], content)
+def _as_parts(content: str | list[Json]) -> list[Json]:
+    return text_parts([content]) if isinstance(content, str) else content
 
 
-def _told(blocks: Sequence[SentBlock]) -> Iterator[Json]:
+def _told(blocks: Sequence[SentBlock]) -> tuple[list[Json], str | list[Json] | None]:
+    """Messages of results, and what else the user says."""
+    results: list[Json] = []
     shown: list[Json] = []
     rest = [block for block in blocks if block.type != "tool_result"]
     for block in blocks:
         if block.type == "tool_result":
             call_id = short_id(block.tool_use_id or "")
             content = content_of(read_blocks(block.content))
-            yield {"role": "tool", "tool_call_id": call_id, "content": _result(block, content)}
+            result = _result(block, content)
+            results.append({"role": "tool", "tool_call_id": call_id, "content": result})
             if content.others:
                 shown += text_parts([f"Of the result of {call_id}:"]) + content.others
     said = content_of(rest)
     if shown:
-        yield {"role": "user", "content": shown + said.parts}
-    elif rest or len(rest) == len(blocks):
-        yield {"role": "user", "content": said.written}
+        return results, shown + said.parts
+    return results, said.written if rest or not blocks else None
 
 
 def _result(block: SentBlock, content: Content) -> str:

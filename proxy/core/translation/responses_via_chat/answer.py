@@ -76,11 +76,14 @@ def response_of(body: bytes, asked: bytes, created: int) -> bytes:
     told = read_answer(body)
     if told.malformed is not None:
         return body
-    whole = CHUNK.decode(body)
-    choice = min(whole.choices or [Choice()], key=lambda one: one.index or 0)
     head = Head(asked, created)
-    status, more = ended(choice.finish_reason)
-    output = _output(head, choice.message or Said(), status)
+    try:
+        whole = CHUNK.decode(body)
+        choice = min(whole.choices or [Choice()], key=lambda one: one.index or 0)
+        status, more = ended(choice.finish_reason)
+        output = _output(head, choice.message or Said(), status)
+    except (ValueError, RecursionError):
+        return body
     return msgspec.json.encode(head.response(whole.model, status, output, told.usage) | more)
 
 

@@ -69,7 +69,7 @@ class ResponseStream:
         if self._over:
             return b""
         if event.data == DONE:
-            return self._end()
+            return self._end() if self._begun else b""
         if not event.data:
             return self._told_nothing(event)
         told: list[bytes] = []

@@ -72,10 +72,13 @@ class Offer:
             found.setdefault((namespace, tool.name or ""), tool)
         self._tools: dict[tuple[str | None, str], Called] = {}
         self._by_alias: dict[str, Called] = {}
+        self._by_name: dict[str, Called] = {}
+        self._numbers: dict[str, int] = {}
         for (namespace, name), tool in found.items():
             alias = self._alias(namespace, name)
             called = Called(alias, name, namespace, tool.type == "custom", _function(tool, alias))
             self._tools[namespace, name] = self._by_alias[alias] = called
+            self._by_name.setdefault(name, called)
 
     def __iter__(self) -> Iterator[Called]:
         return iter(self._tools.values())
@@ -87,18 +90,17 @@ class Offer:
     def alias(self, namespace: str | None, name: str) -> str:
         """What a tool is called in chat; one that is not offered (any more) by its own name."""
         called = self._tools.get((namespace, name)) or self._tools.get((None, name))
-        if called is None:
-            called = next((one for one in self if one.name == name), None)
+        called = called or self._by_name.get(name)
         return called.alias if called else _legal(name)
 
     def _alias(self, namespace: str | None, name: str) -> str:
         alias = _legal(name)
         if alias in self._by_alias and namespace:
             alias = _legal(f"{namespace}__{name}")
-        number = 2
+        base = _legal(name)[:58]
         while alias in self._by_alias:
-            alias = f"{_legal(name)[:60]}_{number}"
-            number += 1
+            number = self._numbers[base] = self._numbers.get(base, 1) + 1
+            alias = f"{base}_{number}"
         return alias
 
 

@@ -15,6 +15,7 @@ import msgspec
 from proxy.core.dialects.chat_bound import BRIDGE, bridges, id_for, unbound_answer, wants_more
 from proxy.core.dialects.responses_items import TEXT_TYPES, as_text
 from proxy.core.translation.base import Untranslatable
+from proxy.core.translation.calls import Unanswered
 from proxy.core.translation.responses_via_chat.tools import (
     Json,
     Offer,
@@ -70,8 +71,15 @@ class _Answer:
     texts: list[str] = field(default_factory=list)
     thoughts: list[str] = field(default_factory=list)
     calls: list[Json] = field(default_factory=list)
-    ids: list[str] = field(default_factory=list)
-    results: dict[str, list[Json]] = field(default_factory=dict)
+    results: list["_Result"] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Result:
+    """What a call came to; None: it has no result."""
+
+    call_id: str
+    parts: list[Json] | None = None
 
 
 @dataclass(slots=True)
@@ -95,7 +103,7 @@ class Turns:
         self._wants_more = wants_more(model)
         self._instructions: list[str] = []
         self._turns: list[_Answer | _Heard] = []
-        self._by_call: dict[str, _Answer] = {}
+        self._unanswered = Unanswered[_Result]()
         self._open: _Answer | None = None
 
     def instruct(self, text: str) -> None:
@@ -158,17 +166,18 @@ class Turns:
         name = self._offer.alias(item.namespace, item.name or "")
         function = {"name": name, "arguments": arguments}
         answer.calls.append({"id": call_id, "type": "function", "function": function})
-        answer.ids.append(call_id)
-        self._by_call[call_id] = answer
+        answer.results.append(_Result(call_id))
+        self._unanswered.called(call_id, answer.results[-1])
 
     def _take_result(self, item: Item) -> None:
         call_id, parts = self._call_id(item), parts_of(item.output)
-        asked = self._by_call.get(call_id)
+        result = self._unanswered.call_of(call_id)
         self._open = None
-        if asked is None:
+        if result is None:
             self.hear(parts)  # of a call that is no longer told
         else:
-            asked.results.setdefault(call_id, []).extend(parts)  # Codex's scripts tell on the way
+            result.parts = result.parts or []
+            result.parts += parts  # Codex's scripts tell on the way
 
     def _call_id(self, item: Item) -> str:
         return id_for(item.call_id or item.id or "", self._model)
@@ -245,9 +254,9 @@ def _results(turn: _Answer) -> tuple[list[Json], list[Json]]:
     """The messages of what the calls of an answer came to, and all images of theirs."""
     told: list[Json] = []
     shown: list[Json] = []
-    for call_id in turn.ids:
-        text, images = _result(turn.results.get(call_id))
-        told.append({"role": "tool", "tool_call_id": call_id, "content": text})
+    for result in turn.results:
+        text, images = _result(result.parts)
+        told.append({"role": "tool", "tool_call_id": result.call_id, "content": text})
         shown += images
     return told, shown
 

@@ -244,8 +244,8 @@ class TestChatViaMessages:
             told_chunk(begun(0, "t1", "look")),
             told_chunk(part(0, '{"q":1}')),
             told_chunk(begun(1, "t2", "pay")),
-            told_chunk(part(1, "{}")),
             ": keep-alive",
+            told_chunk(part(1, "{}")),
             told_chunk({}, "tool_calls"),
             {**head, "choices": [], "usage": usage},
             "data: [DONE]",
@@ -296,9 +296,9 @@ class TestChatViaMessages:
         assert (meter.failed, meter.ended, meter.usage) == ("odd", False, None)
 
     def test_a_name_stands_for_a_type_that_is_left_out(self) -> None:
-        stream = b"event: message_stop\ndata: {}\n\n"
+        stream = sse(start(), end()) + b"event: message_stop\ndata: {}\n\n"
 
-        assert run(self.WAY, stream) == b"data: [DONE]\n\n"
+        assert run(self.WAY, stream).endswith(b"}\n\ndata: [DONE]\n\n")
 
     def test_what_an_end_does_not_tell_of_its_output_is_not_made_up(self) -> None:
         """The figure that a message begins with would bill an answer of thousands as one token."""
