@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.storm.latency import Slowness, latency
 from tests.storm.outage import Outage, outage
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(60)]
@@ -17,3 +18,11 @@ async def test_an_outage_is_no_storm(workers: int, fallback: bool) -> None:
     assert night.faults() == [], night.shown()
     assert night.calls > 100
     assert night.probes
+
+
+async def test_a_late_first_token_moves_calls_away() -> None:
+    """After a few slow ones, whatever came before them."""
+    trip = await latency(Slowness(scale=0.05, rate=1.0))
+
+    assert trip.faults() == [], trip.shown()
+    assert trip.late_calls > 0
