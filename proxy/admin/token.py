@@ -1,4 +1,5 @@
-"""The admin token: from the environment, else made once and kept in a 0600 file."""
+"""The admin token: from the environment, less the line end that a Secret made of a file has, else made
+once and kept in a 0600 file."""
 
 import os
 import secrets
@@ -17,7 +18,7 @@ def admin_token(env: Mapping[str, str], store_url: str, admin_port: int) -> str:
 
     Raises StoreUnavailable where the file cannot be made or is open to others.
     """
-    if given := env.get(VARIABLE):
+    if given := env.get(VARIABLE, "").strip():
         return given
     path = token_path(store_url, admin_port)
     try:
@@ -33,7 +34,7 @@ def admin_token(env: Mapping[str, str], store_url: str, admin_port: int) -> str:
 
 def find_token(env: Mapping[str, str], store_url: str, admin_port: int) -> str | None:
     """The token of a sidecar on this machine, for the command line; None if there is none."""
-    if given := env.get(VARIABLE):
+    if given := env.get(VARIABLE, "").strip():
         return given
     path = token_path(store_url, admin_port)
     return _read(path) if path.exists() else None

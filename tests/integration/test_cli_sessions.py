@@ -195,6 +195,16 @@ async def test_the_token_is_found_beside_the_store(tmp_path: Path, shell: Shell)
         assert modes_of_tokens(tmp_path) == [0o600]
 
 
+async def test_a_token_with_a_line_end_is_the_same_token(tmp_path: Path, shell: Shell) -> None:
+    """`kubectl create secret --from-file` keeps the file's last one; no header can carry it."""
+    async with sidecar(tmp_path, env={"HOLDFAST_ADMIN_TOKEN": f"{TOKEN}\n"}) as on:
+        shell.beside(on)
+        assert (await shell.run("list"))[0] == 0
+
+        shell.beside(on, token=f"{TOKEN}\n")
+        assert (await shell.run("list"))[0] == 0
+
+
 async def test_no_sidecar_is_told(shell: Shell) -> None:
     code, told = await shell.run("list", "--admin-url", "http://127.0.0.1:1")
     assert code == 1
