@@ -15,6 +15,7 @@ import yaml
 
 import proxy
 from proxy.admin.shapes import Json
+from proxy.cli.run import base_url_variables
 from tests.helm.kit import (
     CHART,
     OLDEST,
@@ -162,6 +163,14 @@ def test_the_sidecar_is_native_and_ready_before_the_agent() -> None:
             assert list(containers(pod))[-2:] == ["holdfast", "agent"]
             assert variables(sidecar)["HOLDFAST_HOST"] in ("127.0.0.1", "::1")
             assert [port["name"] for port in items(sidecar["ports"])] == ["holdfast-admin"]
+
+
+def test_an_agent_is_told_of_the_sidecar_as_by_holdfast_run() -> None:
+    for address, family in (("127.0.0.1", "IPv4"), ("[::1]", "IPv6")):
+        (pod,) = render(merged(JOB, {"ipFamily": family})).pods()
+
+        told = variables(containers(pod)["agent"])
+        assert base_url_variables(f"http://{address}:8080").items() <= told.items()
 
 
 def test_a_policy_is_mounted_so_that_its_changes_are_seen() -> None:
