@@ -121,3 +121,15 @@ def containers(pod: Manifest) -> dict[str, Manifest]:
     """All containers of a pod by their names, in the order in which they start."""
     every = items(pod.get("initContainers")) + items(pod["containers"])
     return {str(each["name"]): each for each in every}
+
+
+def variables(container: Manifest) -> dict[str, Json]:
+    return {str(entry["name"]): entry.get("value") for entry in items(container.get("env"))}
+
+
+def secrets(container: Manifest) -> set[str]:
+    """The Secrets that a container's variables come from."""
+    named = {
+        at(entry, "valueFrom", "secretKeyRef", "name") for entry in items(container.get("env"))
+    }
+    return {str(name) for name in named if name}

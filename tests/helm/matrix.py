@@ -1,10 +1,11 @@
 """Values over which the chart is rendered: every combination of what changes a manifest's shape."""
 
 from collections.abc import Iterator
+from functools import cache
 from itertools import product
 
 from proxy.admin.shapes import Json
-from tests.helm.kit import Values, merged
+from tests.helm.kit import Told, Values, ask, merged
 
 POLICY = "# every agent\nlimits: {steps: 60, tokens: 5000000}\n\nbudgets: []\n"
 SECRET = "holdfast-admin-token"
@@ -44,6 +45,7 @@ _EXAMPLES: tuple[Values, ...] = (
 )
 _AGENTS: tuple[Values, ...] = ({}, {"sidecar": {"agent": "triage", "sessionPerPod": True}})
 
+JOB: Values = {"mode": "sidecar", "example": {"job": True}}
 EVERYTHING: Values = {
     "fullnameOverride": "a-name-that-is-as-long-as-names-may-become-in-a-cluster",
     "image": {
@@ -89,3 +91,10 @@ def sidecars() -> Iterator[Values]:
 
 
 MATRIX: tuple[Values, ...] = (*gateways(), *sidecars())
+
+
+@cache
+def matrix() -> Told:
+    """All of them, rendered once; lint on a few."""
+    linted = [{}, EVERYTHING, JOB, {"mode": "sidecar"}]
+    return ask(MATRIX, linted)

@@ -1,29 +1,22 @@
 """The chart, rendered by Helm: valid, closed, and without a secret where the agent is."""
 
-import json
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
-import jsonschema
 import pytest
 import yaml
 
 import proxy
-from proxy.admin.shapes import Json
 from proxy.cli.run import base_url_variables
 from tests.helm.kit import (
     CHART,
     OLDEST,
     ROOT,
     Manifest,
-    Rendered,
-    Told,
-    Values,
     ask,
     at,
     containers,
@@ -31,34 +24,12 @@ from tests.helm.kit import (
     mapping,
     merged,
     render,
+    secrets,
+    variables,
 )
-from tests.helm.matrix import EVERYTHING, MATRIX, SECRET
+from tests.helm.matrix import JOB, SECRET, matrix
 
 pytestmark = [pytest.mark.helm, pytest.mark.timeout(120)]
-
-JOB: Values = {"mode": "sidecar", "example": {"job": True}}
-_SELECTOR = {
-    "type": "object",
-    "additionalProperties": False,
-    "minProperties": 1,
-    "properties": {"matchLabels": {"type": "object"}, "matchExpressions": {"type": "array"}},
-}
-_ENDPOINTS = {
-    "type": "array",
-    "minItems": 1,
-    "items": {
-        "type": "object",
-        "additionalProperties": False,
-        "required": ["port", "path", "interval"],
-        "properties": {key: {"type": "string"} for key in ("port", "path", "interval")},
-    },
-}
-
-
-@cache
-def matrix() -> Told:
-    linted = [{}, EVERYTHING, JOB, {"mode": "sidecar"}]
-    return ask(MATRIX, linted)
 
 
 def every_container() -> Iterator[tuple[Manifest, Manifest]]:
@@ -67,18 +38,6 @@ def every_container() -> Iterator[tuple[Manifest, Manifest]]:
         for pod in rendered.pods():
             for container in containers(pod).values():
                 yield pod, container
-
-
-def variables(container: Manifest) -> dict[str, Json]:
-    return {str(entry["name"]): entry.get("value") for entry in items(container.get("env"))}
-
-
-def secrets(container: Manifest) -> set[str]:
-    """The Secrets that a container's variables come from."""
-    named = {
-        at(entry, "valueFrom", "secretKeyRef", "name") for entry in items(container.get("env"))
-    }
-    return {str(name) for name in named if name}
 
 
 def test_every_combination_is_valid_on_the_oldest_kubernetes_and_the_newest() -> None:
@@ -228,135 +187,6 @@ def test_the_admin_port_answers_to_its_service_and_to_whom_else_is_named() -> No
     )
 
 
-def test_no_rule_of_a_network_policy_lets_everybody_in_by_mistake() -> None:
-    """An empty list of peers means everybody."""
-    for rendered in matrix().rendered:
-        for manifest in rendered.manifests:
-            if manifest["kind"] == "NetworkPolicy":
-                for rule in items(at(manifest, "spec", "ingress")):
-                    assert rule["from"]
-                    assert rule["ports"]
-                for rule in items(at(manifest, "spec", "egress")):
-                    assert rule["ports"]
-                    assert rule.get("to", "DNS, anywhere")
-    closed = render({"networkPolicy": {"enabled": True, "agents": []}}).of("NetworkPolicy")
-    assert at(closed, "spec", "ingress") == []
-    assert at(closed, "spec", "policyTypes") == ["Ingress", "Egress"]
-
-
-def selected(rendered: Rendered, selector: Json) -> list[str]:
-    """The Deployments whose pods a selector means."""
-    wanted = mapping(selector).items()
-    return [
-        str(at(manifest, "metadata", "name"))
-        for manifest in rendered.manifests
-        if manifest["kind"] in ("Deployment", "Job")
-        and wanted <= mapping(at(manifest, "spec", "template", "metadata", "labels")).items()
-    ]
-
-
-def test_services_policies_and_monitors_select_what_they_are_for() -> None:
-    rendered = render(
-        {
-            "monitor": {"enabled": True, "labels": {"release": "prometheus"}},
-            "networkPolicy": {"enabled": True, "confine": {"role": "agent"}},
-        }
-    )
-    data, admin = (
-        rendered.of("Service", "try-holdfast"),
-        rendered.of("Service", "try-holdfast-admin"),
-    )
-    monitor = rendered.of("ServiceMonitor")
-    confined = rendered.of("NetworkPolicy", "try-holdfast-confined")
-
-    for service in (data, admin):
-        assert selected(rendered, at(service, "spec", "selector")) == ["try-holdfast"]
-        (port,) = items(at(service, "spec", "ports"))
-        pod = next(rendered.pods())
-        assert port["targetPort"] in {
-            p["name"] for p in items(containers(pod)["holdfast"]["ports"])
-        }
-    wanted = mapping(at(monitor, "spec", "selector", "matchLabels")).items()
-    assert wanted <= mapping(at(admin, "metadata", "labels")).items()
-    assert not wanted <= mapping(at(data, "metadata", "labels")).items()
-    assert at(monitor, "metadata", "labels", "release") == "prometheus"
-    assert at(monitor, "spec", "endpoints", 0, "port") == at(admin, "spec", "ports", 0, "name")
-    assert at(confined, "spec", "podSelector", "matchLabels") == {"role": "agent"}
-    to = at(confined, "spec", "egress", 1, "to", 0, "podSelector", "matchLabels")
-    assert selected(rendered, to) == ["try-holdfast"]
-
-
-@pytest.mark.parametrize(
-    ("mode", "endpoints"), [("gateway", "endpoints"), ("sidecar", "podMetricsEndpoints")]
-)
-def test_monitors_have_the_keys_that_prometheus_operator_knows(mode: str, endpoints: str) -> None:
-    """https://prometheus-operator.dev/docs/api-reference/api/ (2026-11-30); its CRDs are nowhere
-    among the schemas."""
-    kind = {"gateway": "ServiceMonitor", "sidecar": "PodMonitor"}[mode]
-    monitor = render({"mode": mode, "monitor": {"enabled": True}}).of(kind)
-
-    assert monitor["apiVersion"] == "monitoring.coreos.com/v1"
-    jsonschema.validate(
-        monitor["spec"],
-        {
-            "type": "object",
-            "additionalProperties": False,
-            "required": ["selector", endpoints],
-            "properties": {"selector": _SELECTOR, endpoints: _ENDPOINTS},
-        },
-    )
-
-
-def test_a_chart_of_ones_own_has_the_sidecar_in_its_pod(tmp_path: Path) -> None:
-    """As docs/kubernetes.md says; its values are those under `holdfast`."""
-    chart = tmp_path / "mailer"
-    shutil.copytree(ROOT / "tests" / "helm" / "own", chart)
-    shutil.copytree(CHART, chart / "charts" / "holdfast")
-
-    rendered = render({}, chart)
-
-    (pod,) = rendered.pods()
-    agent, holdfast = containers(pod)["agent"], containers(pod)["holdfast"]
-    assert variables(agent)["OPENAI_BASE_URL"] == "http://127.0.0.1:8080/a/mailer/v1"
-    assert variables(agent)["ANTHROPIC_BASE_URL"] == "http://127.0.0.1:8080/a/mailer"
-    assert secrets(agent) == set()
-    assert secrets(holdfast) == {SECRET, "providers"}
-    assert holdfast["image"] == "registry.example/holdfast:0.1.0"
-    policy = rendered.of("ConfigMap")
-    names = {at(volume, "configMap", "name") for volume in items(pod["volumes"])}
-    assert at(policy, "metadata", "name") in names
-    assert {m["kind"] for m in rendered.manifests} == {"Deployment", "ConfigMap"}
-
-
-def test_two_agents_in_one_chart_have_a_sidecar_each(tmp_path: Path) -> None:
-    """By `alias`: each has its own values, and its own policy."""
-    chart = tmp_path / "two"
-    shutil.copytree(CHART, chart / "charts" / "holdfast")
-    dependency: dict[str, Json] = {"name": "holdfast", "version": "0.1.0", "repository": ""}
-    both = [dependency | {"alias": name} for name in ("reader", "writer")]
-    told = {"apiVersion": "v2", "name": "two", "version": "1.0.0", "dependencies": both}
-    (chart / "Chart.yaml").write_text(json.dumps(told))
-    (chart / "templates").mkdir()
-    own = (ROOT / "tests" / "helm" / "own" / "templates" / "agent.yaml").read_text()
-    for name in ("reader", "writer"):
-        text = own.replace("mailer", name).replace("Subcharts.holdfast", f"Subcharts.{name}")
-        (chart / "templates" / f"{name}.yaml").write_text(text)
-    values: dict[str, Json] = {
-        name: {"mode": "sidecar", "sidecar": {"agent": name}, "policy": {"content": f"# {name}"}}
-        for name in ("reader", "writer")
-    }
-
-    rendered = render({"global": {"region": "eu"}, **values}, chart)
-
-    for name in ("reader", "writer"):
-        pod = mapping(at(rendered.of("Deployment", name), "spec", "template", "spec"))
-        url = variables(containers(pod)["agent"])["OPENAI_BASE_URL"]
-        assert url == f"http://127.0.0.1:8080/a/{name}/v1"
-        mounted = at(items(pod["volumes"])[1], "configMap", "name")
-        policy = rendered.of("ConfigMap", str(mounted))
-        assert policy["data"] == {"policy.yaml": f"# {name}"}
-
-
 def test_a_new_version_of_the_chart_alone_restarts_no_pod(tmp_path: Path) -> None:
     """A gateway's restart is a gap in its service."""
     chart = tmp_path / "holdfast"
@@ -369,19 +199,6 @@ def test_a_new_version_of_the_chart_alone_restarts_no_pod(tmp_path: Path) -> Non
         old, new = before.of("Deployment"), after.of("Deployment")
         assert at(old, "metadata", "labels") != at(new, "metadata", "labels")
         assert at(old, "spec", "template") == at(new, "spec", "template")
-
-
-def test_templates_for_ones_own_pod_are_refused_in_the_other_mode(tmp_path: Path) -> None:
-    chart = tmp_path / "mailer"
-    shutil.copytree(ROOT / "tests" / "helm" / "own", chart)
-    shutil.copytree(CHART, chart / "charts" / "holdfast")
-
-    (rendered,) = ask(
-        [{"holdfast": {"mode": "gateway", "sidecar": {"agent": ""}}}], chart=chart
-    ).rendered
-
-    assert rendered.error is not None
-    assert "need `mode: sidecar`" in rendered.error
 
 
 def test_notes_say_where_to_call_and_what_is_not_kept() -> None:
