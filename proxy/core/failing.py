@@ -26,7 +26,7 @@ class BreakerPolicy:
     minimum_calls: int = 5
     consecutive_failures: int = 5
     open_seconds: float = 15.0
-    open_seconds_max: float = 300.0
+    open_seconds_max: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)

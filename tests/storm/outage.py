@@ -15,6 +15,8 @@ _TOGETHER = 0.3
 """Of an open period: probes nearer to each other are one herd."""
 FLOOR = 10
 """Retries that are allowed before any call has earned some."""
+_SLICE_SECONDS = 1.0
+"""Whether traffic is back is looked at in pieces of this length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class Outage:
 class Night:
     """What it came to while the provider was down: attempts at both providers, at the first one
     before its breaker opened (`until_open`) and in each of its `probes`; how many calls failed;
-    then after how many seconds traffic was back, and the open period that was in force."""
+    then after how many seconds traffic was back."""
 
     asked: Outage
     calls: int = 0
@@ -46,11 +48,6 @@ class Night:
     median_ms: float = 0.0
     back_seconds: float | None = None
 
-    @property
-    def period_seconds(self) -> float:
-        """The open period that was in force when the provider was well again."""
-        return float(self.asked.open_seconds * 2 ** len(self.probes))
-
     def faults(self) -> list[str]:
         """What must not be."""
         found = []
@@ -61,8 +58,9 @@ class Night:
             found.append(f"a herd of probes: {self.probes}")
         if not self.probes and self.asked.seconds > 2 * self.asked.open_seconds:
             found.append("nothing probed the provider, or its breaker never opened")
-        if self.back_seconds is None or self.back_seconds > 2 * self.period_seconds:
-            found.append(f"back after {self.back_seconds} s of periods of {self.period_seconds} s")
+        period = self.asked.open_seconds
+        if self.back_seconds is None or self.back_seconds > 2 * period + _SLICE_SECONDS:
+            found.append(f"back after {self.back_seconds} s of periods of {period} s")
         if self.asked.fallback and self.failed:
             found.append(f"{self.failed} calls failed in spite of a fallback")
         return found
@@ -75,7 +73,7 @@ class Night:
             f" ({self.attempts / max(1, self.calls):.3f} a call), {self.until_open} at the first"
             f" provider in the {self.opened_after_seconds:.2f} s until its breaker opened, then"
             f" probes {self.probes}; {self.failed} calls failed, median {self.median_ms:.1f} ms;"
-            f" back {back} after it was well (open period {self.period_seconds:g} s)"
+            f" back {back} after it was well (open period {self.asked.open_seconds:g} s)"
         )
 
 
@@ -90,13 +88,17 @@ async def outage(asked: Outage) -> Night:
     first = Provider("first", manner)
     second = Provider("second", lambda _: Manner(_ANSWER_SECONDS))
     route = ", fallback: [second]" if asked.fallback else ""
-    more = f"breakers: {{open_seconds: {asked.open_seconds}}}\nretries: {{ratio: {asked.ratio}}}"
+    longest = 2 * asked.open_seconds  # as in the default policy
+    more = (
+        f"breakers: {{open_seconds: {asked.open_seconds}, open_seconds_max: {longest}}}\n"
+        f"retries: {{ratio: {asked.ratio}}}"
+    )
     async with stage(first, second, workers=asked.workers, route=route, more=more) as on:
         await on.callers.at_rate(asked.rate, asked.well_seconds)
         down.append(perf_counter())
         await on.callers.at_rate(asked.rate, asked.seconds)
         night = _night(asked, on, down[0])
-        night.back_seconds = await _back(asked, on, down[0] + asked.seconds, night.period_seconds)
+        night.back_seconds = await _back(asked, on, down[0] + asked.seconds, asked.open_seconds)
         return night
 
 
@@ -133,7 +135,7 @@ async def _back(asked: Outage, on: Stage, well: float, period: float) -> float |
     while perf_counter() < well + 2 * period + 2:
         before = len(on.callers.calls)
         began = perf_counter()
-        await on.callers.at_rate(asked.rate, 1.0)
+        await on.callers.at_rate(asked.rate, _SLICE_SECONDS)
         made: Sequence[Call] = on.callers.calls[before:]
         if sum(1 for call in made if call.by == "first") >= _BACK * len(made):
             return began - well

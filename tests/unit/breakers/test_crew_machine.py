@@ -22,7 +22,9 @@ from tests.fakes import FakeClock, FakePlaces
 from tests.unit.breakers.kit import Kit, candidate, failure
 
 WORKERS = 3
-RULES = BreakerPolicy(consecutive_failures=2, minimum_calls=3, open_seconds=10.0)
+RULES = BreakerPolicy(
+    consecutive_failures=2, minimum_calls=3, open_seconds=10.0, open_seconds_max=300.0
+)
 MODELS = ("a", "b")
 CREDENTIALS = (None, b"one", b"two")
 REASONS: tuple[Reason, ...] = ("error", "timeout", "slow", "rate_limited", "key", "not_found")

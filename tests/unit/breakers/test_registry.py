@@ -85,7 +85,7 @@ def test_one_call_tries_once_its_time_has_come() -> None:
 
 
 def test_a_probe_in_vain_doubles_the_wait_up_to_the_most() -> None:
-    kit = Kit()
+    kit = Kit(BreakerPolicy(open_seconds_max=300.0))
     kit.open()
     waits = []
     for _ in range(7):

@@ -328,7 +328,7 @@ def test_what_is_not_built_is_an_error_that_says_so() -> None:
         ("breakers: {failure_rate: 0}",
          "f:1:26: breakers.failure_rate: 0 is not valid (allowed: a number above 0, up to 1)"),
         ("breakers: {open_seconds: 600}",
-         "f:1:26: breakers.open_seconds: more than breakers.open_seconds_max (300)"),
+         "f:1:26: breakers.open_seconds: more than breakers.open_seconds_max (30)"),
         ("routes: [{match: {}, to: []}]", "f:1:26: routes[0].to: too few (allowed: 1 or more)"),
         ("sessions: {idle: 1}",
          'f:1:12: sessions.idle: unknown key, did you mean "idle_seconds"? (allowed: idle_'),
