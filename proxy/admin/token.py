@@ -1,5 +1,6 @@
-"""The admin token: from the environment, less the line end that a Secret made of a file has, else made
-once and kept in a 0600 file."""
+"""The admin token: from the environment, else made once and kept in a 0600 file.
+
+White space around it is not the token's: a Secret made of a file has the file's last line end."""
 
 import os
 import secrets

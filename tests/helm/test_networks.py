@@ -4,14 +4,7 @@ import jsonschema
 import pytest
 
 from proxy.admin.shapes import Json
-from tests.helm.kit import (
-    Rendered,
-    at,
-    containers,
-    items,
-    mapping,
-    render,
-)
+from tests.helm.kit import Rendered, at, containers, items, mapping, render
 from tests.helm.matrix import matrix
 
 pytestmark = [pytest.mark.helm, pytest.mark.timeout(120)]
