@@ -18,6 +18,7 @@ from proxy.core.failures import (
     failure_of_event,
     failure_of_status,
 )
+from proxy.core.provider_errors import ending_of
 from proxy.core.translation.base import Untranslatable
 from proxy.core.translation.registry import translation
 from proxy.errors import UpstreamUnavailable
@@ -167,7 +168,7 @@ def _broken(progress: Progress, error: UpstreamUnavailable, permit: Permit) -> F
 
 def _failed_at_once(begun: Begun, permit: Permit, now: float) -> Begun | Failed:
     """A stream that is nothing but an error: like the status that it should have had."""
-    data = begun.raw.rpartition(b"data:")[2].strip()
+    data = ending_of(begun.raw)
     failure = failure_of_event(data, now)
     if failure is not None:
         permit.failed(failure)

@@ -55,6 +55,7 @@ _OWN_FAULTS: Final = frozenset(
     (
         *("invalid_request_error", "invalid_prompt", "context_length_exceeded", "content_filter"),
         *("content_policy_violation", "cyber_policy", "bio_policy", "request_too_large"),
+        *("badrequesterror", "bad_request_error", "bad_request", "invalid_request"),
     )
 )
 _KEYS: Final = frozenset(("authentication_error", "permission_error", "billing_error"))

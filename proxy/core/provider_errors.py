@@ -6,11 +6,16 @@ from typing import Final
 
 import msgspec
 
+from proxy.core.sse import SseSplitter
+
 _MOST_BYTES: Final = 65_536
 _MOST_CHARACTERS: Final = 200
 _MOST_WORDS: Final = 32
 _CREDENTIAL: Final = re.compile(
-    r"(?i)\b(?:bearer\s+\S{4,}|(?:sk|rk|pk|gsk|xai|key|api|AIza|hf|r8)[-_][\w*.-]{6,}|AIza[\w-]{6,})"
+    r"(?i)(?<=://)[^\s/@]+(?=@)"  # user:password of a URL
+    r"|\b(?:bearer\s+\S{4,}|basic\s+(?=\S*[\d=])[\w+/=]{8,}|AIza[\w-]{6,}|AKIA\w{8,}|eyJ[\w.-]{10,}"
+    r"|(?:sk|rk|pk|gsk|csk|xai|key|api|hf|r8|gh[a-z]|github_pat|glpat|nvapi|pplx|sess)[-_][\w*.-]{6,})"
+    r"|(?:api[-_]?key|token|secret|password|authorization)['\"]?\s*[=:]\s*['\"]?[^\s'\",;&]{6,}"
 )
 _WORDY: Final = ("code", "type", "status", "reason", "quotaId", "name")
 
@@ -54,6 +59,17 @@ def read_error(body: bytes) -> Said:
     if not isinstance(inner, dict):
         return Said(is_json=True)
     return _read(inner, decoded)
+
+
+def ending_of(stream: bytes) -> bytes:
+    """The data of the event that ends a stream which told an error. `[DONE]` may follow it (vLLM),
+    and the error may quote what the client sent (`data:` of a URL): it is not found by that."""
+    splitter = SseSplitter(max(1, len(stream)))
+    last = b""
+    for event in (*splitter.feed(stream), splitter.close()):
+        if event is not None and event.data.lstrip().startswith(b"{"):
+            last = event.data
+    return last
 
 
 def shown(message: str) -> str:

@@ -16,6 +16,7 @@ from proxy.core.failures import (
     may_fall_back,
     may_retry,
 )
+from proxy.core.provider_errors import ending_of
 from proxy.core.resets import MAX_RESET_SECONDS
 from proxy.errors import UpstreamUnavailable
 
@@ -265,6 +266,46 @@ def test_no_message_has_a_key_in_it() -> None:
     assert leaking is not None
     assert refused.message == "answered 401: its key is not accepted, or its account not served"
     assert leaking.message == "answered 500: cannot use [a key] or [a key] or [a key]"
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("at https://me:pass-1@host/v1 now", "at https://[a key]@host/v1 now"),
+        ("at https://token-1@host/v1", "at https://[a key]@host/v1"),
+        ("Basic dXNlcjpwYXNzMQ== failed", "[a key] failed"),
+        ("Basic authentication failed", "Basic authentication failed"),
+        ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIi.c2ln is old", "[a key] is old"),
+        ("url /x?api_key=0123456789abcdef&y=1", "url /x?[a key]&y=1"),
+        ('{"token": "abcdef012345"}', '{"[a key]"}'),
+        ("AKIAIOSFODNN7EXAMPLE and ghp_abcdef123456", "[a key] and [a key]"),
+        ("max_tokens: 100000 is too large", "max_tokens: 100000 is too large"),
+        (
+            "me@example.com asked https://a.example/b?c=d@e",
+            "me@example.com asked https://a.example/b?c=d@e",
+        ),
+    ],
+)
+def test_no_message_has_a_credential_of_another_kind(said: str, shown: str) -> None:
+    failure = failed(500, api(said))
+
+    assert failure is not None
+    assert failure.message == f"answered 500: {shown}"
+
+
+@pytest.mark.parametrize(
+    "after", ["", "data: [DONE]\n\n", ": bye\n\n", "data: [DONE]"], ids=["", "done", "bye", "cut"]
+)
+def test_the_error_that_ends_a_stream_is_found_whatever_it_quotes(after: str) -> None:
+    """A caller whose image is no data URL must not look like a provider that fails: five of those
+    would shut it for all. vLLM sends [DONE] behind its errors."""
+    error = json.dumps(api("No data URL: 'data: x'", type="BadRequestError", code=400))
+    begun = 'data: {"choices": [{"delta": {"role": "assistant"}}]}\r\n\r\n'
+    for name in ("", "event: error\n"):
+        told = ending_of(f"{begun}{name}data: {error}\n\n{after}".encode())
+        assert told == error.encode()
+        assert failure_of_event(told, NOW) is None
+    assert ending_of(b"data: [DONE]\n\n") == ending_of(b"") == b""
 
 
 json_values = st.recursive(

@@ -54,7 +54,7 @@ def translate(body: bytes, created: int) -> bytes:
         first = min(told.choices, key=lambda choice: choice.index or 0)
         if ended_in_error(first):
             return body
-        content = _content(first, str(told.id or ""), created)
+        content = _content(first, word_of(told.id), created)
     except (ValueError, RecursionError):
         return body
     calls = any(block["type"] == "tool_use" for block in content)
@@ -70,13 +70,18 @@ def ended_in_error(choice: Choice) -> bool:
     return choice.finish_reason == "error"
 
 
+def word_of(told: object) -> str:
+    """An id, which may be a number, or a model; "" for what is none."""
+    return str(told) if isinstance(told, str | int) else ""
+
+
 def message_of(told: Told) -> Json:
     """A message as it begins."""
     return {
-        "id": str(told.id or ""),
+        "id": word_of(told.id),
         "type": "message",
         "role": "assistant",
-        "model": str(told.model or ""),
+        "model": word_of(told.model),
         "content": [],
         "stop_reason": None,
         "stop_sequence": None,

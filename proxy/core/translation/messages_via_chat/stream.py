@@ -22,6 +22,7 @@ from proxy.core.translation.messages_via_chat.answer import (
     ended_in_error,
     message_of,
     said_text,
+    word_of,
 )
 from proxy.core.translation.messages_via_chat.blocks import Blocks, frame
 from proxy.core.translation.usages import messages_usage, no_messages_usage
@@ -105,7 +106,7 @@ class MessagesViaChatStream:
         begun = b""
         if not self._started:
             self._started = True
-            self._id = str(told.id or "")
+            self._id = word_of(told.id)
             begun = frame("message_start", {"message": message_of(told)})
         took = [self._take_delta(choice) for choice in choices]
         came = self._blocks.passed(self._id)

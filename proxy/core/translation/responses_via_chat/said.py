@@ -6,6 +6,7 @@ from typing import Literal
 import msgspec
 
 from proxy.core.dialects.chat_parts import Call, Choice, Said, read_parts
+from proxy.core.dialects.reported import text_or_none
 
 Kind = Literal["reasoning", "text", "refusal"]
 
@@ -39,7 +40,7 @@ ENVELOPE = msgspec.json.Decoder(Envelope)
 
 
 class _Thought(msgspec.Struct):
-    text: str = ""
+    text: object = None
 
 
 _THOUGHT = msgspec.json.Decoder(_Thought)
@@ -74,4 +75,4 @@ def _thought(parts: list[msgspec.Raw] | str) -> str:
     """Mistral's parts inside of a part."""
     if isinstance(parts, str):
         return parts
-    return "".join([_THOUGHT.decode(one).text for one in parts])
+    return "".join([text_or_none(_THOUGHT.decode(one).text) or "" for one in parts])

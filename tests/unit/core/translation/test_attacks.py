@@ -107,6 +107,15 @@ class TestChatViaMessages:
         assert [call.arguments for call in answer.tool_calls] == [""]
         assert answer.finish_reason == "length"
 
+    def test_a_call_that_begins_twice_is_one(self) -> None:
+        """Another one without arguments would be run."""
+        called = block(0, type="tool_use", id="t1", name="wipe", input={})
+        wrote = delta(0, type="input_json_delta", partial_json='{"q":1}')
+        told = sse(start(), called, called, wrote, stop(0), end("tool_use"), STOP)
+        answer = metered(CHAT, run(self.WAY, told)).answer()
+
+        assert [call.arguments for call in answer.tool_calls] == ['{"q":1}']
+
     def test_a_call_that_cannot_be_read_is_not_left_out(self) -> None:
         """Its answer would end like one that is done."""
         called = block(0, type="tool_use", id=5, name="look", input={})
@@ -145,6 +154,13 @@ class TestMessagesViaChat:
         body = text(id="c", choices=[choice])
         whole = MESSAGES_VIA_CHAT.answer(body, asked=b"", created=7)
         assert MESSAGES.read_answer(whole).malformed is not None
+
+    def test_an_id_that_is_none_is_not_shown(self) -> None:
+        deep = "[" * 900 + "]" * 900
+        odd = json.dumps(chunk({"content": "x"})).replace('"c1"', deep)
+        (told, *_) = events(run(self.WAY, sse(odd)))
+
+        assert told["message"]["id"] == ""
 
     def test_a_schema_may_require_what_is_no_name(self) -> None:
         schema = {"properties": {}, "additionalProperties": False, "required": [[1], {}, None]}
@@ -189,6 +205,15 @@ class TestResponsesViaChat:
         told = RESPONSES_VIA_CHAT.answer(text(id="c", choices=[choice]), asked=RESPONSE, created=7)
 
         assert RESPONSES.read_answer(told).malformed is not None
+
+    def test_a_thought_that_is_none_hides_no_text(self) -> None:
+        content = [
+            {"type": "thinking", "thinking": [{"type": "text", "text": None}]},
+            {"type": "text", "text": "So"},
+        ]
+        told = streamed(RESPONSES_VIA_CHAT, sse(chunk({"content": content}), chunk({}, "stop")))
+
+        assert metered(RESPONSES, told).answer().text == "So"
 
     @pytest.mark.timeout(10)
     def test_arguments_of_nothing_but_spaces_take_no_longer(self) -> None:
