@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from proxy import bill
 from proxy.calls import LiveCall
 from proxy.core.ask import Ask
-from proxy.core.decision import DecisionName, Granted, Refusal
+from proxy.core.decision import Admit, DecisionName, Granted, Refusal
 from proxy.core.dialects.base import Meter
 from proxy.core.events import AnyEvent, AttemptFailed, Outcome
 from proxy.core.session import EMPTY, SessionState
@@ -116,20 +116,20 @@ class Progress:
     def aim(self, call: Call, granted: Granted, ask: Ask) -> None:
         """The next attempt is made at another target, or is held for anew: `granted` is what it
         holds on top of what is there."""
-        admit, before = granted.admit, self.admitted.admit
-        assert admit is not None
-        admit = replace(
-            before,
-            hold_cost_micro_usd=admit.hold_cost_micro_usd,
-            hold_input_tokens=admit.hold_input_tokens,
-            output_allowance=admit.output_allowance,
-            output_bound=admit.output_bound,
-        )
+        assert granted.admit is not None
+        admit = held_for(self.admitted.admit, granted.admit)
         self.call = call
         self.admitted = replace(self.admitted, admit=admit, most=most_output(ask, admit))
         self._held_more(granted, ask)
         if admit.output_bound is not None:
             self.did("clamp")
+
+    def take(self, other: "Progress") -> None:
+        """The attempt at hand is that of `other`, whose hold is counted here already."""
+        self.call, self.ask, self.admitted = other.call, other.ask, other.admitted
+        self.sent, self.status, self.meter = other.sent, other.status, other.meter
+        self.most, self.allowance = other.most, other.allowance
+        self.first_byte_at = other.first_byte_at
 
     def _held_more(self, granted: Granted, ask: Ask) -> None:
         self.ask = ask
@@ -186,3 +186,14 @@ class Progress:
         if self.settled is None:
             return 0
         return max(0, self.settled.cost_micro_usd - self.held_cost_micro_usd)
+
+
+def held_for(before: Admit, admit: Admit) -> Admit:
+    """A call that was admitted, with what is held for another attempt of it."""
+    return replace(
+        before,
+        hold_cost_micro_usd=admit.hold_cost_micro_usd,
+        hold_input_tokens=admit.hold_input_tokens,
+        output_allowance=admit.output_allowance,
+        output_bound=admit.output_bound,
+    )

@@ -6,6 +6,7 @@ from proxy.attempting.asking import Asking
 from proxy.attempting.booking import Booking
 from proxy.attempting.choosing import Choosing
 from proxy.attempting.course import CourseParts
+from proxy.attempting.hedging import Hedging
 from proxy.attempting.loop import Attempting
 from proxy.attempting.sending import Sender
 from proxy.breakers.registry import Breakers
@@ -35,4 +36,5 @@ def build_attempting(
         clock=clock,
         chance=random.SystemRandom().random,
     )
-    return Attempting(parts, ledger)
+    hedging = Hedging(choosing, parts.asking, booking, parts.budget)
+    return Attempting(parts, hedging, ledger)

@@ -24,7 +24,7 @@ from proxy.breakers.permits import Permit
 from proxy.clock import Clock
 from proxy.core.backoff import backoff_seconds
 from proxy.core.decision import Refusal
-from proxy.core.failures import may_fall_back, may_retry
+from proxy.core.failures import Failure, may_fall_back, may_retry
 from proxy.core.routing import Candidate
 from proxy.outbound import Base
 from proxy.progress import Progress
@@ -59,6 +59,12 @@ class Course:
         self._tell_barred()
         self._booked = False
         self._until = parts.clock.monotonic() + progress.call.policy.retries.wait_seconds
+
+    def was_asked(self, candidate: Candidate, failure: Failure) -> None:
+        """Beside the target at hand; it has failed, too."""
+        if candidate in self._left:
+            self._left.remove(candidate)
+        self._told.failed(candidate, failure)
 
     async def go_on(self, came: Failed | Shut) -> Opened:
         """Raises UpstreamUnavailable where all is over."""

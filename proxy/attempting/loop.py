@@ -4,6 +4,7 @@ from functools import partial
 
 from proxy.attempting.choosing import refuse_closed_to
 from proxy.attempting.course import Course, CourseParts, after_reset
+from proxy.attempting.hedging import Hedging
 from proxy.attempting.opened import Opened
 from proxy.attempting.reading import Reader
 from proxy.attempting.sending import Failed
@@ -19,8 +20,9 @@ from proxy.progress import Progress
 class Attempting:
     """Shared by all calls."""
 
-    def __init__(self, parts: CourseParts, ledger: Ledger) -> None:
+    def __init__(self, parts: CourseParts, hedging: Hedging, ledger: Ledger) -> None:
         self._p = parts
+        self._hedging = hedging
         self._ledger = ledger
         self._choosing = parts.choosing
         self._asking = parts.asking
@@ -60,9 +62,22 @@ class Attempting:
         self._budget.called(call.upstream.name, call.policy.retries.ratio)
         permit = self._choosing.acquire(call)
         if isinstance(permit, Permit):
+            if call.route.hedge is not None and len(call.candidates) > 1:
+                return await self._hedged(progress, base, permit, call.route.hedge.after_seconds)
             elsewhere = None if len(call.candidates) == 1 else partial(self._takes_other, call)
             came = await self._asking.ask(progress, base, permit, elsewhere)
             if not isinstance(came, Failed):
                 return came
             return await Course(self._p, progress, base).go_on(came)
         return await Course(self._p, progress, base).go_on(permit)
+
+    async def _hedged(
+        self, progress: Progress, base: Base | None, permit: Permit, seconds: float
+    ) -> Opened:
+        came, beside, failure = await self._hedging.ask(progress, base, permit, seconds)
+        if not isinstance(came, Failed):
+            return came
+        course = Course(self._p, progress, base)
+        if beside is not None and failure is not None:
+            course.was_asked(beside, failure)
+        return await course.go_on(came)

@@ -1,6 +1,7 @@
 """What a client is told of a call that no target has served."""
 
 import math
+from collections import Counter
 
 from proxy.attempting.choosing import name_of, shut_in_words
 from proxy.attempting.opened import Refused
@@ -25,11 +26,16 @@ class Told:
 
     def __init__(self) -> None:
         self._words: dict[str, str] = {}
+        self._times = Counter[str]()
         self._seconds = math.inf
 
     def failed(self, candidate: Candidate, failure: Failure) -> None:
-        said = failure.message.rstrip(".")
-        self._words[name_of(candidate)] = f" {said}" if failure.status else f" failed: {said}"
+        name, said = name_of(candidate), failure.message.rstrip(".")
+        self._times[name] += 1
+        if (times := self._times[name]) > 1:
+            self._words[name] = f" failed {times} times, and last {_last(said, failure)}"
+        else:
+            self._words[name] = f" {said}" if failure.status else f" failed: {said}"
 
     def shut(self, candidate: Candidate, shut: Shut) -> None:
         self._seconds = min(self._seconds, shut.seconds)
@@ -45,6 +51,10 @@ class Told:
         seconds = None if math.isinf(self._seconds) else round(self._seconds, 3)
         message = f"No upstream could serve this call: {said}.{when}"
         return UpstreamUnavailable(message, "error", next_try_seconds=seconds)
+
+
+def _last(said: str, failure: Failure) -> str:
+    return said if failure.status else f"so: {said}"
 
 
 def own_error(came: Failed) -> UpstreamUnavailable:

@@ -144,7 +144,7 @@ async def test_all_that_fail_are_named(tmp_path: Path) -> None:
         message = str(answer.error["message"])
         assert (answer.status, answer.error["code"]) == (503, "upstream_unavailable")
         assert answer.headers["x-should-retry"] == "false"
-        assert "first/one answered 503" in message
+        assert "first/one failed 3 times, and last answered 503" in message
         assert "second/two answered 503" in message
         assert asked(on) == ["one"] * 3 + ["two"]
         failed, settled = only(await log_of(on))
