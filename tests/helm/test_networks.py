@@ -75,6 +75,8 @@ def test_services_policies_and_monitors_select_what_they_are_for() -> None:
         assert port["targetPort"] in {
             p["name"] for p in items(containers(pod)["holdfast"]["ports"])
         }
+    assert at(admin, "spec", "publishNotReadyAddresses") is True
+    assert at(data, "spec", "publishNotReadyAddresses") is None
     wanted = mapping(at(monitor, "spec", "selector", "matchLabels")).items()
     assert wanted <= mapping(at(admin, "metadata", "labels")).items()
     assert not wanted <= mapping(at(data, "metadata", "labels")).items()
