@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.storm.hedging import Hedging, hedging
 from tests.storm.latency import Slowness, latency
 from tests.storm.outage import Outage, outage
 
@@ -26,3 +27,13 @@ async def test_a_late_first_token_moves_calls_away() -> None:
 
     assert trip.faults() == [], trip.shown()
     assert trip.late_calls > 0
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_hedging_halves_the_slowest(stream: bool) -> None:
+    """At hardly more calls than there are slow ones."""
+    asked = Hedging(300, 6, stream, usual_seconds=0.02, slow_seconds=1.2, after_seconds=0.4)
+    hedged = await hedging(asked)
+
+    assert hedged.faults() == [], hedged.shown()
+    assert hedged.more > 0

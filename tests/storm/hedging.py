@@ -2,7 +2,6 @@
 
 import asyncio
 from dataclasses import dataclass, field
-from random import Random
 
 from tests.storm.clients import percentile
 from tests.storm.provider import Manner, Provider
@@ -14,14 +13,14 @@ MOST_MORE = 0.08
 
 @dataclass(frozen=True, slots=True)
 class Hedging:
-    """What is asked. slow_share: of the calls, which take `slow_seconds`."""
+    """What is asked. slow_every: one of so many calls takes `slow_seconds`."""
 
     calls: int = 2_000
     at_once: int = 10
     stream: bool = False
     usual_seconds: float = 0.05
     slow_seconds: float = 2.0
-    slow_share: float = 0.05
+    slow_every: int = 20
     after_seconds: float = 0.2
 
 
@@ -67,10 +66,9 @@ async def hedging(asked: Hedging) -> Hedged:
 
 async def _run(asked: Hedging, hedge: str) -> tuple[list[float], int, int]:
     """Seconds of each call, requests upstream, and how many calls failed."""
-    chance = Random(1)
 
-    def manner(_: int) -> Manner:
-        slow = chance.random() < asked.slow_share
+    def manner(number: int) -> Manner:
+        slow = number % asked.slow_every == asked.slow_every // 2
         return Manner(asked.slow_seconds if slow else asked.usual_seconds)
 
     first = Provider("first", manner)
