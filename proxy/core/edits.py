@@ -156,8 +156,9 @@ def without(parts: Sequence[Span], dropped: Collection[int]) -> list[Edit]:
     """Takes parts out of their list by their places in it, each with one of the commas beside."""
     edits = []
     kept: Span | None = None
+    gone = frozenset(dropped)
     for at, part in enumerate(parts):
-        if at not in dropped:
+        if at not in gone:
             kept = part
         elif kept is not None:
             edits.append(Edit(parts[at - 1].end, part.end, b""))

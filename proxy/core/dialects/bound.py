@@ -47,6 +47,10 @@ _BOUND = re.compile(
 _COMPACTED = frozenset({"compaction", "compaction_summary", "context_compaction"})
 """Items that stand for all that was said before, encrypted."""
 
+_DEEPEST = 6
+"""So many levels of content in content are looked into, each of which is read once more. A result
+with a document of several parts has three."""
+
 
 class _Part(msgspec.Struct):
     """A message, an item, or a part of what it says."""
@@ -110,16 +114,19 @@ def _kept(raw: bytes) -> str | None:
         return "compaction"
     if isinstance(part.audio, dict) and "id" in part.audio:
         return "audio"
-    told = (*_inner(part.content), *_inner(part.output))
+    told = (*_inner(part.content, _DEEPEST), *_inner(part.output, _DEEPEST))
     return "file_id" if any(map(_is_upload, told)) else None
 
 
-def _inner(raw: msgspec.Raw) -> Iterator[_Part]:
+def _inner(raw: msgspec.Raw, levels: int) -> Iterator[_Part]:
+    """All parts in it, with theirs."""
+    if not levels:
+        return
     written = bytes(raw)
     for one in _parts(written, Span(0, len(written))):
         part = _PART.decode(one)
         yield part
-        yield from _inner(part.content)
+        yield from _inner(part.content, levels - 1)
 
 
 def _is_upload(part: _Part) -> bool:

@@ -8,17 +8,19 @@ from proxy.core.translation.base import StreamTranslation, Translation
 @dataclass(frozen=True, slots=True)
 class Composed:
     """Implements `Translation`. outer: of the client's dialect, to the one between. inner: from
-    there to the one that is spoken."""
+    there to the one that is spoken. is_blind: inner's answers need nothing of the request, which is
+    not translated again for them."""
 
     outer: Translation
     inner: Translation
+    is_blind: bool = False
 
     def request(self, body: bytes, *, output_bound: int) -> bytes:
         between = self.outer.request(body, output_bound=output_bound)
         return self.inner.request(between, output_bound=output_bound)
 
     def answer(self, body: bytes, *, asked: bytes, created: int) -> bytes:
-        between = self.outer.request(asked, output_bound=1)  # a bound changes no answer
+        between = self._between(asked)
         told = self.inner.answer(body, asked=between, created=created)
         return self.outer.answer(told, asked=asked, created=created)
 
@@ -26,9 +28,11 @@ class Composed:
         return self.outer.error(status, self.inner.error(status, body))
 
     def stream(self, body: bytes, *, created: int) -> StreamTranslation:
-        between = self.outer.request(body, output_bound=1)
-        inner = self.inner.stream(between, created=created)
+        inner = self.inner.stream(self._between(body), created=created)
         return _Stream(self.outer.stream(body, created=created), inner)
+
+    def _between(self, asked: bytes) -> bytes:
+        return b"" if self.is_blind else self.outer.request(asked, output_bound=1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -241,3 +241,17 @@ def test_what_other_requests_need() -> None:
     assert (
         state("chat", messages=said("text", {"type": "file", "file": {"file_id": 1}})) == "file_id"
     )
+
+
+@pytest.mark.timeout(10)
+def test_content_in_content_without_end_takes_no_longer() -> None:
+    """Each level is read once more: of 64 MB a hundred times, while all other calls wait."""
+    content: object = [{"type": "text", "text": "x" * 4_000_000}]
+    for _ in range(50):
+        content = [{"type": "tool_result", "tool_use_id": "t", "content": content}]
+    body = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": content}]}
+    written = json.dumps(body).encode()
+    request = DIALECTS["messages"].parse(written, Bounds())
+
+    for _ in range(20):
+        assert needs_state(written, request) is None

@@ -383,3 +383,17 @@ def test_every_recorded_request_can_be_unbound(dialect: DialectName) -> None:
         assert said_in(read) == said_in(request)
         changed += after is not body
     assert changed or dialect == "messages"  # none of those recorded has thinking
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("dialect", ["messages", "responses"])
+def test_thoughts_without_end_take_no_longer(dialect: DialectName) -> None:
+    """While they are taken out all other calls wait."""
+    body: Json = {"input": [{"type": "reasoning", "id": "rs"}, {"role": "user", "content": "x"}]}
+    body["input"] *= 40_000
+    if dialect == "messages":
+        body = {"messages": [said(*[THOUGHT, TEXT] * 40_000)]}
+    told = unbound(dialect, body)
+
+    left = told["input"] if "input" in told else told["messages"][0]["content"]
+    assert len(left) == 40_000

@@ -263,3 +263,15 @@ def test_a_request_that_cannot_be_read_is_only_untranslatable() -> None:
         for body in (b"", b"[]", b"{}" * 2, b'{"messages":' + b"[" * 2_000):
             with pytest.raises(Untranslatable):
                 way.request(body, output_bound=9)
+
+
+@pytest.mark.timeout(10)
+def test_a_request_is_not_translated_again_for_its_answer() -> None:
+    """That takes 0.3 s a megabyte, while all other calls wait."""
+    item = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
+    asked = text(model="m", input=[item] * 20_000)
+    both = translation("responses", "messages")
+    assert both is not None
+    for _ in range(60):
+        told = both.stream(asked, created=7).feed(sse(start()))
+        assert told.startswith(b"event: response.created")
