@@ -32,6 +32,8 @@ def test_a_chart_of_ones_own_has_the_sidecar_in_its_pod(tmp_path: Path) -> None:
 
     rendered = render({}, chart)
 
+    told = (ROOT / "docs" / "kubernetes.md").read_text()
+    assert (chart / "templates" / "agent.yaml").read_text().partition("    spec:\n")[2] in told
     (pod,) = rendered.pods()
     agent, holdfast = containers(pod)["agent"], containers(pod)["holdfast"]
     assert variables(agent)["OPENAI_BASE_URL"] == "http://127.0.0.1:8080/a/mailer/v1"

@@ -19,8 +19,6 @@ def job(**example: Json) -> Values:
 _FROM: Json = {"secret": "a", "key": "b"}
 REFUSED: list[tuple[str, Values, str]] = [
     ("two replicas", {"gateway": {"replicas": 2}}, "1 at most"),
-    ("an unknown key", {"polici": {}}, "polici"),
-    ("an unknown key within", {"gateway": {"replica": 1}}, "replica"),
     ("an unknown mode", {"mode": "daemon"}, "mode"),
     ("a number as text", {"workers": "4"}, "workers"),
     ("no worker", {"workers": 0}, "workers"),
@@ -92,6 +90,25 @@ def paths(values: Manifest, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple
             yield from paths(value, path)
 
 
+def within(path: tuple[str, ...], value: Json) -> Manifest:
+    """Values with one, at its path."""
+    for name in reversed(path):
+        value = {name: value}
+    return mapping(value)
+
+
+def test_an_unknown_key_is_refused_wherever_it_stands() -> None:
+    """But in mappings of the user's own: these are empty, or resources'."""
+    every = paths(yaml.safe_load((CHART / "values.yaml").read_text()))
+    known = [(), *(path for path, value in every if isinstance(value, dict) and value)]
+
+    for path, rendered in zip(
+        known, ask([within((*path, "replicaz"), 1) for path in known]).rendered, strict=True
+    ):
+        assert "'replicaz' not allowed" in str(rendered.error), path
+    assert len(known) > 10
+
+
 def test_a_value_that_is_taken_away_is_missed_by_its_name_or_not_at_all() -> None:
     """Helm takes `key:` with nothing behind it for the key's removal: `replicas:` meant none,
     `user:` root, `drainSeconds:` no drain."""
@@ -99,12 +116,7 @@ def test_a_value_that_is_taken_away_is_missed_by_its_name_or_not_at_all() -> Non
     modes: list[Values] = [{}, {"mode": "sidecar", "example": {"job": True}}]
 
     for mode in modes:
-        cases = []
-        for path, _ in every:
-            case: Json = None
-            for name in reversed(path):
-                case = {name: case}
-            cases.append(merged(mode, mapping(case)))
+        cases = [merged(mode, within(path, None)) for path, _ in every]
         whole, *without = ask([mode, *cases]).rendered
         for (path, value), rendered in zip(every, without, strict=True):
             if value:
@@ -130,7 +142,8 @@ def test_names_that_look_like_numbers_or_truths_stay_texts() -> None:
     """YAML would make 123 a number and `on` a truth, which Kubernetes takes for no name."""
     odd: Values = {
         "fullnameOverride": "on",
-        "adminToken": {"existingSecret": "123", "key": "1e3"},
+        "nameOverride": "on",
+        "adminToken": {"existingSecret": "123", "key": "007"},
         "secretEnv": {"NO": {"secret": "1", "key": "0x1F"}},
         "env": {"y": "1"},
         "policy": {"existingConfigMap": "007"},
