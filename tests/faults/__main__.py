@@ -17,7 +17,7 @@ from tests.faults.promises import broken
 from tests.faults.providers import borders
 from tests.integration.kit import DIALECTS
 
-_AT_ONCE = 12
+_AT_ONCE = 10
 _HEAD = (
     f"{'case':32} {'dialect':9} {'kind':6} {'fallback':10} {'the client got':28} {'by':6} "
     f"{'asked':>7} {'billed':>6} {'booked':>6} {'failed':>6} {'s':>5}"

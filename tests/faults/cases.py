@@ -18,7 +18,7 @@ When = Literal[
 ]
 Unreachable = Literal["refused", "tls", "dns"]
 BOTH, WHOLE, STREAM = (False, True), (False,), (True,)
-SLOW_SECONDS = 1.0
+SLOW_SECONDS = 2.0
 """How long the slow ones take: several times what the policy of a cell calls slow."""
 _WITHIN = 7
 """After so many events every dialect has sent some text, and is not through with it."""

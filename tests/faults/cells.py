@@ -18,11 +18,12 @@ from tests.faults.providers import FIRST, SECOND, TOOL, Provider, provider
 from tests.faults.reading import Got, Read, read
 from tests.integration.kit import PATHS, Sidecar, body_of, sidecar
 
-Fallback = Literal["none", "healthy", "translated", "down"]
-FALLBACKS: tuple[Fallback, ...] = ("none", "healthy", "translated", "down")
+Fallback = Literal["none", "healthy", "translated", "hedged", "down"]
+FALLBACKS: tuple[Fallback, ...] = ("none", "healthy", "translated", "hedged", "down")
+"""hedged: it is healthy, and is asked beside a first provider that is slow to begin."""
 BOUND = 400
 """Tokens of output that a call asks for at most."""
-DEADLINE_SECONDS = 6.0
+DEADLINE_SECONDS = 9.0
 _HUNG_SECONDS = 2 * DEADLINE_SECONDS
 _POLICY = """
 prices: {model-one: {input: 1, output: 2}, model-two: {input: 3, output: 5}}
@@ -30,9 +31,9 @@ upstreams:
   first: %(first)s
   second: %(second)s
 routes:
-  - {match: {model: "*"}, to: [first]%(fallback)s}
+  - {match: {model: "*"}, to: [first]%(fallback)s%(hedge)s}
 timeouts: {connect: 1}
-breakers: {slow_seconds: 0.4, answer_seconds: 0.4, stall_seconds: 1.5}
+breakers: {slow_seconds: 0.8, answer_seconds: 0.8, stall_seconds: 2.6}
 retries: {max: 2, wait_seconds: 2}
 deadline_seconds: %(deadline)s
 """
@@ -155,6 +156,7 @@ def _policy(cell: Cell, one: Provider, two: Provider) -> str:
         "first": _upstream(one, ours, key),
         "second": _upstream(two, other, "key-of-the-second", endpoints),
         "fallback": "" if cell.fallback == "none" else f", fallback: [second/{SECOND.name}]",
+        "hedge": ", hedge: {after_seconds: 0.5}" if cell.fallback == "hedged" else "",
         "deadline": DEADLINE_SECONDS,
     }
 

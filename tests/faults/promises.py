@@ -33,7 +33,7 @@ def wanted(cell: Cell, seen: Seen) -> Wanted:
         case "slow" if cell.fallback == "down":
             return "either"
         case _:
-            return "second" if cell.fallback in ("healthy", "translated") else "error"
+            return "second" if cell.fallback not in ("none", "down") else "error"
 
 
 def broken(cell: Cell, seen: Seen) -> list[str]:
@@ -104,7 +104,7 @@ def _attempts(cell: Cell, seen: Seen) -> Iterator[str]:
     if sum(counted) > candidates + MOST_RETRIES:
         yield f"{sum(counted)} attempts"
     alone = wanted(cell, seen) in ("first", "stream error") or cell.case.when == "caller"
-    if alone and seen.attempts["second"]:
+    if alone and seen.attempts["second"] and cell.fallback != "hedged":
         yield "the second was asked too"
 
 
@@ -120,7 +120,8 @@ def _booking(cell: Cell, seen: Seen) -> Iterator[str]:
     counts = list(seen.attempts.values())
     if seen.events["StepSettled"] and None not in counts:
         attempts = sum(count for count in counts if count is not None)
-        if seen.events["AttemptFailed"] + 1 != attempts:
+        unseen = seen.events["AttemptFailed"] + 1 - attempts
+        if unseen not in ((0, 1) if cell.fallback == "hedged" else (0,)):  # hung up on at once
             yield f"{attempts} attempts, and {seen.events['AttemptFailed']} booked as failed"
     yield from _cost(cell, seen)
 

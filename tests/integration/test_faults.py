@@ -8,7 +8,7 @@ from tests.faults.promises import broken
 from tests.integration.kit import DIALECTS
 
 _EACH = 7
-"""Every seventh cell: no divisor of the four kinds of fallback, so that all of them come."""
+"""Every seventh cell: no multiple of the five kinds of fallback, so that all of them come."""
 
 
 @pytest.mark.timeout(90)
