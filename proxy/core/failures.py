@@ -18,7 +18,7 @@ Reason = Literal[
 ]  # fmt: skip
 """connect, tls, dns, timeout, reset: of the connection. error: the provider's own. malformed,
 truncated: not an answer, or not all of one. slow: given up for another. key: its key, or the
-account behind it, is not served. not_found: it has no such model or path."""
+account behind it, is not served. not_found: it has no such model or path, or not for this call."""
 
 _KINDS: Final[dict[str, Reason]] = {
     "connect": "connect",
@@ -48,6 +48,13 @@ _DEAD_KEY: Final = frozenset(("api_key_invalid", "invalid_api_key", "account_dea
 _NO_CREDIT: Final = ("Your credit balance is too low", "API key not valid", "API key expired")
 """How messages of a 400 begin that is not the caller's fault: no code says so. Only their
 beginning counts, for further on they may quote the client."""
+_ASKS_TOO_MUCH: Final = (
+    "Request too large for",  # OpenAI's, Azure's: more than a whole minute's tokens
+    "This request requires more credits, or fewer max_tokens",  # OpenRouter's 402
+    "Prompt tokens limit exceeded",
+)
+"""How messages begin that refuse one request for its size alone, at any time: smaller ones of
+others are served meanwhile (users' reports of 2024 to 2026)."""
 _OF_A_DAY: Final = ("per day", "per-day", "perday", "daily")
 _NEVER_SERVED: Final = (501, 505)
 _CANNOT_SERVE: Final = (400, 413, 422)
@@ -155,7 +162,9 @@ def _reason(status: int, said: Said) -> Reason | None:
     if status == 403 and said.is_moderation:
         return None  # what the caller said was flagged
     if status == 403 and not said.is_json:
-        return "error"  # a firewall in between knows no keys
+        return "not_found"  # a firewall knows no keys; and it may be for what the caller said
+    if status in (402, 429) and said.message.startswith(_ASKS_TOO_MUCH):
+        return "not_found"
     if status in (403, 429) and said.words & _UNKNOWN_MODEL:
         return "not_found"
     return _BY_STATUS.get(status)
@@ -165,6 +174,8 @@ def _of_event(said: Said) -> Reason | None:
     """A status that it gives itself says most; else its words do; else it is the provider's."""
     if said.status:
         return _reason(said.status, said)
+    if said.message.startswith(_ASKS_TOO_MUCH):
+        return "not_found"
     if said.words & (_RATES | _USED_UP):
         return "rate_limited"
     if said.words & (_KEYS | _DEAD_KEY):

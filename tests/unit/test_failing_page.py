@@ -57,6 +57,10 @@ CASES: dict[str, list[Failure | None]] = {
     "429 for a quota": [status(429, code="insufficient_quota"), status(429, code="per day")],
     "401": [status(401), status(402), status(403), status(400, code="insufficient_quota")],
     "403 of a firewall": [failure_of_status(403, (), b"<html>", 0.0)],
+    "a request that is larger": [
+        failure_of_status(code, (), b'{"error": {"message": "Request too large for m"}}', 0.0)
+        for code in (402, 429)
+    ],
     "404": [status(404), status(400, code="model_not_found")],
     "a body that is no answer": [broke("malformed")],
     "an answer that breaks off": [broke("truncated")],

@@ -162,8 +162,36 @@ def test_a_firewall_in_between_says_nothing_of_a_key() -> None:
     failure = failure_of_status(403, (), b"<html><h1>403 Forbidden</h1></html>", NOW)
 
     assert failure is not None
-    assert failure.reason == "error"
+    assert failure.reason == "not_found"
     assert "html" not in failure.message
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (
+            429,
+            "Request too large for gpt-4o in organization org-1 on tokens per min (TPM): Limit 3",
+        ),
+        (402, "This request requires more credits, or fewer max_tokens. You requested up to 32000"),
+        (402, "Prompt tokens limit exceeded: 230799 > 91442."),
+    ],
+)
+def test_one_that_asks_for_too_much_closes_a_provider_to_nobody(status: int, message: str) -> None:
+    """It would be shut at once, again and again, while smaller calls of others are served."""
+    told = api(message, code="rate_limit_exceeded")
+    failure = failed(status, told, ("retry-after", "60"))
+
+    assert failure is not None
+    assert (failure.reason, may_retry(failure), may_fall_back(failure, False)) == (
+        "not_found",
+        False,
+        True,
+    )
+    in_stream = failure_of_event(json.dumps(told).encode(), NOW)
+    assert in_stream is not None
+    assert in_stream.reason == "not_found"
+    assert reason_of(status, api(f"You said: {message}")) != "not_found"
 
 
 @pytest.mark.parametrize(
