@@ -115,7 +115,8 @@ class Governed:
             admitted = live.refusal  # the ledger takes back what it was about to hold
         if isinstance(admitted, Refusal):
             live.closed = True
-            admitted = await self._unavailable(call, admitted)
+            if asks_human(call, admitted):
+                admitted = await self._p.ledger.unavailable(self._want(call), admitted)
             await self._refuse(exchange, call, admitted, request_id)
             return
         assert isinstance(aimed, Call)
@@ -198,10 +199,12 @@ class Governed:
             await self._end(exchange, progress, refusal)
         except UpstreamUnavailable as error:
             progress.broke("truncated")
+            progress.live.closed = True  # nothing cuts the telling short
             refusal = told(error, progress)
-            if not exchange.started:
-                await self._p.settler.settle_broken(progress)
-                refusal = await self._unavailable(progress.call, refusal)
+            if not exchange.started and asks_human(progress.call, refusal):
+                with suppress(StoreUnavailable):
+                    await self._p.settler.settle_broken(progress)
+                    refusal = await self._p.ledger.unavailable(self._want(progress.call), refusal)
             await self._end(exchange, progress, refusal)
         except StoreUnavailable as error:
             if not exchange.started:
@@ -210,12 +213,6 @@ class Governed:
         finally:
             progress.live.closed = True
             await self._p.settler.settle_broken(progress)
-
-    async def _unavailable(self, call: Call, refusal: Refusal) -> Refusal:
-        """What is told of a call that nobody serves: where its route says so, a human is."""
-        if call.route.on_unavailable != "handoff" or refusal.code != "upstream_unavailable":
-            return refusal
-        return await self._p.ledger.unavailable(self._want(call), refusal)
 
     async def _attempt(self, exchange: Answering, progress: Progress) -> None:
         if is_guarded(progress.call, progress.state):
@@ -274,6 +271,11 @@ class Governed:
             )
             await exchange.write(frames if progress.at_border else b"\n\n" + frames)
             await exchange.finish()
+
+
+def asks_human(call: Call, refusal: Refusal) -> bool:
+    """Whether a human decides when a session goes on that nobody serves."""
+    return call.route.on_unavailable == "handoff" and refusal.code == "upstream_unavailable"
 
 
 def idle_seconds(policy: Policy) -> float:
