@@ -30,6 +30,8 @@ from proxy.outbound import Base
 from proxy.progress import Progress
 from proxy.retrying import RetryBudget
 
+_ASKED_SECONDS = 1.0
+"""A target that asks for more time than this is left alone where another takes the call."""
 _LEAST_SECONDS = 0.1
 """Nothing is begun that the call's deadline would end at once."""
 
@@ -106,6 +108,8 @@ class Course:
         seconds = backoff_seconds(tried.retries, p.chance())
         seconds = max(seconds, failure.reset_seconds or 0.0)
         if seconds > min(rules.wait_seconds, self._left_seconds - _LEAST_SECONDS):
+            return None
+        if seconds > _ASKED_SECONDS and self._takes_other():
             return None
         if not p.budget.take(call.upstream.name, rules.ratio):
             return None

@@ -34,6 +34,16 @@ async def test_a_slow_target_is_given_up_for_another_and_booked(
         assert 'holdfast_fallbacks_total{reason="slow_first_token"} 1.0' in await metrics_of(on)
 
 
+async def test_nobody_waits_for_one_who_asks_for_time_while_another_answers(tmp_path: Path) -> None:
+    """A 503 may say Retry-After, too; a second target can answer at once."""
+    async with two_targets(tmp_path) as on:
+        on.sim.fail("status=503;retry_after=15", model="one")
+        answer = await asyncio.wait_for(on.call("chat", model="one"), 5)
+
+        assert answer.headers["x-holdfast-upstream"] == "second"
+        assert asked(on) == ["one", "two"]
+
+
 @streamed_or_not
 async def test_a_slow_answer_is_waited_for_where_nobody_else_gives_one(
     tmp_path: Path, stream: bool
