@@ -160,7 +160,7 @@ class Webhooks:
         """None where it was taken, else why not: without the URL, which may be a secret itself."""
         secret = None
         if webhook.secret_env is not None:
-            secret = self._env.get(webhook.secret_env, "").encode()
+            secret = self._env.get(webhook.secret_env, "").rstrip("\r\n").encode()
             if not secret:
                 return f"{webhook.secret_env} is not set"
         body = body_of(notice, webhook.format, secret)

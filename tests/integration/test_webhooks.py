@@ -200,6 +200,18 @@ async def test_pagerduty_is_told_with_its_routing_key(tmp_path: Path, receiver: 
         assert post.json["dedup_key"] == post.headers["webhook-id"]
 
 
+async def test_a_secret_that_came_out_of_a_file_is_the_same_without_its_line_end(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    """`kubectl create secret --from-file` keeps it, and nobody sees it."""
+    env = {"HOOK_SECRET": f"{SECRET}\n"}
+    async with sidecar(tmp_path, told_at(receiver), env=env) as on:
+        await stop(on)
+        (post,) = await receiver.got(1)
+
+        verify(post)
+
+
 async def test_a_receiver_that_hangs_delays_no_call(tmp_path: Path, receiver: Receiver) -> None:
     receiver.answers.clear()
     loop = asyncio.get_running_loop()
