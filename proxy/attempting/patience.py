@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from proxy.breakers.permits import Permit
+
 _AGAIN_SECONDS: Final = 0.5
 """After so long it is asked again whether somebody else takes calls."""
 
@@ -37,3 +39,19 @@ class Patience:
     def is_over(self) -> bool:
         """In a handler of CancelledError: whether that was its end, and nothing else."""
         return self.ended and self._task.uncancel() <= self._before
+
+
+class Trial:
+    """Of an attempt that tries a broken provider for all: nobody else may meanwhile, but for so
+    long only. A long answer, or one that never comes, must not keep it shut for everybody."""
+
+    __slots__ = ("_permit", "due")
+
+    def __init__(self, seconds: float, permit: Permit) -> None:
+        self._permit = permit
+        self.due = asyncio.get_running_loop().time() + seconds
+
+    def expired(self, now: float) -> None:
+        """It has taken so long."""
+        self.due = float("inf")
+        self._permit.overstays()

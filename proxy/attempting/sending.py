@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from proxy.attempting.opened import Begun, Opened, Refused
-from proxy.attempting.patience import Patience
+from proxy.attempting.patience import Patience, Trial
 from proxy.attempting.reading import Reader
 from proxy.breakers.permits import Permit
 from proxy.clock import Clock
@@ -63,9 +63,8 @@ class Sender:
         began = self._clock.monotonic()
         if progress.forwarded_at is None:
             progress.forwarded_at = began
-        patience = None
-        if elsewhere is not None:
-            patience = self._patience(progress.call, elsewhere)
+        patience = None if elsewhere is None else self._patience(progress.call, elsewhere)
+        trial = self._trial(progress.call, permit) if permit.probe else None
         try:
             opened = await self._opened(progress, base, patience)
         except UpstreamUnavailable as error:
@@ -81,6 +80,8 @@ class Sender:
         finally:
             if patience is not None:
                 self._deadlines.discard(patience)
+            if trial is not None:
+                self._deadlines.discard(trial)
         return self._judged(progress, opened, permit, began)
 
     async def _opened(
@@ -116,6 +117,11 @@ class Sender:
         patience = Patience(seconds, elsewhere)
         self._deadlines.add(patience)
         return patience
+
+    def _trial(self, call: Call, permit: Permit) -> Trial:
+        trial = Trial(call.policy.breakers.slow_seconds, permit)
+        self._deadlines.add(trial)
+        return trial
 
     async def _send_translated(self, progress: Progress, base: Base | None) -> Incoming:
         """Its answer comes in the client's dialect. Raises Untranslatable."""

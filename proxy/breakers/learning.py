@@ -44,6 +44,8 @@ class Learner:
         for tried in permit.tries:
             if not (slow and tried == part):
                 self._closes(tried, now)
+        for late in () if slow else permit.late:
+            self._closes_late(late, now)
 
     def badly(self, permit: Permit, breaker: Breaker, failure: Failure) -> None:
         effect = effect_of(failure)
@@ -62,15 +64,24 @@ class Learner:
     def begun(self, permit: WatchedPermit, breaker: Breaker) -> None:
         now = self.clock.monotonic()
         tries, permit.tries, permit.probe = permit.tries, (), False
-        for part in tries:
+        late, permit.late = permit.late, ()
+        for part in (*tries, *late):
             overtaken = part.generation != part.breaker.generation
-            self._closes(part, now)
+            if part in tries:
+                self._closes(part, now)
+            else:
+                self._closes_late(part, now)
             if overtaken:
                 continue
             if part.breaker is breaker:
                 permit.generation = breaker.generation
             else:
                 permit.own_generation = part.breaker.generation
+
+    def overstays(self, permit: WatchedPermit) -> None:
+        permit.late, permit.tries = (*permit.late, *permit.tries), ()
+        for part in permit.late:
+            self.gives_up(part)
 
     def nothing(self, permit: Permit) -> None:
         for part in permit.tries:
@@ -83,6 +94,12 @@ class Learner:
             return
         breaker.tried(well=True)
         self._keeper.stand(breaker, closed(breaker.standing, now), tried=True)
+
+    def _closes_late(self, part: Part, now: float) -> None:
+        """Whoever tries meanwhile finds it closed."""
+        breaker = part.breaker
+        if part.generation == breaker.generation:
+            self._keeper.stand(breaker, closed(breaker.standing, now))
 
     def gives_up(self, part: Part) -> None:
         """Nothing was learnt: another may try."""

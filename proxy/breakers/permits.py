@@ -27,13 +27,17 @@ class Learning(Protocol):
 
     def begun(self, permit: "WatchedPermit", breaker: Breaker) -> None: ...
 
+    def overstays(self, permit: "WatchedPermit") -> None: ...
+
 
 class Permit:
-    """Exactly one of its methods but `begun` is called, once; more calls change nothing.
+    """Exactly one of its methods but `begun` and `overstays` is called, once; more calls change
+    nothing.
 
     probe: the breaker is open, and this call tries whether it can be closed; nobody else may until
-    it is told what came of it. tries: of which breakers. credential: a digest of the caller's own
-    key, where that is sent; own_generation: of its breaker.
+    it is told what came of it. tries: of which breakers. late: of those it has tried for too long.
+    credential: a digest of the caller's own key, where that is sent; own_generation: of its
+    breaker.
     """
 
     __slots__ = ("_breaker", "_learning", "credential", "generation")
@@ -41,6 +45,7 @@ class Permit:
     probe = False
     own_generation = 0
     tries: tuple[Part, ...] = ()
+    late: tuple[Part, ...] = ()
 
     def __init__(
         self, learning: Learning, breaker: Breaker, generation: int, credential: bytes | None
@@ -53,6 +58,10 @@ class Permit:
     def begun(self) -> None:
         """Content has come in time: where it tries, it has tried well, and others need not wait for
         the end, which may be minutes away. Its end counts like that of any other call."""
+
+    def overstays(self) -> None:
+        """It has taken so long that others may try as well: it may be of one who has asked for
+        much, or hang. If it goes well in the end, that counts."""
 
     def answered(self, *, slow: bool = False) -> None:
         """It was answered, if slowly; also with what is the caller's own fault."""
@@ -84,7 +93,7 @@ class Permit:
 class WatchedPermit(Permit):
     """Of more than one closed breaker."""
 
-    __slots__ = ("own_generation", "probe", "tries")
+    __slots__ = ("late", "own_generation", "probe", "tries")
 
     def __init__(
         self,
@@ -97,11 +106,16 @@ class WatchedPermit(Permit):
         super().__init__(learning, *shared, credential)
         self.own_generation = own_generation
         self.tries = tries
+        self.late = ()
         self.probe = bool(tries)
 
     def begun(self) -> None:
         if self._breaker is not None and self.probe:
             self._learning.begun(self, self._breaker)
+
+    def overstays(self) -> None:
+        if self._breaker is not None:
+            self._learning.overstays(self)
 
     def __del__(self) -> None:
         """Lost without a word, it must not keep others from trying for good."""

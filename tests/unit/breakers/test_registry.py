@@ -505,3 +505,56 @@ def test_both_ways_to_a_model_share_one_breaker() -> None:
     (breaker,) = kit.keeper.all()
     assert breaker.named
     assert breaker.counted(kit.clock.monotonic()) == (3, 3, 0)
+
+
+@pytest.mark.parametrize("well", [True, False])
+def test_who_tries_for_too_long_lets_another_try(well: bool) -> None:
+    """A probe that hangs, or that has asked for a long answer, keeps nobody out for good."""
+    kit = Kit(places=FakePlaces({}))
+    kit.open()
+    kit.clock.advance(15.0)
+    first = kit.permit()
+    first.overstays()
+    second = kit.permit()
+
+    assert second.probe
+    assert isinstance(kit.breakers.acquire(candidate(), None), Shut)
+    if well:
+        first.answered()
+        assert kit.breakers.closed_to(candidate(), None) is None
+        second.failed(failure())  # what it says is of before
+        assert kit.breakers.closed_to(candidate(), None) is None
+    else:
+        first.failed(failure())
+        assert kit.breakers.closed_to(candidate(), None) == Shut("failing", TRYING_SECONDS)
+        second.begun()
+        assert kit.breakers.closed_to(candidate(), None) is None
+
+
+def test_who_has_tried_for_too_long_and_begins_closes_it() -> None:
+    kit = Kit(places=FakePlaces({}))
+    kit.open()
+    kit.clock.advance(15.0)
+    first = kit.permit()
+    first.overstays()
+    first.begun()
+    assert kit.breakers.closed_to(candidate(), None) is None
+    first.failed(failure())  # its end counts like any other's
+
+    assert kit.breakers.closed_to(candidate(), None) is None
+    assert kit.keeper.named("openai", "gpt-5").counted(kit.clock.monotonic()) == (1, 1, 0)
+
+
+def test_who_overstays_and_leaves_says_nothing() -> None:
+    kit = Kit(places=FakePlaces({}))
+    kit.open()
+    kit.clock.advance(15.0)
+    first = kit.permit()
+    first.overstays()
+    first.overstays()
+    second = kit.permit()
+    first.dropped()
+
+    assert isinstance(kit.breakers.acquire(candidate(), None), Shut)
+    second.dropped()
+    assert kit.permit().probe
