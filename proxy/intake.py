@@ -32,6 +32,9 @@ from proxy.replies import dialect_of
 from proxy.usual import UsualOutput
 from proxy.wire import Head
 
+_NO_KEY = bytes(16)
+"""Stands for the key of callers who send none where theirs would go: what a provider says of that
+is said of them, and of nobody who has one."""
 _UNKNOWN_WINDOW = 200_000
 """Context window of a model that is not known, in tokens."""
 
@@ -190,7 +193,7 @@ class Intake:
     ) -> bytes | None:
         if not takes_credential(candidate, first, route):
             return None
-        return self.callers.credential(head)
+        return self.callers.credential(head) or _NO_KEY
 
     def _price(self, policy: Policy, upstream: Upstream, model: str) -> Price | Refusal | None:
         price = self._prices.price_for(policy, upstream, model)

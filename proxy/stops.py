@@ -6,7 +6,7 @@ from dataclasses import replace
 from proxy.clock import Clock
 from proxy.closings import AppendTo
 from proxy.core import events as ev
-from proxy.core.closed import refuse_awaiting
+from proxy.core.closed import refuse_awaiting, refuse_closed
 from proxy.core.decision import Refusal
 from proxy.core.handoff import OnLimit, blocks, stands_in_queue
 from proxy.core.session import SessionKey, SessionState, fold
@@ -58,6 +58,10 @@ class Stops:
         waits = replace(refusal, message=f"{refusal.message} {way}")
         for _ in range(_TRIES):
             fold_ = await self._folds.load(want.key)
+            # Another call of it may have come to nothing at the same time.
+            closed = refuse_closed(want.rules.refusal_status, fold_.state, session)
+            if closed is not None:
+                return closed
             if opening(want, fold_.state, self._clock.now()):
                 return refusal
             with suppress(SeqConflict):
