@@ -18,7 +18,7 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("replay", "try a policy on sessions that are over"),
     ("sessions", "list, show, stop, extend and guide sessions"),
     ("handoffs", "what stands before a human"),
-    ("breakers", "which upstreams and models are not asked now; open and close them"),
+    ("breakers", "show who is not asked now, open and close"),
 )
 """The ordered list. Adding one: proxy/cli/NAME.py with `add_arguments` and `run`, and its line."""
 

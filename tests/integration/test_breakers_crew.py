@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.process, pytest.mark.timeout(60)]
 
 RULES = """
 limits: {parallel: null}
-breakers: {open_seconds: %s, consecutive_failures: 3}
+breakers: {open_seconds: %s, open_seconds_max: 300, consecutive_failures: 3}
 retries: {max: 0, wait_seconds: 0, join_seconds: 0}
 """
 WELL = Turn(text="Hello.")
