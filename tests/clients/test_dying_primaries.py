@@ -29,9 +29,9 @@ LOOPS = {
 SWIFT = """
 timeouts: {connect: 1}
 retries: {max: 0}
-breakers: {slow_seconds: 0.3, answer_seconds: 0.3, stall_seconds: 0.5,
+breakers: {slow_seconds: 0.5, answer_seconds: 0.5, stall_seconds: 1,
            consecutive_failures: 1000, minimum_calls: 1000}
-deadline_seconds: 10
+deadline_seconds: 20
 """
 """Each call is to meet the dying provider anew; keys and rate limits shut it all the same."""
 QUICK = "timeouts: {connect: 1}\ndeadline_seconds: 10\n"
@@ -39,10 +39,10 @@ LONG = Script((Turn(text_tokens=400),))
 BEFORE = (
     *("dead", "reset", "status=401", "status=404", "status=429;retry_after=5", "status=429"),
     *("status=500", "status=502;body=html", "status=503", "status=529", "empty", "malformed_json"),
-    *("slow_head=2", "cut_bytes=60;how=close", "cut_events=0;how=reset"),
+    *("slow_head=3", "cut_bytes=60;how=close", "cut_events=0;how=reset"),
 )
 """Ways of failing before anything of the answer has come, streamed or not."""
-BEFORE_IN_STREAMS = ("slow_first_token=2", "stall=0", "error_event=0", "failed_event=0")
+BEFORE_IN_STREAMS = ("slow_first_token=3", "stall=0", "error_event=0", "failed_event=0")
 WITHIN = (
     *("cut_events=9", "cut_events=9;how=close", "cut_events=9;how=reset", "stall=9"),
     *("error_event=9", "failed_event=9"),
@@ -101,8 +101,9 @@ async def run_to_the_end(folder: Path, program: tuple[str, str], fault: str) -> 
         assert len(on.front.calls()) == 4 * len(modes)
         assert len(on.back.calls()) == len(on.second.journal) == 4 * len(modes)
         assert {a.status for a in on.front.answers} == {200}
-        shut = fault.startswith(("status=401", "status=429", "dead"))
-        assert attempts(on) == 4 * len(modes) or (shut and attempts(on) <= 2)
+        few = fault.startswith(("status=401", "status=429", "dead"))
+        if "slow" not in fault:  # where a busy machine may give one up before it has arrived
+            assert attempts(on) == 4 * len(modes) or (few and attempts(on) <= 2)
         sessions = await on.sessions()
         assert [(s["steps"], s["tool_calls"]) for s in sessions] == [(4, 3)] * len(modes)
         billed, booked = await billed_and_booked(on)
