@@ -4,6 +4,7 @@ A refusal by policy is not here: it is a value (`core.decision.Refusal`).
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 class HoldfastError(Exception):
@@ -26,17 +27,23 @@ class MalformedRequest(HoldfastError):
         return self.message
 
 
+FailureKind = Literal[
+    "connect", "tls", "dns", "timeout", "reset", "malformed", "truncated", "error"
+]  # fmt: skip
+"""How a connection to a provider failed, or an answer."""
+
+
 @dataclass
 class UpstreamUnavailable(HoldfastError):
     """The provider could not be reached or broke off before an answer.
 
     `sent` is False only if not a byte of the request can have reached the provider, so that nothing
-    can have been billed. `kind`: connect, tls, dns, timeout, reset, malformed, truncated.
+    can have been billed. kind: error where it is the provider's own, or several's.
     next_try_seconds: until anybody is asked again, where that is known.
     """
 
     message: str
-    kind: str = "connect"
+    kind: FailureKind = "connect"
     sent: bool = True
     code: str = "upstream_unavailable"
     status: int = 503

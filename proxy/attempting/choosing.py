@@ -11,7 +11,7 @@ from proxy.breakers.registry import Breakers
 from proxy.core.decision import LimitFacts, Refusal
 from proxy.core.dialects.bound import needs_state
 from proxy.core.left import share_left
-from proxy.core.pricing import Price, hold_cost
+from proxy.core.pricing import hold_cost
 from proxy.core.routing import Candidate, is_low
 from proxy.core.session import SessionState
 from proxy.core.translation.registry import translation
@@ -119,7 +119,7 @@ class Choosing:
 
     def _is_cheaper(self, call: Call, candidate: Candidate) -> bool:
         aimed = self.intake.aim(call, candidate)
-        return isinstance(aimed, Call) and _cost(aimed, aimed.price) < _cost(call, call.price)
+        return isinstance(aimed, Call) and _cost(aimed) < _cost(call)
 
 
 def _is_stranger(call: Call) -> bool:
@@ -130,9 +130,9 @@ def _is_stranger(call: Call) -> bool:
     return all(tenant.name != call.key.tenant for tenant in policy.tenants)
 
 
-def _cost(call: Call, price: Price | None) -> float:
+def _cost(call: Call) -> float:
     """What so much input and output would cost there."""
-    ask = call.ask
+    ask, price = call.ask, call.price
     if price is None:
         return math.inf
     return hold_cost(price, ask.input_tokens, ask.usual_output or 1_000, ask.exposure)

@@ -63,7 +63,7 @@ def own_error(came: Failed) -> UpstreamUnavailable:
     status = failure.status or came.status
     if status >= 500 and status not in _OF_A_GATEWAY:
         status = 502  # else it would be a fault of ours
-    return UpstreamUnavailable(failure.message, failure.reason, failure.sent, came.code, status)
+    return UpstreamUnavailable(failure.message, "error", failure.sent, came.code, status)
 
 
 def own_words(came: Failed, *, retried: bool) -> Refused | None:

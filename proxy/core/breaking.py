@@ -15,6 +15,7 @@ import msgspec
 
 from proxy.core.failing import BreakerPolicy
 from proxy.core.failures import Failure
+from proxy.core.resets import MAX_RESET_SECONDS
 
 Why = Literal["failing", "slow", "rate_limited", "key", "manual"]
 """Of an open breaker. manual: a human's word."""
@@ -22,8 +23,6 @@ Phase = Literal["closed", "half-open", "open"]
 Effect = Literal["none", "slow", "failure", "rate_limited", "key"]
 """What a failure means to a breaker; the last two open it at once."""
 
-MOST_RESET_SECONDS: Final = 3_600.0
-"""No provider's word keeps a breaker open for longer."""
 JITTER: Final = 0.2
 """The share of a wait that chance may take off, so that replicas do not probe as one."""
 _PIECES: Final = 10
@@ -235,6 +234,6 @@ def _wait(
 ) -> float:
     """Seconds until a call may try."""
     if reset_seconds is not None:
-        return min(max(reset_seconds, 0.0), MOST_RESET_SECONDS)
+        return min(max(reset_seconds, 0.0), MAX_RESET_SECONDS)
     doubled = policy.open_seconds * 2.0 ** min(max(openings - 1, 0), _MOST_DOUBLINGS)
     return min(doubled, policy.open_seconds_max) * (1.0 - JITTER * chance)

@@ -6,7 +6,7 @@ out through here is believed: a history may hold calls that never happened (exam
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TypeVar, assert_never
+from typing import Final, TypeVar, assert_never
 
 import msgspec
 from msgspec.structs import replace
@@ -36,7 +36,7 @@ ToolEvent = (
     | ev.CallClaimed
     | ev.ResponseRenamed
 )
-_LOOKED_BACK = 512
+LOOKED_BACK: Final = 512
 """Messages from the end of a history in which results are looked for."""
 _RENAMED = 16
 _CUT = "\n… (cut by Holdfast: this is the beginning of %d bytes)"
@@ -87,7 +87,7 @@ def brought(tools: ToolState, messages: Sequence[Message]) -> tuple[Brought, ...
         return ()
     results: dict[str, Message] = {}
     found: dict[bytes, Brought] = {}
-    for message in messages[: -_LOOKED_BACK - 1 : -1]:
+    for message in messages[: -LOOKED_BACK - 1 : -1]:
         if message.tool_result_id is not None:
             results.setdefault(message.tool_result_id, message)
         for call in message.tool_calls:

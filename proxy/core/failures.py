@@ -20,15 +20,6 @@ Reason = Literal[
 truncated: not an answer, or not all of one. slow: given up for another. key: its key, or the
 account behind it, is not served. not_found: it has no such model or path, or not for this call."""
 
-_KINDS: Final[dict[str, Reason]] = {
-    "connect": "connect",
-    "tls": "tls",
-    "dns": "dns",
-    "timeout": "timeout",
-    "reset": "reset",
-    "malformed": "malformed",
-    "truncated": "truncated",
-}
 _BY_STATUS: Final[dict[int, Reason]] = {
     401: "key",
     402: "key",
@@ -137,7 +128,7 @@ def failure_of_event(data: bytes, now_epoch: float) -> Failure | None:
 
 def failure_of_error(error: UpstreamUnavailable) -> Failure:
     """What an attempt that broke off means."""
-    return Failure(_KINDS.get(error.kind, "error"), error.message, sent=error.sent)
+    return Failure(error.kind, error.message, sent=error.sent)
 
 
 def may_retry(failure: Failure) -> bool:

@@ -20,7 +20,7 @@ from typing import Final, cast
 
 from msgspec.structs import replace
 
-from proxy.errors import UpstreamUnavailable
+from proxy.errors import FailureKind, UpstreamUnavailable
 from proxy.wire import Timeouts
 from proxy.wire.answer import Answer
 from proxy.wire.timing import Deadlines
@@ -278,5 +278,5 @@ class UpstreamConnection(asyncio.Protocol):
             return self._fault("truncated", "the answer is cut off")
         return self._fault("reset", _LOST)
 
-    def _fault(self, kind: str, what: str) -> UpstreamUnavailable:
+    def _fault(self, kind: FailureKind, what: str) -> UpstreamUnavailable:
         return UpstreamUnavailable(f"{self._authority}: {what}", kind=kind)

@@ -16,7 +16,7 @@ from proxy.core.failures import (
     may_fall_back,
     may_retry,
 )
-from proxy.errors import UpstreamUnavailable
+from proxy.errors import FailureKind, UpstreamUnavailable
 
 PAGE = (Path(__file__).parents[2] / "docs" / "failing.md").read_text()
 ROWS = [
@@ -38,7 +38,7 @@ def status(number: int, code: str = "") -> Failure | None:
     return failure_of_status(number, (), body, 0.0)
 
 
-def broke(kind: str, *, sent: bool = True) -> Failure:
+def broke(kind: FailureKind, *, sent: bool = True) -> Failure:
     return failure_of_error(UpstreamUnavailable("it broke", kind=kind, sent=sent))
 
 

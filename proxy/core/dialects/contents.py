@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
-_LOOKED_BACK = 512
-"""Parts from the end of a history, as `core.effects` looks back."""
+from proxy.core.effects import LOOKED_BACK
+
 _BODY = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _PARTS = msgspec.json.Decoder(list[msgspec.Raw])
 
@@ -46,5 +46,5 @@ def parts_in(listed: msgspec.Raw) -> Iterator[Part]:
     """Raises ValueError or RecursionError."""
     if bytes(listed)[:1] != b"[":
         return
-    for raw in _PARTS.decode(listed)[-_LOOKED_BACK:]:
+    for raw in _PARTS.decode(listed)[-LOOKED_BACK:]:
         yield _PART.decode(raw)

@@ -8,31 +8,25 @@ from proxy.core.translation.base import StreamTranslation, Translation
 @dataclass(frozen=True, slots=True)
 class Composed:
     """Implements `Translation`. outer: of the client's dialect, to the one between. inner: from
-    there to the one that is spoken. is_blind: inner's answers need nothing of the request, which is
-    not translated again for them."""
+    there to the one that is spoken; its answers need nothing of the request."""
 
     outer: Translation
     inner: Translation
-    is_blind: bool = False
 
     def request(self, body: bytes, *, output_bound: int) -> bytes:
         between = self.outer.request(body, output_bound=output_bound)
         return self.inner.request(between, output_bound=output_bound)
 
     def answer(self, body: bytes, *, asked: bytes, created: int) -> bytes:
-        between = self._between(asked)
-        told = self.inner.answer(body, asked=between, created=created)
+        told = self.inner.answer(body, asked=b"", created=created)
         return self.outer.answer(told, asked=asked, created=created)
 
     def error(self, status: int, body: bytes) -> bytes:
         return self.outer.error(status, self.inner.error(status, body))
 
     def stream(self, body: bytes, *, created: int) -> StreamTranslation:
-        inner = self.inner.stream(self._between(body), created=created)
+        inner = self.inner.stream(b"", created=created)
         return _Stream(self.outer.stream(body, created=created), inner)
-
-    def _between(self, asked: bytes) -> bytes:
-        return b"" if self.is_blind else self.outer.request(asked, output_bound=1)
 
 
 @dataclass(frozen=True, slots=True)

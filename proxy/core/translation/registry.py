@@ -15,7 +15,7 @@ _TRANSLATIONS: Mapping[tuple[DialectName, DialectName], Translation] = MappingPr
         ("chat", "messages"): CHAT_VIA_MESSAGES,
         ("messages", "chat"): MESSAGES_VIA_CHAT,
         ("responses", "chat"): RESPONSES_VIA_CHAT,
-        ("responses", "messages"): Composed(RESPONSES_VIA_CHAT, CHAT_VIA_MESSAGES, is_blind=True),
+        ("responses", "messages"): Composed(RESPONSES_VIA_CHAT, CHAT_VIA_MESSAGES),
     }
 )
 

@@ -5,11 +5,10 @@ editing), and what chat has no place for that takes nothing from an answer (cach
 only Anthropic's servers can do is refused. `docs/translation.md` has the list.
 """
 
-import re
-
 import msgspec
 
 from proxy.core.translation.base import Untranslatable
+from proxy.core.translation.chat_models import is_current_openais
 from proxy.core.translation.json_values import (
     ABSENT,
     Json,
@@ -22,11 +21,6 @@ from proxy.core.translation.json_values import (
 from proxy.core.translation.messages_via_chat.turns import messages_of
 
 _REFUSED = {"mcp_servers": "MCP servers of its own", "container": "containers to run code in"}
-_CURRENT_BOUND = re.compile(r"(?:.*/)?(?:o\d|gpt-[5-9]|gpt-\d\d|chatgpt-|codex)", re.I)
-"""OpenAI's models that refuse `max_tokens`. All others know it, and several (Mistral, Ollama)
-refuse or ignore `max_completion_tokens`."""
-_FIXED_SAMPLING = _CURRENT_BOUND
-"""The same refuse any temperature or top_p but the default."""
 _STOPS = 4
 _USER_CHARACTERS = 64
 _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
@@ -95,7 +89,7 @@ def _bound(members: Members, model: str, output_bound: int) -> Json:
     bound = value(members["max_tokens"], int) if "max_tokens" in members else output_bound
     if bound < 1:
         raise Untranslatable("Chat has no request that only warms a cache (max_tokens 0).")
-    key = "max_completion_tokens" if _CURRENT_BOUND.match(model) else "max_tokens"
+    key = "max_completion_tokens" if is_current_openais(model) else "max_tokens"
     return {key: bound}
 
 
@@ -166,7 +160,7 @@ def _is_strict(schema: object) -> bool:
 
 
 def _sampling(members: Members, model: str) -> Json:
-    if _FIXED_SAMPLING.match(model):
+    if is_current_openais(model):
         return {}
     return {key: members[key] for key in ("temperature", "top_p") if key in members}
 
