@@ -52,7 +52,8 @@ class Call(msgspec.Struct, frozen=True):
     raw: the body as it came; body: the same without its content-encoding (one object where it has
     none). upstream, model (its name there), price, ask: of `candidate`, the one of `candidates`
     that it is aimed at. credential: stands for the caller's own key, where that goes there.
-    why: it does not begin at the first of them. received: monotonic seconds.
+    why: it does not begin at the first of them. stays: no other of them may go on with what was
+    shown already. received: monotonic seconds.
     """
 
     call_id: str
@@ -77,6 +78,7 @@ class Call(msgspec.Struct, frozen=True):
     candidate: Candidate
     credential: bytes | None
     why: str = ""
+    stays: bool = False
 
     @property
     def deadline_seconds(self) -> float:

@@ -103,6 +103,10 @@ class Progress:
         self.over(came_to)
         self.replays += 1
 
+    def stays(self) -> None:
+        """Its client has seen a part of the answer, which no other model may go on with."""
+        self.call = replace(self.call, stays=True)
+
     def over(self, came_to: Settlement) -> None:
         """This attempt was sent, and came to that; whatever follows is another one."""
         self.earlier = came_to if self.earlier is None else bill.together(self.earlier, came_to)

@@ -62,7 +62,7 @@ class Choosing:
     def others(self, call: Call) -> list[Candidate]:
         """All others that may be asked, those after the one that it is aimed at first."""
         found = call.candidates
-        if len(found) == 1:
+        if len(found) == 1 or call.stays:
             return []
         at = found.index(call.candidate) + 1
         return [one for one in (*found[at:], *found[: at - 1]) if not self.barred(call, one)]

@@ -218,7 +218,8 @@ class Course:
         call = self._progress.call
         for candidate in call.candidates:
             if candidate is not call.candidate and candidate not in self._left:
-                self._told.not_asked(candidate, self._p.choosing.barred(call, candidate))
+                why = self._p.choosing.barred(call, candidate) or "another had begun to answer"
+                self._told.not_asked(candidate, why)
 
     def _note(self, came: Failed | Shut) -> None:
         candidate = self._progress.call.candidate
@@ -240,7 +241,7 @@ class Course:
             raise self._told.error()
         self._unbook()
         call, failure = progress.call, came.failure
-        alone = len(call.candidates) == 1
+        alone = len(call.candidates) == 1 or call.stays
         alone &= call.route.on_unavailable != "handoff"
         if alone or not may_fall_back(failure, call.credential is not None):
             own = own_words(came, retried=call.policy.retries.max > 0)

@@ -147,6 +147,7 @@ class GuardedStream:
         shown.hold.splice()
         shown.quiet = True
         if shown.meter.committed:  # what was said so far need not wait for what follows
+            progress.stays()
             await pump.begin()
             shown.flush()
         return "again"
