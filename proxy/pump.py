@@ -59,6 +59,8 @@ class Pump:
     def _take(self, chunk: bytes) -> bool:
         meter, progress = self._meter, self._progress
         came = meter.feed(chunk)
+        if meter.failed is not None:
+            self._begun.told = chunk
         if meter.ended:
             self._held += came
             return False
@@ -104,9 +106,16 @@ class Pump:
         if came := self._whole(b""):
             self._exchange.send(came)
         progress.end_forwarded = meter.ended and not self._held
-        await self._exchange.drained()
+        await self._drained()
         if self._needs_more():
             await self._extend_or_cut(settler)
+
+    async def _drained(self) -> None:
+        """The client has taken what it was sent."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        await self._exchange.drained()
+        self._begun.waited += loop.time() - began
 
     async def _extend_or_cut(self, settler: Settler) -> None:
         """More output than is held may come: hold more, or cut the stream here."""

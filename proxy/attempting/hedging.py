@@ -31,14 +31,15 @@ _OVERTAKEN = Failure("slow", "was overtaken by another target")
 
 
 class Race:
-    """Of one call. due: when the second attempt is made."""
+    """Of one call. permit: of its first attempt. due: when the second is made."""
 
-    def __init__(self, seconds: float, start: "Callable[[Race], None]") -> None:
+    def __init__(self, seconds: float, permit: Permit, start: "Callable[[Race], None]") -> None:
         task = asyncio.current_task()
         assert task is not None
         self._main = task
         self._before = task.cancelling()
         self._start = start
+        self._permit = permit
         self.due = task.get_loop().time() + seconds
         self.task: asyncio.Task[None] | None = None
         self.other: Progress | None = None
@@ -61,6 +62,8 @@ class Race:
             self.has_won = True
             if not self.is_waited_for:
                 self._has_cut = True
+                # One that is always overtaken is slow, and need not be asked beside for ever.
+                self._permit.failed(_OVERTAKEN)
                 self._main.cancel()
 
     def is_over(self) -> bool:
@@ -90,7 +93,7 @@ class Hedging:
     ) -> tuple[Opened | Failed, Candidate | None, Failure | None]:
         """What the call came to at its own target or, asked beside that, at another. With the other
         one and its failure, where both failed."""
-        race = Race(seconds, lambda race: self._start(race, progress, base))
+        race = Race(seconds, permit, lambda race: self._start(race, progress, base))
         self._deadlines.add(race)
         call = progress.call
 

@@ -5,9 +5,13 @@ from typing import TypeAlias
 
 from proxy.breakers.permits import Permit
 from proxy.core.dialects.base import Meter, Unstreamed
-from proxy.core.failures import Failure, failure_of_error
+from proxy.core.failures import Failure, failure_of_error, failure_of_event
+from proxy.core.provider_errors import ending_of
 from proxy.errors import UpstreamUnavailable
 from proxy.wire import Headers, Incoming
+
+PATIENT_SECONDS = 5.0
+"""For so long providers wait for who reads slowly; later they may hang up on that alone."""
 
 
 class Refused:
@@ -47,9 +51,14 @@ class Begun:
 
     meter: has read what came so far. raw: that; held: what of it goes on to the client. The rest is
     still to come, and the holder closes it. permit: is told how it ends; None where nobody is.
+    told: what came with the provider's own error. waited: seconds for which it has waited for its
+    client, who may be why the provider hung up.
     """
 
-    __slots__ = ("_incoming", "_over", "headers", "held", "meter", "permit", "raw", "status")
+    __slots__ = (
+        *("_incoming", "_over", "headers", "held", "meter", "permit", "raw", "status", "told"),
+        "waited",
+    )
 
     def __init__(self, incoming: Incoming, meter: Meter, raw: bytes, held: bytes) -> None:
         self.status = incoming.status
@@ -58,6 +67,8 @@ class Begun:
         self.raw = raw
         self.held = held
         self.permit: Permit | None = None
+        self.told = b""
+        self.waited = 0.0
         self._incoming = incoming
         self._over = False
 
@@ -78,21 +89,28 @@ class Begun:
         if permit is None:
             return
         meter = self.meter
-        if meter.failed is not None:
+        if meter.failed is not None and not self._is_own_fault():
             permit.failed(Failure("error", "told an error in its stream"))
-        elif meter.ended or meter.finish_seen:
+        elif meter.failed is not None or meter.ended or meter.finish_seen:
             permit.answered()
-        elif self._over:
+        elif self._over and self.waited < PATIENT_SECONDS:
             permit.failed(Failure("truncated", "broke off in the middle of its answer"))
         else:
             permit.dropped()
+
+    def _is_own_fault(self) -> bool:
+        """Whether the provider's error is the caller's own fault."""
+        data = ending_of(self.told or self.raw)
+        return data != b"" and failure_of_event(data, 0.0) is None
 
     def _broke(self, error: UpstreamUnavailable) -> None:
         permit, meter = self.permit, self.meter
         if permit is None or meter.ended or meter.failed is not None:
             return  # it had come to its end, and only closed badly
         self.permit = None
-        if error.kind == "timeout":
+        if self.waited >= PATIENT_SECONDS:
+            permit.dropped()
+        elif error.kind == "timeout":
             permit.stalled()
         else:
             permit.failed(failure_of_error(error))

@@ -185,9 +185,8 @@ def _failed_at_once(begun: Begun, permit: Permit, now: float) -> Begun | Failed:
         return begun
     begun.close()
     refused = Refused(400, (("content-type", "application/json"),), data)
-    return Failed(
-        Failure("error", "refused what another provider made", 400, lasting=True), refused
-    )
+    said = "refused what another provider made"
+    return Failed(Failure("error", said, 400, sent=False, lasting=True), refused)
 
 
 def _begun(begun: Begun, permit: Permit, now: float, *, slow: bool) -> Begun | Failed:

@@ -83,6 +83,8 @@ class GuardedPump(Pump):
         if self._keeps and len(self._raw) <= KEPT_BYTES:
             self._raw += chunk
         self._pass(shown.hold.feed(came))
+        if meter.failed is not None:
+            self._begun.told = chunk
         counted = meter.output_tokens_counted
         self._largest = max(self._largest, counted - self._counted)
         self._counted = counted
@@ -113,7 +115,7 @@ class GuardedPump(Pump):
             if not self._exchange.started:
                 await self.begin()
             shown.flush()
-            await self._exchange.drained()
+            await self._drained()
         if self._needs_more():
             await self._extend_or_cut(self._p.settler)
 

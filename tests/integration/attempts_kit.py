@@ -28,6 +28,11 @@ routes:
 """
 
 
+def targets(policy: str = "") -> str:
+    """Of `two_targets`."""
+    return PRICES + POLICY % {"more": ""} + policy
+
+
 def two_targets(
     folder: Path, policy: str = "", *, route: str = "", prices: bool = True
 ) -> AbstractAsyncContextManager[Sidecar]:

@@ -3,10 +3,17 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from proxy.clock import SystemClock
 from proxy.core import events as ev
-from tests.integration.attempts_kit import log_of, two_targets
-from tests.integration.kit import sidecar
+from proxy.core.request import DialectName
+from proxy.simulator import Script, ToolCall, Turn
+from proxy.simulator.faults import Fault, FaultKind
+from proxy.simulator.script import Match
+from tests.integration.agent_kit import Agent, Cut
+from tests.integration.attempts_kit import asked, log_of, targets, two_targets
+from tests.integration.kit import DIALECTS, sidecar
 
 ONE_IS_ENOUGH = "breakers: {consecutive_failures: 1, open_seconds: 0.2, slow_seconds: 0.3}\n"
 
@@ -66,3 +73,75 @@ async def test_a_call_without_a_key_shuts_nobody_else_out(tmp_path: Path) -> Non
         other = await on.call("chat", session="s2")
 
         assert (own.status, other.status) == (401, 200)
+
+
+MAIL = ToolCall("send_email", {"to": "a"})
+DOWN = Fault(FaultKind.STATUS, 503)
+
+
+def mails(text: str) -> Script:
+    """A mail, the same again beside a text, and then the first target is down."""
+    down = Turn(faults=(DOWN,), match=Match(model="one"), step=2)
+    again = Turn(text=text, tool_calls=(MAIL,))
+    return Script((down, Turn(tool_calls=(MAIL,)), again, Turn(text="All done.")))
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_another_model_goes_on_with_a_step_but_not_with_what_was_shown(
+    tmp_path: Path, dialect: DialectName, stream: bool
+) -> None:
+    """No mail is sent twice because another model answers, and no answer is spliced of two."""
+    for text in ("", "I send it."):
+        folder = tmp_path / (text or "none")
+        folder.mkdir()
+        policy = "tools: {side_effects: ['send_*']}\nretries: {max: 0}\n"
+        async with sidecar(folder, targets(policy), script=mails(text)) as on:
+            agent = Agent(on, dialect, stream, extra={"model": "one"})
+            await agent.step()
+            if stream and text:
+                with pytest.raises(Cut) as cut:
+                    await agent.step()
+                assert cut.value.code == "upstream_truncated"
+                assert asked(on) == ["one"] * 3
+            else:
+                assert await agent.step() == "All done."
+                assert asked(on) == ["one", "one", "one", "two"]
+            assert len(agent.sent) == 1
+            settled = [e for e in await log_of(on) if isinstance(e, ev.StepSettled)][-1]
+            paid = on.sim.journal[1].input_tokens + 2 * on.sim.journal[1].output_tokens
+            if not (stream and text):
+                two = on.sim.journal[3]
+                paid += 3 * two.input_tokens + 5 * two.output_tokens
+            assert settled.cost_micro_usd == paid
+
+
+@pytest.mark.parametrize("guarded", [False, True], ids=["plain", "guarded"])
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_an_answer_that_is_ended_for_what_was_asked_shuts_nobody_out(
+    tmp_path: Path, dialect: DialectName, guarded: bool
+) -> None:
+    """Providers look at what they answer, too, and end it with an error."""
+    policy = ONE_IS_ENOUGH + ("tools: {deny: ['rm']}\n" if guarded else "")
+    async with sidecar(tmp_path, policy) as on:
+        code = "invalid_request_error" if dialect == "messages" else "invalid_prompt"
+        on.sim.fail(f"error_event=4;code={code}")
+        tools = ("rm", "ls")
+        own = await on.call(dialect, session="s1", stream=True, tools=tools)
+        on.sim.heal()
+        other = await on.call(dialect, session="s2", stream=True, tools=tools)
+
+        assert code.encode() in own.body
+        assert (own.status, other.status) == (200, 200)
+
+
+async def test_one_that_is_always_overtaken_is_left_alone_in_the_end(tmp_path: Path) -> None:
+    """Else each call would be asked twice, for ever."""
+    rules = "breakers: {minimum_calls: 2}\n"
+    async with two_targets(tmp_path, rules, route="hedge: {after_seconds: 0.1}") as on:
+        on.sim.fail("slow_head=60", model="one")
+        for number in range(3):
+            answer = await on.call("chat", model="one", session=f"s{number}")
+            assert answer.status == 200
+
+        assert asked(on) == ["one", "two", "one", "two", "two"]
