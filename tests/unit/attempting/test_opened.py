@@ -23,7 +23,7 @@ class Stream:
     status = 200
     headers = ()
 
-    def __init__(self, pieces: tuple[bytes, ...], kind: str = "") -> None:
+    def __init__(self, pieces: tuple[bytes, ...], kind: Any = "") -> None:
         self._pieces = pieces
         self._kind = kind
 
@@ -54,7 +54,7 @@ class Told(Permit):
         self.told.append("dropped")
 
 
-async def told(*pieces: bytes, kind: str = "", waited: float = 0.0) -> list[str]:
+async def told(*pieces: bytes, kind: Any = "", waited: float = 0.0) -> list[str]:
     meter = dialect_of("chat").meter(strip_usage=False, bounds=Bounds(64, 65_536))
     meter.feed(CONTENT)
     begun = Begun(Stream(pieces, kind), meter, CONTENT, CONTENT)  # type: ignore[arg-type]
