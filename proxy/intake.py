@@ -50,10 +50,10 @@ class Call(msgspec.Struct, frozen=True):
     """A governed call as it was understood, before it is decided on.
 
     raw: the body as it came; body: the same without its content-encoding (one object where it has
-    none). upstream, model (its name there), price, ask: of `candidate`, the one of `candidates`
-    that it is aimed at. credential: stands for the caller's own key, where that goes there.
-    why: it does not begin at the first of them. stays: no other of them may go on with what was
-    shown already. received: monotonic seconds.
+    none). price, ask: of `candidate`, the one of `candidates` that it is aimed at. credential:
+    stands for the caller's own key, where that goes there. why: it does not begin at the first of
+    them. stays: no other of them may go on with what was shown already. received: monotonic
+    seconds.
     """
 
     call_id: str
@@ -66,8 +66,6 @@ class Call(msgspec.Struct, frozen=True):
     policy: Policy
     rules: Rules
     own: OwnBudget
-    upstream: Upstream
-    model: str
     price: Price | None
     ask: Ask
     caller: Caller
@@ -79,6 +77,15 @@ class Call(msgspec.Struct, frozen=True):
     credential: bytes | None
     why: str = ""
     stays: bool = False
+
+    @property
+    def upstream(self) -> Upstream:
+        return self.candidate.upstream
+
+    @property
+    def model(self) -> str:
+        """Its name there."""
+        return self.candidate.model
 
     @property
     def deadline_seconds(self) -> float:
@@ -132,18 +139,17 @@ class Intake:
         caller = _of_agent(origin.caller, identified.agent)
         candidates = self.callers.candidates(policy, request.model, dialect)
         first = candidates[0]
-        model = first.model
-        price = self._price(policy, origin.upstream, model)
+        price = self._price(policy, first)
         if isinstance(price, Refusal):
             return price
         own = own_budget(caller, request.hints)
         rules = self.callers.rules(policy, caller, own)
-        ask = self._ask(policy, caller, identified, request, model, price)
+        ask = self._ask(policy, caller, identified, request, first.model, price)
         own_key = self._own_key(first, first, origin.route, head)
         return Call(
             call_id, SessionKey(caller.tenant, identified.session), identified, request, raw, body,
-            head, policy, rules, own, origin.upstream, model, price, ask, caller, received,
-            parts.rest, origin.route, candidates, first, own_key,
+            head, policy, rules, own, price, ask, caller, received, parts.rest, origin.route,
+            candidates, first, own_key,
         )  # fmt: skip
 
     def origin(
@@ -171,14 +177,12 @@ class Intake:
     def aim(self, call: Call, candidate: Candidate, why: str = "") -> Call | Refusal:
         """The same call at another of its targets. A Refusal where that has no price that the
         policy takes."""
-        price = self._price(call.policy, candidate.upstream, candidate.model)
+        price = self._price(call.policy, candidate)
         if isinstance(price, Refusal):
             return price
         first, route = call.candidates[0], call.route
         aimed = replace(
             call,
-            upstream=candidate.upstream,
-            model=candidate.model,
             price=price,
             candidate=candidate,
             credential=self._own_key(candidate, first, route, call.head),
@@ -197,7 +201,8 @@ class Intake:
             return None
         return self.callers.credential(head) or _NO_KEY
 
-    def _price(self, policy: Policy, upstream: Upstream, model: str) -> Price | Refusal | None:
+    def _price(self, policy: Policy, candidate: Candidate) -> Price | Refusal | None:
+        upstream, model = candidate.upstream, candidate.model
         price = self._prices.price_for(policy, upstream, model)
         if price is not None or policy.accounting.unknown_price == "tokens_only":
             return price
