@@ -11,8 +11,8 @@ from proxy.admin.crew import Crew
 from proxy.admin.door import Door, Site, listen, own_hosts
 from proxy.admin.live import Live
 from proxy.admin.token import admin_token
+from proxy.attempting.attempting import Attempting
 from proxy.attempting.building import build_attempting
-from proxy.attempting.loop import Attempting
 from proxy.breakers.building import build_breakers
 from proxy.breakers.registry import Breakers
 from proxy.call_lines import CallLines

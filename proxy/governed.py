@@ -8,8 +8,7 @@ from functools import partial
 from typing import assert_never
 
 from proxy.answering import pass_failure_on, respond
-from proxy.attempting.booking import begun_at, ends_with_session
-from proxy.attempting.loop import Attempting
+from proxy.attempting.attempting import Attempting, begun_at, ends_with_session
 from proxy.attempting.opened import Begun, Refused, Whole
 from proxy.call_records import carried_out, refused, replayed
 from proxy.calls import Calls, LiveCall

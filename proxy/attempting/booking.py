@@ -12,19 +12,17 @@ from msgspec.structs import replace
 from proxy import bill
 from proxy.attempting.opened import Opened, Whole
 from proxy.attempting.sending import Failed
-from proxy.calls import LiveCall
 from proxy.clock import Clock
 from proxy.core.ask import Ask, Instead
 from proxy.core.decision import Blocked
 from proxy.core.events import AttemptFailed
 from proxy.core.failures import Failure
-from proxy.core.left import refuse_over, seconds_left
 from proxy.failures import late
 from proxy.intake import Call, Intake
 from proxy.ledger import Ledger
 from proxy.outbound import Base
 from proxy.progress import Progress, Tried, held_for
-from proxy.reservation import Admitted, Settlement, most_output
+from proxy.reservation import Settlement, most_output
 from proxy.settling import Settler
 
 
@@ -130,24 +128,7 @@ class Booking:
         return True
 
 
-def ends_with_session(live: LiveCall, call: Call, admitted: Admitted, now: float) -> None:
-    """A call is cut where the time of its session ends."""
-    rules, state = call.rules, admitted.state
-    seconds = seconds_left(rules.limits, state, now)
-    if seconds is not None:
-        live.ends_in(seconds, partial(refuse_over, rules, state, call.ask, now + seconds))
-
-
 def tried_of(progress: Progress) -> Tried:
     if progress.tried is None:
         progress.tried = Tried()
     return progress.tried
-
-
-def begun_at(call: Call, admitted: Admitted, live: LiveCall, request_id: str) -> Progress:
-    """A call that was admitted, at the target that it begins at."""
-    progress = Progress(call, admitted, live, request_id)
-    if call.why:
-        tried_of(progress).fallbacks = (call.why,)
-        progress.did("downgrade" if call.why == "budget_low" else "fallback")
-    return progress

@@ -3,11 +3,11 @@
 import random
 
 from proxy.attempting.asking import Asking
+from proxy.attempting.attempting import Attempting
 from proxy.attempting.booking import Booking
 from proxy.attempting.choosing import Choosing
 from proxy.attempting.course import CourseParts
 from proxy.attempting.hedging import Hedging
-from proxy.attempting.loop import Attempting
 from proxy.attempting.sending import Sender
 from proxy.breakers.registry import Breakers
 from proxy.clock import Clock

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import msgspec
 from msgspec.structs import replace
 
-from proxy.attempting.loop import Attempting
+from proxy.attempting.attempting import Attempting
 from proxy.attempting.opened import Opened
 from proxy.calls import Calls
 from proxy.clock import Clock

@@ -1,7 +1,8 @@
-"""The one loop of a call's attempts: each is sent, read to its commit point and judged."""
+"""Where the attempts of a call begin: at which target, and hedged or not."""
 
 from functools import partial
 
+from proxy.attempting.booking import tried_of
 from proxy.attempting.choosing import refuse_closed_to
 from proxy.attempting.course import Course, CourseParts, after_reset
 from proxy.attempting.hedging import Hedging
@@ -9,12 +10,15 @@ from proxy.attempting.opened import Opened
 from proxy.attempting.reading import Reader
 from proxy.attempting.sending import Failed
 from proxy.breakers.permits import Permit
+from proxy.calls import LiveCall
 from proxy.core.closed import refuse_closed
 from proxy.core.decision import Refusal
+from proxy.core.left import refuse_over, seconds_left
 from proxy.intake import Call
 from proxy.ledger import Ledger
 from proxy.outbound import Base
 from proxy.progress import Progress
+from proxy.reservation import Admitted
 
 
 class Attempting:
@@ -81,3 +85,20 @@ class Attempting:
         if beside is not None and failure is not None:
             course.was_asked(beside, failure)
         return await course.go_on(came)
+
+
+def begun_at(call: Call, admitted: Admitted, live: LiveCall, request_id: str) -> Progress:
+    """A call that was admitted, at the target that it begins at."""
+    progress = Progress(call, admitted, live, request_id)
+    if call.why:
+        tried_of(progress).fallbacks = (call.why,)
+        progress.did("downgrade" if call.why == "budget_low" else "fallback")
+    return progress
+
+
+def ends_with_session(live: LiveCall, call: Call, admitted: Admitted, now: float) -> None:
+    """A call is cut where the time of its session ends."""
+    rules, state = call.rules, admitted.state
+    seconds = seconds_left(rules.limits, state, now)
+    if seconds is not None:
+        live.ends_in(seconds, partial(refuse_over, rules, state, call.ask, now + seconds))
