@@ -26,6 +26,7 @@ from proxy.core.backoff import backoff_seconds
 from proxy.core.decision import Refusal
 from proxy.core.failures import Failure, may_fall_back, may_retry
 from proxy.core.routing import Candidate
+from proxy.intake import Call
 from proxy.outbound import Base
 from proxy.progress import Progress
 from proxy.retrying import RetryBudget
@@ -118,7 +119,7 @@ class Course:
         permit = p.choosing.acquire(call)
         if isinstance(permit, Shut):
             return None
-        if failure.sent and not await self._held(permit, call.candidate, ""):
+        if failure.sent and not await self._held(call, permit, ""):
             return None
         tried.retries += 1
         return permit
@@ -127,16 +128,15 @@ class Course:
         """The next target that takes calls; one that is only slow where no other does."""
         why = why_elsewhere(came)
         while self._left and self._left_seconds > _LEAST_SECONDS:
-            candidate = self._left.pop(0)
-            permit = self._permit(candidate)
-            if permit is not None:
+            found = self._found(self._left.pop(0))
+            if found is not None:
                 self._book(came)
-                if await self._held(permit, candidate, why):
-                    return permit
+                if await self._held(*found, why):
+                    return found[1]
         while self._slow and self._left_seconds > _LEAST_SECONDS:
             self._book(came)
-            permit = Unwatched()
-            if await self._held(permit, self._slow.pop(0), why):
+            aimed, permit = self._aimed(self._slow.pop(0)), Unwatched()
+            if aimed is not None and await self._held(aimed, permit, why):
                 return permit
         return None
 
@@ -153,11 +153,11 @@ class Course:
             self._book(came)
             await p.clock.sleep(after_reset(seconds, p.chance()))
             for candidate, _ in waits:
-                permit = self._permit(candidate)
+                found = self._found(candidate)
                 why = "" if candidate is self._progress.call.candidate else why_elsewhere(came)
-                if permit is not None and await self._held(permit, candidate, why):
+                if found is not None and await self._held(*found, why):
                     tried_of(self._progress).retries += 1
-                    return permit
+                    return found[1]
         return None
 
     def _shut_by_limits(self) -> list[tuple[Candidate, Shut]]:
@@ -170,38 +170,44 @@ class Course:
                 found.append((candidate, shut))
         return found
 
-    def _permit(self, candidate: Candidate) -> Permit | None:
-        choosing = self._p.choosing
-        aimed = choosing.intake.aim(self._progress.call, candidate)
+    def _aimed(self, candidate: Candidate) -> Call | None:
+        call = self._progress.call
+        if candidate is call.candidate:
+            return call
+        aimed = self._p.choosing.intake.aim(call, candidate)
         if isinstance(aimed, Refusal):
             self._told.not_asked(candidate, aimed.message)
             return None
-        permit = choosing.acquire(aimed)
+        return aimed
+
+    def _found(self, candidate: Candidate) -> tuple[Call, Permit] | None:
+        """The call aimed there, and leave to ask."""
+        aimed = self._aimed(candidate)
+        if aimed is None:
+            return None
+        permit = self._p.choosing.acquire(aimed)
         if isinstance(permit, Shut):
             self._note_shut(candidate, permit)
             return None
-        return permit
+        return aimed, permit
 
-    async def _held(self, permit: Permit, candidate: Candidate, why: str) -> bool:
+    async def _held(self, aimed: Call, permit: Permit, why: str) -> bool:
         """Whether there is room for an attempt there; then all is made ready for it. why: it is
         another target than the last one."""
         p, progress = self._p, self._progress
         try:
-            call = progress.call
-            aimed = call if candidate is call.candidate else p.choosing.intake.aim(call, candidate)
-            assert not isinstance(aimed, Refusal)
             held = await p.booking.hold(progress, aimed, self._base)
         except BaseException:
             permit.dropped()
             raise
         if not held:
             permit.dropped()
-            self._told.not_asked(candidate, "too little is left for it")
+            self._told.not_asked(aimed.candidate, "too little is left for it")
             return False
         if why:
             tried_of(progress).fallbacks += (why,)
             progress.did("fallback")
-            p.budget.called(aimed.upstream.name, call.policy.retries.ratio)
+            p.budget.called(aimed.upstream.name, aimed.policy.retries.ratio)
         return True
 
     @property
