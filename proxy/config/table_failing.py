@@ -18,7 +18,8 @@ BREAKERS: Final = Struct(
         Key("slow_seconds", _SECONDS, "A stream is slow that has not begun after so long."),
         Key("answer_seconds", _SECONDS, "An unstreamed answer is slow that is not there after so "
             "long; null: the call's deadline.", nullable=True),
-        Key("stall_seconds", _SECONDS, "A stream is slow that says nothing for so long."),
+        Key("stall_seconds", _SECONDS, "A stream that has begun and says nothing for so long is "
+            "slow, and ended."),
         Key("window_seconds", Number(1, 3_600), "What both rates are taken over."),
         Key("minimum_calls", Whole(1, 10_000), "No rate counts of fewer calls, and so many "
             "slow ones in a row open one."),

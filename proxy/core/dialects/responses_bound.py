@@ -8,21 +8,11 @@ its result is `call_id`, which stays.
 
 import msgspec
 
-from proxy.core.dialects.responses_items import ITEM
+from proxy.core.dialects.responses_items import ITEM, OWN_WORK
 from proxy.core.edits import Draft, Edit, Span, parts_of, without
 from proxy.core.splice import splice
 
-_OWN_WORK = frozenset(
-    {
-        "reasoning",
-        "web_search_call",
-        "file_search_call",
-        "code_interpreter_call",
-        "image_generation_call",
-        "mcp_list_tools",
-        "mcp_call",
-    }
-)
+_OF_ITS_MAKER = OWN_WORK | {"reasoning"}
 _NAMED = frozenset({"item_reference", "mcp_approval_request", "mcp_approval_response", None})
 """Items that are nothing without their id."""
 _SEALED = "reasoning.encrypted_content"
@@ -46,7 +36,7 @@ def _unbind_items(draft: Draft, parts: list[Span]) -> None:
     for at, part in enumerate(parts):
         raw = body[part.start : part.end]
         item = ITEM.decode(raw)
-        if item.type in _OWN_WORK:
+        if item.type in _OF_ITS_MAKER:
             dropped.append(at)
         elif item.id is not None and (item.is_message or item.type not in _NAMED):
             draft.edits.append(Edit(part.start, part.end, splice(raw, {"id": None})))

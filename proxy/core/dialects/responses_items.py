@@ -12,6 +12,17 @@ _ABSENT = msgspec.Raw()
 TEXT_TYPES = frozenset({"input_text", "output_text", "text", "refusal", "summary_text"})
 _IMAGE_TYPES = frozenset({"input_image", "computer_screenshot"})
 _FILE_TYPES = frozenset({"input_file", "input_audio"})
+OWN_WORK = frozenset(
+    {
+        "web_search_call",
+        "file_search_call",
+        "code_interpreter_call",
+        "image_generation_call",
+        "mcp_list_tools",
+        "mcp_call",
+    }
+)
+"""What the provider does by itself; the answer that comes of it tells of it."""
 # Where each call keeps what the model wrote, and the name of tools that are called by no name.
 CALLS = {
     "function_call": ("arguments", ""),

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from proxy.core.dialects.chat_bound import BRIDGE, bridges, id_for, unbound_answer, wants_more
-from proxy.core.dialects.responses_items import TEXT_TYPES, as_text
+from proxy.core.dialects.responses_items import OWN_WORK, TEXT_TYPES, as_text
 from proxy.core.translation.base import Untranslatable
 from proxy.core.translation.calls import Unanswered
 from proxy.core.translation.responses_via_chat.tools import (
@@ -24,21 +24,13 @@ from proxy.core.translation.responses_via_chat.tools import (
 )
 
 _ABSENT = msgspec.Raw()
-_IGNORED = frozenset(
-    {
-        "web_search_call",
-        "file_search_call",
-        "code_interpreter_call",
-        "image_generation_call",
-        "mcp_list_tools",
-        "mcp_call",
-        "tool_search_call",
-        "tool_search_output",
-        "additional_tools",
-        "compaction_trigger",
-    }
-)
-"""What the provider did by itself is told by the answer that came of it; tools are read apart."""
+_IGNORED = OWN_WORK | {
+    "tool_search_call",
+    "tool_search_output",
+    "additional_tools",
+    "compaction_trigger",
+}
+"""Tools are read apart."""
 _NO_RESULT = "(no result)"
 _IMAGES_FOLLOW = "(the images follow)"
 _PARTED = "\n\n"
