@@ -100,7 +100,8 @@ class Choosing:
         shuts: list[tuple[Candidate, Shut]] = []
         told: list[str] = []
         for candidate in dict.fromkeys((*cheaper, call.candidate, *self.others(call))):
-            aimed = self._aimed(call, candidate, "budget_low" if low else "breaker_open")
+            why = "budget_low" if candidate in cheaper else "breaker_open"
+            aimed = self._aimed(call, candidate, why)
             if isinstance(aimed, Refusal):
                 told.append(f"{name_of(candidate)}: {aimed.message}")
                 continue

@@ -145,3 +145,15 @@ async def test_one_that_is_always_overtaken_is_left_alone_in_the_end(tmp_path: P
             assert answer.status == 200
 
         assert asked(on) == ["one", "two", "one", "two", "two"]
+
+
+async def test_a_dearer_target_is_no_downgrade(tmp_path: Path) -> None:
+    """The run is low, and its first target is shut: that is why another is asked."""
+    rules = "limits: {cost_usd: 1}\n"
+    async with two_targets(tmp_path, rules, route="downgrade_below: 1.0") as on:
+        await on.call("chat", model="one")
+        await on.app.breakers.open("first", "one")
+        answer = await on.call("chat", model="one")
+
+        assert answer.headers["x-holdfast-upstream"] == "second"
+        assert answer.headers["x-holdfast-decision"] == "fallback"
