@@ -20,12 +20,11 @@ from proxy.core.translation.json_values import Json
 
 _MESSAGE_CHARACTERS = 2000
 _KIND_CHARACTERS = 64
-_TOO_LONG = re.compile(
-    r"prompt is too long|maximum context length|context window|exceed(?:s|ed)? (?:the )?context"
-    r"|context_length_exceeded",
-    re.I,
+TOO_LONG = re.compile(
+    r"prompt is too long|context[_ ](?:length|window|size)|exceed(?:s|ed)? (?:the )?context", re.I
 )
-_TOO_LONG_CODE, _TOO_LONG_WORDS = "context_length_exceeded", "prompt is too long"
+"""How providers say so, llama.cpp among them (the available context size)."""
+TOO_LONG_CODE, _TOO_LONG_WORDS = "context_length_exceeded", "prompt is too long"
 _MARKUP = re.compile(r"\s*<|.*<(?:html|body|!doctype)", re.I | re.S)
 
 _BY_STATUS: Mapping[int, str] = {
@@ -99,15 +98,15 @@ def messages_error_frame(error: bytes | msgspec.Raw) -> bytes:
 def _chat(told: Told, status: int) -> Json:
     kind = told.kind or _kind_of(status)
     named, code = _IN_CHAT.get(kind, (kind, told.code or None))
-    if _TOO_LONG.search(told.message) and kind in ("invalid_request_error", "request_too_large"):
-        code = _TOO_LONG_CODE
+    if TOO_LONG.search(told.message) and kind in ("invalid_request_error", "request_too_large"):
+        code = TOO_LONG_CODE
     return {"message": _worded(told, status), "type": named, "param": None, "code": code}
 
 
 def _messages(told: Told, status: int) -> Json:
     """The code says more than the type, and the status more than a type that is not known."""
     message = _worded(told, status)
-    if told.code == _TOO_LONG_CODE or _TOO_LONG.search(told.message):
+    if told.code == TOO_LONG_CODE or TOO_LONG.search(told.message):
         if _TOO_LONG_WORDS not in message:
             message = f"{_TOO_LONG_WORDS}: {message}"
         return {"type": "invalid_request_error", "message": message}

@@ -8,9 +8,8 @@ from decimal import Decimal
 
 import msgspec
 
+from proxy.core.translation.json_values import Json
 from proxy.core.usage import Extras, Usage
-
-Json = dict[str, object]
 
 _NO_EXTRAS = Extras()
 _MICRO_PER_USD = 1_000_000

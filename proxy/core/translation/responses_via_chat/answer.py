@@ -6,11 +6,12 @@ import xxhash
 from proxy.core.dialects.chat_meter import read_answer
 from proxy.core.dialects.chat_parts import Call, Choice, Said
 from proxy.core.dialects.responses_render import response_object
+from proxy.core.translation.json_values import Json
 from proxy.core.translation.responses_via_chat import items
 from proxy.core.translation.responses_via_chat.custom_input import input_of
 from proxy.core.translation.responses_via_chat.request import Asked, items_of, offer_of, read
 from proxy.core.translation.responses_via_chat.said import CHUNK, calls_of, pieces_of
-from proxy.core.translation.responses_via_chat.tools import Json, Offer
+from proxy.core.translation.responses_via_chat.tools import Offer
 from proxy.core.translation.usages import response_usage
 from proxy.core.usage import Usage
 

@@ -1,16 +1,11 @@
 """Errors of chat as responses tell them: in the same shape, whatever the provider's was."""
 
-import re
-
 import msgspec
 
-from proxy.core.translation.errors import Told, read_error
+from proxy.core.translation.errors import TOO_LONG, TOO_LONG_CODE, Told, read_error
+from proxy.core.translation.json_values import Json
 
-Json = dict[str, object]
-
-_TOO_LONG = re.compile(r"context[_ ](?:length|window|size)|prompt is too long", re.I)
-_TOO_LONG_CODE = "context_length_exceeded"
-_CODES = frozenset({"rate_limit_exceeded", "insufficient_quota", _TOO_LONG_CODE})
+_CODES = frozenset({"rate_limit_exceeded", "insufficient_quota", TOO_LONG_CODE})
 """On which clients act. All else is told as `server_error`: a failed response knows few codes."""
 
 
@@ -37,4 +32,4 @@ def failure_of(error: bytes) -> Json:
 
 
 def _code(told: Told) -> str:
-    return _TOO_LONG_CODE if _TOO_LONG.search(told.message) else told.code
+    return TOO_LONG_CODE if TOO_LONG.search(told.message) else told.code

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from proxy.core.translation.json_values import Json
 from proxy.core.translation.responses_via_chat.custom_input import CustomInput
 from proxy.core.translation.responses_via_chat.items import (
     call_item,
@@ -14,7 +15,7 @@ from proxy.core.translation.responses_via_chat.items import (
     text_part,
 )
 from proxy.core.translation.responses_via_chat.said import Kind
-from proxy.core.translation.responses_via_chat.tools import Called, Json
+from proxy.core.translation.responses_via_chat.tools import Called
 
 Event = tuple[str, Json]
 

@@ -1,6 +1,7 @@
 """Output items of a response, and what is told of them when they begin and end."""
 
-from proxy.core.translation.responses_via_chat.tools import Called, Json
+from proxy.core.translation.json_values import Json
+from proxy.core.translation.responses_via_chat.tools import Called
 
 
 def reasoning_item(item_id: str, text: str | None, status: str) -> Json:

@@ -4,11 +4,10 @@ import msgspec
 
 from proxy.core.translation.base import Untranslatable
 from proxy.core.translation.chat_models import is_current_openais
-from proxy.core.translation.json_values import translated
-from proxy.core.translation.responses_via_chat.tools import Chosen, Json, Offer, Tool, choose
+from proxy.core.translation.json_values import ABSENT, Json, translated
+from proxy.core.translation.responses_via_chat.tools import Chosen, Offer, Tool, choose
 from proxy.core.translation.responses_via_chat.turns import Item, Turns, parts_of
 
-_ABSENT = msgspec.Raw()
 _EFFORTS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "high"}
 """What others take, who have no word for "none"; OpenAI's current models take all."""
 _KEPT = ("previous_response_id", "conversation", "prompt")
@@ -18,7 +17,7 @@ class _Format(msgspec.Struct):
     type: str | None = None
     name: str | None = None
     description: str | None = None
-    schema: msgspec.Raw = _ABSENT
+    schema: msgspec.Raw = ABSENT
     strict: object = None
 
 

@@ -7,24 +7,24 @@ import msgspec
 
 from proxy.core.dialects.chat_parts import Call, Choice, Said, read_parts
 from proxy.core.dialects.reported import text_or_none
+from proxy.core.translation.json_values import ABSENT
 
 Kind = Literal["reasoning", "text", "refusal"]
 
-_ABSENT = msgspec.Raw()
 _LEGACY_INDEX = -1  # of `function_call`, which has none
 
 
 class _Groq(msgspec.Struct):
-    usage: msgspec.Raw = _ABSENT
-    error: msgspec.Raw = _ABSENT
+    usage: msgspec.Raw = ABSENT
+    error: msgspec.Raw = ABSENT
 
 
 class Envelope(msgspec.Struct):
     """What is around an answer: read even where the answer is not as it should be."""
 
     model: object = None
-    usage: msgspec.Raw = _ABSENT
-    error: msgspec.Raw = _ABSENT
+    usage: msgspec.Raw = ABSENT
+    error: msgspec.Raw = ABSENT
     x_groq: _Groq | None = None
     service_tier: object = None
 

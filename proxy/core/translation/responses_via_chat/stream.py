@@ -15,6 +15,7 @@ from proxy.core.dialects.chat_usage import read_usage
 from proxy.core.dialects.responses_render import event_frame
 from proxy.core.dialects.stream_meter import DONE
 from proxy.core.sse import SseEvent, SseSplitter
+from proxy.core.translation.json_values import ABSENT, Json, is_given
 from proxy.core.translation.responses_via_chat.answer import Head, ended
 from proxy.core.translation.responses_via_chat.calls import OpenCalls
 from proxy.core.translation.responses_via_chat.errors import failure_of
@@ -27,10 +28,8 @@ from proxy.core.translation.responses_via_chat.said import (
     calls_of,
     pieces_of,
 )
-from proxy.core.translation.responses_via_chat.tools import Json
 from proxy.core.usage import Usage
 
-_NULLS = (b"", b"null")
 _ALIVE = b": keep-alive\n\n"
 _TOO_LONG = b'"An event of the provider is too long."'
 _UNREADABLE = b'"A part of a tool call cannot be read."'
@@ -193,7 +192,7 @@ class ResponseStream:
 
 
 def _error_of(chunk: Envelope, event: SseEvent) -> bytes | None:
-    if event.name == b"error" or bytes(chunk.error) not in _NULLS:
+    if event.name == b"error" or is_given(chunk.error):
         return event.data
-    told = bytes(chunk.x_groq.error) if chunk.x_groq else b""
-    return None if told in _NULLS else told
+    told = chunk.x_groq.error if chunk.x_groq else ABSENT
+    return bytes(told) if is_given(told) else None

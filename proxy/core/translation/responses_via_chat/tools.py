@@ -17,10 +17,8 @@ from dataclasses import dataclass
 import msgspec
 
 from proxy.core.translation.base import Untranslatable
+from proxy.core.translation.json_values import ABSENT, Json
 
-Json = dict[str, object]
-
-_ABSENT = msgspec.Raw()
 _RESTS_ON = ("file_search", "mcp", "computer", "local_shell", "shell", "apply_patch")
 _NO_PARAMETERS: Json = {"type": "object", "properties": {}}
 _TEXT = "input"
@@ -37,7 +35,7 @@ class Tool(msgspec.Struct):
     type: str | None = None
     name: str | None = None
     description: str | None = None
-    parameters: msgspec.Raw = _ABSENT
+    parameters: msgspec.Raw = ABSENT
     strict: object = None
     format: object = None
     tools: list["Tool"] | None = None

@@ -16,14 +16,13 @@ from proxy.core.dialects.chat_bound import BRIDGE, bridges, id_for, unbound_answ
 from proxy.core.dialects.responses_items import OWN_WORK, TEXT_TYPES, as_text
 from proxy.core.translation.base import Untranslatable
 from proxy.core.translation.calls import Unanswered
+from proxy.core.translation.json_values import ABSENT, Json
 from proxy.core.translation.responses_via_chat.tools import (
-    Json,
     Offer,
     Tool,
     arguments_of_text,
 )
 
-_ABSENT = msgspec.Raw()
 _IGNORED = OWN_WORK | {
     "tool_search_call",
     "tool_search_output",
@@ -43,10 +42,10 @@ class Item(msgspec.Struct):
     call_id: str | None = None
     name: str | None = None
     namespace: str | None = None
-    arguments: msgspec.Raw = _ABSENT
-    input: msgspec.Raw = _ABSENT
-    content: msgspec.Raw = _ABSENT
-    output: msgspec.Raw = _ABSENT
+    arguments: msgspec.Raw = ABSENT
+    input: msgspec.Raw = ABSENT
+    content: msgspec.Raw = ABSENT
+    output: msgspec.Raw = ABSENT
     tools: list[Tool] | None = None
 
 

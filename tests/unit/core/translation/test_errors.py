@@ -88,6 +88,7 @@ def test_an_error_of_chat_in_messages(status: int, body: bytes, kind: str) -> No
     [
         openai("This model's maximum context length is 8 tokens.", code="context_length_exceeded"),
         openai("the request exceeds the context size"),
+        openai("request (26315 tokens) exceeds the available context size (4096 tokens)"),
     ],
 )
 def test_agents_are_told_that_a_prompt_is_too_long_in_their_words(told: bytes) -> None:
