@@ -157,3 +157,33 @@ async def test_a_dearer_target_is_no_downgrade(tmp_path: Path) -> None:
 
         assert answer.headers["x-holdfast-upstream"] == "second"
         assert answer.headers["x-holdfast-decision"] == "fallback"
+
+
+async def test_an_sdks_retry_joins_a_call_that_waits_for_a_reset(tmp_path: Path) -> None:
+    """It is asked once more, and paid once."""
+    gives_up = {"x-stainless-timeout": "0", "x-stainless-retry-count": "0"}
+    again = {"x-stainless-read-timeout": "60", "x-stainless-retry-count": "1"}
+    async with sidecar(tmp_path) as on:
+        on.sim.fail("status=429;retry_after=1", times=1)
+        call = asyncio.ensure_future(on.call("chat", headers=gives_up))
+        await on.sim.wait_for(lambda sim: bool(sim.journal and sim.journal[0].finished))
+        await SystemClock().sleep(0.2)
+        call.cancel()
+        answer = await on.call("chat", headers=again)
+
+        assert (answer.status, answer.headers["x-holdfast-decision"]) == (200, "replay")
+        assert len(on.sim.journal) == 2
+        assert (await on.admin("GET", "/sessions/s1"))["steps"] == 1
+        assert await on.app.store.open_holds() == []
+
+
+async def test_a_limited_target_is_not_waited_for_where_another_takes_the_call(
+    tmp_path: Path,
+) -> None:
+    async with two_targets(tmp_path) as on:
+        on.sim.fail("status=429;retry_after=5", model="one")
+        answer = await on.call("chat", model="one")
+
+        assert answer.headers["x-holdfast-upstream"] == "second"
+        one, two = on.sim.journal
+        assert two.started - one.started < 2.5
