@@ -98,9 +98,8 @@ async def play(cell: Cell) -> Seen:
 
 
 async def _ask(side: Sidecar, cell: Cell) -> Seen:
-    body = body_of(
-        *(cell.dialect,), stream=cell.stream, model=FIRST.name, bound=BOUND, tools=(TOOL,)
-    )
+    dialect, stream = cell.dialect, cell.stream
+    body = body_of(dialect, stream=stream, model=FIRST.name, bound=BOUND, tools=(TOOL,))
     headers = {"authorization": "Bearer key-1", "anthropic-version": "2023-06-01"}
     url = f"{side.url}/s/s1{PATHS[cell.dialect]}"
     async with side.http.post(url, json=body, headers=headers) as response:
