@@ -14,6 +14,7 @@ from proxy.calls import LiveCall
 from proxy.core.closed import refuse_closed
 from proxy.core.decision import Refusal
 from proxy.core.left import refuse_over, seconds_left
+from proxy.core.session import SessionState
 from proxy.intake import Call
 from proxy.ledger import Ledger
 from proxy.outbound import Base
@@ -46,6 +47,8 @@ class Attempting:
         closed = refuse_closed(call.rules.refusal_status, state, call.key.session)
         if closed is not None:
             return closed
+        if _may_be_kept(call, state):
+            return call
         until = self._p.clock.monotonic() + call.policy.retries.wait_seconds
         while True:
             begins = self._choosing.begin(call, state)
@@ -102,3 +105,12 @@ def ends_with_session(live: LiveCall, call: Call, admitted: Admitted, now: float
     seconds = seconds_left(rules.limits, state, now)
     if seconds is not None:
         live.ends_in(seconds, partial(refuse_over, rules, state, call.ask, now + seconds))
+
+
+def _may_be_kept(call: Call, state: SessionState) -> bool:
+    """Whether its answer may have waited for a human: then it asks nobody."""
+    request = call.request
+    return any(
+        kept.body_digest == request.body_digest and kept.stream == request.stream
+        for kept in state.tools.kept
+    )

@@ -13,7 +13,8 @@ from proxy.simulator.faults import Fault, FaultKind
 from proxy.simulator.script import Match
 from tests.integration.agent_kit import Agent, Cut
 from tests.integration.attempts_kit import asked, log_of, targets, two_targets
-from tests.integration.kit import DIALECTS, sidecar
+from tests.integration.kit import DIALECTS, MODEL, sidecar
+from tests.integration.test_tool_guard import human
 
 ONE_IS_ENOUGH = "breakers: {consecutive_failures: 1, open_seconds: 0.2, slow_seconds: 0.3}\n"
 
@@ -187,3 +188,19 @@ async def test_a_limited_target_is_not_waited_for_where_another_takes_the_call(
         assert answer.headers["x-holdfast-upstream"] == "second"
         one, two = on.sim.journal
         assert two.started - one.started < 2.5
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_an_answer_that_was_kept_needs_no_provider(tmp_path: Path, stream: bool) -> None:
+    """A human has approved the call in it while the provider was down."""
+    policy = "tools: {require_approval: ['send_*']}\n"
+    async with sidecar(tmp_path, policy, script=Script((Turn(tool_calls=(MAIL,)),))) as on:
+        agent = Agent(on, "chat", stream)
+        with pytest.raises(Cut):
+            await agent.step()
+        await human(on, "approve")
+        await on.app.breakers.open("openai", MODEL)
+        await agent.step()
+
+        assert [call.name for call in agent.ran] == ["send_email"]
+        assert len(on.sim.journal) == 1
