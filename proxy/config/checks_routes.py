@@ -159,10 +159,9 @@ def _all(route: Route) -> tuple[Target, ...]:
 def _is_near(host: str) -> bool:
     """Whether a host is on this machine or in a private network."""
     try:
-        address = ipaddress.ip_address(host)
+        return ipaddress.ip_address(host).is_private
     except ValueError:
         return "." not in host or host.endswith(_NEAR)
-    return address.is_private or address.is_loopback or address.is_link_local
 
 
 ROUTE_CHECKS: Final[tuple[Callable[[Draft], None], ...]] = (

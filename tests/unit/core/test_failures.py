@@ -136,6 +136,7 @@ def test_a_flagged_prompt_closes_no_provider() -> None:
 def test_either_word_says_that_a_prompt_was_flagged(flag: str) -> None:
     assert reason_of(403, api("Flagged", metadata={flag: []})) is None
     assert reason_of(403, api("Forbidden", metadata={"other": []})) == "key"
+    assert reason_of(429, api("Too many", metadata={flag: []})) == "rate_limited"
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
