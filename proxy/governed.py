@@ -274,6 +274,8 @@ class Governed:
 
 def asks_human(call: Call, refusal: Refusal) -> bool:
     """Whether a human decides when a session goes on that nobody serves."""
+    if refusal.type == "authentication_error":  # of its own key, which only its caller can mend
+        return False
     return call.route.on_unavailable == "handoff" and refusal.code == "upstream_unavailable"
 
 

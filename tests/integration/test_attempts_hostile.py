@@ -204,3 +204,14 @@ async def test_an_answer_that_was_kept_needs_no_provider(tmp_path: Path, stream:
 
         assert [call.name for call in agent.ran] == ["send_email"]
         assert len(on.sim.journal) == 1
+
+
+async def test_a_callers_own_dead_key_is_put_before_no_human(tmp_path: Path) -> None:
+    """Its caller is told each time, and can do something about it; nobody else can."""
+    async with two_targets(tmp_path, route="on_unavailable: handoff") as on:
+        await on.call("chat", model="one")
+        on.sim.fail("status=401", model="one")
+        told = [await on.call("chat", model="one") for _ in range(2)]
+
+        assert [answer.status for answer in told] == [401, 401]
+        assert not [e for e in await log_of(on) if isinstance(e, ev.HandedOff)]
