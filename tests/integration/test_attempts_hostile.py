@@ -215,3 +215,23 @@ async def test_a_callers_own_dead_key_is_put_before_no_human(tmp_path: Path) -> 
 
         assert [answer.status for answer in told] == [401, 401]
         assert not [e for e in await log_of(on) if isinstance(e, ev.HandedOff)]
+
+
+async def test_what_a_failed_attempt_held_is_held_for_the_next_one(tmp_path: Path) -> None:
+    """There is room for either target, and not for both at once."""
+    holds = {}
+    async with two_targets(tmp_path) as on:
+        for model in ("one", "two"):
+            await on.call("chat", model=model, session=model)
+        await on.app.breakers.open("first", "one")
+        await on.call("chat", model="one", session="two")
+        for session in ("one", "two"):
+            reserved = [e for e in await log_of(on, session) if isinstance(e, ev.StepReserved)]
+            holds[session] = reserved[-1].hold_cost_micro_usd
+    usd = (holds["two"] + holds["one"] // 2) / 1e6
+    async with two_targets(tmp_path, f"limits: {{cost_usd: {usd:.6f}}}\n") as on:
+        on.sim.fail("status=501", model="one")
+        answer = await on.call("chat", model="one")
+
+        assert holds["two"] > holds["one"] > 1
+        assert (answer.status, asked(on)) == (200, ["one", "two"])
