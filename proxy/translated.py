@@ -10,7 +10,7 @@ from proxy.core.translation.base import StreamTranslation, Translation
 from proxy.errors import UpstreamUnavailable
 from proxy.failures import malformed
 from proxy.wire import Headers, Incoming
-from proxy.wire.headers import get
+from proxy.wire.headers import get, media_type
 
 _OF_THE_BODY = frozenset({"content-length", "content-encoding", "content-type", "content-md5"})
 """Headers that are true of its bytes alone, in any case."""
@@ -30,8 +30,7 @@ def translated(
     if get(incoming.headers, "content-encoding") not in (None, "", "identity"):
         incoming.close()
         raise malformed("it compressed an answer that was not asked to be")
-    kind = (get(incoming.headers, "content-type") or "").split(";", 1)[0].strip().lower()
-    if 200 <= incoming.status < 300 and kind == _EVENTS:
+    if 200 <= incoming.status < 300 and media_type(incoming.headers) == _EVENTS:
         return _Stream(incoming, translation.stream(asked, created=created))
     return _Whole(incoming, translation, asked, created)
 

@@ -18,7 +18,7 @@ from proxy.outbound import asks_usage
 from proxy.progress import Progress
 from proxy.replies import dialect_of
 from proxy.wire import Incoming
-from proxy.wire.headers import get
+from proxy.wire.headers import get, media_type
 from proxy.wire.timing import Deadlines
 
 UNSTARTED_BYTES = 1_048_576
@@ -49,7 +49,7 @@ class Reader:
             if not 200 <= incoming.status < 300:
                 body = await incoming.read(progress.call.policy.bounds.answer_bytes)
                 return Refused(incoming.status, incoming.headers, body)
-            if is_event_stream(incoming):
+            if media_type(incoming.headers) == "text/event-stream":
                 opened = await self._stream(progress, incoming, shown_after)
             else:
                 whole = await _whole(progress, incoming)
@@ -81,11 +81,6 @@ class Reader:
         if (stall := call.policy.breakers.stall_seconds) < call.policy.timeouts.idle:
             incoming.expect_more_within(stall)
         return Begun(incoming, meter, scout.raw, scout.held)
-
-
-def is_event_stream(incoming: Incoming) -> bool:
-    kind = get(incoming.headers, "content-type") or ""
-    return kind.split(";", 1)[0].strip().lower() == "text/event-stream"
 
 
 async def _whole(progress: Progress, incoming: Incoming) -> Whole:

@@ -70,6 +70,12 @@ def get(headers: Headers, name: str) -> str | None:
     return None
 
 
+def media_type(headers: Headers) -> str:
+    """Of the body: in lower case, without parameters; empty where it is unsaid."""
+    kind = get(headers, "content-type") or ""
+    return kind.split(";", 1)[0].strip().lower()
+
+
 def tokens(headers: Headers, name: str) -> frozenset[str]:
     """The lower-cased members of a comma-separated header, all its lines together."""
     return _tokens([value for key, value in headers if key.lower() == name])

@@ -8,6 +8,7 @@ from proxy.wire.headers import (
     Kind,
     forwarded,
     get,
+    media_type,
     tokens,
     without,
 )
@@ -25,6 +26,13 @@ def test_a_header_is_found_by_any_spelling_and_the_first_wins() -> None:
 
     assert get(headers, "x-a") == "1"
     assert get(headers, "x-b") is None
+
+
+def test_a_media_type_is_told_without_its_parameters() -> None:
+    assert (
+        media_type((("Content-Type", "Text/Event-Stream ; charset=utf-8"),)) == "text/event-stream"
+    )
+    assert media_type(()) == ""
 
 
 def test_the_members_of_a_list_header_are_gathered_from_all_its_lines() -> None:
