@@ -235,3 +235,18 @@ async def test_what_a_failed_attempt_held_is_held_for_the_next_one(tmp_path: Pat
 
         assert holds["two"] > holds["one"] > 1
         assert (answer.status, asked(on)) == (200, ["one", "two"])
+
+
+async def test_a_stranger_is_not_served_with_the_policys_own_key(tmp_path: Path) -> None:
+    """Its made-up key fails at its own provider; the next target would be paid by others."""
+    for policy, models in (("unknown_credentials: reject\n", ["one"]), ("", ["one", "two"])):
+        folder = tmp_path / (policy[:4] or "none")
+        folder.mkdir()
+        async with two_targets(folder, policy + "retries: {max: 0}\n") as on:
+            on.sim.fail("status=503", model="one")
+            answer = await on.call("chat", model="one", headers={"authorization": "Bearer x"})
+
+            assert asked(on) == models
+            if policy:
+                assert answer.status == 503
+                assert "its key is for the policy's tenants" in str(answer.error["message"])
