@@ -68,23 +68,38 @@ async def _run(settings: Settings, command: list[str]) -> int:
     return code
 
 
+class _Signals:
+    """Go to the command; those that come before it is there, as soon as it is."""
+
+    def __init__(self) -> None:
+        self._process: asyncio.subprocess.Process | None = None
+        self._early: list[int] = []
+
+    def came(self, number: int) -> None:
+        if self._process is None:
+            self._early.append(number)
+        elif self._process.returncode is None:
+            self._process.send_signal(number)
+
+    def go_to(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        for number in self._early:
+            self.came(number)
+
+
 async def _command(command: list[str], variables: Mapping[str, str]) -> int:
     """Runs it with our own terminal; signals go to it, and its code becomes ours."""
+    loop, signals = asyncio.get_running_loop(), _Signals()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, signals.came, number)
     try:
         process = await asyncio.create_subprocess_exec(*command, env={**os.environ, **variables})
     except OSError as error:
         print(f"holdfast: {command[0]}: {error.strerror}", file=sys.stderr)
         return 127
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, _pass_on, process, number)
+    signals.go_to(process)
     code = await process.wait()
     return 128 - code if code < 0 else code
-
-
-def _pass_on(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
-    if process.returncode is None:
-        process.send_signal(number)
 
 
 def base_url_variables(url: str) -> dict[str, str]:

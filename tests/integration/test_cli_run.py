@@ -6,10 +6,11 @@ import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from pathlib import Path
+from typing import cast
 
 import pytest
 
-from proxy.cli.run import base_url_variables
+from proxy.cli.run import _Signals, base_url_variables
 from proxy.simulator import Simulator
 
 pytestmark = pytest.mark.process
@@ -94,6 +95,23 @@ async def test_signals_go_to_the_command(tmp_path: Path) -> None:
     process.send_signal(signal.SIGTERM)
 
     assert (await ended(process))[0] == 128 + signal.SIGTERM
+
+
+def test_a_signal_before_the_command_is_there_waits_for_it() -> None:
+    """Else it ended the sidecar alone, and left the command running."""
+    signals, sent = _Signals(), list[int]()
+
+    class Started:
+        returncode = None
+
+        def send_signal(self, number: int) -> None:
+            sent.append(number)
+
+    signals.came(signal.SIGTERM)
+    signals.go_to(cast(Process, Started()))
+    signals.came(signal.SIGINT)
+
+    assert sent == [signal.SIGTERM, signal.SIGINT]
 
 
 @pytest.mark.parametrize(
