@@ -107,9 +107,9 @@ def opening(want: Reservation, state: SessionState, now: float) -> tuple[AnyEven
     idle_seconds: float = want.idle_seconds
     if state.has_children:
         idle_seconds = tree_idle_seconds(idle_seconds, want.deadline_seconds)
-    idle = is_idle(state, idle_seconds, now)
+    idle = not state.is_new and is_idle(state, idle_seconds, now)
     claimed = False
-    if state.seq > 0 and not idle and not state.finished:
+    if not (state.is_new or idle or state.finished):
         claimed = state.source == "claim"
         if not claimed:
             return ()

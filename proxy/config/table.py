@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from proxy.config.containers import Key, ListOf, MapOf, Nulls, Struct, unbuilt
 from proxy.config.scalars import Choice, Flag, Number, Text, Usd, UsdPerMillion, Whole
+from proxy.config.table_checkpoints import CHECKPOINTS
 from proxy.config.table_failing import BREAKERS, RETRIES
 from proxy.config.table_handoff import HANDOFF, ON_LIMIT
 from proxy.config.table_loops import LOOPS
@@ -228,9 +229,10 @@ POLICY: Final = Struct(
                 "What happens when the store does not answer.", field=None),
         )), "Where sessions are kept.", required=True),
         Key("handoff", HANDOFF, "Sessions that wait for a human."),
+        Key("checkpoints", CHECKPOINTS, "What is kept of sessions, and for how long."),
         Key("profiles", ListOf(PROFILE), "Limits for some calls; later ones win."),
         Key("tools", TOOLS, "Which tool calls are handed to the agent; by globs on their names."),
         Key("loops", LOOPS, "Agents that go round in a loop."),
-        *unbuilt("checkpoints", "routers", "flows", "drills"),
+        *unbuilt("routers", "flows", "drills"),
     ),
 )  # fmt: skip

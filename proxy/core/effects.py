@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from proxy.core import events as ev
 from proxy.core.request import Message
+from proxy.core.tools.events import ToolEvent
 from proxy.core.tools.facts import RESULT_BYTES, Handed, effect_of
 from proxy.core.tools.state import (
     ANSWERED,
@@ -28,14 +29,6 @@ from proxy.core.tools.state import (
 )
 from proxy.core.usage import ToolCall
 
-ToolEvent = (
-    ev.CallsHanded
-    | ev.CallsWithheld
-    | ev.ResultRecorded
-    | ev.AnswerKept
-    | ev.CallClaimed
-    | ev.ResponseRenamed
-)
 LOOKED_BACK: Final = 512
 """Messages from the end of a history in which results are looked for."""
 _RENAMED = 16

@@ -6,10 +6,25 @@ so that a later version reads a log written today: fields are only ever added, w
 
 from typing import Literal
 
-import msgspec
-
+from proxy.core.event import Event
+from proxy.core.events_kept import CheckpointEvent
+from proxy.core.events_kept import ReplayAllowed as ReplayAllowed
+from proxy.core.events_kept import ReplayBegan as ReplayBegan
+from proxy.core.events_kept import ReplayDiverged as ReplayDiverged
+from proxy.core.events_kept import SessionDeleted as SessionDeleted
+from proxy.core.events_kept import SessionForked as SessionForked
+from proxy.core.events_kept import SessionImported as SessionImported
+from proxy.core.events_kept import StepInherited as StepInherited
+from proxy.core.events_kept import StepReplayed as StepReplayed
 from proxy.core.loops.finding import Rung
-from proxy.core.tools.facts import Handed, HeldTool, Withheld
+from proxy.core.tools.events import AnswerKept as AnswerKept
+from proxy.core.tools.events import CallClaimed as CallClaimed
+from proxy.core.tools.events import CallsHanded as CallsHanded
+from proxy.core.tools.events import CallsWithheld as CallsWithheld
+from proxy.core.tools.events import ResponseRenamed as ResponseRenamed
+from proxy.core.tools.events import ResultRecorded as ResultRecorded
+from proxy.core.tools.events import ToolEvent
+from proxy.core.tools.facts import HeldTool
 from proxy.core.usage import Usage
 
 Outcome = Literal[
@@ -23,12 +38,6 @@ Outcome = Literal[
 ]
 
 HumanAction = Literal["extend", "guide", "approve", "deny", "kill"]
-
-
-class Event(msgspec.Struct, frozen=True, tag=True, omit_defaults=True, gc=False):
-    """Base of all events. (No garbage collection: what refers to nothing newer makes no circle.)"""
-
-    at: float
 
 
 class SessionOpened(Event, frozen=True):
@@ -54,6 +63,9 @@ class StepReserved(Event, frozen=True):
     guided: it carries what a human has to say to the model.
     thread, turn, tail, users: what it brings to which history of the session, as
     `core.loops.thread` notes it (turn: its round); all empty where nobody looks for loops.
+    content: the mark of its body (`core.recording`), which begins with the digest of what was kept
+    of it; b"" where bodies are not recorded. chain: 16 bytes over its canonical history: equal for
+    the same conversation however it is spelled. stream: whether its answer was to be a stream.
     """
 
     call_id: str = ""
@@ -74,6 +86,9 @@ class StepReserved(Event, frozen=True):
     turn: bytes = b""
     tail: bytes = b""
     users: bytes = b""
+    content: bytes = b""
+    chain: bytes = b""
+    stream: bool = False
 
 
 class HoldExtended(Event, frozen=True):
@@ -88,7 +103,8 @@ class StepSettled(Event, frozen=True):
     """What the call really used. Books `cost_micro_usd` and frees the hold, once.
 
     asked: what the answer asks to be called, in digests (`core.loops.rounds`). upstream, model: who
-    was asked last, where it was reserved for another."""
+    was asked last, where it was reserved for another. content: the digest of what was kept of the
+    answer; b"" where nothing was."""
 
     call_id: str = ""
     outcome: Outcome = "answered"
@@ -101,6 +117,7 @@ class StepSettled(Event, frozen=True):
     asked: bytes = b""
     upstream: str = ""
     model: str = ""
+    content: bytes = b""
 
 
 class AttemptFailed(Event, frozen=True):
@@ -216,61 +233,6 @@ class WebhookDelivered(Event, frozen=True):
     attempts: int = 1
 
 
-class CallsHanded(Event, frozen=True):
-    """Guarded tool calls went to the agent. Uses up what a human approved of them."""
-
-    calls: tuple[Handed, ...] = ()
-
-
-class CallsWithheld(Event, frozen=True):
-    """Calls that the agent was not given, beside others of their turn that it was. They are put
-    back into the request that brings the results of the others."""
-
-    calls: tuple[Withheld, ...] = ()
-
-
-class ResultRecorded(Event, frozen=True):
-    """What a guarded call came to; the first one of a call holds. call: its digest (`effect_of`).
-
-    text: the result; content: the same as JSON, as `dialect` writes it, where that was kept.
-    source: agent (a later request brought it) or claim (the executor told it).
-    """
-
-    call: bytes = b""
-    tool: str = ""
-    call_id: str = ""
-    text: str = ""
-    is_error: bool = False
-    content: bytes = b""
-    dialect: str = ""
-    source: str = "agent"
-
-
-class AnswerKept(Event, frozen=True):
-    """An answer with calls that wait for a human (`waits_for`: their digests), for who sends the
-    same body again."""
-
-    body_digest: bytes = b""
-    stream: bool = False
-    body: bytes = b""
-    waits_for: tuple[bytes, ...] = ()
-
-
-class CallClaimed(Event, frozen=True):
-    """An executor said that it carries the call out now, and is believed until then (epoch s)."""
-
-    call: bytes = b""
-    tool: str = ""
-    until: float = 0.0
-
-
-class ResponseRenamed(Event, frozen=True):
-    """The agent knows a response by another id than the provider that keeps it."""
-
-    given: str = ""
-    kept: str = ""
-
-
 AnyEvent = (
     SessionOpened
     | StepReserved
@@ -291,10 +253,6 @@ AnyEvent = (
     | HandoffAnswered
     | Guided
     | WebhookDelivered
-    | CallsHanded
-    | CallsWithheld
-    | ResultRecorded
-    | AnswerKept
-    | CallClaimed
-    | ResponseRenamed
+    | ToolEvent
+    | CheckpointEvent
 )

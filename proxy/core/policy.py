@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from proxy.core.checkpoints import Checkpoints
 from proxy.core.failing import BreakerPolicy, Hedge, OnUnavailable, Retries
 from proxy.core.handoff import Handoff, OnLimit
 from proxy.core.loops.policy import Loops
@@ -212,6 +213,7 @@ class Policy:
     profiles: tuple[Profile, ...] = ()
     loops: Loops | None = Loops()  # noqa: RUF009 - frozen
     handoff: Handoff = field(default_factory=Handoff)
+    checkpoints: Checkpoints = Checkpoints()  # noqa: RUF009 - frozen
 
 
 class Caller(msgspec.Struct, frozen=True):

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Mapping
 from msgspec.structs import replace
 
 from proxy.core import events as ev
-from proxy.core.effects import ToolEvent, answered, learnt
-from proxy.core.loops.finding import strongest
+from proxy.core.changed import changed
 from proxy.core.loops.rounds import is_of_calls
-from proxy.core.loops.thread import Noted, Threads, after_answer, after_request, begun_anew
+from proxy.core.loops.thread import Noted, Threads, after_answer, after_request
+from proxy.core.marks import remembered
 from proxy.core.state import EMPTY as EMPTY
 from proxy.core.state import NOTHING_BELOW as NOTHING_BELOW
 from proxy.core.state import VELOCITY_SECONDS as VELOCITY_SECONDS
@@ -51,65 +51,10 @@ def apply(state: SessionState, event: ev.AnyEvent) -> SessionState:
             return _settled(state, event, seq, at)
         case ev.StepReleased():
             return _released(state, event, seq, at)
+        case ev.SessionDeleted():
+            return SessionState(seq=max(seq, event.events + 1))
         case _:
-            return replace(state, seq=seq, updated_at=at, **_changed(state, event))
-
-
-_Mark = (
-    ev.AttemptFailed
-    | ev.CallRefused
-    | ev.LimitWarned
-    | ev.LoopNoticed
-    | ev.LimitsExtended
-    | ev.SessionPaused
-    | ev.SessionResumed
-    | ev.SessionKilled
-    | ev.SessionFinished
-    | ev.TreeBegan
-    | ev.HandedOff
-    | ev.HandoffAnswered
-    | ev.Guided
-    | ev.WebhookDelivered
-    | ToolEvent
-)
-"""Events that have nothing to do with money: they set a few fields."""
-
-
-def _changed(  # noqa: C901 - the arms of a match over a closed union count as one
-    state: SessionState, event: _Mark
-) -> dict[str, object]:
-    match event:
-        case ev.CallRefused():
-            refused = {"refused_code": event.code, "refused_at": event.at}
-            return {**refused, "refusals": state.refusals + 1}
-        case ev.LimitWarned():
-            return {"warned": state.warned | {event.limit}}
-        case ev.LoopNoticed():
-            return {"rung": strongest(state.rung, event.rung)}
-        case ev.LimitsExtended():
-            extended = {"extended": _extended(state, event), "finished": False}
-            return {**extended, "threads": begun_anew(state.threads), "rung": None}
-        case ev.SessionPaused():
-            return {"paused": True, "finished": False}
-        case ev.SessionResumed():
-            return {"paused": False}
-        case ev.SessionKilled():
-            return {"killed": True, "finished": False, "handoffs": ()}
-        case ev.SessionFinished():
-            return {"finished": True, "handoffs": ()}
-        case ev.TreeBegan():
-            return {"has_children": True}
-        case ev.HandedOff():
-            return {"handoffs": (*state.handoffs, event)}
-        case ev.HandoffAnswered():
-            return _answered(state, event)
-        case ev.Guided():
-            guided = {"guidance": (*state.guidance, event.message), "finished": False}
-            return {**guided, "threads": begun_anew(state.threads), "rung": None}
-        case ev.WebhookDelivered() | ev.AttemptFailed():
-            return {}
-        case _:
-            return {"tools": learnt(state.tools, event, state.seq + 1)}
+            return replace(state, seq=seq, updated_at=at, **changed(state, event))
 
 
 def _opened(state: SessionState, event: ev.SessionOpened) -> SessionState:
@@ -168,6 +113,9 @@ def _reserved(state: SessionState, event: ev.StepReserved, seq: int, at: float) 
     handoffs = state.handoffs
     if handoffs:
         handoffs = tuple([handoff for handoff in handoffs if handoff.blocking])
+    recorded = state.recorded
+    if event.content:
+        recorded = remembered(recorded, event.call_id, event.content)
     return replace(
         state,
         seq=seq,
@@ -184,6 +132,7 @@ def _reserved(state: SessionState, event: ev.StepReserved, seq: int, at: float) 
         threads=threads,
         cycles=cycles,
         rung=rung,
+        recorded=recorded,
     )
 
 
@@ -280,20 +229,3 @@ def _released(state: SessionState, event: ev.StepReleased, seq: int, at: float) 
         steps=state.steps - (not call.retry and call.step == state.steps),
         guidance=call.guidance + state.guidance,
     )
-
-
-def _extended(state: SessionState, event: ev.LimitsExtended) -> Mapping[str, int]:
-    extended = dict(state.extended)
-    for limit, amount in event.added:
-        extended[limit] = extended.get(limit, 0) + amount
-    return extended
-
-
-def _answered(state: SessionState, event: ev.HandoffAnswered) -> dict[str, object]:
-    left = tuple([handoff for handoff in state.handoffs if handoff.handoff != event.handoff])
-    changed = {"handoffs": left, "finished": False}
-    if event.held is None or event.action not in ("approve", "deny"):
-        return changed
-    approved, said = event.action == "approve", event.message
-    tools = answered(state.tools, event.held.digest, approved=approved, message=said)
-    return {**changed, "tools": tools}

@@ -8,6 +8,7 @@ import msgspec
 from proxy.core.events import HandedOff
 from proxy.core.loops.finding import Rung
 from proxy.core.loops.thread import Threads
+from proxy.core.marks import Recorded
 from proxy.core.tools.state import NOTHING_KNOWN, ToolState
 
 Costs = tuple[tuple[float, int], ...]
@@ -82,6 +83,9 @@ class SessionState(msgspec.Struct, frozen=True, gc=False):
     has_children, below: whether there are sessions below it, and what they came to: that is never
         in the log, but added by who decides on it.
     tools: what is known of guarded tool calls.
+    recorded: the newest requests whose bodies were recorded, one of each history: what later ones
+        go on from. resumable: a human lets its calls be answered from the record. replays: how often
+        something was written about answers from the record.
     """
 
     seq: int = 0
@@ -122,8 +126,16 @@ class SessionState(msgspec.Struct, frozen=True, gc=False):
     threads: Threads = {}
     cycles: int = 0
     rung: Rung | None = None
+    recorded: Recorded = ()
+    resumable: bool = False
+    replays: int = 0
     created_at: float = 0.0
     updated_at: float = 0.0
+
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing is known of the session; its log may have a tombstone."""
+        return self.generation == 0 and self.updated_at == 0.0
 
     @property
     def status(self) -> SessionStatus:

@@ -100,6 +100,22 @@ class SessionHead(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     owed: tuple[str, ...] = ()
 
 
+class Content(msgspec.Struct, frozen=True, gc=False):
+    """What a call sent (`request_name`) or was answered (`answer_name`); for stores only bytes.
+    name: once in a session."""
+
+    name: str
+    data: bytes
+
+
+def request_name(call_id: str) -> str:
+    return f"{call_id}.q"
+
+
+def answer_name(call_id: str) -> str:
+    return f"{call_id}.a"
+
+
 class Append(msgspec.Struct, frozen=True, gc=False):
     """Events for one session, all or nothing.
 
@@ -112,6 +128,7 @@ class Append(msgspec.Struct, frozen=True, gc=False):
         only on trees, and there `calls` and what was held go down by themselves.
     guards: other sessions that the decision was made on; SeqConflict if one has changed.
     links: digests that identify this session later (tool-call ids, response ids, message chains).
+    contents: kept beside the log, in the same transaction.
     """
 
     key: SessionKey
@@ -126,6 +143,7 @@ class Append(msgspec.Struct, frozen=True, gc=False):
     guards: tuple[Guard, ...] = ()
     links: tuple[bytes, ...] = ()
     head: SessionHead | None = None
+    contents: tuple[Content, ...] = ()
 
 
 class Appended(msgspec.Struct, frozen=True, gc=False):
@@ -184,6 +202,11 @@ class Store(Protocol):
 
     async def read(self, key: SessionKey, after_seq: int = 0) -> Sequence[Stored]:
         """The log's tail; empty for an unknown session."""
+
+    async def read_contents(
+        self, key: SessionKey, names: Sequence[str] | None = None
+    ) -> Mapping[str, bytes]:
+        """Those of these names that the session has; None: all of them."""
 
     async def balances(self, accounts: Iterable[str]) -> Mapping[str, Balance]:
         """An account never charged has an empty balance."""

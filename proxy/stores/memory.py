@@ -33,6 +33,7 @@ class _Session:
     rows: list[ChainedPayload] = field(default_factory=list)
     holds: dict[str, Hold] = field(default_factory=dict)
     links: set[bytes] = field(default_factory=set)
+    contents: dict[str, bytes] = field(default_factory=dict)
 
 
 class _Tables:
@@ -63,6 +64,8 @@ class _Tables:
         session.events.extend(append.events)
         session.rows.extend(effects.rows)
         session.holds.update(effects.opened)
+        for content in append.contents:
+            session.contents[content.name] = content.data
         for call_id in effects.closed:
             session.holds.pop(call_id, None)
         self.accounts.update(effects.balances)
@@ -137,6 +140,17 @@ class MemoryStore:
         """The log as it was chained, for `first_altered`."""
         session = self._opened().sessions.get(key)
         return tuple(session.rows) if session is not None else ()
+
+    async def read_contents(
+        self, key: SessionKey, names: Sequence[str] | None = None
+    ) -> Mapping[str, bytes]:
+        session = self._opened().sessions.get(key)
+        if session is None:
+            return {}
+        contents = session.contents
+        if names is None:
+            return dict(contents)
+        return {name: contents[name] for name in names if name in contents}
 
     async def balances(self, accounts: Iterable[str]) -> Mapping[str, Balance]:
         tables = self._opened()

@@ -22,6 +22,7 @@ from proxy.stores.batches import BatchThread, deliver
 from proxy.stores.chain import ChainedPayload, load_or_create_key
 from proxy.stores.effects import prepare
 from proxy.stores.sqlite_checkpoint import Checkpointer
+from proxy.stores.sqlite_contents import read_contents
 from proxy.stores.sqlite_file import Connect, connect, create_file, explain
 from proxy.stores.sqlite_handle import Handle, SqliteFile
 from proxy.stores.sqlite_jobs import Done, Probe, Purge, PurgeAccounts, Work, WriteJob
@@ -89,6 +90,12 @@ class SqliteStore:
     async def read_chain(self, key: SessionKey) -> Sequence[ChainedPayload]:
         """The log as it was chained, for `first_altered`."""
         return await self._read(partial(queries.read_chain, key=key, after_seq=0))
+
+    async def read_contents(
+        self, key: SessionKey, names: Sequence[str] | None = None
+    ) -> Mapping[str, bytes]:
+        wanted = None if names is None else tuple(names)
+        return await self._read(partial(read_contents, key=key, names=wanted))
 
     async def balances(self, accounts: Iterable[str]) -> Mapping[str, Balance]:
         return await self._read(partial(queries.balances, accounts=tuple(accounts)))

@@ -78,6 +78,13 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE sessions ADD COLUMN queued INTEGER NOT NULL DEFAULT 0",
         "CREATE INDEX sessions_queued ON sessions (updated_at, id) WHERE queued > 0",
     ),
+    (
+        # With a rowid for what events have one, and because a table without one puts all but the
+        # first kilobyte of a row on pages of its own.
+        """CREATE TABLE contents (
+            session_id INTEGER NOT NULL, name TEXT NOT NULL, data BLOB NOT NULL,
+            UNIQUE (session_id, name))""",
+    ),
 )
 """MIGRATIONS[n] takes a file from version n to n + 1; `PRAGMA user_version` says where it is."""
 

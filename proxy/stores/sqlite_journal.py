@@ -29,7 +29,7 @@ class Record(msgspec.Struct, array_like=True):
     """What a batch changed, by the sessions' numbers. holds: in order, None where one was closed.
     events: (number, seq, payload, chain, what `pack_links` made of the links its append gave).
     links: (tenant, digest, number) in order. at: of the newest event or head. loose: (number,
-    tenant, digest) of an append without an event."""
+    tenant, digest) of an append without an event. contents: (number, name, data)."""
 
     sessions: dict[int, tuple[str, str, Tip]] = {}
     balances: dict[str, Balance] = {}
@@ -38,6 +38,7 @@ class Record(msgspec.Struct, array_like=True):
     links: list[tuple[str, bytes, int]] = []
     at: float = 0.0
     loose: list[tuple[int, str, bytes]] = []
+    contents: list[tuple[int, str, bytes]] = []
 
 
 _encode = msgspec.msgpack.Encoder().encode

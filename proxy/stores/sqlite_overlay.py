@@ -24,6 +24,7 @@ class Overlay:
         self.names: Names = []
         self.sessions: dict[int, tuple[SessionKey, Tip]] = {}
         self.events: dict[SessionKey, list[ChainedPayload]] = {}
+        self.contents: dict[SessionKey, dict[str, bytes]] = {}
         self.balances: dict[str, Balance] = {}
         self.holds: dict[tuple[SessionKey, str], Hold | None] = {}
         self._links: dict[tuple[str, bytes], list[str]] = {}
@@ -35,6 +36,8 @@ class Overlay:
         for number, seq, payload, chain, _ in record.events:
             rows = self.events.setdefault(sessions[number][0], [])
             rows.append(ChainedPayload(seq, payload, chain))
+        for number, name, data in record.contents:
+            self.contents.setdefault(sessions[number][0], {})[name] = data
         self.balances.update(record.balances)
         for number, call_id, hold in record.holds:
             self.holds[sessions[number][0], call_id] = hold

@@ -30,6 +30,7 @@ _OF_SESSIONS = (
          WHERE session_id IN (SELECT a FROM r))""",
     ),
     Bulk(1, "DELETE FROM loose_links WHERE session_id IN (SELECT a FROM r)"),
+    Bulk(1, "DELETE FROM contents WHERE session_id IN (SELECT a FROM r)"),
     Bulk(1, "DELETE FROM events WHERE session_id IN (SELECT a FROM r)"),
     Bulk(1, "DELETE FROM sessions WHERE id IN (SELECT a FROM r)"),
 )

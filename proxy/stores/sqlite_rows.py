@@ -87,6 +87,7 @@ _LINKS = Bulk(
     """INSERT OR ROLLBACK INTO links SELECT a, b, c, d FROM r WHERE a NOTNULL
     ON CONFLICT (tenant, digest, session_id) DO UPDATE SET ordinal = excluded.ordinal""",
 )
+_CONTENTS = Bulk(3, "INSERT OR REPLACE INTO contents SELECT a, b, c FROM r WHERE a NOTNULL")
 _LOOSE = Bulk(3, "INSERT OR IGNORE INTO loose_links SELECT a, b, c FROM r WHERE a NOTNULL")
 UNLINK = Bulk(  # by its whole key: without the join SQLite reads all links of a tenant
     3,
@@ -119,7 +120,7 @@ class Changes:
     """What records changed, merged: the last word on each row. links: whom each digest was given
     to, a number or, newest last, several."""
 
-    __slots__ = ("balances", "events", "holds", "links", "loose", "sessions", "touched")
+    __slots__ = ("balances", "contents", "events", "holds", "links", "loose", "sessions", "touched")
 
     def __init__(self, records: Iterable[Record] = ()) -> None:
         self.sessions: dict[int, tuple[str, str, Tip]] = {}
@@ -129,6 +130,7 @@ class Changes:
         self.holds: dict[tuple[int, str], Hold | None] = {}
         self.links: dict[Link, int | tuple[int, ...]] = {}
         self.loose: list[tuple[int, str, bytes]] = []
+        self.contents: list[tuple[int, str, bytes]] = []
         for record in records:
             self.add(record)
 
@@ -139,6 +141,7 @@ class Changes:
             self.touched[account] = max(record.at, self.touched.get(account, 0.0))
         self.events += record.events
         self.loose += record.loose
+        self.contents += record.contents
         for number, call_id, hold in record.holds:
             self.holds[number, call_id] = hold
         for tenant, digest, number in record.links:
@@ -161,6 +164,7 @@ class Changes:
         if self.links:
             _write_links(connection, self.links)
         _LOOSE.run(connection, self.loose)
+        _CONTENTS.run(connection, self.contents)
 
 
 def read_tips(

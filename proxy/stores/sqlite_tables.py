@@ -120,6 +120,8 @@ class SqliteTables:
             self._write_holds(key, number, effects)
         if append.links:
             self._write_links(key.tenant, number, append)
+        for content in append.contents:
+            record.contents.append((number, content.name, content.data))
 
     def _write_links(self, tenant: str, number: int, append: Append) -> None:
         record = self._record

@@ -39,6 +39,7 @@ APPENDS_IN_JOURNAL = 512
 """More cost less each, but who appends meanwhile waits longer: 5 ms for these."""
 
 _WATCH_BYTES = 256 * 1024
+_CONTENT_IN_JOURNAL_BYTES = 64 * 1024
 
 _KEEPS_CONNECTION = {
     sqlite3.SQLITE_BUSY,
@@ -128,7 +129,7 @@ class SqliteWriter:
         tables = self._tables
         if not tables.is_current(connection):
             return None
-        if not all(isinstance(job.work, Prepared) for job in jobs):
+        if not all(_is_for_journal(job.work) for job in jobs):
             return None
         results = self._decided(jobs, connection)
         record = tables.take()
@@ -260,6 +261,14 @@ class SqliteWriter:
             return
         if self._wal_grown(size_bytes):
             self._empty_wal()
+
+
+def _is_for_journal(work: Work) -> bool:
+    """Not what is large: it would be written twice, and kept by every reader meanwhile."""
+    if not isinstance(work, Prepared):
+        return False
+    contents = work.append.contents
+    return not contents or sum([len(one.data) for one in contents]) <= _CONTENT_IN_JOURNAL_BYTES
 
 
 def _is_of_the_store(error: Exception) -> bool:

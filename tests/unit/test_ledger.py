@@ -317,6 +317,16 @@ async def test_an_idle_session_begins_anew_without_the_sweep(bench: Bench) -> No
     assert again.state.generation == 2
 
 
+async def test_a_session_that_was_deleted_begins_anew_behind_its_tombstone(bench: Bench) -> None:
+    """With nothing of the one before, and no end of a generation that nobody knows of."""
+    await bench.store.append(Append(KEY, (ev.SessionDeleted(bench.clock.now()),)))
+
+    assert isinstance(await bench.ledger.reserve(wants("c1")), Admitted)
+    log = [stored.event for stored in await bench.store.read(KEY)]
+    assert [type(event) for event in log[1:]] == [ev.SessionOpened, ev.StepReserved]
+    assert (fold(log).generation, fold(log).steps) == (1, 1)
+
+
 async def test_a_session_with_a_call_in_flight_is_not_idle(bench: Bench) -> None:
     """A long call must not be cut off from its session's count by the one after it."""
     await bench.ledger.reserve(wants("long"))

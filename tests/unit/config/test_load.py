@@ -304,13 +304,31 @@ profiles:
 """
 
 
+@pytest.mark.parametrize(
+    ("retention", "seconds"),
+    [("90s", 90), ("90m", 5_400), ("12h", 43_200), ("7d", 604_800), ("4w", 2_419_200)],
+)
+def test_a_retention_says_its_unit(retention: str, seconds: float) -> None:
+    loaded = parse_policy(f"checkpoints: {{retention: {retention}}}", "f", {})
+
+    assert loaded.policy.checkpoints.retention_seconds == seconds
+
+
+@pytest.mark.parametrize("retention", ["7", "0d", "1.5h", "d", "-1d", "7 d", "1y"])
+def test_a_retention_without_a_number_and_a_unit_is_refused(retention: str) -> None:
+    """Of seven what?"""
+    (line,) = problems(f"checkpoints: {{retention: {retention}}}")
+
+    assert "checkpoints.retention" in line
+
+
 def test_what_is_not_built_is_an_error_that_says_so() -> None:
     """Silently accepted, a loop detector would be believed in; called unknown, it is sought."""
     found = problems(SPEC_SHAPE % HASH)
 
     assert all("not available in this version" in line for line in found)
     assert [line.split(": ")[1] for line in found] == [
-        "tools.prune", "checkpoints", "store.url", "store.on_failure", "profiles[0].loops",
+        "tools.prune", "store.url", "store.on_failure", "profiles[0].loops",
     ]  # fmt: skip
 
 

@@ -3,15 +3,19 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from proxy.core import events as ev
-from proxy.core.session import failed_before, fold, is_idle
+from proxy.core.marks import Mark, pack
+from proxy.core.session import EMPTY, failed_before, fold, is_idle
 from proxy.core.usage import Usage
 
+MARK = Mark(b"d" * 16, 0, 1, 900, 1, b"h" * 8, b"t" * 8, b"w" * 16, "", (7, 8))
 calls = st.sampled_from(["a", "b", "c"])
 times = st.floats(min_value=1.0, max_value=1e9)
 amounts = st.integers(min_value=0, max_value=10**9)
 names = st.sampled_from(["h1", "h2", "h3"])
+marks = st.sampled_from([b"", bytes(16), pack(MARK), pack(replace(MARK, base="a"))])
 events = st.one_of(
     st.builds(ev.SessionOpened, at=times, generation=st.integers(1, 9)),
     st.builds(
@@ -28,6 +32,7 @@ events = st.one_of(
         turn=st.sampled_from([b"", b"r" * 24]),
         tail=st.sampled_from([b"", b"t" * 8]),
         users=st.sampled_from([b"", b"u" * 8]),
+        content=marks,
     ),
     st.builds(
         ev.HoldExtended, at=times, call_id=calls, hold_cost_micro_usd=amounts, hold_tokens=amounts
@@ -55,6 +60,14 @@ events = st.one_of(
     st.builds(ev.HandoffAnswered, at=times, handoff=names),
     st.builds(ev.Guided, at=times, message=names),
     st.builds(ev.WebhookDelivered, at=times, handoff=names),
+    st.builds(ev.StepInherited, at=times, call_id=names, content=marks),
+    st.builds(ev.SessionForked, at=times, origin=names),
+    st.builds(ev.SessionImported, at=times, origin=names),
+    st.builds(ev.SessionDeleted, at=times),
+    st.builds(ev.ReplayAllowed, at=times),
+    st.builds(ev.ReplayBegan, at=times),
+    st.builds(ev.StepReplayed, at=times, step=st.just(1), call_id=calls),
+    st.builds(ev.ReplayDiverged, at=times, step=st.just(1)),
 )
 
 
@@ -334,3 +347,52 @@ def test_a_session_that_waits_for_its_human_is_never_idle() -> None:
 
     assert not is_idle(waits, 3600, 1e9)
     assert is_idle(stands, 3600, 1e9)
+
+
+def asked(call_id: str, base: str = "", at: float = 1.0) -> ev.StepReserved:
+    return ev.StepReserved(at, call_id, 1, content=pack(replace(MARK, base=base)))
+
+
+def test_a_recorded_request_takes_the_place_of_the_one_it_goes_on_from() -> None:
+    """Two histories in turns: each goes on from its own newest request."""
+    state = fold([asked("a1"), asked("b1"), asked("a2", "a1"), asked("b2", "b1")])
+
+    assert [call_id for call_id, _ in state.recorded] == ["a2", "b2"]
+
+
+def test_of_many_histories_the_newest_eight_are_gone_on_from() -> None:
+    log: list[ev.AnyEvent] = [asked(f"c{n}") for n in range(10)]
+
+    assert [call_id for call_id, _ in fold(log).recorded] == [f"c{n}" for n in range(2, 10)]
+    assert fold(log).recorded[0][1] == pack(MARK)
+
+
+def test_a_new_generation_goes_on_from_nothing_recorded_before() -> None:
+    """Its steps are found without the log of the one before."""
+    log: list[ev.AnyEvent] = [asked("a1"), ev.ReplayAllowed(1.0), ev.SessionOpened(2.0, 2)]
+
+    assert (fold(log[:2]).resumable, fold(log).resumable, fold(log).recorded) == (True, False, ())
+
+
+def test_what_a_fork_inherited_is_gone_on_from() -> None:
+    log: list[ev.AnyEvent] = [ev.StepInherited(1.0, 1, "a1", content=pack(MARK)), asked("b", "a1")]
+
+    assert [call_id for call_id, _ in fold(log[:1]).recorded] == ["a1"]
+    assert [call_id for call_id, _ in fold(log).recorded] == ["b"]
+    assert fold(log[:1]).steps == fold(log[:1]).calls == 0
+
+
+def test_a_deleted_session_is_as_if_it_had_never_been_but_for_its_seq() -> None:
+    """What comes after is chained to the tombstone, and begins anew."""
+    tombstone = ev.SessionDeleted(5.0, events=2)
+    log: list[ev.AnyEvent] = [ev.SessionOpened(1.0), ev.SessionKilled(1.0), tombstone]
+
+    assert fold(log) == fold([tombstone]) == replace(EMPTY, seq=3)
+    assert fold(log).is_new
+    assert not fold(log[:2]).is_new
+
+
+def test_a_replay_wakes_a_finished_session() -> None:
+    log: list[ev.AnyEvent] = [ev.SessionOpened(1.0), ev.SessionFinished(2.0), ev.ReplayBegan(3.0)]
+
+    assert (fold(log).finished, fold(log).generation) == (False, 1)

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.events import AnyEvent, Event, SessionPaused, StepReserved, StepSettled
+from proxy.core.event import Event
+from proxy.core.events import AnyEvent, SessionPaused, StepReserved, StepSettled
 from proxy.core.usage import Usage
 from proxy.errors import MalformedRequest, StoreUnavailable
 from proxy.stores import SessionHead

@@ -10,7 +10,17 @@ from msgspec.structs import replace
 from proxy.core.events import HoldExtended, LimitWarned, SessionKilled, StepReserved
 from proxy.core.session import SessionKey, fold
 from proxy.errors import AccountExceeded, MalformedRequest, SeqConflict, StoreUnavailable
-from proxy.stores import Append, Appended, Balance, Charge, Counts, Maximum, SessionHead, Store
+from proxy.stores import (
+    Append,
+    Appended,
+    Balance,
+    Charge,
+    Content,
+    Counts,
+    Maximum,
+    SessionHead,
+    Store,
+)
 from proxy.stores.chain import GENESIS
 from tests.fakes_stores import (
     KEY,
@@ -364,6 +374,43 @@ async def test_purging_removes_old_sessions_whole(store: Store) -> None:
     assert list(await store.read(key)) == []
     assert await store.find_links("team-a", [b"x", b"\x2c"]) == {b"x": (KEY.session,)}
     assert await store.balances(["a"]) == {"a": Balance(7, 0)}
+
+
+async def test_contents_are_written_with_their_events_and_read_by_name(store: Store) -> None:
+    """What a call sent is there from the moment at which the log says so."""
+    many = tuple(Content(f"c{n}.q", bytes([n % 256]) * n) for n in range(1200))
+    await store.append(replace(opened(), contents=(Content("c1.q", b"sent"), many[2])))
+    await store.append(replace(reserved("c2"), contents=(Content("c1.a", b"\0\xff"),)))
+
+    assert await store.read_contents(KEY, ["c1.a", "c9.q"]) == {"c1.a": b"\0\xff"}
+    assert await store.read_contents(KEY) == {"c1.q": b"sent", "c1.a": b"\0\xff", "c2.q": b"\2\2"}
+    assert await store.read_contents(OTHER) == {}
+    await store.append(Append(KEY, (), contents=many))
+    assert await store.read_contents(KEY, [one.name for one in many]) == {
+        one.name: one.data for one in many
+    }
+
+
+async def test_contents_of_an_append_that_is_not_written_are_not_either(store: Store) -> None:
+    """Neither where its decision was made on an old state, nor where it is a repeat."""
+    await store.append(opened())
+    await outcome(store, replace(reserved("c1", expected_seq=0), contents=(Content("x", b"x"),)))
+    await store.append(reserved("c1"))
+    await store.append(replace(settled("c1"), contents=(Content("c1.a", b"first"),)))
+    await store.append(replace(settled("c1"), contents=(Content("c1.a", b"again"),)))
+
+    assert await store.read_contents(KEY) == {"c1.a": b"first"}
+
+
+async def test_contents_go_with_their_session(store: Store) -> None:
+    """A session of the same name that begins later must not be answered with them."""
+    await store.append(replace(opened(), contents=(Content("c1.q", b"sent"),)))
+    await store.append(replace(opened(OTHER, NOW + 9), contents=(Content("c1.q", b"kept"),)))
+    await store.purge(NOW + 1)
+    await store.append(opened())
+
+    assert await store.read_contents(KEY) == {}
+    assert await store.read_contents(OTHER) == {"c1.q": b"kept"}
 
 
 async def test_a_session_with_an_open_hold_is_not_purged(store: Store) -> None:

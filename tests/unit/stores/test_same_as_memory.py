@@ -11,7 +11,17 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from proxy.core.events import AnyEvent, LimitWarned, StepReserved, StepSettled
 from proxy.core.session import SessionKey
-from proxy.stores import NO_COUNTS, Append, Charge, Counts, Guard, Maximum, SessionHead, Store
+from proxy.stores import (
+    NO_COUNTS,
+    Append,
+    Charge,
+    Content,
+    Counts,
+    Guard,
+    Maximum,
+    SessionHead,
+    Store,
+)
 from proxy.stores.chain import first_altered
 from proxy.stores.memory import MemoryStore
 from proxy.stores.sqlite import SqliteStore
@@ -46,6 +56,11 @@ charges = st.builds(
     st.builds(Counts, *[st.integers(-5, 60)] * 5) | st.just(NO_COUNTS),
     st.builds(Maximum, *[st.none() | st.just(100)] * 4),
 )
+contents = st.builds(
+    Content,
+    st.sampled_from(["c1.q", "c1.a", "c2.q"]),
+    st.binary(max_size=4).map(lambda some: some * 20_000) | st.binary(max_size=4),
+)
 guards = st.builds(Guard, st.sampled_from(KEYS), st.integers(0, 2))
 heads = st.builds(
     SessionHead,
@@ -64,6 +79,7 @@ appends = st.builds(
     closes=st.just(()) | st.lists(st.sampled_from(CALLS), max_size=2).map(tuple),
     links=st.lists(st.sampled_from(DIGESTS), max_size=2).map(tuple),
     head=st.none() | heads,
+    contents=st.lists(contents, max_size=2).map(tuple),
 )
 
 
@@ -74,6 +90,8 @@ async def _everything(store: Store) -> list[object]:
     second, _ = await store.list_sessions(limit=2, cursor=cursor) if cursor else ([], None)
     return [
         logs,
+        [dict(await store.read_contents(key)) for key in KEYS],
+        [dict(await store.read_contents(key, ["c2.q", "c1.q", "c3.q"])) for key in KEYS],
         await store.balances(ACCOUNTS),
         await store.open_holds(),
         await store.open_holds(10.0),

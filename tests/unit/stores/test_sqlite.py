@@ -237,7 +237,7 @@ async def test_a_damaged_file_is_named(path: Path, store: SqliteStore) -> None:
     for n in range(200):
         await store.append(opened(SessionKey("t", f"s{n}")))
     await store.close()
-    path.write_bytes(path.read_bytes()[:32_768] + os.urandom(100_000))
+    path.write_bytes(path.read_bytes()[:40_960] + os.urandom(100_000))
     await store.open()
 
     with pytest.raises(StoreUnavailable, match="damaged"):

@@ -1,0 +1,109 @@
+"""The mark of a recorded request: what its event says of its body, and how a later body is found to
+go on from it.
+
+A body is head, list and tail: the list is the dialect's messages, without the bracket that closes
+them. A list that goes on is the old one and more; clients that rewrite their last messages keep
+what is before them. So a mark has hashes of the list up to its end and up to 512, 1024, 2048 …
+bytes before it, a few bytes for each doubling: whoever hashes a new list once, up to the same
+places, knows how much of it is the old one, without the old one at hand. The hashes are seeded with
+what no client knows.
+"""
+
+import struct
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+DIGEST_BYTES: Final = 16
+NOTHING_KEPT: Final = bytes(DIGEST_BYTES)
+"""In the place of the digest of what was kept, where only marks are."""
+
+_BORDER_BYTES = 512
+_HISTORIES = 8
+_LAYOUT = struct.Struct(">16sBBIII8s8s16sB")
+_BORDER = struct.Struct(">Q")
+_VERSION = 1
+_BASE_AT = _LAYOUT.size
+_LENGTH_AT = _LAYOUT.size - 1
+
+Recorded = tuple[tuple[str, bytes], ...]
+"""Pairs of a call id and its mark: the newest requests of a session's histories, newest last."""
+
+
+class Mark(msgspec.Struct, frozen=True, gc=False):
+    """What a packed mark says.
+
+    digest: of what was kept of the body (`stores.Content.data`), 16 bytes. depth: how many records
+    are needed before this one can be inflated. head_bytes, list_bytes, tail_bytes: of the body.
+    head, tail: 8 bytes each, seeded hashes. whole: 16 bytes over all three. base: the call whose
+    body this one is told by, "" for none. borders: hashes of the list up to each of `borders_of`.
+    """
+
+    digest: bytes
+    depth: int
+    head_bytes: int
+    list_bytes: int
+    tail_bytes: int
+    head: bytes
+    tail: bytes
+    whole: bytes
+    base: str = ""
+    borders: tuple[int, ...] = ()
+
+    @property
+    def size_bytes(self) -> int:
+        return self.head_bytes + self.list_bytes + self.tail_bytes
+
+
+def pack(mark: Mark) -> bytes:
+    base = mark.base.encode()
+    fixed = _LAYOUT.pack(
+        mark.digest, _VERSION, mark.depth, mark.head_bytes, mark.list_bytes, mark.tail_bytes,
+        mark.head, mark.tail, mark.whole, len(base),
+    )  # fmt: skip
+    return b"".join((fixed, base, *map(_BORDER.pack, mark.borders)))
+
+
+def unpack(packed: bytes) -> Mark | None:
+    """None for what this version did not write, or only a digest."""
+    if len(packed) < _LAYOUT.size or packed[DIGEST_BYTES] != _VERSION:
+        return None
+    digest, _, depth, head_bytes, list_bytes, tail_bytes, head, tail, whole, length = (
+        _LAYOUT.unpack_from(packed)
+    )
+    end = _BASE_AT + length
+    base = packed[_BASE_AT:end].decode(errors="replace")
+    borders = tuple([border for (border,) in _BORDER.iter_unpack(_whole_borders(packed[end:]))])
+    return Mark(digest, depth, head_bytes, list_bytes, tail_bytes, head, tail, whole, base, borders)
+
+
+def borders_of(list_bytes: int) -> Iterator[int]:
+    """Up to which of its bytes a list is hashed: all of them first, then ever fewer."""
+    yield list_bytes
+    back = _BORDER_BYTES
+    while back < list_bytes:
+        yield list_bytes - back
+        back *= 2
+
+
+def base_of(packed: bytes) -> str:
+    """The base of a mark, without a look at the rest of it."""
+    if len(packed) <= _LENGTH_AT or packed[DIGEST_BYTES] != _VERSION:
+        return ""
+    end = _BASE_AT + packed[_LENGTH_AT]
+    return packed[_BASE_AT:end].decode(errors="replace")
+
+
+def remembered(recorded: Recorded, call_id: str, packed: bytes) -> Recorded:
+    """The newest requests after one more, which takes the place of the one that it goes on from."""
+    if len(packed) < _LAYOUT.size:
+        return recorded
+    if recorded:
+        base = base_of(packed)
+        recorded = tuple([one for one in recorded if one[0] != base])
+    return (*recorded, (call_id, packed))[-_HISTORIES:]
+
+
+def _whole_borders(packed: bytes) -> bytes:
+    return packed[: len(packed) - len(packed) % _BORDER.size]

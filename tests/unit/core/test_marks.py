@@ -1,0 +1,49 @@
+"""Marks of recorded requests."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.core.marks import Mark, base_of, borders_of, pack, remembered, unpack
+
+hashes = st.integers(0, 2**64 - 1)
+sizes = st.integers(0, 2**32 - 1)
+digests = st.binary(min_size=16, max_size=16)
+short = st.binary(min_size=8, max_size=8)
+marks = st.builds(
+    Mark,
+    digests,
+    st.integers(0, 255),
+    sizes,
+    sizes,
+    sizes,
+    short,
+    short,
+    digests,
+    st.text("0123456789abcdef", max_size=40),
+    st.lists(hashes, max_size=20).map(tuple),
+)
+
+
+@given(marks)
+def test_a_mark_is_read_as_it_was_written(mark: Mark) -> None:
+    packed = pack(mark)
+
+    assert unpack(packed) == mark
+    assert base_of(packed) == mark.base
+    assert packed[:16] == mark.digest
+
+
+@given(st.binary(max_size=90))
+def test_anything_else_is_no_mark(packed: bytes) -> None:
+    """Events of a later version, or altered ones, are folded all the same."""
+    mark = unpack(packed)
+
+    assert mark is None or pack(mark)[:16] == packed[:16]
+    assert remembered((), "c", packed) in ((), (("c", packed),))
+    assert isinstance(base_of(packed), str)
+
+
+def test_a_list_has_a_border_for_each_doubling_of_the_distance_from_its_end() -> None:
+    assert list(borders_of(0)) == [0]
+    assert list(borders_of(512)) == [512]
+    assert list(borders_of(5_000)) == [5_000, 4_488, 3_976, 2_952, 904]
