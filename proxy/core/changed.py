@@ -73,7 +73,7 @@ def changed(  # noqa: C901 - the arms of a match over a closed union count as on
 
 
 def _kept(state: SessionState, event: RecordEvent) -> dict[str, object]:
-    told = {"replays": state.replays + 1}
+    told: dict[str, object] = {"replays": state.replays + 1}
     match event:
         case ev.StepInherited():
             return {**told, "recorded": remembered(state.recorded, event.call_id, event.content)}

@@ -84,8 +84,8 @@ class SessionState(msgspec.Struct, frozen=True, gc=False):
         in the log, but added by who decides on it.
     tools: what is known of guarded tool calls.
     recorded: the newest requests whose bodies were recorded, one of each history: what later ones
-        go on from. resumable: a human lets its calls be answered from the record. replays: how often
-        something was written about answers from the record.
+        go on from. resumable: a human lets its calls be answered from the record. replays: events
+        about answers from the record, so far.
     """
 
     seq: int = 0
