@@ -73,6 +73,18 @@ class SeqConflict(HoldfastError):
 
 
 @dataclass
+class SessionBusy(HoldfastError):
+    """A session has a call under way, and cannot be deleted before that has ended."""
+
+    session: str
+    status: int = 409
+    code: str = "session_busy"
+
+    def __str__(self) -> str:
+        return f"session {self.session!r} has a call under way: try again when it has ended"
+
+
+@dataclass
 class AccountExceeded(HoldfastError):
     """A reservation would take a shared account past its maximum: decide again on its balance."""
 

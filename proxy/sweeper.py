@@ -75,7 +75,7 @@ class Sweeper:
             return
         self._purged_at, now = self._clock.monotonic(), self._reached()
         kept_seconds = max(self._retention_seconds(), self._idle_seconds())
-        sessions = await self._store.purge(now - kept_seconds)
+        sessions = await self._store.purge(now - kept_seconds, now)
         accounts = await self._store.purge_accounts(now - _ACCOUNT_SECONDS)
         if sessions or accounts:
             log.info("retention", extra={"sessions": sessions, "accounts": accounts})

@@ -8,11 +8,27 @@ import msgspec
 
 from proxy.core.events import AnyEvent
 from proxy.core.session import SessionKey
+from proxy.stores.chain import ChainedPayload
+from proxy.stores.sessions import Content as Content
+from proxy.stores.sessions import Hold as Hold
+from proxy.stores.sessions import OpenHold as OpenHold
+from proxy.stores.sessions import SessionDump as SessionDump
+from proxy.stores.sessions import SessionHead as SessionHead
+from proxy.stores.sessions import SessionRow as SessionRow
+from proxy.stores.sessions import answer_name as answer_name
+from proxy.stores.sessions import request_name as request_name
 
 WAITING = ("paused", "awaiting_human")
 """States of sessions that a human has stopped and has to end: they are not forgotten by time."""
 
+LIVE = ("active", "warned")
+"""States of sessions whose next call is served."""
+
+DELETED = "deleted"
+"""State of what is left of a session that was deleted: the tombstone at its log's end."""
+
 Queue = Literal["open", "owed"]
+DeletionReason = Literal["retention", "request"]
 
 
 class Counts(msgspec.Struct, frozen=True, gc=False):
@@ -78,44 +94,6 @@ class Guard(msgspec.Struct, frozen=True, gc=False):
     after: bytes | None = None
 
 
-class SessionHead(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """What a listing shows of a session without folding its log. Advisory; the log is the truth.
-
-    waits, stands, owed: the handoffs that it waits for, that only stand in the queue, and whose
-    webhook was not delivered yet. Those a store keeps by itself (`stores.queue`).
-    """
-
-    state: str = "active"
-    agent: str | None = None
-    parent: str | None = None
-    generation: int = 1
-    steps: int = 0
-    tokens: int = 0
-    cost_micro_usd: int = 0
-    held_micro_usd: int = 0
-    created_at: float = 0.0
-    updated_at: float = 0.0
-    waits: tuple[str, ...] = ()
-    stands: tuple[str, ...] = ()
-    owed: tuple[str, ...] = ()
-
-
-class Content(msgspec.Struct, frozen=True, gc=False):
-    """What a call sent (`request_name`) or was answered (`answer_name`); for stores only bytes.
-    name: once in a session."""
-
-    name: str
-    data: bytes
-
-
-def request_name(call_id: str) -> str:
-    return f"{call_id}.q"
-
-
-def answer_name(call_id: str) -> str:
-    return f"{call_id}.a"
-
-
 class Append(msgspec.Struct, frozen=True, gc=False):
     """Events for one session, all or nothing.
 
@@ -163,23 +141,8 @@ class Stored:
     chain: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class OpenHold:
-    """A reservation nobody has settled yet."""
-
-    key: SessionKey
-    call_id: str
-    owner: str
-    deadline: float
-
-
-@dataclass(frozen=True, slots=True)
-class SessionRow:
-    """A session as a listing shows it."""
-
-    key: SessionKey
-    seq: int
-    head: SessionHead
+AccountRow = tuple[str, Balance, float]
+"""An account, what is on it, and when something was last charged to it."""
 
 
 class Store(Protocol):
@@ -228,21 +191,64 @@ class Store(Protocol):
         limit: int = 100,
         cursor: str | None = None,
     ) -> tuple[Sequence[SessionRow], str | None]:
-        """Newest first, with the cursor of the next page (None at the end)."""
+        """Newest first, with the cursor of the next page (None at the end). Deleted ones only where
+        `state` asks for them."""
 
     async def list_queue(self, queue: Queue, limit: int) -> Sequence[SessionRow]:
         """Sessions with something before a human (open), or with a webhook to deliver (owed): those
         untouched for longest first."""
 
+    async def list_idle(
+        self, updated_before: float, limit: int, states: Sequence[str] = LIVE
+    ) -> Sequence[SessionKey]:
+        """Some of the sessions in these states that hold nothing and were last touched before
+        then."""
+
+    async def list_keys(self, after: SessionKey | None, limit: int) -> Sequence[SessionKey]:
+        """The sessions after that one, deleted ones too, in an order of the store's own: from page
+        to page each that stays is named once."""
+
     async def find_tenants(self, session: str) -> Sequence[str]:
-        """The tenants that have a session with this id."""
+        """The tenants that have a session with this id, but for deleted ones."""
+
+    async def read_chain(self, key: SessionKey) -> Sequence[ChainedPayload]:
+        """The log as it was chained, for `first_altered`."""
+
+    async def dump(self, key: SessionKey) -> SessionDump | None:
+        """All of a session at one moment; None for an unknown one."""
+
+    async def restore(self, dump: SessionDump) -> None:
+        """Takes a session in as another store had it, but for what is on its accounts. Raises
+        SeqConflict where something is under its id, a tombstone too; then nothing was written."""
+
+    async def dump_accounts(self, after: str, limit: int) -> Sequence[AccountRow]:
+        """The accounts after that name, by name."""
+
+    async def restore_accounts(self, rows: Sequence[AccountRow]) -> None:
+        """Sets accounts to what another store had on them."""
 
     async def writable(self) -> bool:
         """Whether a write would succeed now (readiness)."""
 
-    async def purge(self, updated_before: float) -> int:
-        """Deletes sessions last touched before then, without open holds, that do not wait for a
-        human (`WAITING`); returns how many."""
+    async def delete(
+        self,
+        key: SessionKey,
+        at: float,
+        *,
+        reason: DeletionReason = "request",
+        expected_seq: int | None = None,
+    ) -> bool:
+        """Deletes all that a session was and leaves a tombstone: its log is then one
+        SessionDeleted, chained on the event before it, and goes on from there if the id is used
+        again. False for an unknown session and for a tombstone.
+
+        Raises SessionBusy where a hold is open, SeqConflict where the log is longer than expected.
+        """
+
+    async def purge(self, updated_before: float, at: float) -> int:
+        """Deletes, as `delete` does, sessions last touched before then, without open holds, that do
+        not wait for a human (`WAITING`); and tombstones as old as that, whole. Returns how many
+        both. at: the time now, from which on the tombstones are kept."""
 
     async def purge_accounts(self, touched_before: float) -> int:
         """Deletes accounts that nothing was charged to since then and nothing is held on; returns

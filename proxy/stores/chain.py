@@ -70,13 +70,15 @@ def first_altered(
     key: SessionKey,
     rows: Iterable[ChainedPayload],
     head: tuple[int, bytes] | None = None,
+    start: tuple[int, bytes] = (0, GENESIS),
 ) -> int | None:
     """The seq of the first event that is not as it was written (changed, missing, inserted, moved).
 
-    `rows` are the whole log in order; `head` is the (seq, chain) it should end with, where known.
-    None: all is as it was written.
+    `rows` are the whole log in order; `head` is the (seq, chain) it should end with, where known;
+    `start` what its first event is chained on (`tombstones.begins_after`). None: all is as it was
+    written.
     """
-    prefix, seq, chain = prefix_of(key), 0, GENESIS
+    prefix, (seq, chain) = prefix_of(key), start
     after = Chain(secret).after
     for row in rows:
         seq += 1

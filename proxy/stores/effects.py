@@ -15,6 +15,7 @@ from proxy.core.links import SESSIONS_PER_LINK
 from proxy.core.session import SessionKey
 from proxy.errors import AccountExceeded, MalformedRequest, SeqConflict
 from proxy.stores import (
+    DELETED,
     NO_COUNTS,
     UNBOUNDED,
     Append,
@@ -23,6 +24,7 @@ from proxy.stores import (
     Maximum,
     SessionHead,
 )
+from proxy.stores import Hold as Hold
 from proxy.stores.chain import GENESIS, Chain, ChainedPayload, prefix_of
 from proxy.stores.codec import encode_event
 from proxy.stores.queue import queued
@@ -40,19 +42,6 @@ class Tip(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 
 NO_SESSION = Tip()
-
-
-class Hold(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """What an open call holds, and on which shared accounts: what closing it gives back.
-
-    trees: those of the accounts that also count."""
-
-    owner: str
-    deadline: float
-    cost_micro_usd: int
-    accounts: tuple[str, ...]
-    tokens: int = 0
-    trees: tuple[str, ...] = ()
 
 
 class Tables(Protocol):
@@ -246,6 +235,8 @@ def _storable(balance: Balance) -> bool:
 def _head_after(before: SessionHead | None, append: Append) -> SessionHead:
     """The head the writer gave, else the one before; never older than the last event."""
     events = append.events
+    if before is not None and before.state == DELETED and events:
+        before = None  # what comes after a tombstone has nothing of what was before it
     head = append.head or before or SessionHead(created_at=events[0].at if events else 0.0)
     updated_at = head.updated_at
     is_queued = False

@@ -7,92 +7,35 @@ are what bounds a client that opens sessions without end.
 
 import asyncio
 import secrets
+from bisect import bisect_right
 from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from itertools import islice
 
-from proxy.core.events import AnyEvent
 from proxy.core.session import SessionKey
-from proxy.errors import HoldfastError, StoreUnavailable
-from proxy.stores import WAITING, Append, Appended, Balance, OpenHold, Queue, SessionRow, Stored
+from proxy.errors import HoldfastError, SeqConflict, StoreUnavailable
+from proxy.stores import (
+    DELETED,
+    LIVE,
+    WAITING,
+    AccountRow,
+    Append,
+    Appended,
+    Balance,
+    DeletionReason,
+    OpenHold,
+    Queue,
+    SessionDump,
+    SessionHead,
+    SessionRow,
+    Stored,
+)
 from proxy.stores.chain import KEY_BYTES, Chain, ChainedPayload
 from proxy.stores.codec import decode_cursor, encode_cursor
-from proxy.stores.effects import NO_SESSION, Effects, Hold, Tip, effects_of, prepare, relinked
+from proxy.stores.effects import effects_of, prepare
+from proxy.stores.memory_tables import MemoryTables
 from proxy.stores.queue import stands_in
+from proxy.stores.tombstones import may_be_deleted
 from proxy.stores.written import Written
-
-_EMPTY = Balance()
-
-
-@dataclass(slots=True)
-class _Session:
-    """`number` grows with creation: it orders sessions touched at the same time."""
-
-    number: int
-    tip: Tip = NO_SESSION
-    events: list[AnyEvent] = field(default_factory=list)
-    rows: list[ChainedPayload] = field(default_factory=list)
-    holds: dict[str, Hold] = field(default_factory=dict)
-    links: set[bytes] = field(default_factory=set)
-    contents: dict[str, bytes] = field(default_factory=dict)
-
-
-class _Tables:
-    """Everything the store holds; `sessions` in the order in which they were last touched."""
-
-    def __init__(self) -> None:
-        self.sessions: dict[SessionKey, _Session] = {}
-        self.accounts: dict[str, Balance] = {}
-        self.touched: dict[str, float] = {}
-        self.links: dict[tuple[str, bytes], tuple[str, ...]] = {}
-        self._made = 0
-
-    def tip(self, key: SessionKey) -> Tip:
-        session = self.sessions.get(key)
-        return session.tip if session is not None else NO_SESSION
-
-    def balance(self, account: str) -> Balance:
-        return self.accounts.get(account, _EMPTY)
-
-    def hold(self, key: SessionKey, call_id: str) -> Hold | None:
-        session = self.sessions.get(key)
-        return session.holds.get(call_id) if session is not None else None
-
-    def write(self, append: Append, effects: Effects) -> None:
-        session = self.sessions.pop(append.key, None) or self._new()
-        self.sessions[append.key] = session
-        session.tip = Tip(effects.seq, effects.chain, effects.head, append.token)
-        session.events.extend(append.events)
-        session.rows.extend(effects.rows)
-        session.holds.update(effects.opened)
-        for content in append.contents:
-            session.contents[content.name] = content.data
-        for call_id in effects.closed:
-            session.holds.pop(call_id, None)
-        self.accounts.update(effects.balances)
-        for account in effects.balances:
-            self.touched[account] = max(effects.head.updated_at, self.touched.get(account, 0.0))
-        self._link(append.key, session, append.links)
-
-    def drop(self, key: SessionKey) -> None:
-        for digest in self.sessions.pop(key).links:
-            left = tuple(s for s in self.links[key.tenant, digest] if s != key.session)
-            if left:
-                self.links[key.tenant, digest] = left
-            else:
-                del self.links[key.tenant, digest]
-
-    def _new(self) -> _Session:
-        self._made += 1
-        return _Session(self._made)
-
-    def _link(self, key: SessionKey, session: _Session, digests: tuple[bytes, ...]) -> None:
-        for digest in digests:
-            before = self.links.get((key.tenant, digest), ())
-            after = relinked(before, key.session)
-            self.links[key.tenant, digest] = after
-            session.links.add(digest)
-            for pushed_out in set(before) - set(after):
-                self.sessions[SessionKey(key.tenant, pushed_out)].links.discard(digest)
 
 
 class MemoryStore:
@@ -101,7 +44,7 @@ class MemoryStore:
     def __init__(self, secret: bytes | None = None, maximum_sessions: int = 10_000) -> None:
         self._chain = Chain(secret or secrets.token_bytes(KEY_BYTES))
         self._maximum_sessions = maximum_sessions
-        self._tables = _Tables()
+        self._tables = MemoryTables()
         self._open = False
 
     async def open(self) -> None:
@@ -132,7 +75,8 @@ class MemoryStore:
         session = self._opened().sessions.get(key)
         if session is None:
             return ()
-        start = max(after_seq, 0)
+        first = session.rows[0].seq if session.rows else 1
+        start = max(after_seq + 1 - first, 0)
         pairs = zip(session.rows[start:], session.events[start:], strict=True)
         return [Stored(row.seq, event, row.chain) for row, event in pairs]
 
@@ -185,7 +129,7 @@ class MemoryStore:
             (
                 (row.head.updated_at, number, row)
                 for number, row in self._rows()
-                if state in (None, row.head.state)
+                if (row.head.state != DELETED if state is None else row.head.state == state)
                 and agent in (None, row.head.agent)
                 and tenant in (None, row.key.tenant)
                 and (after is None or (row.head.updated_at, number) < after)
@@ -206,23 +150,69 @@ class MemoryStore:
         return [row for _, _, row in sorted(found, key=lambda entry: entry[:2])[:limit]]
 
     async def find_tenants(self, session: str) -> Sequence[str]:
-        return sorted(key.tenant for key in self._opened().sessions if key.session == session)
+        return sorted(
+            row.key.tenant
+            for _, row in self._rows()
+            if row.key.session == session and row.head.state != DELETED
+        )
 
     async def writable(self) -> bool:
         return self._open
 
-    async def purge(self, updated_before: float) -> int:
+    async def list_idle(
+        self, updated_before: float, limit: int, states: Sequence[str] = LIVE
+    ) -> Sequence[SessionKey]:
+        idle = (key for key, head in self._untouched(updated_before) if head.state in states)
+        return list(islice(idle, limit))
+
+    async def list_keys(self, after: SessionKey | None, limit: int) -> Sequence[SessionKey]:
+        keys = sorted(self._opened().sessions)
+        return keys[0 if after is None else bisect_right(keys, after) :][:limit]
+
+    async def dump(self, key: SessionKey) -> SessionDump | None:
+        return self._opened().dump(key)
+
+    async def restore(self, dump: SessionDump) -> None:
         tables = self._opened()
-        old = [
-            key
-            for key, session in tables.sessions.items()
-            if not session.holds
-            and session.tip.head is not None
-            and session.tip.head.updated_at < updated_before
-            and session.tip.head.state not in WAITING
-        ]
-        for key in old:
-            tables.drop(key)
+        if dump.key in tables.sessions:
+            raise SeqConflict(tables.tip(dump.key).seq)
+        tables.restore(dump)
+        self._evict()
+
+    async def dump_accounts(self, after: str, limit: int) -> Sequence[AccountRow]:
+        tables = self._opened()
+        names = sorted(name for name in tables.accounts if name > after)[:limit]
+        return [(name, tables.accounts[name], tables.touched[name]) for name in names]
+
+    async def restore_accounts(self, rows: Sequence[AccountRow]) -> None:
+        tables = self._opened()
+        for name, balance, at in rows:
+            tables.accounts[name], tables.touched[name] = balance, at
+
+    async def delete(
+        self,
+        key: SessionKey,
+        at: float,
+        *,
+        reason: DeletionReason = "request",
+        expected_seq: int | None = None,
+    ) -> bool:
+        tables = self._opened()
+        session = tables.sessions.get(key)
+        holds = session is not None and bool(session.holds)
+        if not may_be_deleted(key, tables.tip(key), holds=holds, expected_seq=expected_seq):
+            return False
+        tables.bury(key, self._chain, at, reason)
+        return True
+
+    async def purge(self, updated_before: float, at: float) -> int:
+        tables = self._opened()
+        old = [e for e in self._untouched(updated_before) if e[1].state not in WAITING]
+        for key, head in old:
+            if head.state == DELETED:
+                tables.drop(key)
+            else:
+                tables.bury(key, self._chain, at, "retention")
         return len(old)
 
     async def purge_accounts(self, touched_before: float) -> int:
@@ -233,10 +223,20 @@ class MemoryStore:
             del tables.accounts[name], tables.touched[name]
         return len(idle)
 
-    def _opened(self) -> _Tables:
+    def _opened(self) -> MemoryTables:
         if not self._open:
             raise StoreUnavailable("the store is closed")
         return self._tables
+
+    def _untouched(self, updated_before: float) -> list[tuple[SessionKey, SessionHead]]:
+        """Those since then that hold nothing."""
+        return [
+            (key, session.tip.head)
+            for key, session in self._opened().sessions.items()
+            if not session.holds
+            and session.tip.head is not None
+            and session.tip.head.updated_at < updated_before
+        ]
 
     def _rows(self) -> Iterator[tuple[int, SessionRow]]:
         for key, session in self._opened().sessions.items():

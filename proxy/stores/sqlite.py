@@ -8,40 +8,39 @@ disk: WAL needs shared memory.
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import cast
 
 from proxy.core.session import SessionKey
 from proxy.errors import StoreUnavailable
-from proxy.stores import Append, Appended, Balance, OpenHold, Queue, SessionRow, Stored
+from proxy.stores import (
+    LIVE,
+    AccountRow,
+    Append,
+    Appended,
+    Balance,
+    DeletionReason,
+    OpenHold,
+    Queue,
+    SessionDump,
+    SessionRow,
+    Stored,
+)
+from proxy.stores import sqlite_dumps as dumps
 from proxy.stores import sqlite_queries as queries
-from proxy.stores.batches import BatchThread, deliver
 from proxy.stores.chain import ChainedPayload, load_or_create_key
 from proxy.stores.effects import prepare
-from proxy.stores.sqlite_checkpoint import Checkpointer
 from proxy.stores.sqlite_contents import read_contents
-from proxy.stores.sqlite_file import Connect, connect, create_file, explain
-from proxy.stores.sqlite_handle import Handle, SqliteFile
-from proxy.stores.sqlite_jobs import Done, Probe, Purge, PurgeAccounts, Work, WriteJob
-from proxy.stores.sqlite_overlay import Overlay, Overlays
+from proxy.stores.sqlite_file import Connect, connect, create_file
+from proxy.stores.sqlite_handle import SqliteFile
+from proxy.stores.sqlite_jobs import Delete, Probe, Purge, PurgeAccounts, Restore, RestoreAccounts
+from proxy.stores.sqlite_overlay import Overlay
 from proxy.stores.sqlite_purge import ACCOUNTS_PER_PURGE, SESSIONS_PER_PURGE, idle_accounts
-from proxy.stores.sqlite_writer import SqliteWriter
-from proxy.stores.written import Written
+from proxy.stores.sqlite_threads import Query, Result, Threads
 
 BUSY_SECONDS = 5.0
-MOST_PER_BATCH = 1024
-
-Result = TypeVar("Result")
-Query = Callable[[sqlite3.Connection, Overlay], Result]
-
-
-@dataclass(frozen=True, slots=True)
-class _ReadJob:
-    query: Query[object]
-    future: "asyncio.Future[object]"
 
 
 class SqliteStore:
@@ -60,12 +59,12 @@ class SqliteStore:
         self._secret = secret
         self._busy_seconds = busy_seconds
         self._connect = connect
-        self._threads: _Threads | None = None
+        self._threads: Threads | None = None
 
     async def open(self) -> None:
         """Raises StoreUnavailable, saying what to do, if the file cannot be written."""
         loop = asyncio.get_running_loop()
-        threads = _Threads(await loop.run_in_executor(None, self._create), loop)
+        threads = Threads(await loop.run_in_executor(None, self._create), loop)
         try:
             await threads.write(Probe())
         except BaseException:
@@ -126,6 +125,28 @@ class SqliteStore:
     async def find_tenants(self, session: str) -> Sequence[str]:
         return await self._read(partial(queries.find_tenants, session=session))
 
+    async def list_idle(
+        self, updated_before: float, limit: int, states: Sequence[str] = LIVE
+    ) -> Sequence[SessionKey]:
+        before, states = updated_before, tuple(states)
+        query = partial(queries.list_idle, updated_before=before, limit=limit, states=states)
+        return await self._read(query)
+
+    async def list_keys(self, after: SessionKey | None, limit: int) -> Sequence[SessionKey]:
+        return await self._read(partial(dumps.list_keys, after=after, limit=limit))
+
+    async def dump(self, key: SessionKey) -> SessionDump | None:
+        return await self._read(partial(dumps.dump, key=key))
+
+    async def restore(self, dump: SessionDump) -> None:
+        await self._opened().write(Restore(dump))
+
+    async def dump_accounts(self, after: str, limit: int) -> Sequence[AccountRow]:
+        return await self._read(partial(dumps.dump_accounts, after=after, limit=limit))
+
+    async def restore_accounts(self, rows: Sequence[AccountRow]) -> None:
+        await self._opened().write(RestoreAccounts(rows))
+
     async def writable(self) -> bool:
         try:
             await self._opened().write(Probe())
@@ -133,11 +154,21 @@ class SqliteStore:
             return False
         return True
 
-    async def purge(self, updated_before: float) -> int:
+    async def delete(
+        self,
+        key: SessionKey,
+        at: float,
+        *,
+        reason: DeletionReason = "request",
+        expected_seq: int | None = None,
+    ) -> bool:
+        return bool(await self._opened().write(Delete(key, at, reason, expected_seq)))
+
+    async def purge(self, updated_before: float, at: float) -> int:
         """A few sessions at a time: appends get through between them."""
         total = 0
         while True:
-            purged = await self._opened().write(Purge(updated_before))
+            purged = await self._opened().write(Purge(updated_before, at))
             assert isinstance(purged, int)
             total += purged
             if purged < SESSIONS_PER_PURGE:
@@ -158,7 +189,7 @@ class SqliteStore:
         answer = await self._opened().read(query)
         return cast(Result, answer)  # the reader's thread hands through what the query returned
 
-    def _opened(self) -> "_Threads":
+    def _opened(self) -> Threads:
         if self._threads is None:
             raise StoreUnavailable("the store is closed")
         return self._threads
@@ -178,66 +209,3 @@ def _idle_accounts(
 def key_path(path: Path) -> Path:
     """Where the key of the ledger at `path` is kept."""
     return path.with_name(f"{path.name}.key")
-
-
-class _Threads:
-    """The three threads of an open store. `write` and `read` are called on the loop."""
-
-    def __init__(self, file: SqliteFile, loop: asyncio.AbstractEventLoop) -> None:
-        self._file = file
-        self._loop = loop
-        self._checkpointer = Checkpointer(file)
-        writer = SqliteWriter(file, loop, self._checkpointer.wal_grown)
-        self._waiting: list[WriteJob] = []
-        self._writing = BatchThread(
-            "holdfast-writer", writer.handle, writer.close, MOST_PER_BATCH, writer.rest
-        )
-        self._connection = Handle(file)
-        self._overlays = Overlays()
-        self._reading = BatchThread(
-            "holdfast-reader", self._answer, self._connection.drop, MOST_PER_BATCH
-        )
-        self._checkpointer.start()
-        self._writing.start()
-        self._reading.start()
-
-    def write(self, work: Work) -> "asyncio.Future[Done]":
-        future: Written[Done] = Written(loop=self._loop)
-        if not self._waiting:
-            self._loop.call_soon(self.hand_over)
-        self._waiting.append(WriteJob(work, future))
-        return future
-
-    def hand_over(self) -> None:
-        """Gives the writer what one turn of the loop has gathered: it is woken once for all."""
-        jobs, self._waiting = self._waiting, []
-        if jobs:
-            self._writing.put(jobs)
-
-    def read(self, query: Query[object]) -> "asyncio.Future[object]":
-        future: asyncio.Future[object] = self._loop.create_future()
-        self._reading.put((_ReadJob(query, future),))
-        return future
-
-    def stop(self) -> None:
-        """Blocks until all that was put is done. The writer ends last: it empties the WAL."""
-        self._reading.stop()
-        self._checkpointer.stop()
-        self._writing.stop()
-
-    def _answer(self, jobs: Sequence[_ReadJob]) -> None:
-        deliver(self._loop, [(job.future, self._result(job.query)) for job in jobs])
-
-    def _result(self, query: Query[object]) -> object:
-        try:
-            connection = self._connection.get()
-            connection.execute("BEGIN")
-            try:
-                return query(connection, self._overlays.read(connection))
-            finally:
-                connection.rollback()
-        except sqlite3.Error as error:
-            self._connection.drop()
-            return explain(self._file.path, error)
-        except Exception as error:  # the thread's boundary: raised again where it is awaited
-            return error

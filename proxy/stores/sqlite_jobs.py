@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import msgspec
 
-from proxy.stores import Appended
+from proxy.core.session import SessionKey
+from proxy.stores import AccountRow, Appended, DeletionReason, SessionDump
 from proxy.stores.effects import Prepared
 
 
@@ -15,6 +16,31 @@ class Purge:
     """Deletes some of the sessions last touched before then; the result is how many."""
 
     updated_before: float
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Deletes a session; the result is how many that were."""
+
+    key: SessionKey
+    at: float
+    reason: DeletionReason
+    expected_seq: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """Takes a session in from another store."""
+
+    dump: SessionDump
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreAccounts:
+    """Sets accounts to what another store had on them."""
+
+    rows: Sequence[AccountRow]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +56,10 @@ class Probe:
     """Writes a row that nobody reads: would a write succeed?"""
 
 
-Work = Prepared | Purge | PurgeAccounts | Probe
+Care = Purge | PurgeAccounts | Delete | Restore | RestoreAccounts
+"""What goes past the appends, straight to the tables."""
+
+Work = Prepared | Care | Probe
 Done = Appended | int
 
 

@@ -26,6 +26,7 @@ class Overlay:
         self.events: dict[SessionKey, list[ChainedPayload]] = {}
         self.contents: dict[SessionKey, dict[str, bytes]] = {}
         self.balances: dict[str, Balance] = {}
+        self.touched: dict[str, float] = {}
         self.holds: dict[tuple[SessionKey, str], Hold | None] = {}
         self._links: dict[tuple[str, bytes], list[str]] = {}
 
@@ -39,10 +40,20 @@ class Overlay:
         for number, name, data in record.contents:
             self.contents.setdefault(sessions[number][0], {})[name] = data
         self.balances.update(record.balances)
+        for account in record.balances:
+            self.touched[account] = max(record.at, self.touched.get(account, 0.0))
         for number, call_id, hold in record.holds:
             self.holds[sessions[number][0], call_id] = hold
         for tenant, digest, number in record.links:
             self._links.setdefault((tenant, digest), []).append(sessions[number][0].session)
+
+    def given(self, key: SessionKey) -> set[bytes]:
+        """The digests that the journal gave to a session."""
+        return {
+            digest
+            for (tenant, digest), sessions in self._links.items()
+            if tenant == key.tenant and key.session in sessions
+        }
 
     def linked(
         self, tenant: str, found: Mapping[bytes, tuple[str, ...]], links: tuple[bytes, ...]

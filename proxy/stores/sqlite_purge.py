@@ -1,20 +1,26 @@
-"""What retention deletes, a little at a time: sessions with all that is theirs, idle accounts."""
+"""What is deleted: sessions with all that is theirs but for a tombstone, and idle accounts."""
 
 import sqlite3
 from collections.abc import Sequence
+from typing import cast
 
 import msgspec
 
-from proxy.stores import WAITING
-from proxy.stores.sqlite_journal import unpack_links
-from proxy.stores.sqlite_rows import UNLINK, Bulk
+from proxy.core.session import SessionKey
+from proxy.stores import DELETED, WAITING, DeletionReason
+from proxy.stores.chain import Chain
+from proxy.stores.sqlite_jobs import Delete, Purge
+from proxy.stores.sqlite_journal import Record, unpack_links
+from proxy.stores.sqlite_rows import DECIDED, UNLINK, Bulk, Changes, Row, read_tips, tip_of
+from proxy.stores.tombstones import bury, may_be_deleted
 
 SESSIONS_PER_PURGE = 20
 """Few, so that an append never waits long behind a purge."""
 
 ACCOUNTS_PER_PURGE = 200
 
-_SESSIONS = f"""SELECT id, tenant FROM sessions WHERE updated_at < ? AND state NOT IN {WAITING}
+_SESSIONS = f"""SELECT tenant, session, id, seq, chain, head, token, state FROM sessions
+    WHERE updated_at < ? AND state NOT IN {WAITING}
     AND NOT EXISTS (SELECT 1 FROM holds WHERE session_id = sessions.id)
     ORDER BY updated_at LIMIT ?"""  # noqa: S608 - a constant
 _GIVEN = Bulk(
@@ -32,24 +38,62 @@ _OF_SESSIONS = (
     Bulk(1, "DELETE FROM loose_links WHERE session_id IN (SELECT a FROM r)"),
     Bulk(1, "DELETE FROM contents WHERE session_id IN (SELECT a FROM r)"),
     Bulk(1, "DELETE FROM events WHERE session_id IN (SELECT a FROM r)"),
-    Bulk(1, "DELETE FROM sessions WHERE id IN (SELECT a FROM r)"),
 )
+_GONE = Bulk(1, "DELETE FROM sessions WHERE id IN (SELECT a FROM r)")
+_HELD = "SELECT EXISTS (SELECT 1 FROM holds WHERE session_id = ?)"
 _IDLE = "touched_at < ? AND held = 0 AND held_tokens = 0 AND calls = 0"
 _ACCOUNTS = f"SELECT account FROM accounts WHERE {_IDLE} LIMIT ?"  # noqa: S608 - a constant
 _ACCOUNT = f"DELETE FROM accounts WHERE account = ?2 AND {_IDLE.replace('?', '?1')}"  # noqa: S608
 
 
-def purge_sessions(connection: sqlite3.Connection, updated_before: float) -> int:
+def purge_sessions(connection: sqlite3.Connection, chain: Chain, purge: Purge) -> int:
     """Deletes some of those last touched before then and without open holds; how many."""
-    found = connection.execute(_SESSIONS, (updated_before, SESSIONS_PER_PURGE)).fetchall()
-    tenants: dict[object, str] = dict(found)
+    asked = (purge.updated_before, SESSIONS_PER_PURGE)
+    found = connection.execute(_SESSIONS, asked).fetchall()
+    _erase(connection, found)
+    _GONE.run(connection, [(row[2],) for row in found if row[7] == DELETED])
+    live = [row for row in found if row[7] != DELETED]
+    _bury(connection, chain, live, purge.at, "retention")
+    return len(found)
+
+
+def delete_session(connection: sqlite3.Connection, chain: Chain, delete: Delete) -> int:
+    """Deletes one session; 0 where there is none. Raises SeqConflict, SessionBusy."""
+    for row in read_tips(connection, (delete.key,)):
+        (is_held,) = connection.execute(_HELD, (row[2],)).fetchone()
+        tip, seq = tip_of(row), delete.expected_seq
+        if may_be_deleted(delete.key, tip, holds=bool(is_held), expected_seq=seq):
+            _erase(connection, [row])
+            _bury(connection, chain, [row], delete.at, delete.reason)
+            return 1
+    return 0
+
+
+def _erase(connection: sqlite3.Connection, tips: Sequence[Row]) -> None:
+    """All that is theirs but for their own rows. tips: as of `read_tips`, more may follow."""
+    tenants = {row[2]: row[0] for row in tips}
     ids = [(number,) for number in tenants]
     for number, given in _GIVEN.run(connection, ids):
         digests = [d for part in str(given or "").split(",") for d in _unpacked(part)]
         UNLINK.run(connection, [(tenants[number], digest, number) for digest in digests])
     for bulk in _OF_SESSIONS:
         bulk.run(connection, ids)
-    return len(ids)
+
+
+def _bury(
+    connection: sqlite3.Connection,
+    chain: Chain,
+    tips: Sequence[Row],
+    at: float,
+    reason: DeletionReason,
+) -> None:
+    record = Record()
+    for row in tips:
+        key, number = SessionKey(str(row[0]), str(row[1])), cast(int, row[2])
+        event, tip = bury(chain, key, tip_of(row[:7]), at, reason)
+        record.sessions[number] = (*key, tip)
+        record.events.append((number, event.seq, event.payload, event.chain, None))
+    Changes((record,)).write(connection, DECIDED)
 
 
 def idle_accounts(connection: sqlite3.Connection, touched_before: float) -> Sequence[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from proxy.core.session import SessionKey
-from proxy.stores import Balance, OpenHold, Queue, SessionHead, SessionRow, Stored
+from proxy.stores import DELETED, Balance, OpenHold, Queue, SessionHead, SessionRow, Stored
 from proxy.stores.chain import ChainedPayload
 from proxy.stores.codec import decode_cursor, decode_event, decode_head, encode_cursor
 from proxy.stores.queue import stands_in
@@ -19,6 +19,8 @@ _LOG = """SELECT seq, CAST(payload AS BLOB), chain FROM events WHERE seq > ?3 AN
     (SELECT id FROM sessions WHERE session = ?1 AND tenant = ?2) ORDER BY seq"""
 _HOLDS = """SELECT tenant, session, call_id, owner, deadline
     FROM holds JOIN sessions ON sessions.id = session_id"""
+_IDLE = """SELECT tenant, session FROM sessions WHERE updated_at < ? AND state IN ({})
+    AND NOT EXISTS (SELECT 1 FROM holds WHERE session_id = sessions.id) LIMIT ?"""
 _LINKS = """SELECT session FROM links JOIN sessions ON sessions.id = session_id
     WHERE links.tenant = ? AND digest = ? ORDER BY ordinal"""
 _PAGE = """SELECT tenant, session, seq, head, updated_at, id
@@ -126,8 +128,36 @@ def list_queue(
     return [row for _, _, row in rows[:limit]]
 
 
+def list_idle(
+    connection: sqlite3.Connection,
+    overlay: Overlay,
+    updated_before: float,
+    limit: int,
+    states: Sequence[str],
+) -> Sequence[SessionKey]:
+    newer = {key for key, _ in overlay.sessions.values()}
+    sql = _IDLE.format(", ".join("?" * len(states)))
+    rows = connection.execute(sql, (updated_before, *states, limit + len(newer)))
+    found = [key for row in rows if (key := SessionKey(*row)) not in newer]
+    for number, (key, tip) in overlay.sessions.items():
+        head = tip.head
+        is_idle = head is not None and head.state in states and head.updated_at < updated_before
+        if is_idle and not _is_held(connection, overlay, key, number):
+            found.append(key)
+    return found[:limit]
+
+
+def _is_held(
+    connection: sqlite3.Connection, overlay: Overlay, key: SessionKey, number: int
+) -> bool:
+    sql = "SELECT call_id, 1 FROM holds WHERE session_id = ?"
+    held: dict[str, object] = dict(connection.execute(sql, (number,)).fetchall())
+    held |= {call_id: hold for (of, call_id), hold in overlay.holds.items() if of == key}
+    return any(held.values())
+
+
 def find_tenants(connection: sqlite3.Connection, overlay: Overlay, session: str) -> Sequence[str]:
-    sql = "SELECT tenant FROM sessions WHERE session = ?"
+    sql = f"SELECT tenant FROM sessions WHERE session = ? AND state <> '{DELETED}'"  # noqa: S608
     tenants = {tenant for (tenant,) in connection.execute(sql, (session,))}
     tenants.update(key.tenant for key, _ in overlay.sessions.values() if key.session == session)
     return sorted(tenants)
@@ -142,6 +172,8 @@ def _page(
     wanted = {"state": listing.state, "agent": listing.agent, "tenant": listing.tenant}
     values: list[object] = [value for value in wanted.values() if value is not None]
     terms = [f"{name} = ?" for name, value in wanted.items() if value is not None]
+    if listing.state is None:
+        terms.append(f"state <> '{DELETED}'")
     if after is not None:
         terms.append("(updated_at, id) < (?, ?)")
         values.extend(after)
@@ -155,7 +187,7 @@ def _shown(tenant: str, session: str, seq: int, head: str) -> SessionRow:
 
 def _is_wanted(listing: Listing, key: SessionKey, head: SessionHead) -> bool:
     return (
-        listing.state in (None, head.state)
+        (head.state != DELETED if listing.state is None else listing.state == head.state)
         and listing.agent in (None, head.agent)
         and listing.tenant in (None, key.tenant)
     )

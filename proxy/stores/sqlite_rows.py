@@ -16,7 +16,7 @@ import msgspec
 from proxy.core.links import SESSIONS_PER_LINK
 from proxy.core.session import SessionKey
 from proxy.stores import Balance
-from proxy.stores.codec import encode_head
+from proxy.stores.codec import decode_head, encode_head
 from proxy.stores.effects import Hold, Tip
 from proxy.stores.sqlite_journal import Record
 
@@ -172,6 +172,12 @@ def read_tips(
 ) -> list[tuple[object, ...]]:
     """(tenant, session, id, seq, chain, head, token) of those that the tables have."""
     return _TIPS.run(connection, keys)
+
+
+def tip_of(row: Sequence[object]) -> Tip:
+    """What a row of `read_tips` says."""
+    seq, chain, head, token = row[3:]
+    return Tip(seq, chain, decode_head(head), token)  # type: ignore[arg-type]  # as they are
 
 
 def hold_of(row: tuple[str, float, int, str, int, str] | None) -> Hold | None:

@@ -10,10 +10,9 @@ from collections.abc import Iterable
 
 from proxy.core.session import SessionKey
 from proxy.stores import NO_COUNTS, Append, Balance, Counts
-from proxy.stores.codec import decode_head
 from proxy.stores.effects import NO_SESSION, Effects, Hold, Tip
 from proxy.stores.sqlite_journal import Record, pack_links
-from proxy.stores.sqlite_rows import hold_of, read_tips
+from proxy.stores.sqlite_rows import hold_of, read_tips, tip_of
 
 _REMEMBERED = 10_000
 _INT64 = 2**63
@@ -72,10 +71,10 @@ class SqliteTables:
             return
         for key in unknown:
             self._tips[key] = (0, NO_SESSION)
-        for tenant, session, number, seq, chain, head, token in read_tips(self._at(), unknown):
+        for row in read_tips(self._at(), unknown):
+            tenant, session, number = row[:3]
             assert isinstance(number, int)
-            tip = Tip(seq, chain, decode_head(head), token)  # type: ignore[arg-type]  # as they are
-            self._tips[SessionKey(str(tenant), str(session))] = (number, tip)
+            self._tips[SessionKey(str(tenant), str(session))] = (number, tip_of(row))
 
     def tip(self, key: SessionKey) -> Tip:
         known = self._tips.get(key)

@@ -18,18 +18,17 @@ import logging
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
-from typing import assert_never
 
 from proxy.errors import HoldfastError, StoreUnavailable
 from proxy.stores import Appended
 from proxy.stores.batches import Delivery, deliver
 from proxy.stores.chain import Chain
 from proxy.stores.effects import Prepared, effects_of
+from proxy.stores.sqlite_care import carry_out
 from proxy.stores.sqlite_file import explain, primary_code
 from proxy.stores.sqlite_handle import Handle, SqliteFile
-from proxy.stores.sqlite_jobs import Done, Probe, Purge, PurgeAccounts, Work, WriteJob
+from proxy.stores.sqlite_jobs import Care, Done, Probe, Work, WriteJob
 from proxy.stores.sqlite_journal import Journal, read
-from proxy.stores.sqlite_purge import purge_accounts, purge_sessions
 from proxy.stores.sqlite_rows import DECIDED, TOLD, Changes
 from proxy.stores.sqlite_tables import SqliteTables
 
@@ -189,15 +188,14 @@ class SqliteWriter:
             match work:
                 case Prepared():
                     return self._append(work)
-                case Purge() | PurgeAccounts():
-                    return self._purge(work, connection)
                 case Probe():
                     return _probe(connection)
+                case _:
+                    return self._care(work, connection)
         except StoreUnavailable:
             raise  # not this job's fault: the whole batch fails
         except HoldfastError as refused:
             return refused
-        assert_never(work)
 
     def _append(self, prepared: Prepared) -> Appended:
         effects = effects_of(prepared, self._tables, self._chain)
@@ -207,12 +205,9 @@ class SqliteWriter:
         self._tables.write(prepared.append, effects)
         return Appended(effects.seq, effects.chain)
 
-    def _purge(self, purge: Purge | PurgeAccounts, connection: sqlite3.Connection) -> int:
+    def _care(self, care: Care, connection: sqlite3.Connection) -> int:
         self._flush(connection)
-        if isinstance(purge, Purge):
-            count = purge_sessions(connection, purge.updated_before)
-        else:
-            count = purge_accounts(connection, purge.accounts, purge.touched_before)
+        count = carry_out(care, connection, self._chain)
         if count:
             self._tables.forget()
             self._tables.begin(connection)

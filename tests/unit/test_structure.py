@@ -36,7 +36,7 @@ ALLOWED: Mapping[str, str] = {
     "proxy.admin.door._open": "calls go on though the admin port cannot be served; it is logged",
     "proxy.stores.sqlite_writer._results": "a thread's boundary: who waits must hear of anything",
     "proxy.stores.sqlite_writer.rest": "a thread's boundary: logged, and told to who writes next",
-    "proxy.stores.sqlite._result": "a thread's boundary: raised again where it is awaited",
+    "proxy.stores.sqlite_threads._result": "a thread's boundary: raised again where it is awaited",
 }
 """`module` or `module.function` -> why it may break a law."""
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from proxy.core import events as ev
+from proxy.core.session import SessionKey
 from proxy.errors import StoreUnavailable
 from proxy.stores import Append, Balance, Charge, OpenHold, SessionHead
 from proxy.stores.memory import MemoryStore
@@ -118,7 +119,9 @@ async def test_sessions_are_kept_for_the_retention(two: Two) -> None:
 
     clock.advance(61)
     await two.sweeper.purge()
-    assert list(await two.store.read(KEY)) == []
+    (left,) = await two.store.read(KEY)
+    assert isinstance(left.event, ev.SessionDeleted)
+    assert (left.event.reason, left.event.at) == ("retention", clock.now())
 
 
 async def test_a_clock_that_jumps_ahead_deletes_nothing(two: Two) -> None:
@@ -164,7 +167,8 @@ async def test_retention_is_looked_after_once_a_minute(two: Two) -> None:
     two.bench.clock.advance(RETENTION_SECONDS)
     await two.sweeper.purge()
     assert (await two.store.list_sessions())[0] == []
-    await two.store.append(Append(KEY, (), head=SessionHead(updated_at=1.0)))
+    other = SessionKey(KEY.tenant, "other")
+    await two.store.append(Append(other, (), head=SessionHead(updated_at=1.0)))
     two.bench.clock.advance(59)
     await two.sweeper.purge()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from proxy.core.events import HoldExtended, LimitWarned, SessionKilled, StepReserved
+from proxy.core.events import HoldExtended, LimitWarned, SessionDeleted, SessionKilled, StepReserved
 from proxy.core.session import SessionKey, fold
 from proxy.errors import AccountExceeded, MalformedRequest, SeqConflict, StoreUnavailable
 from proxy.stores import (
@@ -74,7 +74,7 @@ async def test_an_unknown_session_is_empty(store: Store) -> None:
     assert await store.find_links("team-a", [b"x"]) == {}
     assert list(await store.find_tenants("s1")) == []
     assert list(await store.open_holds()) == []
-    assert await store.purge(NOW) == 0
+    assert await store.purge(NOW, NOW + 1) == 0
 
 
 async def test_a_decision_on_an_old_seq_is_refused(store: Store) -> None:
@@ -361,17 +361,17 @@ async def test_a_cursor_that_is_not_ours_is_refused_by_name(store: Store, cursor
 
 
 async def test_purging_removes_old_sessions_whole(store: Store) -> None:
-    """Their log, their row and their links; balances stay: they are not the session's."""
+    """Their log and their links; balances stay: they are not the session's. A tombstone is left."""
     for n in range(45):
         key = SessionKey("team-a", f"old{n}")
         await store.append(replace(opened(key, NOW - 1 - n), links=(b"x", bytes([n]))))
     await store.append(replace(reserved("c1", charges=[Charge("a", 10)]), links=(b"x",)))
     await store.append(settled("c1", charges=[Charge("a", -10, 7)]))
 
-    assert await store.purge(NOW) == 45
+    assert await store.purge(NOW, NOW + 1) == 45
     rows, _ = await store.list_sessions()
     assert [row.key for row in rows] == [KEY]
-    assert list(await store.read(key)) == []
+    assert [type(stored.event) for stored in await store.read(key)] == [SessionDeleted]
     assert await store.find_links("team-a", [b"x", b"\x2c"]) == {b"x": (KEY.session,)}
     assert await store.balances(["a"]) == {"a": Balance(7, 0)}
 
@@ -406,7 +406,7 @@ async def test_contents_go_with_their_session(store: Store) -> None:
     """A session of the same name that begins later must not be answered with them."""
     await store.append(replace(opened(), contents=(Content("c1.q", b"sent"),)))
     await store.append(replace(opened(OTHER, NOW + 9), contents=(Content("c1.q", b"kept"),)))
-    await store.purge(NOW + 1)
+    await store.purge(NOW + 1, NOW + 1)
     await store.append(opened())
 
     assert await store.read_contents(KEY) == {}
@@ -417,29 +417,33 @@ async def test_a_session_with_an_open_hold_is_not_purged(store: Store) -> None:
     """Its money would be held for ever."""
     await store.append(reserved("c1"))
 
-    assert await store.purge(NOW + 1) == 0
+    assert await store.purge(NOW + 1, NOW + 1) == 0
     await store.append(settled("c1"))
-    assert await store.purge(NOW + 1) == 1
-    assert list(await store.read(KEY)) == []
+    assert await store.purge(NOW + 1, NOW + 1) == 1
+    assert [type(stored.event) for stored in await store.read(KEY)] == [SessionDeleted]
 
 
 @pytest.mark.parametrize("state", ["paused", "awaiting_human"])
 async def test_a_session_that_waits_for_a_human_is_not_purged(store: Store, state: str) -> None:
     """Its next call would go on as if nobody had stopped it."""
     await store.append(replace(opened(), head=SessionHead(state=state, updated_at=NOW)))
-    assert await store.purge(NOW + 1) == 0
+    assert await store.purge(NOW + 1, NOW + 1) == 0
 
     await store.append(Append(KEY, (), head=SessionHead(state="active", updated_at=NOW)))
-    assert await store.purge(NOW + 1) == 1
+    assert await store.purge(NOW + 1, NOW + 1) == 1
 
 
 async def test_a_purged_session_may_begin_again(store: Store) -> None:
-    """At seq 1, with nothing of the one before: neither links nor chain."""
+    """Behind its tombstone; at seq 1 once that has gone too. With nothing of the one before."""
     before = await store.append(replace(opened(), links=(b"x",)))
-    await store.purge(NOW + 1)
-    after = await store.append(replace(opened(), expected_seq=0))
+    await store.purge(NOW + 1, NOW + 1)
+    after = await store.append(replace(opened(), expected_seq=2))
+    await store.purge(NOW + 1, NOW + 1)
+    await store.purge(NOW + 2, NOW + 2)
+    anew = await store.append(replace(opened(), expected_seq=0))
 
-    assert (after.seq, after.chain) == (before.seq, before.chain)
+    assert after.seq == 3
+    assert (anew.seq, anew.chain) == (before.seq, before.chain)
     assert await store.find_links("team-a", [b"x"]) == {}
 
 

@@ -105,7 +105,7 @@ async def test_a_writer_that_has_not_heard_of_it_takes_nothing_out(store: Store)
 
     (row,) = await store.list_queue("open", 100)
     assert (row.head.state, row.head.waits, row.head.stands) == ("awaiting_human", ("h1",), ("h2",))
-    assert await store.purge(NOW + 100) == 0
+    assert await store.purge(NOW + 100, NOW + 100) == 0
 
 
 async def test_a_pause_is_shown_before_a_wait(store: Store) -> None:

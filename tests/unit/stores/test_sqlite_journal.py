@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from proxy.core.events import StepReserved
 from proxy.core.session import SessionKey
 from proxy.errors import AccountExceeded, SeqConflict, StoreUnavailable
-from proxy.stores import Append, Balance, Charge, Counts, Maximum
+from proxy.stores import Append, Balance, Charge, Content, Counts, Maximum
 from proxy.stores.chain import first_altered
 from proxy.stores.effects import prepare
 from proxy.stores.sqlite import SqliteStore
@@ -210,15 +210,19 @@ async def test_a_refusal_stands_on_what_others_have_freed_meanwhile(
 
 
 async def test_a_purge_leaves_no_row_behind(path: Path, store: SqliteStore) -> None:
-    """Links that an append without an event gave as well."""
+    """Links that an append without an event gave as well. But the tombstone, while it is kept."""
     await store.append(replace(opened(), links=(b"x", b"y")))
     await store.append(replace(reserved("c1"), links=(b"z",)))
-    await store.append(replace(settled("c1"), links=(b"x",)))
+    body = Content("c1.a", b"said")
+    await store.append(replace(settled("c1"), links=(b"x",), contents=(body,)))
     await store.append(Append(KEY, (), links=(b"loose",)))
-    assert await store.purge(NOW + 1) == 1
-    counts = [f"(SELECT count(*) FROM {t})" for t in ("links", "loose_links", "events", "sessions")]
+    assert await store.purge(NOW + 1, NOW + 1) == 1
+    tables = ("links", "loose_links", "contents", "events", "sessions")
+    counts = ", ".join(f"(SELECT count(*) FROM {table})" for table in tables)
 
-    assert _select(path, f"SELECT {' + '.join(counts)}") == [(0,)]
+    assert _select(path, f"SELECT {counts}") == [(0, 0, 0, 1, 1)]
+    assert await store.purge(NOW + 2, NOW + 2) == 1
+    assert _select(path, f"SELECT {counts}") == [(0, 0, 0, 0, 0)]
 
 
 async def test_the_writer_forgets_what_is_too_much(
@@ -255,7 +259,7 @@ async def test_a_ledger_of_an_older_version_is_taken_over(path: Path) -> None:
     assert await store.balances(["a"]) == {"a": Balance(5, 1)}
     assert await store.purge_accounts(1_000_000_000.0) == 0
     assert await store.find_links("team-b", [b"a"]) == {b"a": ("s1",)}
-    assert await store.purge(6.0) == 1
+    assert await store.purge(6.0, NOW + 1) == 1
     assert _select(path, "SELECT * FROM links") == []
     await store.close()
 

@@ -1,0 +1,94 @@
+"""What a store has of a session beside its log, and all of it together: values."""
+
+from dataclasses import dataclass
+
+import msgspec
+
+from proxy.core.session import SessionKey
+from proxy.stores.chain import ChainedPayload
+
+
+class SessionHead(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """What a listing shows of a session without folding its log. Advisory; the log is the truth.
+
+    waits, stands, owed: the handoffs that it waits for, that only stand in the queue, and whose
+    webhook was not delivered yet. Those a store keeps by itself (`stores.queue`).
+    """
+
+    state: str = "active"
+    agent: str | None = None
+    parent: str | None = None
+    generation: int = 1
+    steps: int = 0
+    tokens: int = 0
+    cost_micro_usd: int = 0
+    held_micro_usd: int = 0
+    created_at: float = 0.0
+    updated_at: float = 0.0
+    waits: tuple[str, ...] = ()
+    stands: tuple[str, ...] = ()
+    owed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OpenHold:
+    """A reservation nobody has settled yet."""
+
+    key: SessionKey
+    call_id: str
+    owner: str
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRow:
+    """A session as a listing shows it."""
+
+    key: SessionKey
+    seq: int
+    head: SessionHead
+
+
+class Hold(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """What an open call holds, and on which shared accounts: what closing it gives back.
+
+    trees: those of the accounts that also count."""
+
+    owner: str
+    deadline: float
+    cost_micro_usd: int
+    accounts: tuple[str, ...]
+    tokens: int = 0
+    trees: tuple[str, ...] = ()
+
+
+class Content(msgspec.Struct, frozen=True, gc=False):
+    """What a call sent (`request_name`) or was answered (`answer_name`); for stores only bytes.
+    name: once in a session."""
+
+    name: str
+    data: bytes
+
+
+def request_name(call_id: str) -> str:
+    return f"{call_id}.q"
+
+
+def answer_name(call_id: str) -> str:
+    return f"{call_id}.a"
+
+
+class SessionDump(msgspec.Struct, frozen=True, gc=False):
+    """A session as one store has it, to be restored in another: byte for byte, so that its chain
+    verifies there under the same key. holds, by call id; links, sorted: the digests that lead to
+    it. contents, by name."""
+
+    key: SessionKey
+    seq: int
+    chain: bytes
+    token: bytes
+    head: SessionHead
+    rows: tuple[ChainedPayload, ...]
+    holds: tuple[tuple[str, Hold], ...] = ()
+    links: tuple[bytes, ...] = ()
+    contents: tuple[Content, ...] = ()
