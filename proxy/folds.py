@@ -193,7 +193,7 @@ class Folds:
         it mends; if the store is away they stay wrong until the session's next call."""
         with suppress(HoldfastError):
             state = (await self.load(key)).state
-            if state.seq:
+            if not state.is_new:
                 mended = Append(key, (), expected_seq=state.seq, head=_head(state))
                 await self._store.append(mended)
 
@@ -222,7 +222,7 @@ class Folds:
         return tuple(
             f.key
             for f in self._folds.values()
-            if f.state.seq
+            if not f.state.is_new
             and f.state.updated_at < before
             and not (f.state.finished or f.state.paused or f.state.held or f.pending)
             and not f.state.waits

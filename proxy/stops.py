@@ -101,7 +101,7 @@ class Stops:
         fold_, now = await self._folds.load(key), self._clock.now()
         state = fold_.state
         again = now - state.refused_at < _REPEAT_SECONDS
-        if state.seq > 0 and not (again and state.refused_code == refusal.code):
+        if not (state.is_new or (again and state.refused_code == refusal.code)):
             limit = refusal.facts.limit if refusal.facts else None
             event = ev.CallRefused(at=now, code=refusal.code, limit=limit)
             await self._append(fold_, Append(key, (event,)), fold((event,), start=state), ())

@@ -58,4 +58,4 @@ def told(
 def _opened(state: SessionState, now: float) -> tuple[ev.AnyEvent, ...]:
     """A claim may come before any call of its session. It never begins another generation: what
     was done in the last one must not be done again by who was only slow."""
-    return () if state.seq else (ev.SessionOpened(at=now, source="claim"),)
+    return (ev.SessionOpened(at=now, source="claim"),) if state.is_new else ()

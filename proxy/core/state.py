@@ -172,7 +172,7 @@ def is_idle(state: SessionState, idle_seconds: float, now: float) -> bool:
     """Whether a session is over because nobody used it. One that was stopped waits for its human,
     if that was asked for."""
     used = state.held or state.paused or state.waits or now - state.updated_at <= idle_seconds
-    return state.seq > 0 and not used
+    return not (used or state.is_new)
 
 
 def failed_before(state: SessionState, body_digest: bytes) -> FailedCall | None:

@@ -10,7 +10,7 @@ from proxy.core.session import EMPTY, SessionState, fold
 from proxy.core.tools.facts import RESULT_BYTES, Handed, effect_of
 
 CALL = Handed("c", "pay", effect_of("pay", "{}"))
-OPEN = replace(EMPTY, seq=1)
+OPEN = replace(EMPTY, seq=1, generation=1)
 
 
 def claimed(state: SessionState, now: float = 100.0) -> SessionState:
