@@ -155,7 +155,7 @@ class Folds:
         if freed:
             self._move(freed, 1)
         after_token, fold_.token = fold_.token or None, next(self._tokens)
-        append = replace(append, after=after_token, token=fold_.token, head=_head(after))
+        append = replace(append, after=after_token, token=fold_.token, head=head_of(after))
         written = outlasting(self._store.append, append)
         return Submitted(
             self.take, fold_, append, after, freed, happened, written, self._monotonic()
@@ -194,7 +194,7 @@ class Folds:
         with suppress(HoldfastError):
             state = (await self.load(key)).state
             if not state.is_new:
-                mended = Append(key, (), expected_seq=state.seq, head=_head(state))
+                mended = Append(key, (), expected_seq=state.seq, head=head_of(state))
                 await self._store.append(mended)
 
     async def settled(self) -> None:
@@ -246,7 +246,8 @@ def _tokens(process: bytes) -> Iterator[bytes]:
     return (process + number.to_bytes(8, "big") for number in count(1))
 
 
-def _head(state: SessionState) -> SessionHead:
+def head_of(state: SessionState) -> SessionHead:
+    """What a listing shows of it."""
     return SessionHead(
         state.status,
         state.agent,
