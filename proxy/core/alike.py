@@ -1,0 +1,138 @@
+"""Whether two requests with the same conversation ask for the same, though their bytes differ.
+
+Some clients send what changes with every run: Claude Code its session in `metadata`, a billing line
+in the system's text and a cache marker that moves; Codex its thread in `client_metadata`. What
+changes by itself is left out; all else is compared as JSON. What differs is named, never quoted: it
+may be a tool's output.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from proxy.core.loops.normal import normal_text
+from proxy.core.request import Message, Request
+
+
+class _Message(msgspec.Struct):
+    role: str | None = None
+    content: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_MESSAGES = msgspec.json.Decoder(list[_Message])
+_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_VALUE = msgspec.json.Decoder()
+_encode = msgspec.json.Encoder(order="deterministic").encode
+_CONVERSATION: Final = frozenset({"messages", "input", "prompt"})
+_SYSTEM: Final = frozenset({"system", "instructions"})
+_SYSTEM_ROLES: Final = frozenset({"system", "developer"})
+_BY_RUN: Final = frozenset(
+    {
+        *("stream", "stream_options", "metadata", "client_metadata", "user", "safety_identifier"),
+        *("prompt_cache_key", "prompt_cache_retention", "cache_control", "service_tier"),
+    }
+)
+"""Members that change nothing in what is answered: who asks, how it is delivered and billed."""
+_DECORATION: Final = "cache_control"
+_BILLING: Final = "x-anthropic-billing-header"
+_DATE: Final = re.compile(r"\b\d{4}-\d\d-\d\d\b")
+_SHOWN_CHARACTERS: Final = 64
+_PLAIN: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
+
+
+def differs(
+    body: bytes, request: Request, recorded: bytes, record: Request, *, history: bool
+) -> str:
+    """What one asks for otherwise than the other, in a few words; "" where they ask for the same.
+    history: their conversations are compared, too."""
+    if request.dialect != record.dialect:
+        return f"it was recorded as {record.dialect}"
+    if request.model != record.model:
+        return "another model"
+    if history and (what := _in_history(request, record)):
+        return what
+    one, other = _OBJECT.decode(body), _OBJECT.decode(recorded)
+    if _system(one) != _system(other):
+        return "another system text"
+    for name in sorted({*one, *other} - _CONVERSATION - _SYSTEM - _BY_RUN):
+        if _value(one.get(name)) != _value(other.get(name)):
+            return f"another {_shown(name)}"
+    return ""
+
+
+def _in_history(request: Request, record: Request) -> str:
+    mine, theirs = request.history.messages, record.history.messages
+    for at, (message, known) in enumerate(zip(mine, theirs, strict=False), 1):
+        if message.content_digest != known.content_digest:
+            return f"message {at} ({_kind(message)}) is another"
+    if len(mine) < len(theirs):
+        return f"message {len(mine) + 1} ({_kind(theirs[len(mine)])}) is not there"
+    if len(mine) > len(theirs):
+        return f"message {len(theirs) + 1} ({_kind(mine[len(theirs)])}) is more"
+    return ""
+
+
+def _kind(message: Message) -> str:
+    return "tool result" if message.tool_result_id is not None else message.role
+
+
+def _system(members: Mapping[str, msgspec.Raw]) -> bytes:
+    """All that the system says, wherever a dialect has it, without what changes by itself."""
+    texts = [text for name in sorted(_SYSTEM & members.keys()) for text in _texts(members[name])]
+    for name in sorted(_CONVERSATION & members.keys()):
+        for message in _said(members[name]):
+            if message.role in _SYSTEM_ROLES:
+                texts += _texts(message.content)
+    return b"\n".join([_steady(text) for text in texts if not _is_billing(text)])
+
+
+def _said(raw: msgspec.Raw) -> list[_Message]:
+    try:
+        return _MESSAGES.decode(raw)
+    except ValueError:
+        return []  # a prompt that is one text
+
+
+def _steady(text: str) -> bytes:
+    return normal_text(_DATE.sub("", text))
+
+
+def _is_billing(text: str) -> bool:
+    return text.lstrip().startswith(_BILLING)
+
+
+def _texts(raw: msgspec.Raw) -> list[str]:
+    try:
+        value = _VALUE.decode(raw)
+    except ValueError:  # a number out of range
+        return [bytes(raw).decode()]
+    if isinstance(value, str):
+        return [value]
+    parts = value if isinstance(value, list) else []
+    texts = [part.get("text") for part in parts if isinstance(part, dict)]
+    return [text for text in texts if isinstance(text, str)]
+
+
+def _value(raw: msgspec.Raw | None) -> bytes:
+    """The same for two spellings of one value; null is as good as nothing."""
+    if raw is None:
+        return b"null"
+    try:
+        return _encode(_undecorated(_VALUE.decode(raw)))
+    except ValueError:
+        return bytes(raw)
+
+
+def _undecorated(value: object) -> object:
+    if isinstance(value, dict):
+        return {k: _undecorated(inner) for k, inner in value.items() if k != _DECORATION}
+    if isinstance(value, list):
+        return [_undecorated(inner) for inner in value]
+    return value
+
+
+def _shown(name: str) -> str:
+    """A member's name as it can stand in a header."""
+    return "".join([c if c in _PLAIN else "?" for c in name[:_SHOWN_CHARACTERS]])

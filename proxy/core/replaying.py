@@ -1,0 +1,138 @@
+"""What of a session can be given again, and what an agent that started again was given already.
+
+Theory of operation. A call is known by what it sends, so no cursor is needed: an agent that starts
+again and does the same sends the same. Only where one body was sent several times does it matter
+which of its answers was given already. That is counted by *run*: one life of the agent. A run is
+what followed the last `ReplayBegan`; calls that went to the provider since are of it, too, and so a
+session whose agent always asks to resume is one run until its agent starts again.
+
+When that is, nobody says. It shows in a call that was given all its answers: where it comes by a
+connection that this run has not used, who sends it has not got them; and where it is one that the
+session began with and the run has come further, the agent began anew. By a connection of the run it
+is an agent that asks the same again: that is a new call.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import msgspec
+
+from proxy.core import events as ev
+from proxy.core.steps import Logged, RecordedStep, StepLog
+
+MOST_REPLAYS: Final = 4_096
+"""As many answers are given again before a session has to come further: an agent that starts again
+for ever would make its log endless."""
+
+
+class Record:
+    """The part of a session's log that replays are decided on, as far as it was read. Its owner's.
+
+    given: call ids that this run has had, of whatever body; skipped: those of them that it was not
+    given, for what they asked for is done. diverged: histories (chains) that went another way in
+    this run. claimed: tool calls (`effect_of`) whose executor asks before it acts. since_live:
+    answers given again since a call went to the provider. openings: generations that were begun.
+    """
+
+    def __init__(self) -> None:
+        self.seq = 0
+        self.openings = 0
+        self.since_live = 0
+        self.given: set[str] = set()
+        self.skipped: set[str] = set()
+        self.diverged: set[bytes] = set()
+        self.claimed: set[bytes] = set()
+        self._log = StepLog()
+
+    @property
+    def steps(self) -> Sequence[RecordedStep]:
+        """All attempts of the generation, in the order of their reservation."""
+        return tuple(self._log.steps.values())
+
+    @property
+    def answered(self) -> Sequence[RecordedStep]:
+        """Those that its agent was given an answer to."""
+        return [step for step in self._log.steps.values() if step.is_answered]
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._log.steps
+
+    def read(self, log: Iterable[Logged]) -> None:
+        """Goes on with what follows in the log."""
+        for logged in log:
+            self._take(logged.event)
+            self._log.take(logged.event, logged.seq)
+            self.seq = logged.seq
+
+    def _take(self, event: ev.AnyEvent) -> None:
+        match event:
+            case ev.SessionOpened() | ev.SessionDeleted():
+                self._begin()
+                self.since_live = 0
+                self.openings += 1
+            case ev.StepReserved():
+                self.given.add(event.call_id)
+                self.since_live = 0
+            case ev.ReplayBegan():
+                self._begin()
+            case ev.StepReplayed():
+                self._replayed(event)
+            case ev.ReplayDiverged():
+                self.diverged.add(event.chain)
+            case ev.CallClaimed() | ev.ResultRecorded():
+                if isinstance(event, ev.CallClaimed) or event.source == "claim":
+                    self.claimed.add(event.call)
+            case _:
+                pass
+
+    def _replayed(self, event: ev.StepReplayed) -> None:
+        self.since_live += 1
+        self.given.add(event.call_id)
+        if event.how == "skipped":
+            self.skipped.add(event.call_id)
+
+    def _begin(self) -> None:
+        self.given.clear()
+        self.skipped.clear()
+        self.diverged.clear()
+
+
+class Pick(msgspec.Struct, frozen=True, gc=False):
+    """The recorded step that a call is given. begins: it is the first of another run."""
+
+    step: RecordedStep
+    begins: bool
+
+
+def pick(
+    record: Record, fitting: Sequence[RecordedStep], *, begins: bool, same_process: bool
+) -> Pick | None:
+    """Of the answered steps that asked for the same, the one whose answer is due; None where all
+    were given to who asks. begins: another run begins with this call, whatever it is. same_process:
+    it came by a connection that this run has used."""
+    if not fitting:
+        return None
+    if begins:
+        return Pick(fitting[0], begins=True)
+    for step in fitting:
+        if step.call_id not in record.given:
+            return Pick(step, begins=False)
+    if same_process and not _starts_over(record, fitting):
+        return None
+    return Pick(fitting[0], begins=True)
+
+
+def _starts_over(record: Record, fitting: Sequence[RecordedStep]) -> bool:
+    """Whether the session began with this call, and the run has come further than that."""
+    same = {step.call_id for step in fitting}
+    further = any(
+        step.call_id in record.given and step.call_id not in same for step in record.steps
+    )
+    return further and not same.isdisjoint(_openings(record))
+
+
+def _openings(record: Record) -> set[str]:
+    """The calls that the session began with: those made before any was answered."""
+    first = min((step.settled_seq for step in record.answered), default=0)
+    return {step.call_id for step in record.answered if step.reserved_seq <= first}

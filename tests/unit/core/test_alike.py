@@ -1,0 +1,175 @@
+"""Whether two requests with the same conversation ask for the same."""
+
+import json
+from typing import Any
+
+import pytest
+
+from proxy.core.alike import differs
+from proxy.core.dialects.base import Bounds
+from proxy.core.dialects.registry import DIALECTS
+from proxy.core.request import DialectName
+
+LISTS: dict[DialectName, str] = {"chat": "messages", "responses": "input", "messages": "messages"}
+SAID = [{"role": "user", "content": "hi"}]
+
+
+def compared(
+    dialect: DialectName, one: dict[str, Any], other: dict[str, Any], *, history: bool = False
+) -> str:
+    least: dict[str, Any] = {"model": "m", LISTS[dialect]: SAID}
+    if dialect == "messages":
+        least["max_tokens"] = 9
+    mine, theirs = (json.dumps({**least, **more}).encode() for more in (one, other))
+    parse = DIALECTS[dialect].parse
+    return differs(mine, parse(mine, Bounds()), theirs, parse(theirs, Bounds()), history=history)
+
+
+@pytest.mark.parametrize("dialect", ["chat", "responses", "messages"])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"metadata": {"user_id": "session-2"}},
+        {"user": "u-2"},
+        {"stream": True},
+        {"service_tier": "flex"},
+    ],
+)
+def test_who_asks_and_how_it_is_delivered_is_no_difference(
+    dialect: DialectName, more: dict[str, Any]
+) -> None:
+    assert compared(dialect, more, {}) == ""
+
+
+def test_what_codex_says_of_its_run_is_no_difference() -> None:
+    one = {"prompt_cache_key": "t-1", "client_metadata": {"session_id": "t-1"}}
+    other = {"prompt_cache_key": "t-2", "client_metadata": {"session_id": "t-2"}}
+
+    assert compared("responses", one, other) == ""
+
+
+def test_what_claude_code_says_of_its_run_is_no_difference() -> None:
+    """A billing line, a cache marker that moves, the day, and an id in the system's text."""
+
+    def system(billed: str, day: str, run: str, **more: object) -> dict[str, Any]:
+        texts = [f"x-anthropic-billing-header: cch={billed};", f"Today is {day}. Log: {run}."]
+        blocks: list[dict[str, object]] = [{"type": "text", "text": text} for text in texts]
+        blocks[-1].update(more)
+        return {"system": blocks, "tools": [{"name": "Read", "input_schema": {}, **more}]}
+
+    marker = {"cache_control": {"type": "ephemeral"}}
+    one = system("ab1", "2026-11-30", "8c6d2f0e-8a63-4a0b-9f43-2f7d9a1b6c55")
+    other = system("cd2", "2026-12-01", "1c0d2f0e-8a63-4a0b-9f43-2f7d9a1b6c99", **marker)
+
+    assert compared("messages", one, other) == ""
+
+
+@pytest.mark.parametrize(
+    ("dialect", "one", "why"),
+    [
+        ("chat", {"model": "m-2"}, "another model"),
+        ("chat", {"temperature": 0.5}, "another temperature"),
+        ("chat", {"tools": [{"type": "function", "function": {"name": "f"}}]}, "another tools"),
+        ("chat", {"response_format": {"type": "json_object"}}, "another response_format"),
+        ("responses", {"instructions": "Be brief."}, "another system text"),
+        ("messages", {"system": "Be brief."}, "another system text"),
+        ("messages", {"system": [{"type": "text", "text": "Be brief."}]}, "another system text"),
+        ("messages", {"max_tokens": 10}, "another max_tokens"),
+        ("chat", {"x\r\ny é" + "z" * 99: 1}, "another x??y??" + "z" * 58),
+    ],
+)
+def test_what_changes_the_answer_is_named(
+    dialect: DialectName, one: dict[str, Any], why: str
+) -> None:
+    """Either way round, and never quoted."""
+    assert compared(dialect, one, {}) == why
+    assert compared(dialect, {}, one) == why
+
+
+@pytest.mark.parametrize("role", ["system", "developer"])
+@pytest.mark.parametrize("dialect", ["chat", "responses"])
+def test_what_the_system_says_within_the_conversation_counts(
+    dialect: DialectName, role: str
+) -> None:
+    """It is in no history: one would not see it."""
+
+    def told(text: object) -> dict[str, Any]:
+        return {LISTS[dialect]: [{"role": role, "content": text}, *SAID]}
+
+    assert compared(dialect, told("Be brief."), told("Be long.")) == "another system text"
+    assert compared(dialect, told("Be brief."), told("Be  brief.")) == ""
+    parts = [{"type": "input_text" if dialect == "responses" else "text", "text": "Be brief."}]
+    assert compared(dialect, told("Be brief."), told(parts)) == ""
+
+
+def test_spelling_is_no_difference() -> None:
+    """Key order, spaces, and null for nothing."""
+    one = {"response_format": {"a": 1, "b": [1, 2]}, "stop": None}
+    other = {"response_format": {"b": [1, 2], "a": 1}}
+
+    assert compared("chat", one, other) == ""
+
+
+def test_a_number_that_cannot_be_read_is_compared_as_it_stands() -> None:
+    body = b"""{"model":"m","messages":[
+        {"role":"system","content":[{"type":"text","text":"x","n":1e999}]},
+        {"role":"user","content":"hi"}],"seed":%s}"""
+    one, other = body % b"1e998", body % b"1e997"
+    parse = DIALECTS["chat"].parse
+
+    assert differs(one, parse(one, Bounds()), one, parse(one, Bounds()), history=False) == ""
+    assert differs(one, parse(one, Bounds()), other, parse(other, Bounds()), history=False)
+
+
+def test_a_text_as_input_is_its_conversation() -> None:
+    """Responses takes a prompt that is no list."""
+    assert compared("responses", {"input": "hi"}, {"input": "hi", "user": "u"}) == ""
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "why"),
+    [
+        (["a"], ["b"], "message 1 (user) is another"),
+        (["a", "b"], ["a", "c"], "message 2 (user) is another"),
+        (["a"], ["a", "b"], "message 2 (user) is not there"),
+        (["a", "b", "c"], ["a"], "message 2 (user) is more"),
+        (["a", "b"], ["a", "b"], ""),
+    ],
+)
+def test_the_first_message_that_is_another_is_named(
+    mine: list[str], theirs: list[str], why: str
+) -> None:
+    def said(texts: list[str]) -> dict[str, Any]:
+        return {"messages": [{"role": "user", "content": text} for text in texts]}
+
+    assert compared("chat", said(mine), said(theirs), history=True) == why
+
+
+def test_a_tool_result_that_is_another_is_named_as_one() -> None:
+    """The most common reason why a run goes another way."""
+
+    def said(result: str) -> dict[str, Any]:
+        call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+        return {
+            "messages": [
+                *SAID,
+                {"role": "assistant", "content": None, "tool_calls": [call]},
+                {"role": "tool", "tool_call_id": "c1", "content": result},
+            ]
+        }
+
+    why = compared("chat", said("one"), said("two"), history=True)
+
+    assert why == "message 3 (tool result) is another"
+
+
+def test_another_dialect_is_another_request() -> None:
+    chat = b'{"model":"m","messages":[{"role":"user","content":"hi"}]}'
+    messages = chat[:-1] + b',"max_tokens":9}'
+    one, other = DIALECTS["chat"], DIALECTS["messages"]
+
+    said = differs(
+        chat, one.parse(chat, Bounds()), messages, other.parse(messages, Bounds()), history=False
+    )
+
+    assert said == "it was recorded as messages"
