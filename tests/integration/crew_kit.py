@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -176,10 +176,12 @@ async def serving(
     policy: str = "",
     ports: tuple[int, int] = (0, 0),
     drain_seconds: float = 10,
+    command: Sequence[str] = ("proxy",),
 ) -> AsyncIterator[Serving]:
-    """`holdfast serve` on the ledger in `folder`, under `policy` over the prices for tests."""
+    """`holdfast serve` on the ledger in `folder`, under `policy` over the prices for tests.
+    command: the module that is run, which may be another that serves, and what follows it."""
     file = folder / "policy.yaml"
-    file.write_text(PRICES + policy)
+    file.write_text(policy if "prices:" in policy else PRICES + policy)
     variables = {
         "HOLDFAST_OPENAI_URL": f"{upstream}/v1",
         "HOLDFAST_ANTHROPIC_URL": upstream,
@@ -195,7 +197,7 @@ async def serving(
         "drain-seconds": str(drain_seconds),
     }
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "proxy", "serve"),
+        *(sys.executable, "-m", *command, "serve"),
         *(f"--{name}={value}" for name, value in flags.items()),
         env={**os.environ, **variables},
         stderr=PIPE,

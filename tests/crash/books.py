@@ -1,0 +1,176 @@
+"""What must be so after a crash: the ledger, the provider's journal and what clients saw, held
+against each other."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from proxy.core import events as ev
+from proxy.core.session import SessionKey, fold
+from proxy.simulator import Entry
+from proxy.stores import Balance, Stored
+from proxy.stores.chain import first_altered
+from proxy.stores.sqlite import SqliteStore, key_path
+from tests.crash.load import CHUNK_MICRO_USD, TENANT_USD, Clients, Given
+from tests.fuzz.books import wrong_in_log
+
+_MARK: Final = re.compile(rb"<([\w.-]+) \d+ \w+>")
+_GIVEN: Final = ("answered", "held")
+"""held: the answer waits for a human, whose decision is asked for in its place."""
+_FLIGHT_CHUNKS: Final = 4
+"""Of a stream that was cut: what the provider had written when it heard of that, some 40 ms of it
+on a machine that others use, too."""
+
+
+@dataclass
+class Ledger:
+    """What the file says, whatever a process believes."""
+
+    logs: dict[str, Sequence[Stored]] = field(default_factory=dict)
+    tenants: dict[str, str] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+    holds: list[str] = field(default_factory=list)
+    balances: dict[str, Balance] = field(default_factory=dict)
+
+
+async def read_ledger(database: Path) -> Ledger:
+    """All of it, by a store of its own."""
+    store = SqliteStore(database, key_path(database).read_bytes())
+    found, cursor = Ledger(), None
+    await store.open()
+    try:
+        while True:
+            rows, cursor = await store.list_sessions(limit=1_000, cursor=cursor)
+            for row in rows:
+                chained = await store.read_chain(row.key)
+                head = (row.seq, chained[-1].chain) if chained else None
+                secret = key_path(database).read_bytes()
+                if not chained or first_altered(secret, row.key, chained, head) is not None:
+                    found.faults.append(f"{row.key.session}: its chain is broken")
+                await _take(found, row.key, await store.read(row.key), row.head.cost_micro_usd)
+            if cursor is None:
+                break
+        found.holds = [f"{h.key.session} {h.call_id}" for h in await store.open_holds()]
+        names = {a for log in found.logs.values() for a in _accounts(log)}
+        found.balances = dict(await store.balances(names))
+    finally:
+        await store.close()
+    return found
+
+
+async def _take(found: Ledger, key: SessionKey, log: Sequence[Stored], listed: int) -> None:
+    name = key.session
+    if name in found.logs:
+        found.faults.append(f"{name}: is there twice")
+    found.logs[name], found.tenants[name] = log, key.tenant
+    state = fold(stored.event for stored in log)
+    if state.cost_micro_usd != listed:
+        found.faults.append(f"{name}: listed with {listed}, its log says {state.cost_micro_usd}")
+
+
+def _accounts(log: Iterable[Stored]) -> set[str]:
+    return {
+        name
+        for stored in log
+        if isinstance(stored.event, ev.StepReserved)
+        for name in (*stored.event.accounts, *stored.event.trees)
+    }
+
+
+def wrong(ledger: Ledger, clients: Clients, journal: Sequence[Entry]) -> list[str]:
+    """All that is not as it must be, once nothing is in flight."""
+    mine = {n: log for n, log in ledger.logs.items() if n.startswith(f"{clients.name}-")}
+    faults = [*ledger.faults, *(f"still held: {hold}" for hold in ledger.holds)]
+    for name, log in mine.items():
+        events = [stored.event for stored in log]
+        if isinstance(events[0], ev.SessionKilled):
+            events = events[1:]  # by a human, who was quicker than its first call
+        told = wrong_in_log(events) if events else []
+        faults += (f"{name}: {one}" for one in told if "until its deadline" not in one)
+    faults += _unbalanced(ledger)
+    faults += _lost(mine, clients.given)
+    faults += _billed(mine, journal)
+    for agent in clients.agents:
+        if len(agent.sent) > 1:
+            faults.append(f"{agent.session}: its mail was sent {len(agent.sent)} times")
+    return faults
+
+
+def _unbalanced(ledger: Ledger) -> list[str]:
+    """Each account is what the logs add up to, and nothing is held on it."""
+    spent: Counter[str] = Counter()
+    for log in ledger.logs.values():
+        _add_up(log, spent)
+    faults = []
+    for name, balance in ledger.balances.items():
+        counts = balance.counts
+        if balance.spent_micro_usd != spent[name]:
+            faults.append(f"{name}: has {balance.spent_micro_usd}, the logs say {spent[name]}")
+        if balance.held_micro_usd or counts.held_tokens or counts.calls:
+            faults.append(f"{name}: holds {balance}")
+    return faults
+
+
+def _add_up(log: Sequence[Stored], spent: Counter[str]) -> None:
+    on: dict[str, tuple[str, ...]] = {}
+    for event in (stored.event for stored in log):
+        if isinstance(event, ev.StepReserved):
+            on[event.call_id] = (*event.accounts, *event.trees)
+        elif isinstance(event, ev.StepSettled):
+            for name in on.pop(event.call_id, ()):
+                spent[name] += event.cost_micro_usd
+
+
+def _lost(logs: dict[str, Sequence[Stored]], given: Iterable[Given]) -> list[str]:
+    """Answers that a client saw whole and the ledger does not have as answered."""
+    faults = []
+    for one in given:
+        steps: dict[str, int] = {}
+        answered: set[int] = set()
+        for event in (stored.event for stored in logs.get(one.session, ())):
+            if isinstance(event, ev.StepReserved):
+                steps[event.call_id] = event.step
+            elif isinstance(event, ev.StepSettled) and event.outcome in _GIVEN:
+                answered.add(steps.get(event.call_id, 0))
+        if one.step not in answered:
+            faults.append(f"{one.session}: step {one.step} was answered, and is not in the ledger")
+    return faults
+
+
+def _billed(logs: dict[str, Sequence[Stored]], journal: Sequence[Entry]) -> list[str]:
+    """By session and by tree: billed is booked, but for what was on its way when a stream was
+    cut; and all of it together has not passed the budget."""
+    booked: Counter[str] = Counter()
+    cut: Counter[str] = Counter()
+    for name, log in logs.items():
+        for event in (stored.event for stored in log):
+            if isinstance(event, ev.StepSettled):
+                booked[name] += event.cost_micro_usd
+                cut[name] += event.outcome not in _GIVEN
+    billed = billed_of(journal, logs)
+    faults = []
+    for name, bill in billed.items():
+        allowed = booked[name] + cut[name] * _FLIGHT_CHUNKS * CHUNK_MICRO_USD
+        if bill > allowed:
+            faults.append(f"{name}: billed {bill}, booked {booked[name]}, {cut[name]} cut")
+    slack = cut.total() * _FLIGHT_CHUNKS * CHUNK_MICRO_USD
+    budget = round(TENANT_USD * 1e6)
+    if billed.total() > budget + slack:
+        faults.append(f"billed {billed.total()} of a budget of {budget}, {cut.total()} cut")
+    if booked.total() > budget + slack:
+        faults.append(f"booked {booked.total()} of a budget of {budget}")
+    return faults
+
+
+def billed_of(journal: Sequence[Entry], logs: Iterable[str]) -> Counter[str]:
+    """Micro-USD by session, of these sessions; children of a tree are told by their root."""
+    names = set(logs)
+    billed: Counter[str] = Counter()
+    for entry in journal:
+        found = _MARK.search(entry.body)
+        if found and (name := found[1].decode()) in names:
+            billed[name] += entry.input_tokens + 2 * entry.output_tokens
+    return billed

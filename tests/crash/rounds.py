@@ -1,0 +1,246 @@
+"""Rounds: load, a kill at a point, a start on the same file, and what is then not as it must be."""
+
+import asyncio
+import json
+import os
+import random
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from proxy.simulator import Simulator
+from tests.crash.books import Ledger, read_ledger, wrong
+from tests.crash.load import POLICY, TENANT_USD, Clients, Model
+from tests.crash.points import AIM, DIED, PASSED, Aim, Side, innermost
+from tests.integration.crew_kit import Serving, serving
+
+_LOAD_SECONDS: Final = 12.0
+_HELD_SECONDS: Final = 3.0
+"""What a dead owner held is booked by then: at the start of whoever comes next, or when the
+supervisor hears of it."""
+_START_SECONDS: Final = 2.0
+Point = tuple[str, Side]
+
+
+@dataclass
+class Round:
+    """What one came to. died_at: None where the point was not passed so often: then it was killed
+    at the end of the load. held: what was open in the file when it had died."""
+
+    number: int
+    aim: Aim | None
+    died_at: Aim | None = None
+    faults: list[str] = field(default_factory=list)
+    seen: dict[str, int] = field(default_factory=dict)
+    given: int = 0
+    held: int = 0
+    free_after_seconds: float = 0.0
+
+
+@dataclass
+class Stage:
+    """Where rounds are played: a folder with a ledger, and a provider that outlives them all."""
+
+    folder: Path
+    sim: Simulator
+    workers: int = 1
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[Serving]:
+        async with serving(
+            self.folder, self.sim.url, self.workers,
+            policy=POLICY % {"usd": TENANT_USD}, drain_seconds=2,
+            command=("tests.crash.sidecar", str(self.folder)),
+        ) as on:  # fmt: skip
+            yield on
+
+
+@asynccontextmanager
+async def stage(folder: Path, workers: int = 1) -> AsyncIterator[Stage]:
+    """A new one."""
+    async with Simulator(Model(), seed=1, journal_size=1_000_000) as sim:
+        yield Stage(folder, sim, workers)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """How often each point is passed: in a load, and in a start after a crash."""
+
+    load: Counter[Point]
+    start: Counter[Point]
+
+
+async def discover(on: Stage, rounds: int, seed: int) -> Found:
+    """So many loads in which nobody dies, and then one that is killed."""
+    load: Counter[Point] = Counter()
+    for number in range(rounds):
+        async with on.serving() as car:
+            before = await _passed(on, car)
+            clients = Clients(car, f"d{seed}.{number}", random.Random(seed + number))
+            await clients.run(_LOAD_SECONDS)
+            load += await _passed(on, car) - before
+    done = Round(-1, None)
+    await _crash(on, done, random.Random(seed), seed)
+    async with on.serving() as car:
+        await _free(on)
+        return Found(load, await _passed(on, car))
+
+
+async def _passed(on: Stage, car: Serving) -> Counter[Point]:
+    file = on.folder / PASSED
+    file.unlink(missing_ok=True)
+    os.kill(car.process.pid, signal.SIGUSR2)
+    while not file.exists():  # noqa: ASYNC110 - another process makes it
+        await asyncio.sleep(0.02)  # noqa: TID251 - another process
+    return Counter({(point, side): n for point, side, n in json.loads(file.read_text())})
+
+
+async def play(on: Stage, number: int, aim: Aim | None, seed: int, *, start: bool = False) -> Round:
+    """One round. None: it is killed at a random moment. start: at a random moment, and then again
+    where the next start passes the point."""
+    draw = random.Random(seed * 10_007 + number)
+    done = Round(number, aim)
+    for name in (DIED, AIM):
+        (on.folder / name).unlink(missing_ok=True)
+    clients = await _crash(on, done, draw, seed, aimed=not start)
+    if start:
+        await _crash_again(on, done)
+    if on.workers == 1:
+        (on.folder / AIM).unlink(missing_ok=True)
+        async with on.serving() as again:
+            clients.car = again
+            await _look(on, again, clients, done)
+    return done
+
+
+async def _crash(
+    on: Stage, done: Round, draw: random.Random, seed: int, *, aimed: bool = False
+) -> Clients:
+    """A load, and a kill in the middle of it. Where a worker is killed the others go on."""
+    aim = done.aim if aimed else None
+    async with on.serving() as car:
+        clients = Clients(car, f"r{seed}.{done.number}", draw)
+        victim = car.process.pid if on.workers == 1 else draw.choice(car.pids())
+        if aim is not None:
+            _take_aim(on, aim)
+            os.kill(victim, signal.SIGUSR1)
+        dies = None if aim is not None else asyncio.ensure_future(_kill(victim, draw))
+        load = asyncio.ensure_future(clients.run(_LOAD_SECONDS))
+        if on.workers == 1:
+            ended = asyncio.ensure_future(car.process.wait())
+            await asyncio.wait([load, ended], return_when=asyncio.FIRST_COMPLETED)
+            if car.process.returncode is None:
+                car.process.kill()
+        await load
+        if dies is not None:
+            await dies
+        done.died_at = _died(on.folder)
+        done.seen, done.given = clients.seen, len(clients.given)
+        if on.workers > 1:
+            await _look(on, car, clients, done)
+    return clients
+
+
+async def _crash_again(on: Stage, done: Round) -> None:
+    """While it starts, or books what its predecessor held."""
+    assert done.aim is not None
+    _take_aim(on, done.aim)
+    with suppress(AssertionError):  # it died before it was ready
+        async with on.serving() as car:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(car.process.wait(), _START_SECONDS)
+    done.died_at = _died(on.folder)
+
+
+def _take_aim(on: Stage, aim: Aim) -> None:
+    (on.folder / AIM).write_bytes(msgspec.json.encode(aim))
+
+
+async def _kill(victim: int, draw: random.Random) -> None:
+    await asyncio.sleep(draw.uniform(0.2, 2.0))  # noqa: TID251 - a random moment
+    with suppress(ProcessLookupError):
+        os.kill(victim, signal.SIGKILL)
+
+
+def _died(folder: Path) -> Aim | None:
+    try:
+        return msgspec.json.decode((folder / DIED).read_bytes(), type=Aim)
+    except FileNotFoundError:
+        return None
+
+
+async def _free(on: Stage) -> tuple[int, Ledger]:
+    """How many holds there were, and the ledger once they are gone, or should be."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    ledger = await read_ledger(on.folder / "ledger.db")
+    held = len(ledger.holds)
+    while ledger.holds and loop.time() - began < _HELD_SECONDS:
+        await asyncio.sleep(0.05)  # noqa: TID251 - another process
+        ledger = await read_ledger(on.folder / "ledger.db")
+    return held, await read_ledger(on.folder / "ledger.db")  # now that nobody writes
+
+
+async def _look(on: Stage, car: Serving, clients: Clients, done: Round) -> None:
+    """The holds are gone, it says that it is ready, the next call of each kind works, and what is
+    in the file is as it must be."""
+    began = asyncio.get_running_loop().time()
+    done.held, ledger = await _free(on)
+    done.free_after_seconds = asyncio.get_running_loop().time() - began
+    done.faults += wrong(ledger, clients, on.sim.journal)
+    status, said = await car.text("/readyz", admin=False)
+    if status != 200:
+        done.faults.append(f"it is not ready: {said.strip()}")
+    done.faults += await _next(car, clients)
+
+
+async def _next(car: Serving, clients: Clients) -> list[str]:
+    """A new session of another tenant, and one that was there when it died."""
+    faults = []
+    after = Clients(car, f"{clients.name}.after", random.Random(1))
+    for dialect, stream in (("chat", True), ("messages", False), ("responses", True)):
+        status = await after.call(dialect=dialect, stream=stream)  # type: ignore[arg-type]
+        if status != 200:
+            faults.append(f"the next call is answered {status}")
+    if len(after.given) != 3:
+        faults.append("the next calls were not answered whole")
+    if clients.numbers:
+        session = f"{clients.name}-{clients.draw.randint(1, clients.numbers)}"
+        status = await clients.call(session=session, tokens=20)
+        if status not in (200, 422):
+            faults.append(f"the next call of {session} is answered {status}")
+    return faults
+
+
+def plan(counts: Counter[Point], rounds: int, per_load: int, seed: int) -> list[Aim]:
+    """Each innermost line at each side once, then each way that leads there, the rarest last; in
+    the middle of the load where it is passed often. per_load: the loads that were counted."""
+    draw = random.Random(seed)
+    ways: dict[tuple[str, Side], list[Point]] = {}
+    for point in counts:
+        ways.setdefault((innermost(point[0]), point[1]), []).append(point)
+    for leading in ways.values():
+        draw.shuffle(leading)
+        leading.sort(key=lambda at: -counts[at])
+    order: list[Point] = []
+    depth = 0
+    while len(order) < len(counts):
+        order += [points[depth] for points in ways.values() if depth < len(points)]
+        depth += 1
+    return [_aim(order[n % len(order)], counts, per_load, draw) for n in range(rounds)]
+
+
+def _aim(at: Point, counts: Counter[Point], per_load: int, draw: random.Random) -> Aim:
+    count = counts[at] / per_load
+    return Aim(*at, draw.randint(max(1, int(count / 5)), max(1, int(count * 0.7))))
+
+
+def shown(points: Iterable[Point]) -> Sequence[str]:
+    """Innermost lines."""
+    return sorted({innermost(point) for point, _ in points})

@@ -1,0 +1,80 @@
+"""A few of the crash's rounds; `python -m tests.crash` plays all of them."""
+
+import random
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from proxy.core import events as ev
+from proxy.simulator import Simulator
+from proxy.stores import Stored
+from tests.crash.books import read_ledger, wrong
+from tests.crash.load import Clients, Given
+from tests.crash.points import innermost
+from tests.crash.rounds import Found, discover, plan, play, stage
+
+pytestmark = pytest.mark.process
+
+_SAMPLES = ("submitted.py", "stores/sqlite_journal.py", "wire/answer.py", "stores/sqlite_rows.py")
+
+
+@pytest.mark.timeout(90)
+async def test_a_sidecar_that_is_killed_anywhere_loses_nothing(tmp_path: Path) -> None:
+    """While a call waits for its ledger, its store commits, an answer is on its way; and while the
+    journal goes into the tables in a start after a crash."""
+    async with stage(tmp_path) as on:
+        found = await discover(on, 1, seed=1)
+        for number, name in enumerate(_SAMPLES):
+            is_start = number == len(_SAMPLES) - 1
+            counts = found.start if is_start else found.load
+            (aim, *_) = plan(
+                type(counts)({at: n for at, n in counts.items() if at[0].startswith(name)}),
+                *(1, 1_000 if is_start else 1, number),  # what a start has to do differs
+            )
+            done = await play(on, number, aim, 1, start=is_start)
+
+            assert done.died_at == aim
+            assert done.faults == []
+    _finds_the_path(found)
+
+
+def _finds_the_path(found: Found) -> None:
+    """All of a governed call, also what other tasks do for it."""
+    waits = {innermost(point).rsplit(":", 1)[0] for point, side in found.load if side == "waits"}
+    ways = " ".join(point for point, _ in found.load)
+
+    assert waits >= {
+        "submitted.py:answered",
+        "wire/answer.py:_wait",
+        "lines.py:turn",
+        "stores/sqlite.py:_read",
+    }
+    for through in ("_reserve", "settle_stream", "settle_answer", "hedging", "guard/", "extend"):
+        assert through in ways
+
+
+@pytest.mark.timeout(60)
+async def test_what_is_lost_is_found(tmp_path: Path) -> None:
+    """Or all rounds would be good ones: an answer that nobody booked, an event that is gone, a bill
+    that was forgotten, and a mail that was sent twice."""
+    async with stage(tmp_path) as on, on.serving() as car:
+        clients = Clients(car, "x", random.Random(1))
+        await clients.call(stream=False, dialect="chat")
+        await clients.call(stream=True, dialect="messages")
+        ledger = await read_ledger(tmp_path / "ledger.db")
+        sim: Simulator = on.sim
+        good = wrong(ledger, clients, sim.journal)
+        clients.given.append(Given("x-1", 2, "", b""))
+        (settled,) = [s for s in ledger.logs["x-2"] if isinstance(s.event, ev.StepSettled)]
+        cheap = replace(settled.event, cost_micro_usd=1)
+        ledger.logs["x-2"] = [
+            Stored(s.seq, cheap, s.chain) if s is settled else s for s in ledger.logs["x-2"]
+        ]
+
+        assert good == []
+        assert [fault.split(":")[0] for fault in wrong(ledger, clients, sim.journal)] == [
+            *["tenant"] * 1,
+            "x-1",
+            "x-2",
+        ]
