@@ -85,6 +85,18 @@ class SessionBusy(HoldfastError):
 
 
 @dataclass
+class ContentMissing(HoldfastError):
+    """What a call sent or was answered cannot be read back: it was not kept, or is damaged."""
+
+    message: str
+    code: str = "content_missing"
+    status: int = 409
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@dataclass
 class AccountExceeded(HoldfastError):
     """A reservation would take a shared account past its maximum: decide again on its balance."""
 

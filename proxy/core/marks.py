@@ -11,6 +11,7 @@ what no client knows.
 
 import struct
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -18,10 +19,12 @@ import msgspec
 DIGEST_BYTES: Final = 16
 NOTHING_KEPT: Final = bytes(DIGEST_BYTES)
 """In the place of the digest of what was kept, where only marks are."""
+IN_CLEAR: Final = bytes(4)
+"""In the place of the name of a key."""
 
 _BORDER_BYTES = 512
 _HISTORIES = 8
-_LAYOUT = struct.Struct(">16sBBIII8s8s16sB")
+_LAYOUT = struct.Struct(">16sB4sIIIQQB")
 _BORDER = struct.Struct(">Q")
 _VERSION = 1
 _BASE_AT = _LAYOUT.size
@@ -34,48 +37,46 @@ Recorded = tuple[tuple[str, bytes], ...]
 class Mark(msgspec.Struct, frozen=True, gc=False):
     """What a packed mark says.
 
-    digest: of what was kept of the body (`stores.Content.data`), 16 bytes. depth: how many records
-    are needed before this one can be inflated. head_bytes, list_bytes, tail_bytes: of the body.
-    head, tail: 8 bytes each, seeded hashes. whole: 16 bytes over all three. base: the call whose
-    body this one is told by, "" for none. borders: hashes of the list up to each of `borders_of`.
+    digest: of what was kept of the body (`stores.Content.data`), 16 bytes. key: names what that was
+    sealed with, 4 bytes. head_bytes, list_bytes, tail_bytes: of the body. head, tail: their hashes.
+    base: the call whose history this one goes on with, "" for none. borders: hashes of the list up
+    to each of `borders_of`.
     """
 
     digest: bytes
-    depth: int
+    key: bytes
     head_bytes: int
     list_bytes: int
     tail_bytes: int
-    head: bytes
-    tail: bytes
-    whole: bytes
+    head: int
+    tail: int
     base: str = ""
     borders: tuple[int, ...] = ()
-
-    @property
-    def size_bytes(self) -> int:
-        return self.head_bytes + self.list_bytes + self.tail_bytes
 
 
 def pack(mark: Mark) -> bytes:
     base = mark.base.encode()
     fixed = _LAYOUT.pack(
-        mark.digest, _VERSION, mark.depth, mark.head_bytes, mark.list_bytes, mark.tail_bytes,
-        mark.head, mark.tail, mark.whole, len(base),
+        mark.digest, _VERSION, mark.key, mark.head_bytes, mark.list_bytes, mark.tail_bytes,
+        mark.head, mark.tail, len(base),
     )  # fmt: skip
-    return b"".join((fixed, base, *map(_BORDER.pack, mark.borders)))
+    borders = mark.borders
+    return b"".join((fixed, base, struct.pack(f">{len(borders)}Q", *borders)))
 
 
+@lru_cache(4_096)
 def unpack(packed: bytes) -> Mark | None:
     """None for what this version did not write, or only a digest."""
-    if len(packed) < _LAYOUT.size or packed[DIGEST_BYTES] != _VERSION:
+    if not _is_mark(packed):
         return None
-    digest, _, depth, head_bytes, list_bytes, tail_bytes, head, tail, whole, length = (
-        _LAYOUT.unpack_from(packed)
-    )
+    fields = _LAYOUT.unpack_from(packed)
+    digest, _, key, head_bytes, list_bytes, tail_bytes, head, tail, length = fields
     end = _BASE_AT + length
     base = packed[_BASE_AT:end].decode(errors="replace")
-    borders = tuple([border for (border,) in _BORDER.iter_unpack(_whole_borders(packed[end:]))])
-    return Mark(digest, depth, head_bytes, list_bytes, tail_bytes, head, tail, whole, base, borders)
+    left = packed[end:]
+    borders = struct.unpack_from(f">{len(left) // _BORDER.size}Q", left)
+    sizes = (head_bytes, list_bytes, tail_bytes)
+    return Mark(digest, key, *sizes, head, tail, base, borders)
 
 
 def borders_of(list_bytes: int) -> Iterator[int]:
@@ -89,7 +90,7 @@ def borders_of(list_bytes: int) -> Iterator[int]:
 
 def base_of(packed: bytes) -> str:
     """The base of a mark, without a look at the rest of it."""
-    if len(packed) <= _LENGTH_AT or packed[DIGEST_BYTES] != _VERSION:
+    if not _is_mark(packed):
         return ""
     end = _BASE_AT + packed[_LENGTH_AT]
     return packed[_BASE_AT:end].decode(errors="replace")
@@ -97,7 +98,7 @@ def base_of(packed: bytes) -> str:
 
 def remembered(recorded: Recorded, call_id: str, packed: bytes) -> Recorded:
     """The newest requests after one more, which takes the place of the one that it goes on from."""
-    if len(packed) < _LAYOUT.size:
+    if not _is_mark(packed):
         return recorded
     if recorded:
         base = base_of(packed)
@@ -105,5 +106,5 @@ def remembered(recorded: Recorded, call_id: str, packed: bytes) -> Recorded:
     return (*recorded, (call_id, packed))[-_HISTORIES:]
 
 
-def _whole_borders(packed: bytes) -> bytes:
-    return packed[: len(packed) - len(packed) % _BORDER.size]
+def _is_mark(packed: bytes) -> bool:
+    return len(packed) >= _LAYOUT.size and packed[DIGEST_BYTES] == _VERSION

@@ -8,17 +8,16 @@ from proxy.core.marks import Mark, base_of, borders_of, pack, remembered, unpack
 hashes = st.integers(0, 2**64 - 1)
 sizes = st.integers(0, 2**32 - 1)
 digests = st.binary(min_size=16, max_size=16)
-short = st.binary(min_size=8, max_size=8)
+short = st.binary(min_size=4, max_size=4)
 marks = st.builds(
     Mark,
     digests,
-    st.integers(0, 255),
-    sizes,
-    sizes,
-    sizes,
     short,
-    short,
-    digests,
+    sizes,
+    sizes,
+    sizes,
+    hashes,
+    hashes,
     st.text("0123456789abcdef", max_size=40),
     st.lists(hashes, max_size=20).map(tuple),
 )

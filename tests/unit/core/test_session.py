@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from proxy.core import events as ev
-from proxy.core.marks import Mark, pack
+from proxy.core.marks import IN_CLEAR, Mark, pack
 from proxy.core.session import EMPTY, failed_before, fold, is_idle
 from proxy.core.usage import Usage
 
-MARK = Mark(b"d" * 16, 0, 1, 900, 1, b"h" * 8, b"t" * 8, b"w" * 16, "", (7, 8))
+MARK = Mark(b"d" * 16, IN_CLEAR, 1, 900, 1, 5, 6, "", (7, 8))
 calls = st.sampled_from(["a", "b", "c"])
 times = st.floats(min_value=1.0, max_value=1e9)
 amounts = st.integers(min_value=0, max_value=10**9)

@@ -1,0 +1,212 @@
+"""Reads back what `recording` has kept: the bodies and answers of a session's steps.
+
+All of a session is read at once: what one record needs is mostly the whole line before it."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from proxy.core.marks import unpack
+from proxy.core.rebuilding import Body, decode_answered, decode_told, inflated
+from proxy.core.recording import (
+    BY_ANSWER,
+    UNPRIMED,
+    WINDOW_BYTES,
+    Answered,
+    Told,
+    digest_of,
+    grown,
+)
+from proxy.core.session import SessionKey
+from proxy.core.steps import RecordedStep
+from proxy.errors import ContentMissing
+from proxy.recording import Given, is_kept
+from proxy.sealing import Sealing
+from proxy.stores import Store, answer_name, request_name
+
+T = TypeVar("T")
+_BODIES = 16
+_decode_headers = msgspec.msgpack.Decoder(tuple[tuple[str, str], ...]).decode
+
+
+class Contents:
+    """Those of one store."""
+
+    def __init__(self, store: Store, seed: int, sealing: Sealing) -> None:
+        self._store = store
+        self._seed = seed
+        self._sealing = sealing
+
+    async def body_of(self, key: SessionKey, step: RecordedStep) -> bytes:
+        """What the call sent, byte for byte, without its content-encoding.
+
+        Raises ContentMissing and StoreUnavailable."""
+        return (await self.bodies_of(key, (step,)))[step.call_id]
+
+    async def bodies_of(
+        self, key: SessionKey, steps: Sequence[RecordedStep]
+    ) -> Mapping[str, bytes]:
+        """The same of several calls, by their ids."""
+        for step in steps:
+            _check_kept(step.content, "request")
+        shelf = await self._shelf(key)
+        return await asyncio.to_thread(lambda: {s.call_id: self._body(shelf, s) for s in steps})
+
+    async def answer_of(self, key: SessionKey, step: RecordedStep) -> Given:
+        """What the call was answered. Raises as `body_of`."""
+        _check_kept(step.answer, "answer")
+        shelf = await self._shelf(key)
+        return await asyncio.to_thread(self._answer, shelf, step)
+
+    async def needed(self, key: SessionKey, call_ids: Iterable[str]) -> Mapping[str, bytes]:
+        """All contents, as they are stored, that reading these calls back takes."""
+        contents = await self._store.read_contents(key)
+        shelf = Shelf(contents, self._sealing)
+        needed: dict[str, bytes] = {}
+        for call_id in call_ids:
+            for one in shelf.line(call_id, needed):
+                for name in (request_name(one), answer_name(one)):
+                    if name in contents:
+                        needed[name] = contents[name]
+        return needed
+
+    async def _shelf(self, key: SessionKey) -> "Shelf":
+        return Shelf(await self._store.read_contents(key), self._sealing)
+
+    def _body(self, shelf: "Shelf", step: RecordedStep) -> bytes:
+        name = request_name(step.call_id)
+        shelf.check(name, step.content[:16])
+        body, mark = shelf.body(step.call_id), unpack(step.content)
+        if mark is None or not body.is_of(mark, self._seed):
+            raise ContentMissing(
+                f"{name} is not what was sent: it, or what it is told by, was altered"
+            )
+        return body.whole()
+
+    def _answer(self, shelf: "Shelf", step: RecordedStep) -> Given:
+        name = answer_name(step.call_id)
+        shelf.check(name, step.answer)
+        record, literal = shelf.answer(step.call_id)
+        try:
+            headers = _decode_headers(literal[: record.head])
+        except msgspec.MsgspecError as error:
+            raise ContentMissing(f"{name} cannot be read: {error}") from error
+        return Given(record.status, headers, literal[record.head :], record.stream)
+
+
+class Shelf:
+    """A session's contents while some of them are read. Used by one thread at a time."""
+
+    def __init__(self, contents: Mapping[str, bytes], sealing: Sealing) -> None:
+        self._contents = contents
+        self._sealing = sealing
+        self._told: dict[str, Told] = {}
+        self._literals: dict[str, bytes] = {}
+        self._windows: dict[str, bytes] = {}
+        self._bodies: OrderedDict[str, Body] = OrderedDict()
+
+    def check(self, name: str, digest: bytes) -> None:
+        """Raises ContentMissing where it is not what its event says."""
+        if digest_of(self._stored(name)) != digest:
+            raise ContentMissing(f"{name} was altered: its event tells of something else")
+
+    def line(self, call_id: str, known: Mapping[str, bytes] = {}) -> list[str]:
+        """The calls that this one is told by, itself first, up to one that is known."""
+        line = []
+        while call_id and request_name(call_id) not in known:
+            line.append(call_id)
+            call_id = self.told(call_id).base
+        return line
+
+    def told(self, call_id: str) -> Told:
+        told = self._told.get(call_id)
+        if told is None:
+            name = request_name(call_id)
+            told = self._told[call_id] = _readable(decode_told, name, self._opened(name))
+        return told
+
+    def body(self, call_id: str) -> Body:
+        """Of which the next ones of its history may be made; not to be changed."""
+        line: list[str] = []
+        at = call_id
+        while at and at not in self._bodies:
+            line.append(at)
+            at = self.told(at).base
+        body = self._bodies[at].copy() if at else Body()
+        for one in reversed(line):
+            literal = self.literal(one)
+            try:
+                body.go_on(self._told[one], literal)
+            except ValueError as error:
+                raise ContentMissing(f"{request_name(one)} cannot be read: {error}") from error
+        self._bodies[call_id] = body
+        if len(self._bodies) > _BODIES:
+            self._bodies.popitem(last=False)
+        return body
+
+    def literal(self, call_id: str) -> bytes:
+        """What the record of a request gives."""
+        literal = self._literals.get(call_id)
+        if literal is None:
+            told, name = self.told(call_id), request_name(call_id)
+            window = b"" if told.primed == UNPRIMED else self._before(told)
+            literal = _readable(inflated, name, told.deflated, window)
+            self._literals[call_id] = literal
+            self._windows[request_name(call_id)] = _window(window, literal)
+        return literal
+
+    def answer(self, call_id: str) -> tuple[Answered, bytes]:
+        """The record of an answer, and what it gives."""
+        name = answer_name(call_id)
+        record = _readable(decode_answered, name, self._opened(name))
+        window = b""
+        if record.primed != UNPRIMED:
+            self.literal(call_id)
+            window = self._windows[request_name(call_id)]
+        literal = _readable(inflated, name, record.deflated, window)
+        self._windows[name] = _window(window, literal)
+        return record, literal
+
+    def _before(self, told: Told) -> bytes:
+        """The window that a request's record was primed with."""
+        base = told.base
+        if told.primed == BY_ANSWER:
+            name = answer_name(base)
+            if name not in self._windows:
+                self.answer(base)
+        else:
+            name = request_name(base)
+            if name not in self._windows:
+                self.literal(base)
+        return self._windows[name]
+
+    def _stored(self, name: str) -> bytes:
+        data = self._contents.get(name)
+        if data is None:
+            raise ContentMissing(f"{name} is gone from the ledger")
+        return data
+
+    def _opened(self, name: str) -> bytes:
+        return self._sealing.opened(name, self._stored(name))
+
+
+def _window(window: bytes, literal: bytes) -> bytes:
+    return grown(window, literal) if window else literal[-WINDOW_BYTES:]
+
+
+def _check_kept(mark: bytes, what: str) -> None:
+    """Raises ContentMissing where its event says that nothing was."""
+    if not is_kept(mark):
+        raise ContentMissing(
+            f"the {what} was not kept: checkpoints.content has to be full when it is made"
+        )
+
+
+def _readable(read: Callable[..., T], name: str, *data: bytes) -> T:
+    try:
+        return read(*data)
+    except ValueError as error:
+        raise ContentMissing(f"{name} cannot be read: {error}") from error

@@ -1,0 +1,107 @@
+"""Reads back what `core.recording` has written."""
+
+import zlib
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+from xxhash import xxh3_64_intdigest
+
+from proxy.core.marks import Mark
+from proxy.core.recording import SAME, VERSION, Answered, Told
+
+Record = TypeVar("Record", Told, Answered)
+
+
+_decode_told = msgspec.msgpack.Decoder(Told).decode
+_decode_answered = msgspec.msgpack.Decoder(Answered).decode
+
+
+def inflated(data: bytes, window: bytes = b"") -> bytes:
+    """Raises ValueError for what is damaged."""
+    inflate = zlib.decompressobj(-15, window) if window else zlib.decompressobj(-15)
+    try:
+        literal = inflate.decompress(data) + inflate.flush()
+    except zlib.error as error:
+        raise ValueError(f"it cannot be inflated: {error}") from error
+    if not inflate.eof:
+        raise ValueError("it is cut short")
+    return literal
+
+
+def decode_told(data: bytes) -> Told:
+    """Raises ValueError for what no version up to this one wrote."""
+    told = _decoded(_decode_told, data)
+    if len(told.ranges) % 3:
+        raise ValueError("its ranges are not whole")
+    return told
+
+
+def decode_answered(data: bytes) -> Answered:
+    """Raises ValueError, as `decode_told`."""
+    return _decoded(_decode_answered, data)
+
+
+class Body:
+    """A body as it is read back, record after record. Grows in place, so that a thousand records
+    that each add a little are read in the time that the last body takes."""
+
+    __slots__ = ("head", "listed", "tail")
+
+    def __init__(
+        self, head: bytes = b"", listed: bytes | bytearray = b"", tail: bytes = b""
+    ) -> None:
+        self.head = head
+        self.listed = bytearray(listed)
+        self.tail = tail
+
+    def go_on(self, told: Told, literal: bytes) -> None:
+        """From its base's body to that of a record. Raises ValueError where that tells of more
+        than there is; then this is no body any more."""
+        at = 0 if told.head == SAME else told.head
+        end = len(literal) - (0 if told.tail == SAME else told.tail)
+        if told.head != SAME:
+            self.head = literal[:at]
+        if told.tail != SAME:
+            self.tail = literal[end:]
+        before, ranges = self.listed, told.ranges
+        if len(ranges) > 3 or ranges[:1] != (0,):
+            self.listed = bytearray()
+        for n in range(0, len(ranges), 3):
+            offset, size, given = ranges[n : n + 3]
+            if offset < 0 or size < 0 or given < 0 or offset + size > len(before):
+                raise ValueError("it is told by more than its base has")
+            if self.listed is before:
+                del before[size:]
+            else:
+                self.listed += memoryview(before)[offset : offset + size]
+            self.listed += literal[at : at + given]
+            at += given
+        if at != end:
+            raise ValueError("what it gives is not what it tells of")
+
+    def copy(self) -> "Body":
+        return Body(self.head, self.listed, self.tail)
+
+    def whole(self) -> bytes:
+        return b"".join((self.head, self.listed, self.tail))
+
+    def is_of(self, mark: Mark, seed: int) -> bool:
+        """Whether it is the one that was recorded."""
+        sizes = (len(self.head), len(self.listed), len(self.tail))
+        return (
+            sizes == (mark.head_bytes, mark.list_bytes, mark.tail_bytes)
+            and xxh3_64_intdigest(self.head, seed) == mark.head
+            and xxh3_64_intdigest(self.tail, seed) == mark.tail
+            and mark.borders[:1] == (xxh3_64_intdigest(self.listed, seed),)
+        )
+
+
+def _decoded(decode: Callable[[bytes], Record], data: bytes) -> Record:
+    try:
+        record = decode(data)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise ValueError(f"it cannot be read: {error}") from error
+    if record.version != VERSION:
+        raise ValueError(f"it is of a later version ({record.version})")
+    return record

@@ -1,0 +1,316 @@
+"""What calls sent and were answered is read back byte for byte, however it was recorded."""
+
+import asyncio
+import json
+import random
+import zlib
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.contents import Contents
+from proxy.core.checkpoints import Checkpoints
+from proxy.core.dialects.base import Bounds
+from proxy.core.events import SessionOpened, StepReserved, StepSettled
+from proxy.core.marks import NOTHING_KEPT, base_of
+from proxy.core.request import DialectName
+from proxy.core.session import EMPTY, SessionState, apply
+from proxy.core.steps import RecordedStep, steps_of
+from proxy.errors import ContentMissing
+from proxy.recording import Given, Recorder
+from proxy.replies import dialect_of
+from proxy.sealing import Sealing
+from proxy.stores import Append, Content
+from proxy.stores.memory import MemoryStore
+from tests.fakes_stores import KEY, NOW, SECRET
+
+TOOLS = [{"type": "function", "function": {"name": "t", "description": "d" * 400}}]
+FULL = Checkpoints()
+SEED = 7
+BOUNDS = Bounds(128, 1 << 20)
+
+
+class Session:
+    """One session in a store, as the ledger would write it."""
+
+    def __init__(self) -> None:
+        self.store = MemoryStore(SECRET)
+        self.state: SessionState = EMPTY
+        self.recorder = Recorder(SEED, Sealing())
+        self.contents = Contents(self.store, SEED, Sealing())
+        self.sent: dict[str, bytes] = {}
+        self.answered: dict[str, Given] = {}
+        self.sizes: dict[str, int] = {}
+
+    async def begin(self) -> "Session":
+        await self.store.open()
+        await self.write(SessionOpened(NOW))
+        return self
+
+    async def write(
+        self, event: SessionOpened | StepReserved | StepSettled, *kept: Content
+    ) -> None:
+        await self.store.append(Append(KEY, (event,), contents=kept))
+        self.state = apply(self.state, event)
+        self.sizes.update({one.name: len(one.data) for one in kept})
+
+    async def ask(
+        self, body: bytes, dialect: DialectName = "chat", checkpoints: Checkpoints = FULL
+    ) -> str:
+        call_id = f"c{len(self.sent):04}"
+        request = dialect_of(dialect).parse(body, BOUNDS, None)
+        recording = self.recorder.recording(call_id, request, body, checkpoints)
+        assert recording is not None
+        if recording.is_large:
+            await recording.prepare(self.state.recorded)
+        kept = recording.keep(self.state.recorded)
+        event = StepReserved(NOW, call_id, 1, content=kept.mark, chain=kept.chain)
+        await self.write(event, *([kept.content] if kept.content else []))
+        self.sent[call_id] = body
+        return call_id
+
+    async def answer(self, call_id: str, given: Given, checkpoints: Checkpoints = FULL) -> None:
+        kept, window = self.recorder.answer(call_id, given, checkpoints)
+        assert kept.content is not None
+        await self.write(StepSettled(NOW, call_id, content=kept.mark), kept.content)
+        self.recorder.windows.put(call_id, window)
+        self.answered[call_id] = given
+
+    def restart(self) -> None:
+        """Another process goes on."""
+        self.recorder = Recorder(SEED, Sealing())
+
+    async def steps(self) -> dict[str, RecordedStep]:
+        return {step.call_id: step for step in steps_of(await self.store.read(KEY))}
+
+    async def check(self) -> None:
+        """All that was sent and answered is read back."""
+        steps = await self.steps()
+        for call_id, body in self.sent.items():
+            assert await self.contents.body_of(KEY, steps[call_id]) == body
+        assert await self.contents.bodies_of(KEY, tuple(steps.values())) == self.sent
+        for call_id, said in self.answered.items():
+            assert await self.contents.answer_of(KEY, steps[call_id]) == said
+
+
+def chat(messages: Sequence[object], **more: object) -> bytes:
+    return json.dumps({"model": "m", "messages": messages, "tools": TOOLS, **more}).encode()
+
+
+def message(n: int, size: int = 200) -> dict[str, str]:
+    text = random.Random(n).choices('abcdefghij \n"é', k=size)
+    return {"role": ("user", "assistant")[n % 2], "content": "".join(text)}
+
+
+def edited(
+    messages: Sequence[dict[str, str]], edit: str, n: int, at: int, size: int
+) -> list[dict[str, str]]:
+    """A conversation after the n-th edit."""
+    place = at % max(len(messages), 1)
+    before, one, after = list(messages[:place]), messages[place : place + 1], messages[place + 1 :]
+    match edit:
+        case "add":
+            return [*messages, *[message(100 * n + k, size) for k in range(at % 3 + 1)]]
+        case "cut":
+            return [*one, *after]
+        case "change":
+            return [*before, message(7000 + n, size), *after]
+        case "move":
+            return [*one, *before, *after]
+        case "other":
+            return [message(9000 + n, size)]
+    return list(messages)
+
+
+SOME = Given(200, (("content-type", "application/json"),), b'{"id":"x"}')
+edits = st.lists(
+    st.tuples(
+        st.sampled_from(["add", "add", "add", "cut", "change", "move", "other", "head", "again"]),
+        st.integers(0, 40),
+        st.integers(0, 3000),
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+@given(edits, st.sets(st.integers(0, 11)), st.sets(st.integers(0, 11)))
+def test_any_sequence_of_edited_bodies_is_read_back_byte_for_byte(
+    edits: list[tuple[str, int, int]], restarts: set[int], answers: set[int]
+) -> None:
+    """Histories that grow, are trimmed, rewritten and forked, in one process or in several."""
+
+    async def run() -> None:
+        session = await Session().begin()
+        lists: list[list[dict[str, str]]] = [[message(0)]]
+        more: dict[str, object] = {}
+        for n, (edit, at, size) in enumerate(edits):
+            lists.append(edited(lists[at % len(lists)], edit, n, at, size))
+            more = {"temperature": n, "user": "u" * size} if edit == "head" else more
+            if n in restarts:
+                session.restart()
+            call_id = await session.ask(chat(lists[-1], **more))
+            if n in answers:
+                headers = (("content-type", "text/event-stream"), ("x", str(n)))
+                stream = b"data: %d\n\n" % n * (size // 20)
+                await session.answer(call_id, Given(200, headers, stream, stream=True))
+        await session.check()
+
+    asyncio.run(run())
+
+
+@given(st.lists(st.tuples(st.sampled_from(["responses", "messages", "embeddings"]), st.text())))
+def test_bodies_of_any_dialect_are_read_back(asked: list[tuple[DialectName, str]]) -> None:
+    """A list of items, a text in its place, a list of prompts, pretty-printed or not."""
+
+    async def run() -> None:
+        session = await Session().begin()
+        for n, (dialect, text) in enumerate(asked):
+            shapes: dict[str, object] = {
+                "responses": {"model": "m", "input": [{"role": "user", "content": text}] * n},
+                "messages": {"max_tokens": 1, "messages": [{"role": "user", "content": text}] * 3},
+                "embeddings": {"model": "m", "input": [text, "b"]},
+            }
+            shape = {"model": "m", **shapes[dialect]}  # type: ignore[dict-item]
+            if n % 3 == 1 and dialect == "responses":
+                shape = {"model": "m", "input": text or "x"}
+            await session.ask(json.dumps(shape, indent=n % 3 or None).encode(), dialect)
+        await session.check()
+
+    asyncio.run(run())
+
+
+async def test_a_session_costs_what_is_new_in_it() -> None:
+    """200 steps to a context of 400 KB: little more than all its messages compressed at once."""
+    session = await Session().begin()
+    messages, said = [message(0)], [json.dumps(message(0))]
+    for n in range(200):
+        body = chat(messages)
+        call_id = await session.ask(body)
+        turn = message(2 * n + 1, 400)
+        answer = json.dumps({"id": f"chatcmpl-{n}", "choices": [{"index": 0, "message": turn}]})
+        await session.answer(call_id, Given(200, SOME.headers, answer.encode()))
+        messages += [turn, message(2 * n + 2, 1200)]
+        said += [answer, json.dumps(messages[-1])]
+    whole = len(zlib.compress("".join(said).encode(), 9))
+    kept = sum(session.sizes.values())
+
+    assert len(body) > 330_000
+    assert kept <= 1.5 * whole, kept / whole
+    sizes = [size for name, size in session.sizes.items() if name.endswith(".q")]
+    assert max(sizes[5:]) < 3 * min(sizes[5:])
+    await session.check()
+
+
+async def test_a_history_goes_on_from_its_own_newest_request() -> None:
+    session = await Session().begin()
+    one, other = [message(1, 2000)], [message(2, 2000)]
+    for n in range(3, 11):
+        one, other = [*one, message(n)], [*other, message(50 + n)]
+        await session.ask(chat(one))
+        await session.ask(chat(other))
+
+    steps = await session.steps()
+    bases = [base_of(steps[call_id].content) for call_id in session.sent]
+    assert bases[2:] == [*session.sent][:-2]
+    assert len(session.state.recorded) == 2
+    await session.check()
+
+
+async def test_a_request_whose_last_messages_are_rewritten_costs_little() -> None:
+    """Claude Code marks another message for the cache each time."""
+    session = await Session().begin()
+    messages: list[dict[str, object]] = [dict(message(n, 3000)) for n in range(60)]
+    for n in range(60, 70):
+        marked = [*messages[:-1], {**messages[-1], "cache_control": {"type": "ephemeral"}}]
+        await session.ask(chat(marked))
+        messages.append(dict(message(n, 3000)))
+
+    later = [session.sizes[f"c{n:04}.q"] for n in range(1, 10)]
+    assert max(later) < session.sizes["c0000.q"] / 10
+    await session.check()
+
+
+async def test_an_attempt_that_is_made_again_costs_next_to_nothing() -> None:
+    session = await Session().begin()
+    for _ in range(4):
+        await session.ask(chat([message(n, 2000) for n in range(8)]))
+
+    assert max(session.sizes[f"c{n:04}.q"] for n in (1, 2, 3)) < 100
+    await session.check()
+
+
+async def test_a_large_body_is_told_by_what_was_known_when_it_was_prepared() -> None:
+    """An older base is as right as a newer one."""
+    session = await Session().begin()
+    messages = [message(n, 20_000) for n in range(6)]
+    await session.ask(chat(messages))
+    before = session.state.recorded
+    await session.ask(chat([*messages, message(7)]))
+    large = chat([*messages, message(7), message(8, 90_000)])
+    request = dialect_of("chat").parse(large, BOUNDS, None)
+    recording = session.recorder.recording("c9", request, large, FULL)
+    assert recording is not None
+    assert recording.is_large
+    await recording.prepare(before)
+    kept = recording.keep(session.state.recorded)
+
+    assert kept.content is None  # c0 is nobody's newest any more
+    await recording.prepare(session.state.recorded)
+    kept = recording.keep(session.state.recorded)
+    assert kept.content is not None
+    await session.write(StepReserved(NOW, "c9", content=kept.mark), kept.content)
+    assert await session.contents.body_of(KEY, (await session.steps())["c9"]) == large
+
+
+async def test_hashes_keep_no_content() -> None:
+    session = await Session().begin()
+    hashes = Checkpoints("hashes")
+    call_id = await session.ask(chat([message(1)]), checkpoints=hashes)
+    step = (await session.steps())[call_id]
+
+    assert step.content.startswith(NOTHING_KEPT)
+    assert session.sizes == {}
+    with pytest.raises(ContentMissing, match=r"checkpoints\.content"):
+        await session.contents.body_of(KEY, step)
+    again = await session.ask(chat([message(1), message(2)]))
+    assert (
+        await session.contents.body_of(KEY, (await session.steps())[again]) == session.sent[again]
+    )
+
+
+def test_nothing_is_recorded_where_it_is_off() -> None:
+    body = chat([message(1)])
+    request = dialect_of("chat").parse(body, BOUNDS, None)
+
+    assert Recorder(1, Sealing()).recording("c", request, body, Checkpoints("off")) is None
+
+
+@pytest.mark.parametrize("name", ["c0000.q", "c0001.q", "c0001.a"])
+async def test_what_was_altered_or_is_gone_is_named(name: str) -> None:
+    """Never another body in its place."""
+    session = await Session().begin()
+    for n in (2, 3):
+        call_id = await session.ask(chat([message(k, 900) for k in range(n)]))
+        await session.answer(call_id, SOME)
+    step = (await session.steps())["c0001"]
+    contents = dict(await session.store.read_contents(KEY))
+    for data in (b"", contents[name][:-1], b"\x97" * 40, contents["c0000.q"][:-9] + b"123456789"):
+        await session.store.append(Append(KEY, (), contents=(Content(name, data),)))
+        read = session.contents.answer_of if name.endswith("a") else session.contents.body_of
+        with pytest.raises(ContentMissing, match=r"c000[01]\.[qa] "):
+            await read(KEY, step)
+
+
+async def test_what_reading_some_calls_takes_is_known() -> None:
+    """A fork takes it along, and nothing else."""
+    session = await Session().begin()
+    for n in (2, 3, 4):
+        call_id = await session.ask(chat([message(k, 900) for k in range(n)]))
+        await session.answer(call_id, SOME)
+    await session.ask(chat([message(99, 5000)]))
+    needed = await session.contents.needed(KEY, ["c0001"])
+
+    assert set(needed) == {"c0000.q", "c0000.a", "c0001.q", "c0001.a"}
