@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from proxy.core import events as ev
 from proxy.core.forking import Fork, fork_of, is_kept
-from proxy.core.marks import NOTHING_KEPT, Mark, pack
+from proxy.core.marks import IN_CLEAR, NOTHING_KEPT, Mark, pack
 from proxy.core.session import fold
 from proxy.core.steps import counted, steps_of
 from proxy.core.tools.facts import Handed
