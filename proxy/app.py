@@ -22,6 +22,7 @@ from proxy.claims import Claims
 from proxy.clock import Clock, SystemClock
 from proxy.config.watch import PolicyWatcher
 from proxy.control import Control
+from proxy.copies import Copies
 from proxy.core.decision import Refusal
 from proxy.core.events import AnyEvent
 from proxy.core.memo import Memo, memo_bytes
@@ -235,6 +236,7 @@ class App:
         site = Site(
             control=self.control,
             human=self.human,
+            copies=Copies(self.control, self.ledger, self.store, self.clock, self._key),
             watcher=self.watcher,
             crew=self.crew,
             readiness=self._ready.now,

@@ -162,14 +162,15 @@ class Control:
             return state
         return await self._record(key, ev.SessionPaused(at=self.clock.now()))
 
-    async def resume(self, key: SessionKey) -> SessionState:
-        """Ends a pause."""
-        state = await self.show(key)
-        if not state.paused:
-            return state
-        return await self._record(key, ev.SessionResumed(at=self.clock.now()))
+    async def resume(self, key: SessionKey, *, replay: bool = False) -> SessionState:
+        """Ends a pause. replay: from now on its calls are answered from the record as well."""
+        state, now = await self.show(key), self.clock.now()
+        events: list[ev.AnyEvent] = [ev.SessionResumed(at=now)] if state.paused else []
+        if replay and not state.resumable:
+            events.append(ev.ReplayAllowed(at=now))
+        return await self._record(key, *events) if events else state
 
-    async def _record(self, key: SessionKey, event: ev.AnyEvent) -> SessionState:
-        state = await self.ledger.record(key, event)
+    async def _record(self, key: SessionKey, *events: ev.AnyEvent) -> SessionState:
+        state = await self.ledger.record(key, *events)
         await self.tell(key)
         return state

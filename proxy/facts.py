@@ -8,7 +8,7 @@ from proxy.core import events as ev
 from proxy.core.session import SessionKey, SessionState, fold, is_idle
 from proxy.errors import SeqConflict, StoreUnavailable
 from proxy.folds import Folds
-from proxy.stores import Append
+from proxy.stores import Append, Content
 from proxy.submitted import Fold
 
 AppendTo = Callable[[Fold, Append, SessionState], Awaitable[SessionState]]
@@ -30,6 +30,17 @@ class Facts:
         fold_ = await self._folds.load(key)
         after = fold(events, start=fold_.state)
         return await self._append(fold_, Append(key, tuple(events)), after)
+
+    async def begin(
+        self, key: SessionKey, events: Sequence[ev.AnyEvent], contents: tuple[Content, ...]
+    ) -> SessionState:
+        """Writes a session that is not there, or not any more. Raises SeqConflict where it is."""
+        fold_ = await self._folds.load(key, fresh=True)
+        state = fold_.state
+        if not state.is_new:
+            raise SeqConflict(state.seq)
+        append = Append(key, tuple(events), expected_seq=state.seq, contents=contents)
+        return await self._append(fold_, append, fold(events, start=state))
 
     async def attempt(self, key: SessionKey, decide: Decide, *, fresh: bool) -> SessionState:
         """Appends what `decide` makes of the session's state (nothing: then nothing happens), on no

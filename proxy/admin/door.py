@@ -17,6 +17,7 @@ from proxy.admin.crew import Crew
 from proxy.breakers.registry import Breakers
 from proxy.config.watch import PolicyWatcher
 from proxy.control import Control
+from proxy.copies import Copies
 from proxy.human import Human
 from proxy.tasks import Tasks
 
@@ -29,6 +30,7 @@ class Site:
 
     control: Control
     human: Human
+    copies: Copies
     watcher: PolicyWatcher
     crew: Crew
     breakers: Breakers

@@ -1,6 +1,7 @@
 """The admin API described for machines, served at /api/v1/openapi.json."""
 
 from proxy import __version__
+from proxy.admin.openapi_records import DELETE, RESUME, record_paths
 from proxy.admin.shapes import Json
 from proxy.core.guidance import MOST_CHARACTERS
 
@@ -65,7 +66,7 @@ _DENIED: Json = {
     "required": ["tool_call_id"],
 }
 _FILTERS: list[Json] = [
-    _query("state", "active, warned, paused, awaiting_human, killed or finished"),
+    _query("state", "active, warned, paused, awaiting_human, killed, finished or deleted"),
     _query("agent", "the agent's name"),
     _query("tenant", "the tenant's name"),
     _query("limit", "rows a page, up to 1000 (default 100)"),
@@ -107,11 +108,15 @@ DOCUMENT: dict[str, Json] = {
                 "responses": _ok("{sessions, next_cursor}"),
             }
         },
-        _ONE: {"get": _on_session("One session")},
+        _ONE: {
+            "get": _on_session("One session"),
+            "delete": {**DELETE, "parameters": [_SESSION, _TENANT]},
+        },
+        **record_paths(_ONE, _SESSION, _TENANT),
         _ONE + "/events": {"get": _on_session("Its log, from the event after `after`")},
         _ONE + "/kill": {"post": _on_session("Cut its streams and refuse the rest")},
         _ONE + "/pause": {"post": _on_session("Refuse its calls until it is resumed")},
-        _ONE + "/resume": {"post": _on_session("End a pause")},
+        _ONE + "/resume": {"post": _on_session("End a pause", RESUME)},
         _ONE + "/extend": {
             "post": _on_session("Add to its limits; if it waits at one, it goes on", _AMOUNTS)
         },

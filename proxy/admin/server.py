@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from proxy.admin.body import read_object
 from proxy.admin.breakers import BreakerSite
+from proxy.admin.copies import CopySite
 from proxy.admin.door import Site
 from proxy.admin.guard import guard
 from proxy.admin.openapi import DOCUMENT
@@ -27,7 +29,7 @@ from proxy.errors import MalformedRequest
 _BODY_BYTES = 65_536
 _MOST_LISTED = 1_000
 _HEARTBEAT_SECONDS = 15.0
-STATES = ("active", "warned", "paused", "awaiting_human", "killed", "finished")
+STATES = ("active", "warned", "paused", "awaiting_human", "killed", "finished", "deleted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ class AdminSite:
                 web.post("/api/v1/policy/reload", self.reload),
                 web.get("/api/v1/stream", self.stream),
                 *QueueSite(self.site).routes(one),
+                *CopySite(self.site).routes(one),
                 *BreakerSite(self.site).routes(),
             ]
         )
@@ -114,8 +117,12 @@ class AdminSite:
         return self._session(key, await self.site.control.pause(key))
 
     async def resume(self, request: web.Request) -> web.Response:
+        body = await read_object(request, "replay", "replay", may_be_empty=True)
+        replay = body.get("replay", False)
+        if not isinstance(replay, bool):
+            raise MalformedRequest("replay: true or false is needed", param="replay")
         key = await self._key(request)
-        return self._session(key, await self.site.control.resume(key))
+        return self._session(key, await self.site.control.resume(key, replay=replay))
 
     async def policy(self, request: web.Request) -> web.Response:
         return json_response(

@@ -48,6 +48,7 @@ def session_json(key: SessionKey, state: SessionState, limits: Limits) -> dict[s
         "refusals": state.refusals,
         "handoffs": [handoff.handoff for handoff in state.handoffs],
         "guidance": [*state.guidance],
+        "resumable": state.resumable,
         "created_at": timestamp(state.created_at),
         "updated_at": timestamp(state.updated_at),
     }

@@ -1,0 +1,182 @@
+"""Copies of sessions: forks inside a ledger, files between ledgers. And their deletion."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import msgspec
+
+from proxy.clock import Clock
+from proxy.control import Control, UnknownSession
+from proxy.core.forking import Fork, fork_of
+from proxy.core.paths import checked_id
+from proxy.core.session import SessionKey, SessionState
+from proxy.core.steps import steps_of
+from proxy.errors import HoldfastError, MalformedRequest, SeqConflict
+from proxy.exports import ExportReader, Opening, export_of
+from proxy.ids import unique_ids
+from proxy.imports import Adopted, adopted, is_of
+from proxy.ledger import Ledger
+from proxy.stores import Content, SessionDump, Store, answer_name, request_name
+
+_LONGEST_STEM = 96
+_LONGEST_TENANT = 128
+
+
+@dataclass
+class SessionExists(HoldfastError):
+    """A session of the id is there; for a file, also what is left of one that was deleted."""
+
+    session: str
+    status: int = 409
+    code: str = "session_exists"
+
+    def __str__(self) -> str:
+        return (
+            f"a session {self.session!r} exists, or was deleted not long ago: name another id for "
+            "the new one"
+        )
+
+
+@dataclass
+class UnknownStep(HoldfastError):
+    """The session has no such step in its newest generation."""
+
+    session: str
+    step: int | None
+    last: int
+    status: int = 404
+    code: str = "unknown_step"
+
+    def __str__(self) -> str:
+        if not self.last:
+            return f"session {self.session} has no recorded step"
+        return f"session {self.session} has no step {self.step} (it has 1 to {self.last})"
+
+
+@dataclass
+class NothingKept(HoldfastError):
+    """The bodies and answers of a session were not kept."""
+
+    session: str
+    status: int = 409
+    code: str = "nothing_kept"
+
+    def __str__(self) -> str:
+        return (
+            f"nothing of what session {self.session} sent was kept: set checkpoints.content: full "
+            "in the policy, for sessions that begin after that"
+        )
+
+
+class Forked(msgspec.Struct, frozen=True):
+    """missing: steps whose answers were not kept: the fork asks for these anew."""
+
+    key: SessionKey
+    state: SessionState
+    step: int
+    missing: tuple[int, ...]
+
+
+class TakenIn(msgspec.Struct, frozen=True):
+    """opening: what the file said. own: this ledger's key has written it. expired: calls that were
+    in flight when it was exported."""
+
+    key: SessionKey
+    state: SessionState
+    opening: Opening
+    own: bool
+    expired: tuple[str, ...]
+
+
+class Copies:
+    """Shared by the admin API's handlers. secret: the ledger's chain key.
+
+    Raises UnknownSession, UnknownStep, SessionExists, NothingKept, MalformedRequest,
+    StoreUnavailable."""
+
+    def __init__(self, control: Control, ledger: Ledger, store: Store, clock: Clock, secret: bytes):
+        self._control = control
+        self._ledger = ledger
+        self._store = store
+        self._clock = clock
+        self._secret = secret
+        self._new_id = unique_ids()
+        self._taking_in = asyncio.Lock()
+
+    async def fork(self, key: SessionKey, step: int | None, session: str | None) -> Forked:
+        """A new session that has all of this one up to a step (None: its last), with nothing spent
+        and limits of its own; its calls are answered from the record as far as that goes."""
+        name = self._name(key.session) if session is None else checked_id(session, "session")
+        log, state = await self._store.read(key), await self._control.show(key)
+        last = max([one.step for one in steps_of(log)], default=0)
+        at = last if step is None else step
+        fork = fork_of(log, key.session, at, state.agent, self._clock.now())
+        if fork is None:
+            raise UnknownStep(key.session, step, last)
+        contents = await self._contents(key, fork)
+        target = SessionKey(key.tenant, name)
+        try:
+            after = await self._ledger.begin(target, fork.events, contents)
+        except SeqConflict as error:
+            raise SessionExists(name) from error
+        await self._control.tell(target)
+        return Forked(target, after, at, fork.missing)
+
+    def _name(self, session: str) -> str:
+        return f"{session[:_LONGEST_STEM]}.fork-{self._new_id()[8:]}"
+
+    async def _contents(self, key: SessionKey, fork: Fork) -> tuple[Content, ...]:
+        names = [name(call) for call in fork.calls for name in (request_name, answer_name)]
+        kept = await self._store.read_contents(key, names)
+        if not kept:
+            raise NothingKept(key.session)
+        return tuple([Content(name, data) for name, data in kept.items()])
+
+    async def export(self, key: SessionKey) -> AsyncIterator[bytes]:
+        """The session as one file, as it is now; calls in flight go on."""
+        dump = await self._store.dump(key)
+        if dump is None:
+            raise UnknownSession(key.session)
+        pieces = export_of(dump, self._clock.now())
+        while piece := await asyncio.to_thread(next, pieces, b""):
+            yield piece
+
+    async def take_in(
+        self, pieces: AsyncIterator[bytes], session: str | None, tenant: str | None
+    ) -> TakenIn:
+        """Makes a session of a file that a ledger wrote. session, tenant: under which it is to be
+        known here (None: as it was). One at a time: each may fill much memory."""
+        async with self._taking_in:
+            reader = ExportReader()
+            async for piece in pieces:
+                await asyncio.to_thread(reader.feed, piece)
+            opening, dump = reader.close()
+            key = _key(dump, session, tenant)
+            now = self._clock.now()
+            found: Adopted = await asyncio.to_thread(adopted, dump, key, self._secret, now)
+            try:
+                await self._store.restore(found.dump)
+            except SeqConflict as error:
+                raise SessionExists(key.session) from error
+        await self._control.refresh(key)
+        await self._control.tell(key)
+        own = is_of(dump, self._secret)
+        return TakenIn(key, found.state, opening, own, found.expired)
+
+    async def delete(self, key: SessionKey) -> None:
+        """Leaves its tombstone. Raises SessionBusy where a call is under way."""
+        if not await self._store.delete(key, self._clock.now()):
+            raise UnknownSession(key.session)
+        await self._control.refresh(key)
+        await self._control.tell(key)
+
+
+def _key(dump: SessionDump, session: str | None, tenant: str | None) -> SessionKey:
+    theirs = dump.key
+    name = checked_id(theirs.session if session is None else session, "session")
+    owner = theirs.tenant if tenant is None else tenant
+    if not (owner.isprintable() and 0 < len(owner) <= _LONGEST_TENANT):
+        said = f"tenant: 1 to {_LONGEST_TENANT} printable characters are needed"
+        raise MalformedRequest(said, param="tenant")
+    return SessionKey(owner, name)
