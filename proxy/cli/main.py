@@ -16,6 +16,7 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("schema", "print the JSON Schema of the policy"),
     ("simulate", "run the simulated provider alone"),
     ("replay", "try a policy on sessions that are over"),
+    ("verify", "recompute the chain of every session of a ledger"),
     ("sessions", "list, show, stop, extend and guide sessions"),
     ("handoffs", "what stands before a human"),
     ("breakers", "show who is not asked now, open and close"),

@@ -158,7 +158,7 @@ def prepare_file(connection: sqlite3.Connection, path: Path, secret: bytes) -> N
     be."""
     _check_origin(connection, path)
     if _is_current(connection):
-        _check_key(connection, path, secret)
+        check_key(connection, path, secret)
         return
     _switch_to_wal(connection)
     connection.execute("BEGIN IMMEDIATE")
@@ -167,7 +167,7 @@ def prepare_file(connection: sqlite3.Connection, path: Path, secret: bytes) -> N
         _migrate(connection)
         if connection.execute("SELECT 1 FROM meta WHERE name = 'key'").fetchone() is None:
             connection.execute("INSERT INTO meta VALUES ('key', ?)", (_mark_of(secret),))
-        _check_key(connection, path, secret)
+        check_key(connection, path, secret)
         connection.execute("COMMIT")
     except BaseException:
         connection.rollback()
@@ -239,7 +239,7 @@ def _migrate(connection: sqlite3.Connection) -> None:
         connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
 
 
-def _check_key(connection: sqlite3.Connection, path: Path, secret: bytes) -> None:
+def check_key(connection: sqlite3.Connection, path: Path, secret: bytes) -> None:
     """One file, one key: with another the chain would break in the middle."""
     row = connection.execute("SELECT value FROM meta WHERE name = 'key'").fetchone()
     if row is None or row[0] != _mark_of(secret):

@@ -29,7 +29,7 @@ def read_sessions(path: Path) -> Iterator[tuple[SessionKey, Sequence[AnyEvent]]]
     Raises StoreUnavailable, saying what to do."""
     try:
         # A transaction for each, so that the writer's WAL does not grow as long as we read.
-        connection = _connect(path)
+        connection = open_to_read(path)
         try:
             overlays = Overlays()
             for key in _keys(connection, overlays):
@@ -40,7 +40,8 @@ def read_sessions(path: Path) -> Iterator[tuple[SessionKey, Sequence[AnyEvent]]]
         raise explain(path, error) from error
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def open_to_read(path: Path) -> sqlite3.Connection:
+    """Raises StoreUnavailable, sqlite3.Error."""
     uri = f"{path.absolute().as_uri()}?mode=ro"
     connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS, isolation_level=None)
     try:
@@ -54,7 +55,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 def _keys(connection: sqlite3.Connection, overlays: Overlays) -> Iterator[SessionKey]:
     last, is_more = -1, True
     while is_more:
-        with _Moment(connection, overlays) as overlay:
+        with Moment(connection, overlays) as overlay:
             rows = connection.execute(_PAGE, (last, _PER_PAGE)).fetchall()
             found = [(number, SessionKey(tenant, session)) for number, tenant, session in rows]
             is_more = len(rows) == _PER_PAGE
@@ -66,11 +67,11 @@ def _keys(connection: sqlite3.Connection, overlays: Overlays) -> Iterator[Sessio
 
 
 def _log(connection: sqlite3.Connection, overlays: Overlays, key: SessionKey) -> Sequence[AnyEvent]:
-    with _Moment(connection, overlays) as overlay:
+    with Moment(connection, overlays) as overlay:
         return [stored.event for stored in queries.read(connection, overlay, key, 0)]
 
 
-class _Moment:
+class Moment:
     """One transaction: tables and journal as they were together."""
 
     def __init__(self, connection: sqlite3.Connection, overlays: Overlays) -> None:

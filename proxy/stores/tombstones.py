@@ -6,11 +6,13 @@ of the same id goes on behind it, so that a head that was kept outside still tel
 cut from one that was deleted.
 """
 
+from contextlib import suppress
+
 from msgspec.structs import replace
 
 from proxy.core.events import SessionDeleted
 from proxy.core.session import SessionKey
-from proxy.errors import SeqConflict, SessionBusy
+from proxy.errors import SeqConflict, SessionBusy, StoreUnavailable
 from proxy.stores import DELETED, DeletionReason, SessionHead
 from proxy.stores.chain import GENESIS, Chain, ChainedPayload, prefix_of
 from proxy.stores.codec import decode_event, encode_event
@@ -55,7 +57,8 @@ def begins_after(first: ChainedPayload) -> tuple[int, bytes]:
     """What a log is chained on, by its first event: nothing, or what was deleted. Where it is no
     tombstone, or one that tells of another length, nothing."""
     if first.seq != 1 and b'"SessionDeleted"' in first.payload:
-        event = decode_event(first.payload)
-        if isinstance(event, SessionDeleted) and event.events == first.seq - 1:
-            return event.events, event.chain
+        with suppress(StoreUnavailable):  # it was altered, which its chain shows
+            event = decode_event(first.payload)
+            if isinstance(event, SessionDeleted) and event.events == first.seq - 1:
+                return event.events, event.chain
     return 0, GENESIS

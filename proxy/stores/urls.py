@@ -37,6 +37,20 @@ def chain_key(url: str, env: Mapping[str, str]) -> bytes:
     return load_or_create_key(path)
 
 
+def known_key(url: str, env: Mapping[str, str]) -> bytes:
+    """The secret of a ledger that is there: none is made. Raises ValueError for a bad URL,
+    StoreUnavailable where it is not known."""
+    path = secret_beside(url)
+    if (given := _key_from(env)) is not None:
+        return given
+    if path is None or not path.exists():
+        beside = "" if path is None else f"put its key file back at {path}, or "
+        raise StoreUnavailable(
+            f"the key of the ledger {url} is not known: {beside}set {KEY_VARIABLE}"
+        )
+    return load_or_create_key(path)
+
+
 def secret_beside(url: str) -> Path | None:
     """The key file of the store at `url`; None where the store has no place on disk."""
     path = _path_of(url)
