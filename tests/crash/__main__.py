@@ -12,6 +12,7 @@ from typing import Final
 
 from tests.crash.points import Aim, innermost
 from tests.crash.rounds import Found, Point, Round, discover, plan, play, stage
+from tests.crash.steps import DEEDS, killed_at
 
 _ROUNDS_A_FOLDER: Final = 20
 _LOADS: Final = 3
@@ -26,15 +27,31 @@ def main() -> int:
     asked.add_argument("--ways", action="store_true", help="with the lines that lead to each")
     asked.add_argument("--rounds", type=int, default=200)
     asked.add_argument("--seed", type=int, default=1)
+    asked.add_argument("--steps", action="store_true", help="each step of what a store does alone")
     asked.add_argument("--only", default="", help="points whose name contains this")
     arguments = asked.parse_args()
     logging.getLogger("aiohttp.server").disabled = True  # the provider's, whose client dies
+    if arguments.steps:
+        return _steps()
     found = asyncio.run(_discover(arguments.seed))
     if arguments.list:
         _list(found, ways=arguments.ways)
         return 0
     done = asyncio.run(_all(found, arguments.rounds, arguments.seed, arguments.only))
     return _tell(done, found)
+
+
+def _steps() -> int:
+    """Opening, migrating, closing, purging, deleting, restoring."""
+    deaths, faults = 0, list[str]()
+    for deed in DEEDS:
+        with tempfile.TemporaryDirectory() as name:
+            told = list(killed_at(deed, Path(name)))
+        wrong = [fault for _, some in told for fault in some]
+        print(f"{deed.name}: {len(told)} steps, {len(wrong)} faults", flush=True)
+        deaths, faults = deaths + 2 * len(told), faults + wrong
+    print("\n".join(faults[:20]) or f"{deaths} deaths, no fault")
+    return 1 if faults else 0
 
 
 async def _discover(seed: int) -> Found:

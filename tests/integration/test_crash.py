@@ -13,6 +13,7 @@ from tests.crash.books import read_ledger, wrong
 from tests.crash.load import Clients, Given
 from tests.crash.points import innermost
 from tests.crash.rounds import Found, discover, plan, play, stage
+from tests.crash.steps import DEEDS, Deed, killed_at
 
 pytestmark = pytest.mark.process
 
@@ -78,3 +79,17 @@ async def test_what_is_lost_is_found(tmp_path: Path) -> None:
             "x-1",
             "x-2",
         ]
+
+
+def _name(deed: Deed) -> str:
+    return deed.name
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("deed", DEEDS, ids=_name)
+def test_a_store_that_is_killed_in_any_step_is_whole(deed: Deed, tmp_path: Path) -> None:
+    """Steps are statements and changes of files. `python -m tests.crash --steps` takes each."""
+    told = list(killed_at(deed, tmp_path, most=5))
+
+    assert len(told) == 5
+    assert [faults for _, faults in told] == [[]] * 5
