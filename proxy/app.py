@@ -28,6 +28,7 @@ from proxy.core.events import AnyEvent
 from proxy.core.memo import Memo, memo_bytes
 from proxy.core.session import SessionKey, SessionState
 from proxy.errors import HoldfastError
+from proxy.footing import footing
 from proxy.governed import Governed, Parts, idle_seconds
 from proxy.guard.attempts import GuardParts
 from proxy.guard.calls import Guarded
@@ -50,8 +51,7 @@ from proxy.relay_plain import Plain
 from proxy.replies import wire_refusal
 from proxy.settings import Settings as Settings
 from proxy.settling import Settler
-from proxy.stores import Store
-from proxy.stores.urls import chain_key, open_store
+from proxy.stores.urls import chain_key
 from proxy.sweeper import Sweeper
 from proxy.tasks import Tasks
 from proxy.usual import UsualOutput
@@ -60,8 +60,6 @@ from proxy.wire.bounds import Bounds
 from proxy.wire.client import UpstreamPool
 from proxy.wire.server import Server, serve
 from proxy.workers.board import State
-from proxy.workers.owners import Owners, owners_folder
-from proxy.workers.peers import Peers
 from proxy.workers.seat import Seat
 
 _CUT_SECONDS = 2.0
@@ -94,17 +92,20 @@ class App:
         )
         self.store_url = settings.store_url or self.watcher.current.store_url
         self._key = chain_key(self.store_url, env)
-        self.store: Store = open_store(self.store_url, self._key)
+        name = seat.owner() if seat else f"{os.getpid()}-{secrets.token_hex(4)}"
         self.calls = Calls()
         self.lines = CallLines(line_writer(), clock, seat.number if seat else None)
         self.live = Live()
         self.metrics = Metrics(lambda: self.ledger.running, lambda: self.calls.streams)
         self.metrics.count_reloads(self.watcher.outcomes)
-        name = seat.owner() if seat else f"{os.getpid()}-{secrets.token_hex(4)}"
-        self.owners = Owners(owners_folder(self.store_url), name)
-        self.peers = Peers(self.owners, seat.shared.crew if seat else name)
+        self._footing = footing(
+            *(self.store_url, self._key, env, name, seat.shared.crew if seat else name),
+            *(self.watcher, lambda: idle_seconds(self.watcher.current), self.metrics),
+        )
+        self.store = self._footing.store
+        self.owners, self.peers = self._footing.owners, self._footing.peers
         self.joins = Joins(clock, self.peers, self.tasks)
-        self._ready = Readiness(seat, self.store, self.watcher)
+        self._ready = Readiness(seat, self.store, self.watcher, self._footing.said)
         self._orphaned = False
         self.port = settings.port
         self.admin_port = settings.admin_port
@@ -116,6 +117,7 @@ class App:
         self._ready.writable = True
         self.upstreams = UpstreamPool(self._env)
         relay = self._build()
+        self._footing.watch(self.clock, self.tasks, self.ledger.forget_aside)
         await self.crew.join(self.owners.name)
         policy = self.watcher.current
         bounds = Bounds(

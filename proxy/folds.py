@@ -18,8 +18,9 @@ from proxy.clock import Clock
 from proxy.core.ask import Account
 from proxy.core.session import EMPTY, SessionKey, SessionState, fold
 from proxy.errors import HoldfastError
-from proxy.stores import NO_COUNTS, Append, Appended, Balance, Charge, SessionHead, Store
+from proxy.stores import NO_COUNTS, Append, Appended, Balance, Charge, Store, StoreAway
 from proxy.stores.effects import counted
+from proxy.stores.heads import head_of as head_of
 from proxy.stores.written import outlasting
 from proxy.submitted import Fold, Submitted
 from proxy.tasks import Tasks
@@ -87,7 +88,10 @@ class Folds:
     async def _read(self, key: SessionKey) -> Fold:
         done = self._loading[key] = asyncio.get_running_loop().create_future()
         try:
-            stored = await self._store.read(key)
+            try:
+                stored = await self._store.read(key)
+            except StoreAway as away:
+                return self._as_known(key, away)
             fold_ = Fold(key, fold((s.event for s in stored), start=EMPTY))
             if stored:
                 fold_.state = replace(fold_.state, seq=stored[-1].seq)
@@ -95,6 +99,21 @@ class Folds:
         finally:
             del self._loading[key]
             done.set_result(None)
+
+    def _as_known(self, key: SessionKey, away: StoreAway) -> Fold:
+        """While the store is away: the fold at hand, else what was done since it went."""
+        known = self._folds.get(key)
+        if known is None:
+            known = Fold(key, fold(away.log, start=EMPTY))
+        known.stale, known.is_aside = False, True
+        return self._keep(known)
+
+    def forget_aside(self) -> None:
+        """The store is back, and has all that was kept aside: what is known here is read anew."""
+        for fold_ in self._folds.values():
+            fold_.stale = fold_.stale or fold_.is_aside
+            fold_.is_aside = False
+        self._balances.clear()
 
     def _keep(self, fold_: Fold) -> Fold:
         self._folds[fold_.key] = fold_
@@ -128,7 +147,11 @@ class Folds:
     async def read_balances(self, accounts: Sequence[str]) -> None:
         """Takes what is on them from the store."""
         if accounts:
-            for account, balance in (await self._store.balances(accounts)).items():
+            try:
+                read = await self._store.balances(accounts)
+            except StoreAway:
+                read = {account: self._balances.get(account, Balance()) for account in accounts}
+            for account, balance in read.items():
                 self._balances.pop(account, None)
                 self._balances[account] = balance
             while len(self._balances) > max(self._capacity, _BALANCES):
@@ -172,12 +195,7 @@ class Folds:
         if not self._pending:
             self._all_answered.set()
         if isinstance(result, Appended):
-            if result.repeated or result.seq != done.after.seq:
-                fold_.stale = True
-                fold_.misled = fold_.misled or not result.repeated
-            if result.repeated:
-                self._move(done.append.charges, -1)
-            done.happened(done.append, done.after)
+            self._taken(done, result)
         else:
             fold_.stale = True
             fold_.misled = fold_.misled or fold_.pending > 0
@@ -187,6 +205,17 @@ class Folds:
             self._tasks.spawn(self._mend_head(fold_.key), "mend a listing")
         if self._on_write is not None:
             self._on_write(self._monotonic() - done.began)
+
+    def _taken(self, done: Submitted, result: Appended) -> None:
+        fold_ = done.fold
+        if result.aside:
+            fold_.is_aside = True
+        elif result.repeated or result.seq != done.after.seq:
+            fold_.stale = True
+            fold_.misled = fold_.misled or not result.repeated
+        if result.repeated:
+            self._move(done.append.charges, -1)
+        done.happened(done.append, done.after)
 
     async def _mend_head(self, key: SessionKey) -> None:
         """Tells listings of the session as its log has it. Where another process wrote meanwhile,
@@ -244,19 +273,3 @@ class Folds:
 def _tokens(process: bytes) -> Iterator[bytes]:
     """Names for appends that no other process gives."""
     return (process + number.to_bytes(8, "big") for number in count(1))
-
-
-def head_of(state: SessionState) -> SessionHead:
-    """What a listing shows of it."""
-    return SessionHead(
-        state.status,
-        state.agent,
-        state.parent,
-        state.generation,
-        state.steps,
-        state.tokens,
-        state.cost_micro_usd,
-        state.held_micro_usd,
-        state.created_at,
-        state.updated_at,
-    )

@@ -62,6 +62,7 @@ class Ledger:
         self._tasks = tasks
         self._folds = Folds(store, clock, tasks, sessions_in_memory, on_write)
         self._observers = tuple(observers)
+        self.forget_aside = self._folds.forget_aside
         self.calls = RunningCalls()
         self._grounds = Grounds(self._folds, clock)
         self.lines = Lines()

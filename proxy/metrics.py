@@ -67,6 +67,9 @@ class Metrics:
             _CYCLES,
         )
         self._store = Spread("holdfast_store_seconds", "One append to the store.", _FAST)
+        self._let_through = Tally(
+            "holdfast_store_open_calls", "Calls let through while the store was away."
+        )
         self._handoffs = Tally(
             "holdfast_handoffs", "Sessions that began to wait for a human.", ("reason",)
         )
@@ -79,7 +82,7 @@ class Metrics:
         self._webhooks = Tally(
             "holdfast_webhooks", "Attempts to deliver a webhook.", ("format", "outcome")
         )
-        for collector in (self._handoffs, self._answers, self._webhooks):
+        for collector in (self._let_through, self._handoffs, self._answers, self._webhooks):
             registry.register(collector)
         for told in (self._repeats, self._cycles, self._retries, self._fallbacks):
             registry.register(told)
@@ -91,6 +94,16 @@ class Metrics:
         gauge.set_function(holds)
         gauge = Gauge("holdfast_active_streams", "Streams in flight.", registry=registry)
         gauge.set_function(streams)
+
+    def watch_store(self, waiting: Callable[[], int]) -> None:
+        """waiting: appends that the store does not have yet."""
+        said = "Appends made while the store was away, which it does not have yet."
+        gauge = Gauge("holdfast_store_spooled", said, registry=self.registry)
+        gauge.set_function(waiting)
+
+    def observe_let_through(self) -> None:
+        """Counts a call that the store does not know of yet."""
+        self._let_through.add(())
 
     def render(self) -> bytes:
         """The text exposition."""

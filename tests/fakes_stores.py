@@ -2,15 +2,19 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 from proxy.core.events import SessionOpened, StepReserved, StepSettled
 from proxy.core.session import SessionKey
-from proxy.errors import HoldfastError
-from proxy.stores import Append, Appended, Charge, Store
+from proxy.errors import HoldfastError, StoreUnavailable
+from proxy.stores import Append, Appended, Balance, Charge, Store, Stored
 from proxy.stores.memory import MemoryStore
+from proxy.stores.open_on_failure import OpenOnFailure
+from proxy.stores.passing import Passing
+from proxy.stores.spools import Spools
 from proxy.stores.sqlite import SqliteStore
 from proxy.stores.sqlite_file import connect
 
@@ -22,6 +26,12 @@ NOW = 1_800_000_000.0
 STORES: dict[str, Callable[[Path], Store]] = {
     "memory": lambda _: MemoryStore(SECRET),
     "sqlite": lambda folder: SqliteStore(folder / "ledger.db", SECRET),
+    "open on failure": lambda folder: OpenOnFailure(
+        SqliteStore(folder / "ledger.db", SECRET),
+        Spools(folder / "spools", "here"),
+        lambda: True,
+        lambda: 3600.0,
+    ),
 }
 """Every store, made for a folder of its own. All of them pass the contract."""
 
@@ -61,6 +71,53 @@ async def outcome(store: Store, append: Append) -> Appended | HoldfastError:
 async def outcomes(store: Store, appends: Sequence[Append]) -> list[Appended | HoldfastError]:
     """What appends made at the same time came to, in the order in which they were made."""
     return await asyncio.gather(*(outcome(store, append) for append in appends))
+
+
+class Going(Passing):
+    """A store that a test can take away: each append from then on is lost before it was written, or
+    (`after`) written with its answer lost."""
+
+    def __init__(self, primary: Store) -> None:
+        super().__init__(primary)
+        self.away: Literal["", "before", "after"] = ""
+        self.given: list[Append] = []
+
+    def append(self, append: Append) -> Awaitable[Appended]:
+        self.given.append(append)
+        return self._append(append, self.away)
+
+    async def _append(self, append: Append, away: str) -> Appended:
+        if away == "before":
+            raise StoreUnavailable("gone")
+        appended = await self._primary.append(append)
+        if away == "after":
+            raise StoreUnavailable("no answer")
+        return appended
+
+    async def read(self, key: SessionKey, after_seq: int = 0) -> Sequence[Stored]:
+        self._look()
+        return await self._primary.read(key, after_seq)
+
+    async def balances(self, accounts: Iterable[str]) -> Mapping[str, Balance]:
+        self._look()
+        return await self._primary.balances(accounts)
+
+    async def find_links(
+        self, tenant: str, links: Sequence[bytes]
+    ) -> Mapping[bytes, tuple[str, ...]]:
+        self._look()
+        return await self._primary.find_links(tenant, links)
+
+    async def open(self) -> None:
+        self._look()
+        await self._primary.open()
+
+    async def writable(self) -> bool:
+        return not self.away and await self._primary.writable()
+
+    def _look(self) -> None:
+        if self.away == "before":
+            raise StoreUnavailable("gone")
 
 
 class Disk:

@@ -225,8 +225,9 @@ POLICY: Final = Struct(
         Key("store", Struct(dict, (
             Key("url", STORE_URL, "Where sessions are kept; a change needs a restart.",
                 "store_url"),
-            Key("on_failure", Choice(("closed",), unbuilt=("open",)),
-                "What happens when the store does not answer.", field=None),
+            Key("on_failure", Choice(("closed", "open")),
+                "When the store does not answer, calls are refused, or let through and counted "
+                "later.", "store_on_failure"),
         )), "Where sessions are kept.", required=True),
         Key("handoff", HANDOFF, "Sessions that wait for a human."),
         Key("checkpoints", CHECKPOINTS, "What is kept of sessions, and for how long."),

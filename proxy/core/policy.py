@@ -209,6 +209,7 @@ class Policy:
     unknown_credentials: Literal["anonymous", "reject"] = "anonymous"
     ungoverned: Literal["reject", "relay"] = "reject"
     store_url: str = "sqlite:///holdfast.db"
+    store_on_failure: Literal["closed", "open"] = "closed"
     tools: Tools = NO_TOOLS
     profiles: tuple[Profile, ...] = ()
     loops: Loops | None = Loops()  # noqa: RUF009 - frozen

@@ -8,6 +8,7 @@ import msgspec
 
 from proxy.core.events import AnyEvent
 from proxy.core.session import SessionKey
+from proxy.errors import StoreUnavailable
 from proxy.stores.chain import ChainedPayload
 from proxy.stores.sessions import Content as Content
 from proxy.stores.sessions import Hold as Hold
@@ -125,11 +126,16 @@ class Append(msgspec.Struct, frozen=True, gc=False):
 
 
 class Appended(msgspec.Struct, frozen=True, gc=False):
-    """The seq of the last event written, and the chain's HMAC at it."""
+    """The seq of the last event written, and the chain's HMAC at it. aside: it is kept here until
+    the store is back (`stores.open_on_failure`); where in the log it will be is not known yet."""
 
     seq: int
     chain: bytes
     repeated: bool = False
+    aside: bool = False
+
+
+ASIDE = Appended(0, b"", aside=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +149,14 @@ class Stored:
 
 AccountRow = tuple[str, Balance, float]
 """An account, what is on it, and when something was last charged to it."""
+
+
+@dataclass
+class StoreAway(StoreUnavailable):
+    """The store cannot be read, and calls are let through all the same: what is known here counts.
+    log: what was done to the session since then, as far as this process kept it."""
+
+    log: tuple[AnyEvent, ...] = ()
 
 
 class Store(Protocol):

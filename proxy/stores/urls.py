@@ -57,6 +57,13 @@ def secret_beside(url: str) -> Path | None:
     return None if path is None else key_path(path)
 
 
+def spools_folder(url: str, env: Mapping[str, str]) -> Path | None:
+    """Where processes keep what a store could not take (`store.on_failure: open`): beside it, else
+    in HOLDFAST_STATE_DIR. None for a store that is never away."""
+    path = _path_of(url)
+    return None if path is None else path.with_name(f"{path.name}.spools")
+
+
 def _path_of(url: str) -> Path | None:
     """None for memory://."""
     if url == "memory://":

@@ -1,0 +1,271 @@
+"""`store.on_failure: open`: a store that goes away stops no call; what they did follows later.
+
+Theory of operation. Three modes. HERE: all goes to the store. What it was given and did not take
+(StoreUnavailable) turns the mode to AWAY: from then on appends go to a spool on the local disk, in
+order, and are answered as soon as they are durable there. Reads fail with `StoreAway`, and whoever
+keeps folds goes on from those. When the store takes writes again the mode is BACK: the spool is
+written into it, while what comes still goes to the spool, behind the rest. With the spool empty
+nothing lies between the store and who writes to it, and the mode is HERE again. With `closed` in
+force nothing new is spooled, but for the end of calls that were let through before.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from enum import Enum
+from typing import Final
+
+from proxy.clock import Clock
+from proxy.core.events import AnyEvent
+from proxy.core.session import SessionKey
+from proxy.errors import StoreUnavailable
+from proxy.stores import Append, Appended, Balance, Store, StoreAway, Stored
+from proxy.stores.aside import Aside
+from proxy.stores.emptying import Emptying
+from proxy.stores.passing import Passing
+from proxy.stores.spool import Spool
+from proxy.stores.spools import Spools
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS: Final = 0.25
+ADOPT_EVERY: Final = 20
+"""Looks between two for spools of dead processes: 5 seconds."""
+_FIRST_SECONDS: Final = 30.0
+"""How long a start waits for what was spooled before it."""
+
+
+class Mode(Enum):
+    """Of the store, as this process sees it."""
+
+    HERE = "here"
+    AWAY = "away"
+    BACK = "back"
+
+
+class OpenOnFailure(Passing):
+    """See `Store`. For one process and its loop.
+
+    is_open: what the policy says now. idle_seconds: after which a session begins anew. let_through:
+    told of each call that was. `on_back` is called when the log is whole again.
+    """
+
+    def __init__(
+        self,
+        primary: Store,
+        spools: Spools,
+        is_open: Callable[[], bool],
+        idle_seconds: Callable[[], float],
+        let_through: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__(primary)
+        self._spools = spools
+        self._is_open = is_open
+        self._idle_seconds = idle_seconds
+        self.on_back: Callable[[], None] = lambda: None
+        self.mode = Mode.HERE
+        self._is_opened = False
+        self._why = ""
+        self._aside = Aside(primary, self._spool, self._lost, self._is_lost, let_through)
+        self._own: Emptying | None = None
+        self._adopted: dict[str, Emptying] = {}
+        self._looks = 0
+        self._reconciled = 0
+
+    @property
+    def waiting(self) -> int:
+        """Appends that the store does not have yet."""
+        return self._aside.waiting if self._is_lost() or self._aside.left else 0
+
+    def said(self) -> str | None:
+        """What an operator should know; None where there is nothing."""
+        if self.mode is Mode.HERE:
+            return None
+        how = "calls are let through" if self._is_open() else "calls are refused"
+        waits = f"{self.waiting} appends wait for it"
+        return f"the store is {self.mode.value}, {waits}, {how}: {self._why}"
+
+    async def open(self) -> None:
+        """Raises StoreUnavailable; under `open` only where nothing can be kept for later either.
+        What was spooled before is written first."""
+        await self._adopt()
+        try:
+            await self._primary.open()
+            self._is_opened = True
+        except StoreUnavailable as error:
+            if not self._is_open():
+                raise
+            self._lost(error)
+        if self._is_open():
+            await self._spool().probe()
+        if self._is_opened and self._adopted:
+            with suppress(TimeoutError):  # then it goes on meanwhile
+                async with asyncio.timeout(_FIRST_SECONDS):
+                    await self.look()
+
+    async def close(self) -> None:
+        """What is spooled stays so, for whoever comes next."""
+        if self.mode is Mode.BACK:
+            with suppress(StoreUnavailable):
+                await self._empty()
+        self.mode, self._is_open = Mode.HERE, lambda: False  # what comes after is refused
+        if self._is_opened:
+            await self._primary.close()
+        for name, emptying in self._adopted.items():
+            await self._spools.leave(name, emptying.spool, is_empty=False)
+        own = self._own
+        is_empty = own is None or (self._aside.is_empty and not await own.spool.refused())
+        await self._spools.close(is_empty=is_empty)
+
+    def append(self, append: Append) -> Awaitable[Appended]:
+        """As in `Store`. While the store is away the answer is `ASIDE`."""
+        if self.mode is Mode.HERE:
+            return self._aside.ask(append) if self._is_open() else self._primary.append(append)
+        if not self._is_open() and not append.closes:
+            raise StoreUnavailable(self._why)
+        return self._aside.put(append)
+
+    async def read(self, key: SessionKey, after_seq: int = 0) -> Sequence[Stored]:
+        """Raises StoreAway where what is known here counts."""
+        if self.mode is Mode.HERE:
+            try:
+                return await self._primary.read(key, after_seq)
+            except StoreUnavailable as error:
+                await self._or_lost(error)
+        elif self.mode is Mode.BACK and not self._aside.left[key]:
+            return await self._primary.read(key, after_seq)
+        raise StoreAway(self._why, log=await self._log(key))
+
+    async def balances(self, accounts: Iterable[str]) -> Mapping[str, Balance]:
+        """Raises StoreAway where what is known here counts."""
+        if self.mode is Mode.HERE:
+            try:
+                return await self._primary.balances(accounts)
+            except StoreUnavailable as error:
+                await self._or_lost(error)
+        raise StoreAway(self._why)
+
+    async def find_links(
+        self, tenant: str, links: Sequence[bytes]
+    ) -> Mapping[bytes, tuple[str, ...]]:
+        """None, where the store is away: who is told by its history alone begins anew."""
+        if self.mode is not Mode.AWAY:
+            try:
+                return await self._primary.find_links(tenant, links)
+            except StoreUnavailable as error:
+                await self._or_lost(error)
+        return {}
+
+    async def writable(self) -> bool:
+        """Whether calls are let through."""
+        if self.mode is Mode.HERE and await self._primary.writable():
+            return True
+        return self._is_open() and await self._can_spool()
+
+    async def watch(self, clock: Clock) -> None:
+        """Brings what was spooled home, again and again, until cancelled."""
+        while True:
+            await clock.sleep(LOOK_SECONDS)
+            await self.look()
+
+    async def look(self) -> None:
+        """Once: whether the store is back, and whether a process died and left a spool."""
+        self._looks += 1
+        if self._looks % ADOPT_EVERY == 0 and self.mode is Mode.HERE:
+            await self._adopt()
+        if not (self._adopted or self._is_lost()):
+            return
+        try:
+            if not self._is_opened:
+                await self._primary.open()
+                self._is_opened = True
+            if not await self._primary.writable():
+                return
+            if self.mode is Mode.AWAY:
+                self.mode = Mode.BACK
+            await self._empty()
+        except StoreUnavailable as error:
+            if self.mode is Mode.BACK:
+                self.mode = Mode.AWAY
+            self._why = error.message
+
+    def _is_lost(self) -> bool:
+        return self.mode is not Mode.HERE
+
+    def _lost(self, error: StoreUnavailable) -> None:
+        self._why = error.message
+        if self.mode is Mode.HERE:
+            said = "the store is away; calls are let through, to be counted later"
+            log.error(said, extra={"reason": error.message, "on_failure": "open"})
+            self._reconciled = 0
+        self.mode = Mode.AWAY
+
+    async def _or_lost(self, error: StoreUnavailable) -> None:
+        """A read failed. Raises its error where the store is not away: it is about that read."""
+        if not self._is_open() or await self._primary.writable():
+            raise error
+        self._lost(error)
+
+    async def _log(self, key: SessionKey) -> tuple[AnyEvent, ...]:
+        if not self._aside.left[key]:
+            return ()
+        events: list[AnyEvent] = []
+        for spool in (*(one.spool for one in self._adopted.values()), self._spool()):
+            for append in await spool.of_session(key):
+                events += append.events
+        return tuple(events)
+
+    def _spool(self) -> Spool:
+        """Raises StoreUnavailable."""
+        return self._emptying().spool
+
+    def _emptying(self) -> Emptying:
+        if self._own is None:
+            self._own = Emptying(self._spools.own(), self._primary, self._idle_seconds)
+        return self._own
+
+    async def _can_spool(self) -> bool:
+        try:
+            await self._spool().probe()
+        except StoreUnavailable:
+            return False
+        return True
+
+    async def _adopt(self) -> None:
+        """What dead processes left is this one's from now on."""
+        for name, spool in self._spools.adopt():
+            try:
+                for key, count in await spool.sessions():
+                    self._aside.count(key, count)
+            except StoreUnavailable as error:
+                log.error("a dead process's spool cannot be read", extra={"reason": error.message})
+                await self._spools.leave(name, spool, is_empty=False)
+                continue
+            self._adopted[name] = Emptying(spool, self._primary, self._idle_seconds, all_tried=True)
+
+    async def _empty(self) -> None:
+        """Those of the dead first: what they did came before what is done now."""
+        for name, emptying in tuple(self._adopted.items()):
+            while await self._some(emptying):
+                pass
+            refused = await emptying.spool.refused()
+            del self._adopted[name]
+            await self._spools.leave(name, emptying.spool, is_empty=not refused)
+        while self.mode is Mode.BACK:
+            if self._aside.is_empty:
+                self._come_back()  # before anything else runs
+            elif not await self._some(self._emptying()):
+                return  # it goes on at the next look
+
+    async def _some(self, emptying: Emptying) -> int:
+        done = await emptying.some()
+        for key in done:
+            self._aside.count(key, -1)
+        self._reconciled += len(done)
+        return len(done)
+
+    def _come_back(self) -> None:
+        self.mode = Mode.HERE
+        log.warning("the store is back and has it all", extra={"appends": self._reconciled})
+        self.on_back()
