@@ -92,15 +92,15 @@ class App:
         )
         self.store_url = settings.store_url or self.watcher.current.store_url
         self._key = chain_key(self.store_url, env)
-        name = seat.owner() if seat else f"{os.getpid()}-{secrets.token_hex(4)}"
+        name = seat.owner() if seat else f"{os.getpid()}-{secrets.token_hex(8)}"
         self.calls = Calls()
         self.lines = CallLines(line_writer(), clock, seat.number if seat else None)
         self.live = Live()
         self.metrics = Metrics(lambda: self.ledger.running, lambda: self.calls.streams)
         self.metrics.count_reloads(self.watcher.outcomes)
         self._footing = footing(
-            *(self.store_url, self._key, env, name, seat.shared.crew if seat else name),
-            *(self.watcher, lambda: idle_seconds(self.watcher.current), self.metrics),
+            *(self.store_url, self._key, env, name, seat, self.watcher, self.metrics),
+            *(clock, self.tasks, lambda: idle_seconds(self.watcher.current)),
         )
         self.store = self._footing.store
         self.owners, self.peers = self._footing.owners, self._footing.peers
@@ -113,11 +113,12 @@ class App:
     async def start(self) -> None:
         """Opens the store and listens on both ports. Raises StoreUnavailable and OSError."""
         await self.store.open()
-        self.owners.claim()
+        await self._footing.claim(self.watcher)
         self._ready.writable = True
         self.upstreams = UpstreamPool(self._env)
         relay = self._build()
-        self._footing.watch(self.clock, self.tasks, self.ledger.forget_aside)
+        on_gone, on_missed = self.sweeper.recover, self.control.catch_up
+        self._footing.watch(self.ledger.forget_aside, on_gone, on_missed)
         await self.crew.join(self.owners.name)
         policy = self.watcher.current
         bounds = Bounds(
@@ -285,7 +286,7 @@ class App:
         await self.tasks.close()
         await self.ledger.drained()
         await self.store.close()
-        self.owners.leave(settled=not self.ledger.running)
+        await self._footing.leave(settled=not self.ledger.running)
         self.lines.flush()
 
 

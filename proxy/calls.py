@@ -112,6 +112,10 @@ class Calls:
         """Sessions of that id that have a call in flight."""
         return [k for k in self._live if k.session == session and tenant in (None, k.tenant)]
 
+    def running(self) -> tuple[SessionKey, ...]:
+        """All sessions that have a call in flight."""
+        return tuple(self._live)
+
     def cut_session(self, key: SessionKey, refusal: Refusal) -> int:
         """Cuts every call of a session; returns how many there were."""
         calls = tuple(self._live.get(key, ()))

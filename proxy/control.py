@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import msgspec
@@ -135,6 +136,16 @@ class Control:
         """Every other process hears that the session has changed; refusal: cuts what runs."""
         changed = SessionChanged(key.tenant, key.session, refusal)
         await self.peers.ask(changed, self.peers.others())
+
+    async def catch_up(self) -> None:
+        """Looks at all sessions that have calls in flight: what others said of them may have gone
+        unheard."""
+        with suppress(StoreUnavailable):
+            for key in self.calls.running():
+                await self.refresh(key)
+                state = await self.ledger.state(key)
+                if state.killed:
+                    self.calls.cut_session(key, self._killed(key, state))
 
     def _killed(self, key: SessionKey, state: SessionState) -> Refusal:
         status = self.policy.current.rejection.status

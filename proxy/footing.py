@@ -1,38 +1,82 @@
 """What a process stands on: the store, whoever else is on it, and how it goes on without."""
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from proxy.clock import Clock
 from proxy.config.watch import PolicyWatcher
+from proxy.errors import StoreUnavailable
 from proxy.metrics import Metrics
 from proxy.stores import Store
 from proxy.stores.open_on_failure import OpenOnFailure
+from proxy.stores.redis_url import is_redis
 from proxy.stores.spools import Spools
-from proxy.stores.urls import open_store, spools_folder
+from proxy.stores.urls import open_store, spools_folder, state_folder
 from proxy.tasks import Tasks
-from proxy.workers.owners import Owners, owners_folder
-from proxy.workers.peers import Peers
+from proxy.workers.fleet import Fleet
+from proxy.workers.fleet_peers import FleetPeers
+from proxy.workers.leases import LeasedOwners
+from proxy.workers.owners import FolderOwners, Owners, owners_folder
+from proxy.workers.peers import FolderPeers, Peers
+from proxy.workers.seat import Seat
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Footing:
-    """kept: the store itself, where it is one that can be away."""
+    """kept: the store itself, where it is one that can be away. fleet: what replicas have in
+    common, where it is a store for them."""
 
     store: Store
     owners: Owners
     peers: Peers
     kept: OpenOnFailure | None
+    fleet: Fleet | None
+    clock: Clock
+    tasks: Tasks
 
     def said(self) -> str | None:
         """What an operator should know of the store."""
         return self.kept.said() if self.kept is not None else None
 
-    def watch(self, clock: Clock, tasks: Tasks, on_back: Callable[[], None]) -> None:
-        """From now on. on_back: called when the store has all that it missed."""
+    async def claim(self, policy: PolicyWatcher) -> None:
+        """Says that this process lives. Raises StoreUnavailable."""
+        if isinstance(self.owners, FolderOwners):
+            self.owners.claim()
+        elif self.fleet is not None:
+            try:
+                await self.fleet.claim()
+            except StoreUnavailable as error:
+                if policy.current.store_on_failure != "open":
+                    raise
+                log.warning("others do not know of this process yet: %s", error)
+
+    async def leave(self, *, settled: bool) -> None:
+        """This process ends. Not settled: it leaves holds, for others to book at once."""
+        if isinstance(self.owners, FolderOwners):
+            self.owners.leave(settled=settled)
+        elif self.fleet is not None:
+            await self.fleet.leave(settled=settled)
+
+    def watch(
+        self,
+        on_back: Callable[[], None],
+        on_gone: Callable[[], Coroutine[None, None, None]],
+        on_missed: Callable[[], Coroutine[None, None, None]],
+    ) -> None:
+        """From now on. on_back: called when the store has all that it missed. on_gone: when a
+        replica has died. on_missed: when something may have been said that went unheard."""
+        spawn = self.tasks.spawn
         if self.kept is not None:
             self.kept.on_back = on_back
-            tasks.spawn(self.kept.watch(clock), "watch for the store to be back")
+            spawn(self.kept.watch(self.clock), "watch for the store to be back")
+        if self.fleet is not None:
+            self.fleet.owners.on_gone = lambda: spawn(on_gone(), "recover")
+            self.fleet.peers.on_missed = lambda: spawn(on_missed(), "catch up")
+            spawn(self.fleet.owners.run(), "renew the lease")
 
 
 def footing(
@@ -40,13 +84,15 @@ def footing(
     key: bytes,
     env: Mapping[str, str],
     name: str,
-    crew: str,
+    seat: Seat | None,
     policy: PolicyWatcher,
-    idle_seconds: Callable[[], float],
     metrics: Metrics,
+    clock: Clock,
+    tasks: Tasks,
+    idle_seconds: Callable[[], float],
 ) -> Footing:
-    """Of the process called `name`, of a `crew`. key: of the log's chain. Nothing is opened yet.
-    Raises ValueError for a URL that is none."""
+    """Of the process of that name, which no other has had. key: of the log's chain. Nothing is
+    opened yet. Raises ValueError for a URL that is none."""
     store, kept = open_store(store_url, key), None
     folder = spools_folder(store_url, env)
     if folder is not None:
@@ -57,5 +103,27 @@ def footing(
             let_through=metrics.observe_let_through,
         )
         metrics.watch_store(lambda: kept.waiting)
-    owners = Owners(owners_folder(store_url), name)
-    return Footing(store, owners, Peers(owners, crew), kept)
+    crew = seat.shared.crew if seat is not None else name
+    if is_redis(store_url):
+        near = FolderOwners(crew_folder(env, crew) if seat is not None else None, name)
+        fleet = _fleet(store_url, near, FolderPeers(near, crew), clock, tasks)
+        return Footing(store, fleet.owners, fleet.peers, kept, fleet, clock, tasks)
+    owners = FolderOwners(owners_folder(store_url), name)
+    return Footing(store, owners, FolderPeers(owners, crew), kept, None, clock, tasks)
+
+
+def crew_folder(env: Mapping[str, str], crew: str) -> Path:
+    """Where the workers of one `serve` speak to each other, if no place is beside their ledger."""
+    return state_folder(env) / f"{crew}.run"
+
+
+def _fleet(
+    store_url: str, near: FolderOwners, crew: FolderPeers, clock: Clock, tasks: Tasks
+) -> Fleet:
+    # Imported where it is needed: its parser is an extra.
+    from proxy.stores.redis_fleet import RedisFleet
+    from proxy.stores.redis_servers import Servers
+
+    shared = RedisFleet(Servers(store_url))
+    owners = LeasedOwners(shared, near, clock, tasks)
+    return Fleet(shared, owners, FleetPeers(shared, owners, crew, tasks))

@@ -8,7 +8,7 @@ from proxy.core.session import SessionKey
 from proxy.errors import HoldfastError, StoreUnavailable
 from proxy.ledger import Ledger
 from proxy.stores import OpenHold, Store
-from proxy.workers.owners import Gone, Owners
+from proxy.workers.owners import FolderOwners, Gone, Owners
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class Sweeper:
         self._store = store
         self._clock = clock
         self._idle_seconds = idle_seconds
-        self._owners = owners or Owners(None, "")
+        self._owners = owners or FolderOwners(None, "")
         self._retention_seconds = retention_seconds
         self._purged_at = float("-inf")
         self._began = clock.now(), clock.monotonic()

@@ -127,7 +127,7 @@ class Crew:
     async def reload(self) -> tuple[ReloadOutcome, str | None]:
         """Every worker reads the policy file now. Refused by one is refused; then also why."""
         mine = Reloaded(self.watcher.reload_now(), self.watcher.last_error)
-        answers = await self.peers.ask(ReloadWanted(), self.peers.crew())
+        answers = await self.peers.ask(ReloadWanted(), self.peers.fleet())
         told = [mine, *(msgspec.msgpack.decode(a, type=Reloaded) for a in answers.values() if a)]
         order: tuple[ReloadOutcome, ...] = ("refused", "applied", "unchanged")
         outcome = next(one for one in order if any(each.outcome == one for each in told))
@@ -138,7 +138,7 @@ class Crew:
         return [self.breakers.news(), *await self._breakers_of_others()]
 
     async def _breakers_of_others(self) -> list[tuple[BreakerNews, ...]]:
-        answers = await self.peers.ask(BreakersWanted(), self.peers.crew())
+        answers = await self.peers.ask(BreakersWanted(), self.peers.fleet())
         decode = msgspec.msgpack.decode
         return [decode(answer, type=BreakersKnown).news for answer in answers.values() if answer]
 

@@ -20,7 +20,7 @@ class Alone:
 
 
 class ToCrew:
-    """Tells the workers of this `serve`. What is found while they are being told goes to them next,
+    """Tells all that are one gateway. What is found while they are being told goes to them next,
     together: many breakers may open at once."""
 
     def __init__(self, peers: Peers, tasks: Tasks) -> None:
@@ -48,6 +48,6 @@ class ToCrew:
             self._is_telling = False
 
     async def _ask(self, news: tuple[BreakerNews, ...]) -> None:
-        others = self._peers.crew()
+        others = self._peers.fleet()
         if others:
             await self._peers.ask(BreakersChanged(news), others)

@@ -2,15 +2,18 @@
 
 import secrets
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 
 from proxy.errors import StoreUnavailable
 from proxy.stores import Store
 from proxy.stores.chain import load_or_create_key
 from proxy.stores.memory import MemoryStore
+from proxy.stores.redis_url import is_redis, parse_url
 from proxy.stores.sqlite import SqliteStore, key_path
 
 KEY_VARIABLE = "HOLDFAST_CHAIN_KEY"
+STATE_VARIABLE = "HOLDFAST_STATE_DIR"
 _SHORTEST_KEY = 32
 _SQLITE = "sqlite:///"
 _ALLOWED = "memory://, sqlite:///PATH (sqlite:////PATH where it is absolute)"
@@ -59,9 +62,21 @@ def secret_beside(url: str) -> Path | None:
 
 def spools_folder(url: str, env: Mapping[str, str]) -> Path | None:
     """Where processes keep what a store could not take (`store.on_failure: open`): beside it, else
-    in HOLDFAST_STATE_DIR. None for a store that is never away."""
+    in the state folder. None for a store that is never away."""
+    if is_redis(url):
+        shown = f"{parse_url(url, env).shown} {parse_url(url, env).prefix}"
+        return state_folder(env) / f"{sha256(shown.encode()).hexdigest()[:16]}.spools"
     path = _path_of(url)
     return None if path is None else path.with_name(f"{path.name}.spools")
+
+
+def state_folder(env: Mapping[str, str]) -> Path:
+    """Where a process keeps what is its machine's own: HOLDFAST_STATE_DIR, else as the XDG base
+    directory specification has it."""
+    if given := env.get(STATE_VARIABLE):
+        return Path(given)
+    home = env.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(home).expanduser() / "holdfast"
 
 
 def _path_of(url: str) -> Path | None:

@@ -8,8 +8,10 @@ says nothing (another version, another mount of the ledger): such holds wait for
 
 import fcntl
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 from proxy.errors import StoreUnavailable
 from proxy.stores.urls import secret_beside
@@ -18,8 +20,37 @@ _LOCK = ".lock"
 _SOCKET = ".sock"
 
 
-class Gone:
-    """An owner that has ended, locked: nobody else takes care of it until it is let go."""
+class Gone(Protocol):
+    """An owner that has ended: nobody else takes care of it until it is let go."""
+
+    @property
+    def name(self) -> str: ...
+
+    def bury(self) -> None:
+        """Nothing of it is left in the ledger."""
+
+    def let_go(self) -> None:
+        """Whoever comes next takes care of it, unless it was buried."""
+
+
+class Owners(Protocol):
+    """The owners of holds in one ledger, as one of them sees it; `name` is what it is called."""
+
+    @property
+    def name(self) -> str: ...
+
+    def lives(self, name: str) -> bool:
+        """Whether that owner lives."""
+
+    def gone(self) -> Sequence[Gone]:
+        """Those that ended and left something, but for those that another takes care of now."""
+
+    def others(self) -> list[str]:
+        """Those that can be spoken to; one that crashed may be among them for a while."""
+
+
+class Locked:
+    """One whose lock could be had, so that it is dead."""
 
     def __init__(self, name: str, folder: Path, lock: int) -> None:
         self.name = name
@@ -37,8 +68,8 @@ class Gone:
         os.close(self._lock)
 
 
-class Owners:
-    """The owners of holds in one ledger. For one process; `name` is what it is called itself.
+class FolderOwners:
+    """Told by a folder beside the ledger. For one process; `name` is what it is called itself.
 
     folder None: the ledger is nobody else's (memory). Then nothing is on disk and nobody is gone.
     """
@@ -68,7 +99,7 @@ class Owners:
         """This process ends. Not settled: it leaves holds, for others to book at once."""
         if self.folder is None or self._lock is None:
             return
-        me = Gone(self.name, self.folder, self._lock)
+        me = Locked(self.name, self.folder, self._lock)
         self._lock = None
         if settled:
             me.bury()
@@ -85,15 +116,15 @@ class Owners:
             os.close(lock)
         return False
 
-    def gone(self) -> list[Gone]:
-        """Those that ended and left something, but for those that another takes care of now."""
+    def gone(self) -> list[Locked]:
+        """As in `Owners`."""
         ended = []
         for name in self._named(_LOCK):
             assert self.folder is not None
             with suppress(OSError):
                 lock = _locked(self.folder / f"{name}{_LOCK}", fcntl.LOCK_EX)
                 if lock is not None:
-                    ended.append(Gone(name, self.folder, lock))
+                    ended.append(Locked(name, self.folder, lock))
         return ended
 
     def others(self) -> list[str]:

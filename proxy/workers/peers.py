@@ -1,4 +1,4 @@
-"""The other processes on a ledger, spoken to through sockets beside it.
+"""The other processes on a ledger, spoken to; here, through sockets beside it.
 
 Theory of operation. Each process listens on a Unix socket in the folder of `Owners`. Whoever has
 something to say looks who is there, connects to each, says one message and reads its answer: frames
@@ -15,12 +15,13 @@ import struct
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
 from proxy.errors import StoreUnavailable
 from proxy.workers.messages import Message, decode_message
-from proxy.workers.owners import Owners, socket_of
+from proxy.workers.owners import FolderOwners, socket_of
 
 log = logging.getLogger(__name__)
 
@@ -33,10 +34,34 @@ Hear = Callable[[Message], AsyncGenerator[bytes, None]]
 """Answers a message in frames; closed early where the asker has gone."""
 
 
-class Peers:
-    """Says messages to the others and answers theirs. crew: the prefix of all workers' names."""
+class Peers(Protocol):
+    """The other processes on a ledger, as one of them speaks to them."""
 
-    def __init__(self, owners: Owners, crew: str) -> None:
+    async def listen(self, hear: Hear) -> None:
+        """From now on others are heard. Raises StoreUnavailable."""
+
+    async def close(self) -> None: ...
+
+    def others(self) -> list[str]:
+        """Every other process on the ledger."""
+
+    def crew(self) -> list[str]:
+        """The other workers of this `serve`."""
+
+    def fleet(self) -> list[str]:
+        """Those that are one gateway with this process: under one policy, behind one address."""
+
+    async def ask(self, message: Message, whom: list[str]) -> dict[str, bytes]:
+        """The answers of those that gave one in time (an empty one where they just closed)."""
+
+    def follow(self, name: str, message: Message) -> AsyncGenerator[bytes, None]:
+        """The frames of an answer of one of the crew. Raises OSError where nobody is there."""
+
+
+class FolderPeers:
+    """By sockets in the folder of owners. crew: the prefix of all workers' names."""
+
+    def __init__(self, owners: FolderOwners, crew: str) -> None:
         self._owners = owners
         self._crew = crew
         self._server: asyncio.Server | None = None
@@ -84,8 +109,12 @@ class Peers:
         """The other workers of this `serve`."""
         return [name for name in self.others() if name.startswith(f"{self._crew}.")]
 
+    def fleet(self) -> list[str]:
+        """As the crew: another sidecar on the ledger may have another policy."""
+        return self.crew()
+
     async def ask(self, message: Message, whom: list[str]) -> dict[str, bytes]:
-        """The answers of those that gave one in time (an empty one where they just closed)."""
+        """As in `Peers`."""
         said = await asyncio.gather(*(self._ask(name, message) for name in whom))
         answers = zip(whom, said, strict=True)
         return {name: answer for name, answer in answers if answer is not None}

@@ -27,7 +27,7 @@ from proxy.stores.chain import GENESIS, first_altered
 from proxy.stores.sqlite import SqliteStore, key_path
 from proxy.stores.sqlite_file import APPLICATION_ID, MIGRATIONS
 from proxy.stores.tombstones import begins_after
-from proxy.workers.owners import Owners
+from proxy.workers.owners import FolderOwners
 from tests.fakes_stores import NOW, opened, reserved, settled
 
 Side = Literal["before", "after"]
@@ -110,7 +110,7 @@ def lower(folder: Path, version: int) -> None:
 
 async def _open(folder: Path) -> None:
     """As a start does it: with the key, and the owner's file."""
-    owners = Owners(folder / f"{LEDGER}.owners", secrets.token_hex(4))
+    owners = FolderOwners(folder / f"{LEDGER}.owners", secrets.token_hex(4))
     store = SqliteStore(folder / LEDGER)
     await store.open()
     owners.claim()

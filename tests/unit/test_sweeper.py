@@ -11,7 +11,7 @@ from proxy.errors import StoreUnavailable
 from proxy.stores import Append, Balance, Charge, OpenHold, SessionHead
 from proxy.stores.memory import MemoryStore
 from proxy.sweeper import RETENTION_SECONDS, Sweeper
-from proxy.workers.owners import Owners
+from proxy.workers.owners import FolderOwners
 from tests.unit.test_ledger import KEY, Bench, used, wants
 
 FAR = 10_000.0
@@ -36,7 +36,7 @@ class Two:
         self.store = Away()
         self.bench = Bench(self.store)
         self.other = self.bench.another("other")
-        mine, self.others = Owners(folder, "me"), Owners(folder, "other")
+        mine, self.others = FolderOwners(folder, "me"), FolderOwners(folder, "other")
         mine.claim()
         self.others.claim()
         ledger, clock = self.bench.ledger, self.bench.clock

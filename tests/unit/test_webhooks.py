@@ -15,8 +15,8 @@ from proxy.stores import Append, SessionRow, Stored
 from proxy.stores.memory import MemoryStore
 from proxy.webhooks import MOST_AT_HAND, Webhooks
 from proxy.wire import Headers, Incoming, Outgoing, Timeouts
-from proxy.workers.owners import Owners
-from proxy.workers.peers import Peers
+from proxy.workers.owners import FolderOwners
+from proxy.workers.peers import FolderPeers
 from tests.fakes import turns
 from tests.unit.test_ledger import KEY, Bench
 
@@ -96,7 +96,7 @@ class Office:
         self.current = policy
         self.receiver = Receiver()
         self.observed: list[tuple[str, str]] = []
-        self.owners = Owners(folder, name)
+        self.owners = FolderOwners(folder, name)
         self.owners.claim()
         self.webhooks = Webhooks(
             bench.another(name),
@@ -105,7 +105,7 @@ class Office:
             self,
             {"SECRET": "s"},
             self.owners,
-            Peers(self.owners, name),
+            FolderPeers(self.owners, name),
             bench.clock,
             bench.tasks,
             lambda shape, outcome: self.observed.append((shape, outcome)),

@@ -11,8 +11,8 @@ from proxy.breakers.telling import Alone, ToCrew
 from proxy.core.breaking import Standing
 from proxy.tasks import Tasks
 from proxy.workers.messages import BreakerNews, BreakersChanged, Message, decode_message
-from proxy.workers.owners import Owners
-from proxy.workers.peers import Peers
+from proxy.workers.owners import FolderOwners
+from proxy.workers.peers import FolderPeers
 from tests.fakes import turns
 from tests.unit.breakers.kit import Kit, candidate
 
@@ -26,7 +26,7 @@ class FakePeers:
         self.others, self.asked = others, list[BreakersChanged]()
         self.fails = False
 
-    def crew(self) -> list[str]:
+    def fleet(self) -> list[str]:
         return self.others
 
     async def ask(self, message: BreakersChanged, whom: list[str]) -> dict[str, bytes]:
@@ -81,9 +81,9 @@ async def test_whoever_waits_is_called_though_nobody_could_be_told(
 
 async def test_news_come_as_they_were_sent(tmp_path: Path) -> None:
     """Over real sockets, an endless wait as well; the other worker acts on them."""
-    mine, others = Owners(tmp_path, "1.0-a"), Owners(tmp_path, "1.1-b")
+    mine, others = FolderOwners(tmp_path, "1.0-a"), FolderOwners(tmp_path, "1.1-b")
     tasks, kit = Tasks(), Kit()
-    hearing = Peers(others, "1")
+    hearing = FolderPeers(others, "1")
 
     async def hear(message: Message) -> AsyncGenerator[bytes, None]:
         assert isinstance(message, BreakersChanged)
@@ -93,7 +93,7 @@ async def test_news_come_as_they_were_sent(tmp_path: Path) -> None:
     mine.claim()
     others.claim()
     await hearing.listen(hear)
-    ToCrew(Peers(mine, "1"), tasks).tell(NEWS, lambda: None)
+    ToCrew(FolderPeers(mine, "1"), tasks).tell(NEWS, lambda: None)
     await tasks.settle()
     await hearing.close()
     for owner in (mine, others):

@@ -8,19 +8,19 @@ from pathlib import Path
 import pytest
 
 from proxy.errors import StoreUnavailable
-from proxy.workers.owners import Owners, owners_folder
+from proxy.workers.owners import FolderOwners, owners_folder
 
 DIES = """
 import os, sys
 from pathlib import Path
-from proxy.workers.owners import Owners
-Owners(Path(sys.argv[1]), sys.argv[2]).claim()
+from proxy.workers.owners import FolderOwners
+FolderOwners(Path(sys.argv[1]), sys.argv[2]).claim()
 os.kill(os.getpid(), 9)
 """
 
 
-def owner(folder: Path, name: str) -> Owners:
-    made = Owners(folder / "owners", name)
+def owner(folder: Path, name: str) -> FolderOwners:
+    made = FolderOwners(folder / "owners", name)
     made.claim()
     return made
 
@@ -78,7 +78,7 @@ def test_of_one_without_a_file_nothing_is_known(tmp_path: Path) -> None:
 
 
 def test_before_anyone_has_come_nobody_is_there(tmp_path: Path) -> None:
-    one = Owners(tmp_path / "owners", "1-a")
+    one = FolderOwners(tmp_path / "owners", "1-a")
 
     assert (one.gone(), one.others()) == ([], [])
 
@@ -91,7 +91,7 @@ def test_looking_at_the_living_does_not_disturb_them(tmp_path: Path) -> None:
 
 
 def test_a_ledger_in_memory_has_one_owner() -> None:
-    one = Owners(None, "1-a")
+    one = FolderOwners(None, "1-a")
     one.claim()
 
     assert one.lives("1-a")

@@ -17,18 +17,18 @@ from proxy.workers.messages import (
     SessionChanged,
     WhoRuns,
 )
-from proxy.workers.owners import Owners, socket_of
-from proxy.workers.peers import Peers
+from proxy.workers.owners import FolderOwners, socket_of
+from proxy.workers.peers import FolderPeers
 
-Join = Callable[[str], Awaitable[tuple[Peers, list[Message]]]]
+Join = Callable[[str], Awaitable[tuple[FolderPeers, list[Message]]]]
 
 
 @pytest.fixture
 async def join(tmp_path: Path) -> AsyncIterator[Join]:
     """Processes that hear, each with what it has heard; closed at the end."""
-    joined: list[Peers] = []
+    joined: list[FolderPeers] = []
 
-    async def joins(name: str) -> tuple[Peers, list[Message]]:
+    async def joins(name: str) -> tuple[FolderPeers, list[Message]]:
         heard: list[Message] = []
 
         async def hear(message: Message) -> AsyncGenerator[bytes, None]:
@@ -39,9 +39,9 @@ async def join(tmp_path: Path) -> AsyncIterator[Join]:
                     yield b"%d" % number
                 await asyncio.Event().wait()
 
-        owners = Owners(tmp_path / "owners", name)
+        owners = FolderOwners(tmp_path / "owners", name)
         owners.claim()
-        peers = Peers(owners, name.partition(".")[0])
+        peers = FolderPeers(owners, name.partition(".")[0])
         await peers.listen(hear)
         joined.append(peers)
         return peers, heard
@@ -148,9 +148,9 @@ async def test_a_path_longer_than_the_kernel_takes_is_gone_around(tmp_path: Path
 
     both = []
     for name in ("1-a", "2-b"):
-        owners = Owners(folder, name)
+        owners = FolderOwners(folder, name)
         owners.claim()
-        both.append(Peers(owners, name))
+        both.append(FolderPeers(owners, name))
         await both[-1].listen(hear)
 
     assert (folder / socket_of("1-a")).is_socket()
@@ -161,21 +161,21 @@ async def test_a_path_longer_than_the_kernel_takes_is_gone_around(tmp_path: Path
 
 async def test_where_no_socket_can_be_made_it_is_told(tmp_path: Path) -> None:
     (tmp_path / "1-a.sock").write_text("")
-    owners = Owners(tmp_path, "1-a")
+    owners = FolderOwners(tmp_path, "1-a")
     owners.claim()
 
     async def hear(message: Message) -> AsyncGenerator[bytes, None]:
         yield b""
 
     with pytest.raises(StoreUnavailable, match="put the ledger on a local disk"):
-        await Peers(owners, "1-a").listen(hear)
+        await FolderPeers(owners, "1-a").listen(hear)
 
 
 async def test_with_a_ledger_in_memory_nobody_else_is_there() -> None:
     async def hear(message: Message) -> AsyncGenerator[bytes, None]:
         yield b""
 
-    peers = Peers(Owners(None, "1-a"), "1-a")
+    peers = FolderPeers(FolderOwners(None, "1-a"), "1-a")
     await peers.listen(hear)
 
     assert await peers.ask(CountsWanted(), peers.others()) == {}
