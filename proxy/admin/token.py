@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from proxy.errors import StoreUnavailable
+from proxy.stores.chain import create_secret
 from proxy.stores.urls import secret_beside
+from proxy.stores.volumes import advice
 
 VARIABLE = "HOLDFAST_ADMIN_TOKEN"
 
@@ -24,12 +26,14 @@ def admin_token(env: Mapping[str, str], store_url: str, admin_port: int) -> str:
     path = token_path(store_url, admin_port)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_urlsafe(32))
-    except FileExistsError:
-        pass
+        if not path.exists():
+            create_secret(path, secrets.token_urlsafe(32).encode())
     except OSError as error:
-        raise StoreUnavailable(f"{path}: cannot write the admin token: {error.strerror}") from error
+        raise StoreUnavailable(
+            f"{path}: cannot write the admin token: "
+            + advice(error, "check the owner and the permissions of its directory")
+            + f", or set {VARIABLE}"
+        ) from error
     return _read(path)
 
 

@@ -20,6 +20,7 @@ import msgspec
 
 from proxy.core.session import SessionKey
 from proxy.errors import StoreUnavailable
+from proxy.stores.volumes import advice
 
 GENESIS = bytes(32)
 """What the first event of a session is chained to."""
@@ -90,21 +91,29 @@ def first_altered(
     return None
 
 
-def load_or_create_key(path: Path) -> bytes:
-    """The 32 random bytes in `path`, made there with mode 0600 if it does not exist.
+def load_or_create_key(path: Path, ledger: Path | None = None) -> bytes:
+    """The 32 random bytes in `path`, made there with mode 0600 if it does not exist. ledger: what
+    is chained with it; where that has something in it the key was lost, and none is made.
 
     Several processes may race for it: all get the same key. Raises StoreUnavailable if others can
     read the file (group bits are let pass: Kubernetes' fsGroup sets them on every mount).
     """
     try:
         if not path.exists():
-            _create_key(path)
+            if ledger is not None and _has_something(ledger):
+                raise StoreUnavailable(
+                    f"the key {path} of the ledger {ledger} is gone: put it back from a backup, "
+                    "set HOLDFAST_CHAIN_KEY if the ledger was made with that, or move the ledger "
+                    "away to begin a new one"
+                )
+            create_secret(path, secrets.token_bytes(KEY_BYTES))
         mode = path.stat().st_mode
         key = path.read_bytes()
     except OSError as error:
         raise StoreUnavailable(
-            f"the ledger's key {path} cannot be read or created ({error.strerror}): check the "
-            "owner and the permissions of its directory, or set HOLDFAST_CHAIN_KEY"
+            f"the ledger's key {path} cannot be read or created: "
+            + advice(error, "check the owner and the permissions of its directory")
+            + ", or set HOLDFAST_CHAIN_KEY"
         ) from error
     if mode & 0o007:
         raise StoreUnavailable(
@@ -119,13 +128,21 @@ def load_or_create_key(path: Path) -> bytes:
     return key
 
 
-def _create_key(path: Path) -> None:
-    """Written aside and linked into place: nobody ever sees a key half written."""
+def _has_something(ledger: Path) -> bool:
+    try:
+        return ledger.stat().st_size > 0
+    except FileNotFoundError:
+        return False
+
+
+def create_secret(path: Path, secret: bytes) -> None:
+    """A file that its owner alone can read, unless it is there already. Written aside and linked
+    into place: nobody ever sees it half written, whatever ends this process. Raises OSError."""
     aside = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(KEY_BYTES))
+            file.write(secret)
             file.flush()
             os.fsync(descriptor)
         os.link(aside, path)

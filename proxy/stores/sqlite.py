@@ -196,7 +196,7 @@ class SqliteStore:
 
     def _create(self) -> SqliteFile:
         create_file(self._path)
-        secret = self._secret or load_or_create_key(key_path(self._path))
+        secret = self._secret or load_or_create_key(key_path(self._path), self._path)
         return SqliteFile(self._path, secret, self._busy_seconds, self._connect)
 
 

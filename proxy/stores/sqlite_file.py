@@ -7,12 +7,16 @@ it ends.
 """
 
 import hmac
+import logging
 import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
 from proxy.errors import StoreUnavailable
+from proxy.stores.volumes import advice, fault_of
+
+log = logging.getLogger(__name__)
 
 APPLICATION_ID = 0x484F4C44  # "HOLD"
 
@@ -105,13 +109,17 @@ _ADVICE: dict[int, str] = {
     "`holdfast verify` tells where",
     sqlite3.SQLITE_IOERR: "the disk reports an error: check the volume, and that it is a local one",
 }
+_OF_THE_VOLUME = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
 _ADVICE[sqlite3.SQLITE_LOCKED] = _ADVICE[sqlite3.SQLITE_BUSY]
 _ADVICE[sqlite3.SQLITE_PERM] = _ADVICE[sqlite3.SQLITE_READONLY]
 
 
 def explain(path: Path, error: sqlite3.Error) -> StoreUnavailable:
     """What went wrong and what to do about it."""
-    advice = _ADVICE.get(primary_code(error))
+    code = primary_code(error)
+    advice = _ADVICE.get(code)
+    if code in _OF_THE_VOLUME:
+        advice = fault_of(path) or advice
     detail = f"{advice} ({error})" if advice else str(error)
     return StoreUnavailable(f"the ledger {path} is unavailable: {detail}")
 
@@ -148,8 +156,8 @@ def create_file(path: Path) -> None:
         if path.exists():
             return  # another process was first
         raise StoreUnavailable(
-            f"the ledger {path} cannot be created ({error.strerror}): check the owner and the "
-            "permissions of its directory"
+            f"the ledger {path} cannot be created: "
+            + advice(error, "check the owner and the permissions of its directory")
         ) from error
 
 
@@ -164,7 +172,7 @@ def prepare_file(connection: sqlite3.Connection, path: Path, secret: bytes) -> N
     connection.execute("BEGIN IMMEDIATE")
     try:
         _check_origin(connection, path)  # again: another process may have been here
-        _migrate(connection)
+        _migrate(connection, path)
         if connection.execute("SELECT 1 FROM meta WHERE name = 'key'").fetchone() is None:
             connection.execute("INSERT INTO meta VALUES ('key', ?)", (_mark_of(secret),))
         check_key(connection, path, secret)
@@ -229,8 +237,13 @@ def _check_origin(connection: sqlite3.Connection, path: Path) -> None:
         )
 
 
-def _migrate(connection: sqlite3.Connection) -> None:
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     version = _pragma(connection, "user_version")
+    if version == 0:
+        log.info("a new ledger is begun: no call was made before", extra={"ledger": str(path)})
+    elif version < len(MIGRATIONS):
+        told = {"ledger": str(path), "from_schema": version, "to_schema": len(MIGRATIONS)}
+        log.info("the ledger is of an older version and is brought up to date", extra=told)
     for statements in MIGRATIONS[version:]:
         for statement in statements:
             connection.execute(statement)

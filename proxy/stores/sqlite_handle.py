@@ -1,5 +1,6 @@
 """One thread's connection to the ledger's file, opened when needed and again after it broke."""
 
+import logging
 import os
 import sqlite3
 from contextlib import suppress
@@ -8,6 +9,15 @@ from pathlib import Path
 
 from proxy.errors import StoreUnavailable
 from proxy.stores.sqlite_file import Connect, connect, prepare_file, tune
+
+log = logging.getLogger(__name__)
+
+_NO_FILE = (0, 0)
+_REPLACED = "another file is in the place of the ledger: calls are booked in that from now on"
+_WAL_REMOVED = (
+    "the ledger's WAL was removed while it was in use; what was in it is in the ledger now: "
+    "leave the files beside a ledger alone while it is served"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,19 +35,25 @@ class SqliteFile:
 
 
 class Handle:
-    """Used by one thread only. Notices when the file was removed or replaced under it: SQLite would
-    go on writing into a file that has no name."""
+    """Used by one thread only. Notices when the file or its WAL was removed or replaced under it:
+    SQLite would go on writing into a file that has no name, which ends with the process."""
 
     def __init__(self, file: SqliteFile) -> None:
         self._file = file
         self._connection: sqlite3.Connection | None = None
-        self._inode = (0, 0)
+        self._inode = self._wal_inode = _NO_FILE
 
     def get(self) -> sqlite3.Connection:
         """Raises StoreUnavailable, sqlite3.Error."""
         inode = self._current_inode()
-        if self._connection is not None and inode == self._inode:
-            return self._connection
+        connection = self._connection
+        if connection is not None and inode == self._inode:
+            if (wal := _inode_of(self._file.wal)) == self._wal_inode:
+                return connection
+            if wal == _NO_FILE:
+                self._save_wal(connection)
+        elif self._inode not in (_NO_FILE, inode):
+            log.warning(_REPLACED, extra={"ledger": str(self._file.path)})
         self.drop()
         connection = self._file.connect(self._file.path, self._file.busy_seconds)
         try:
@@ -47,7 +63,19 @@ class Handle:
             connection.close()
             raise
         self._connection, self._inode = connection, inode
+        self._wal_inode = _inode_of(self._file.wal)
         return connection
+
+    def _save_wal(self, connection: sqlite3.Connection) -> None:
+        """What was committed to a WAL that has no name any more goes into the file. Raises
+        StoreUnavailable where somebody reads now; then the next one tries."""
+        busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise StoreUnavailable(
+                f"{self._file.wal} was removed while it was in use; what was in it is being "
+                "written into the ledger"
+            )
+        log.warning(_WAL_REMOVED, extra={"ledger": str(self._file.path)})
 
     @property
     def is_open(self) -> bool:
@@ -77,4 +105,17 @@ class Handle:
                 f"the ledger {path} is gone ({error.strerror}): put it back, or restart to begin a "
                 "new one"
             ) from error
+        if status.st_size == 0 and self._connection is not None:
+            raise StoreUnavailable(
+                f"the ledger {path} was emptied while it was in use: put a backup in its place, "
+                "or move it away and restart to begin a new one"
+            )
         return status.st_dev, status.st_ino
+
+
+def _inode_of(path: Path) -> tuple[int, int]:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return _NO_FILE
+    return status.st_dev, status.st_ino

@@ -11,6 +11,7 @@ from proxy.stores.chain import load_or_create_key
 from proxy.stores.memory import MemoryStore
 from proxy.stores.redis_url import is_redis, parse_url
 from proxy.stores.sqlite import SqliteStore, key_path
+from proxy.stores.volumes import advice
 
 KEY_VARIABLE = "HOLDFAST_CHAIN_KEY"
 STATE_VARIABLE = "HOLDFAST_STATE_DIR"
@@ -36,8 +37,14 @@ def chain_key(url: str, env: Mapping[str, str]) -> bytes:
         return given
     if path is None:
         return secrets.token_bytes(_SHORTEST_KEY)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return load_or_create_key(path)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreUnavailable(
+            f"the directory {path.parent} of the ledger cannot be made: "
+            + advice(error, "check the owner and the permissions of the one above it")
+        ) from error
+    return load_or_create_key(path, _path_of(url))
 
 
 def known_key(url: str, env: Mapping[str, str]) -> bytes:

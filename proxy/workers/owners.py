@@ -15,6 +15,7 @@ from typing import Protocol
 
 from proxy.errors import StoreUnavailable
 from proxy.stores.urls import secret_beside
+from proxy.stores.volumes import advice
 
 _LOCK = ".lock"
 _SOCKET = ".sock"
@@ -91,8 +92,8 @@ class FolderOwners:
             aside.rename(self.folder / f"{self.name}{_LOCK}")
         except OSError as error:
             raise StoreUnavailable(
-                f"{self.folder}: it cannot be said there that this process lives "
-                f"({error.strerror}): check the owner and permissions of the ledger's directory"
+                f"{self.folder}: it cannot be said there that this process lives: "
+                + advice(error, "check the owner and permissions of the ledger's directory")
             ) from error
 
     def leave(self, *, settled: bool) -> None:

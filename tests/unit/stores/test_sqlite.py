@@ -281,7 +281,8 @@ async def test_another_key_is_refused(path: Path) -> None:
 
     assert "another key" in await _refusal(path, SECRET)
     path.with_name("ledger.db.key").unlink()
-    assert "another key" in await _refusal(path, None)
+    assert "ledger.db.key of the ledger" in await _refusal(path, None)
+    assert not path.with_name("ledger.db.key").exists()
 
 
 async def test_a_path_that_cannot_be_is_refused(tmp_path: Path) -> None:
