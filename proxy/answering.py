@@ -16,6 +16,15 @@ async def pass_failure_on(
     await respond(exchange, progress, refused, refused.body)
 
 
+async def take_down(
+    progress: Progress, answer: Whole, body: bytes, dropped: int = Kind.NONE
+) -> None:
+    """What is about to be given, for the record. Whatever ends the call meanwhile, it is paid."""
+    progress.usage = answer.read.usage
+    if progress.taking is not None:
+        await progress.taking.whole(answer.status, answer.headers, body, dropped)
+
+
 async def respond(
     exchange: Answering,
     progress: Progress,

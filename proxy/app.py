@@ -21,6 +21,7 @@ from proxy.calls import Calls
 from proxy.claims import Claims
 from proxy.clock import Clock, SystemClock
 from proxy.config.watch import PolicyWatcher
+from proxy.contents import build_recording
 from proxy.control import Control
 from proxy.copies import Copies
 from proxy.core.decision import Refusal
@@ -162,7 +163,8 @@ class App:
         prices, usual = PriceBook(load_table(), clock), UsualOutput()
         callers = Callers(hmac.digest(self._key, b"tenant", "sha256"))
         intake = Intake(policy, index, prices, usual, callers, clock)
-        settler = Settler(self.ledger, index, prices, usual)
+        recorder, self.contents = build_recording(self.store, self._key)
+        settler = Settler(self.ledger, index, prices, usual, recorder)
         recall = Recall(self.ledger, self.store, lambda: bool(self.peers.others()))
         attempting = self._attempting(intake, settler)
         guarded = self._guarded(intake, settler, recall, attempting)
@@ -176,6 +178,7 @@ class App:
                 calls=self.calls,
                 joins=self.joins,
                 settler=settler,
+                recorder=recorder,
                 guarded=guarded,
                 clock=clock,
                 new_id=new_id,

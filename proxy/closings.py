@@ -65,6 +65,7 @@ class Closings:
             what.asked,
             what.upstream,
             what.model,
+            what.kept.mark,
         )
         append = Append(
             key,
@@ -74,6 +75,7 @@ class Closings:
             spent_micro_usd=what.cost_micro_usd,
             counts=Counts(tokens=what.tokens, tool_calls=len(what.tools)),
             links=what.links,
+            contents=() if what.kept.content is None else (what.kept.content,),
         )
         return self._close(append)
 

@@ -3,12 +3,14 @@
 All of a session is read at once: what one record needs is mostly the whole line before it."""
 
 import asyncio
+import hmac
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
 
+from proxy.core.kept import Given
 from proxy.core.marks import unpack
 from proxy.core.rebuilding import Body, decode_answered, decode_told, inflated
 from proxy.core.recording import (
@@ -23,13 +25,19 @@ from proxy.core.recording import (
 from proxy.core.session import SessionKey
 from proxy.core.steps import RecordedStep
 from proxy.errors import ContentMissing
-from proxy.recording import Given, is_kept
+from proxy.recording import Recorder, is_kept
 from proxy.sealing import Sealing
 from proxy.stores import Store, answer_name, request_name
 
 T = TypeVar("T")
 _BODIES = 16
 _decode_headers = msgspec.msgpack.Decoder(tuple[tuple[str, str], ...]).decode
+
+
+def build_recording(store: Store, key: bytes) -> tuple[Recorder, "Contents"]:
+    """What writes and what reads, of one process. key: of the ledger's chain."""
+    seed, sealing = int.from_bytes(hmac.digest(key, b"contents", "sha256")[:8]), Sealing()
+    return Recorder(seed, sealing), Contents(store, seed, sealing)
 
 
 class Contents:
@@ -201,7 +209,7 @@ def _check_kept(mark: bytes, what: str) -> None:
     """Raises ContentMissing where its event says that nothing was."""
     if not is_kept(mark):
         raise ContentMissing(
-            f"the {what} was not kept: checkpoints.content has to be full when it is made"
+            f"the {what} was not kept: checkpoints.content was not full then, or it was too large"
         )
 
 

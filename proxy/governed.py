@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import assert_never
 
-from proxy.answering import pass_failure_on, respond
+from msgspec.structs import replace as changed
+
+from proxy.answering import pass_failure_on, respond, take_down
 from proxy.attempting.attempting import Attempting, begun_at, ends_with_session
 from proxy.attempting.opened import Begun, Refused, Whole
 from proxy.call_records import carried_out, refused, replayed
@@ -30,6 +32,7 @@ from proxy.joining import Audience, Joins
 from proxy.ledger import Ledger
 from proxy.progress import Progress
 from proxy.pump import Pump, spent
+from proxy.recording import Recorder
 from proxy.records import CallRecord
 from proxy.replies import dialect_of, in_session, refusal_of, refusal_reply, send
 from proxy.reservation import Admitted, Reservation
@@ -54,6 +57,7 @@ class Parts:
     calls: Calls
     joins: Joins
     settler: Settler
+    recorder: Recorder
     guarded: Guarded
     clock: Clock
     new_id: Callable[[], str]
@@ -121,6 +125,7 @@ class Governed:
         assert isinstance(aimed, Call)
         self._p.calls.also(live, admitted.above)
         progress = begun_at(aimed, admitted, live, request_id)
+        progress.taking = self._p.recorder.taking(call.call_id, call.policy.checkpoints)
         ends_with_session(live, call, admitted, self._p.clock.now())
         if call.request.stream:
             self._p.ledger.calls.may_cut(call.call_id, lambda: live.cut(spent(progress)))
@@ -145,7 +150,13 @@ class Governed:
     async def _reserve(self, call: Call) -> Admitted | Refusal:
         if (refusal := refuse_request(call)) is not None:
             return refusal
-        outcome = await self._p.ledger.reserve(self._want(call))
+        want, checkpoints = self._want(call), call.policy.checkpoints
+        one = self._p.recorder.recording(call.call_id, call.request, call.body, checkpoints)
+        if one is not None:
+            if one.is_large:
+                await one.prepare(await self._p.ledger.recorded(want))
+            want = changed(want, keep=one.keep)
+        outcome = await self._p.ledger.reserve(want)
         if isinstance(outcome, Admitted):
             self._p.index.remember_request(call.key.tenant, call.identified, call.request)
         return outcome
@@ -169,6 +180,7 @@ class Governed:
             budget_micro_usd=call.own.cost_micro_usd,
             budget_steps=call.own.steps,
             brings=brings(call),
+            stream=call.request.stream,
         )
 
     def _limits_of(self, call: Call, agent: str | None) -> Limits:
@@ -228,6 +240,7 @@ class Governed:
                     await self._stream(exchange, progress, opened)
                 case Whole():
                     read = opened.read
+                    await take_down(progress, opened, opened.body)
                     await self._p.settler.settle_answer(progress, read.usage, read.answer)
                     await respond(exchange, progress, opened, opened.body)
                 case _:

@@ -15,6 +15,7 @@ from proxy.core.again import fits_again, fits_instead
 from proxy.core.ask import Account, Ask, Instead
 from proxy.core.decision import Admit, Blocked, Decision, Granted, Wanted
 from proxy.core.engine import decide, fits_more
+from proxy.core.kept import NOT_KEPT, Content
 from proxy.core.policy import Limits
 from proxy.core.session import HeldCall, SessionKey, SessionState, apply, fold
 from proxy.core.tree import Kin, lowered
@@ -88,14 +89,15 @@ class Ground:
         """The append of an admitted call, and the state after it."""
         want, above, state = self._want, self.above, self._state
         trees = tuple([ancestor.account for ancestor in above]) if above else ()
-        events = holding(want, admit, state, self.accounts, trees, owner, self._now)
+        kept = NOT_KEPT if want.keep is None else want.keep(state.recorded)
+        events = holding(want, admit, state, self.accounts, trees, owner, self._now, kept)
         after = apply(state, events[0])
         if len(events) > 1:
             after = fold(events[1:], start=after)
         charges = self._charges(admit.hold_cost_micro_usd, after)
         if above:
             charges += tree_charges(above, admit, retry=admit.step <= state.steps)
-        return self._append(events, charges), after
+        return self._append(events, charges, kept.content), after
 
     def fits_more(
         self, held: HeldCall, input_tokens: int, wanted: Wanted | Ask | Instead
@@ -142,7 +144,12 @@ class Ground:
         after = replace(after, below=self._view.below)
         return (*windows, *own_tree(self._want.key, self._rules.limits, after, self._now))
 
-    def _append(self, events: tuple[ev.AnyEvent, ...], charges: tuple[Charge, ...]) -> Append:
+    def _append(
+        self,
+        events: tuple[ev.AnyEvent, ...],
+        charges: tuple[Charge, ...],
+        content: Content | None = None,
+    ) -> Append:
         """All that happens to the session, its opening first."""
         return Append(
             self._want.key,
@@ -150,6 +157,7 @@ class Ground:
             expected_seq=self.fold.state.seq,
             charges=charges,
             guards=guards(self.above) if self.above else (),
+            contents=() if content is None else (content,),
         )
 
 

@@ -71,7 +71,8 @@ class Ledger:
         self.unavailable = stops.unavailable
         self.expire = closings.expire
         self._facts = facts = Facts(self._folds, self._append, clock)
-        self.finish, self.attempt, self.begin = facts.finish, facts.attempt, facts.begin
+        self.finish, self.attempt = facts.finish, facts.attempt
+        self.begin, self.recorded = facts.begin, facts.recorded
 
     async def reserve(self, want: Reservation) -> Admitted | Refusal:
         """Decides and holds, atomically. Raises StoreUnavailable; then nothing is held.

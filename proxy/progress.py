@@ -14,6 +14,7 @@ from proxy.core.session import EMPTY, SessionState
 from proxy.core.usage import Usage
 from proxy.intake import Call
 from proxy.reservation import Admitted, Settlement, most_output
+from proxy.taking import Taking
 
 _COUNT_TOLERANCE = 3.0
 _COUNT_SLACK = 16
@@ -49,6 +50,7 @@ class Progress:
     told results in the place of the agent's. usage: what the provider says of an answer that was
     read whole, and on whose calls it is still decided. ask: what this attempt was held for.
     held_tokens: of all attempts, like `held_cost_micro_usd`. tried: None where none has failed.
+    taking: takes down what the client is given; None where that is not kept.
     """
 
     call: Call
@@ -78,6 +80,7 @@ class Progress:
     ask: Ask = field(init=False)
     held_tokens: int = 0
     tried: Tried | None = None
+    taking: Taking | None = None
 
     def __post_init__(self) -> None:
         admit = self.admitted.admit

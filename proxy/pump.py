@@ -39,11 +39,14 @@ class Pump:
         self._begun = begun
         self._held = begun.held
         self._counted = self._largest = meter.output_tokens_counted
+        self._taking = progress.taking
 
     async def run(self, settler: Settler) -> None:
         """Relays the stream to its end. Raises UpstreamUnavailable where the provider breaks
         off."""
         meter, begun = self._meter, self._begun
+        if self._taking is not None:
+            self._taking.begin(begun.status, begun.headers, Kind.LENGTH, stream=True)
         await start(self._exchange, self._progress, begun)
         try:
             await self._catch_up(settler)
@@ -73,9 +76,14 @@ class Pump:
             came = self._whole(came)
         else:
             progress.at_border = True
-        if came and not self._exchange.send(came):
+        if came and not self._send(came):
             return False
         return counted + self._largest <= progress.allowance or not self._needs_more()
+
+    def _send(self, came: bytes) -> bool:
+        if self._taking is not None:
+            self._taking.add(came)
+        return self._exchange.send(came)
 
     def _needs_more(self) -> bool:
         """Whether one more piece like the largest could be more than is held. A stream for which
@@ -102,9 +110,9 @@ class Pump:
         """What `take` could not do by itself."""
         progress, meter = self._progress, self._meter
         if meter.ended:
-            await settle(progress, meter, settler)
+            await self._settle(self._held, settler)
         if came := self._whole(b""):
-            self._exchange.send(came)
+            self._send(came)
         progress.end_forwarded = meter.ended and not self._held
         await self._drained()
         if self._needs_more():
@@ -154,10 +162,16 @@ class Pump:
         rest = self._held + meter.close()
         if not (meter.ended or meter.finish_seen or meter.failed):
             raise truncated()
-        await settle(self._progress, meter, settler)
+        await self._settle(rest, settler)
         if rest:
             await exchange.write(rest)
         await exchange.finish()
+
+    async def _settle(self, rest: bytes, settler: Settler) -> None:
+        """rest: what is left to be given."""
+        if self._taking is not None:
+            self._taking.add(rest)
+        await settle(self._progress, self._meter, settler)
 
 
 async def start(exchange: Answering, progress: Progress, begun: Begun) -> None:

@@ -14,58 +14,35 @@ import msgspec
 from msgspec.structs import replace
 
 from proxy.core.checkpoints import Checkpoints
+from proxy.core.kept import NOT_KEPT, Content, Kept
 from proxy.core.marks import IN_CLEAR, NOTHING_KEPT, Mark, Recorded, pack
 from proxy.core.recording import (
-    BY_REQUEST,
-    MOST_DEPTH,
-    UNPRIMED,
-    VERSION,
     WINDOW_BYTES,
-    Answered,
     Basis,
     Laid,
     Window,
     chain_of,
-    deflated,
     digest_of,
     encode,
     find,
-    grown,
     laid_of,
     told_by,
 )
 from proxy.core.request import Request
 from proxy.sealing import Sealer, Sealing
-from proxy.stores import Content, answer_name, request_name
+from proxy.stores import answer_name, request_name
+from proxy.taking import AT_ONCE_BYTES, Room, Taking
 
-AT_ONCE_BYTES = 65_536
-"""More than this is deflated on a thread: 3 ms hold every stream up."""
-ANSWER_BYTES = 8 * 1024 * 1024
-"""Larger answers are not kept."""
 _WINDOWS_BYTES = 64 * 1024 * 1024
 
 
-class Kept(msgspec.Struct, frozen=True, gc=False):
-    """What is kept of a request or an answer, and what its event says of that. chain: of a
-    request, see `core.recording.chain_of`."""
+class Taken(msgspec.Struct, frozen=True, gc=False):
+    """An answer's record: what its event says of it, and the window for `Windows`, once it is
+    committed."""
 
-    mark: bytes = b""
-    content: Content | None = None
-    chain: bytes = b""
-
-
-class Given(msgspec.Struct, frozen=True, gc=False):
-    """An answer as its client was given it, but for our own headers and the names of the request.
-    body: content-encoded as `headers` say; of a stream all its events."""
-
-    status: int
-    headers: tuple[tuple[str, str], ...]
-    body: bytes
-    stream: bool = False
-
-
-NOT_KEPT = Kept()
-_encode_headers = msgspec.msgpack.Encoder().encode
+    mark: bytes
+    content: Content
+    after: Window
 
 
 class Windows:
@@ -119,6 +96,7 @@ class Recorder:
     def __init__(self, seed: int, sealing: Sealing) -> None:
         self._seed = seed
         self._sealing = sealing
+        self._room = Room()
         self.windows = Windows()
 
     def recording(
@@ -161,20 +139,17 @@ class Recorder:
         self.windows.put(one.call_id, after)
         return Kept(pack(replace(mark, digest=digest_of(content.data))), content, chain)
 
-    def answer(self, call_id: str, given: Given, checkpoints: Checkpoints) -> tuple[Kept, Window]:
-        """Records an answer; the window is for `windows`, once it is committed."""
-        head = _encode_headers(given.headers)
-        literal = head + given.body
-        window = self.windows.get(call_id)
-        if window is None or window.depth >= MOST_DEPTH:
-            primed, data = UNPRIMED, deflated(literal)
-            after = Window(literal[-WINDOW_BYTES:], 0, answered=True)
-        else:
-            primed, data = BY_REQUEST, deflated(literal, window.data)
-            after = Window(grown(window.data, literal), window.depth + 1, answered=True)
-        record = Answered(VERSION, primed, given.status, given.stream, len(head), data)
+    def taking(self, call_id: str, checkpoints: Checkpoints) -> Taking | None:
+        """Takes the answer of a call down whose request was recorded; None where it is not kept."""
+        if checkpoints.content != "full":
+            return None
+        return Taking(self._room, self.windows.get(call_id))
+
+    def answer(self, call_id: str, taking: Taking, checkpoints: Checkpoints) -> Taken:
+        """Records an answer that was taken down."""
+        record, after = taking.end()
         content = _content(answer_name(call_id), encode(record), self._sealing.of(checkpoints))
-        return Kept(digest_of(content.data), content), after
+        return Taken(digest_of(content.data), content, after)
 
 
 def _content(name: str, data: bytes, sealer: Sealer | None) -> Content:

@@ -17,7 +17,9 @@ from proxy.core.events import (
     SessionOpened,
     StepReserved,
 )
+from proxy.core.kept import NOT_KEPT, Kept
 from proxy.core.limits.rooms import SESSION, Place
+from proxy.core.marks import Recorded
 from proxy.core.policy import Budget, Limits
 from proxy.core.request import DialectName, Message
 from proxy.core.session import SessionKey, SessionState, is_idle
@@ -39,7 +41,9 @@ class Reservation(msgspec.Struct, frozen=True):
     new: the session's id was made for this call. deadline_seconds: until when the call must have
     been settled, after now. wait_seconds: how long it waits for what calls in flight hold.
     limits_of: those of an agent of this tenant, for the sessions above. budget_*: what the run
-    brings along. brings: None where no tool is guarded.
+    brings along. brings: None where no tool is guarded. stream: whether its answer is to be one.
+    keep: records its body, which goes on from one of those that its session has recorded; None
+        where nothing is recorded.
     """
 
     key: SessionKey
@@ -59,6 +63,8 @@ class Reservation(msgspec.Struct, frozen=True):
     budget_micro_usd: int | None = None
     budget_steps: int | None = None
     brings: Brings | None = None
+    stream: bool = False
+    keep: Callable[[Recorded], Kept] | None = None
 
 
 class Admitted(msgspec.Struct, frozen=True, gc=False):
@@ -74,7 +80,8 @@ class Admitted(msgspec.Struct, frozen=True, gc=False):
 
 class Settlement(msgspec.Struct, frozen=True, gc=False):
     """What a call came to. facts: what else is known by it, written with it. asked: what its answer
-    asks to be called (`core.loops.turns`). upstream, model: as in `StepSettled`."""
+    asks to be called (`core.loops.turns`). upstream, model: as in `StepSettled`. kept: of the
+    answer."""
 
     outcome: Outcome
     status: int
@@ -88,6 +95,7 @@ class Settlement(msgspec.Struct, frozen=True, gc=False):
     asked: bytes = b""
     upstream: str = ""
     model: str = ""
+    kept: Kept = NOT_KEPT
 
 
 def most_output(ask: Ask, admit: Admit) -> int:
@@ -133,6 +141,7 @@ def holding(
     trees: tuple[str, ...],
     owner: str,
     now: float,
+    kept: Kept,
 ) -> tuple[AnyEvent, ...]:
     """The events of an admitted call: its hold, and what it is warned of for the first time."""
     ask, noted = want.ask, admit.noted
@@ -156,6 +165,9 @@ def holding(
         noted.round,
         noted.key,
         noted.users,
+        kept.mark,
+        kept.chain,
+        want.stream,
     )
     events: tuple[AnyEvent, ...] = (reserved,)
     if admit.warnings or admit.at_rung:

@@ -6,6 +6,7 @@ from proxy import bill
 from proxy.core.decision import Granted, Wanted
 from proxy.core.dialects.base import Meter
 from proxy.core.events import Outcome
+from proxy.core.kept import Kept
 from proxy.core.limits.rooms import Place
 from proxy.core.usage import Answer, Usage
 from proxy.identity import SessionIndex
@@ -13,6 +14,7 @@ from proxy.intake import Call
 from proxy.ledger import Ledger
 from proxy.prices.book import PriceBook
 from proxy.progress import Progress
+from proxy.recording import Recorder, Taken
 from proxy.reservation import Settlement, place_of
 from proxy.usual import UsualOutput
 
@@ -23,8 +25,14 @@ class Settler:
     """Books calls. Writes finish even when the call's own task is cancelled meanwhile."""
 
     def __init__(
-        self, ledger: Ledger, index: SessionIndex, prices: PriceBook, usual: UsualOutput
+        self,
+        ledger: Ledger,
+        index: SessionIndex,
+        prices: PriceBook,
+        usual: UsualOutput,
+        recorder: Recorder,
     ) -> None:
+        self._recorder = recorder
         self._ledger = ledger
         self._index = index
         self._prices = prices
@@ -122,11 +130,21 @@ class Settler:
         if progress.facts or progress.tried is not None:
             what = _told(progress, what)
         progress.settled = what
-        call = progress.call
+        call, taking = progress.call, progress.taking
+        taken: Taken | None = None
+        if taking is not None:
+            if what.outcome == "answered" and taking.is_there:
+                taken = self._recorder.answer(call.call_id, taking, call.policy.checkpoints)
+                what = replace(what, kept=Kept(taken.mark, taken.content))
+            taking.drop()
         progress.state = await self._ledger.settle(call.key, call.call_id, what)
+        if taken is not None:
+            self._recorder.windows.put(call.call_id, taken.after)
 
     async def _release(self, progress: Progress) -> None:
         progress.settled = bill.failed(0)
+        if progress.taking is not None:
+            progress.taking.drop()
         call = progress.call
         reason = progress.outcome or "unsent"
         progress.state = await self._ledger.release(call.key, call.call_id, reason)

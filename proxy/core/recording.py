@@ -11,7 +11,7 @@ base's mark (and, to be small, the window): who has neither records more, never 
 import zlib
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 from xxhash import xxh3_64, xxh3_64_intdigest
@@ -42,6 +42,14 @@ BY_REQUEST: Final = 1
 BY_ANSWER: Final = 2
 """What a record was inflated with: nothing, the window at the end of its base's request, or of the
 base's answer. Of an answer: the window at the end of its own request."""
+
+
+class Deflate(Protocol):
+    """As of `zlib.compressobj`."""
+
+    def compress(self, data: bytes, /) -> bytes: ...
+
+    def flush(self) -> bytes: ...
 
 
 class Laid(msgspec.Struct, frozen=True, gc=False):
@@ -209,11 +217,15 @@ def grown(window: bytes, literal: bytes) -> bytes:
 
 
 def deflated(literal: bytes, window: bytes = b"") -> bytes:
-    if window:
-        deflate = zlib.compressobj(_LEVEL, zlib.DEFLATED, -15, 8, zlib.Z_DEFAULT_STRATEGY, window)
-    else:
-        deflate = zlib.compressobj(_LEVEL, zlib.DEFLATED, -15)
+    deflate = deflating(window)
     return deflate.compress(literal) + deflate.flush()
+
+
+def deflating(window: bytes) -> Deflate:
+    """For what comes in pieces."""
+    if window:
+        return zlib.compressobj(_LEVEL, zlib.DEFLATED, -15, 8, zlib.Z_DEFAULT_STRATEGY, window)
+    return zlib.compressobj(_LEVEL, zlib.DEFLATED, -15)
 
 
 def encode(record: Told | Answered) -> bytes:

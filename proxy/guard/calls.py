@@ -10,7 +10,7 @@ became of the calls is written with that settlement.
 
 from typing import Literal, assert_never
 
-from proxy.answering import pass_failure_on, respond
+from proxy.answering import pass_failure_on, respond, take_down
 from proxy.attempting.opened import Begun, Opened, Refused, Whole
 from proxy.bill import NO_ANSWER
 from proxy.core.decision import Refusal
@@ -72,6 +72,7 @@ class Guarded:
         match await verdicts.judge(calls) if calls else "pass":
             case "pass":
                 progress.facts = verdicts.handed()
+                await take_down(progress, whole, whole.body)
                 await self._p.settler.settle_answer(progress, read.usage, read.answer)
                 await respond(exchange, progress, whole, whole.body)
                 return "done"
@@ -111,6 +112,7 @@ class Guarded:
         progress.did("dedupe")
         progress.facts = verdicts.handed()
         answer = dialect.read_answer(body).answer
+        await take_down(progress, whole, body, Kind.CONTENT_ENCODING | Kind.LENGTH)
         await self._p.settler.settle_answer(progress, whole.read.usage, answer)
         await respond(exchange, progress, whole, body, Kind.CONTENT_ENCODING | Kind.LENGTH)
         return "done"

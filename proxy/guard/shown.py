@@ -11,6 +11,7 @@ from proxy.progress import Progress
 from proxy.pump import start
 from proxy.replies import dialect_of
 from proxy.wire import Answering
+from proxy.wire.headers import Kind
 
 HEARTBEAT_SECONDS = 10.0
 """Clients give a stream up that says nothing for 30 s to 5 minutes."""
@@ -76,6 +77,8 @@ class Shown:
         """Goes to the client, now or once the answer has started."""
         if passed:
             self.meter.feed(passed)
+            if self._progress.taking is not None:
+                self._progress.taking.add(passed)
             self.pending += passed
             self.quiet = False
 
@@ -106,4 +109,7 @@ class Shown:
 
     def hears(self, begun: Begun) -> None:
         """Whose head the answer may be started with."""
-        self._begun = self._begun or begun
+        if self._begun is None:
+            self._begun = begun
+            if self._progress.taking is not None:
+                self._progress.taking.begin(begun.status, begun.headers, Kind.LENGTH, stream=True)

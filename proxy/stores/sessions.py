@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 import msgspec
 
+from proxy.core.kept import Content as Content
+from proxy.core.kept import answer_name as answer_name
+from proxy.core.kept import request_name as request_name
 from proxy.core.session import SessionKey
 from proxy.stores.chain import ChainedPayload
 
@@ -60,22 +63,6 @@ class Hold(msgspec.Struct, frozen=True, gc=False, array_like=True):
     accounts: tuple[str, ...]
     tokens: int = 0
     trees: tuple[str, ...] = ()
-
-
-class Content(msgspec.Struct, frozen=True, gc=False):
-    """What a call sent (`request_name`) or was answered (`answer_name`); for stores only bytes.
-    name: once in a session."""
-
-    name: str
-    data: bytes
-
-
-def request_name(call_id: str) -> str:
-    return f"{call_id}.q"
-
-
-def answer_name(call_id: str) -> str:
-    return f"{call_id}.a"
 
 
 class SessionDump(msgspec.Struct, frozen=True, gc=False):

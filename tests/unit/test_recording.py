@@ -14,12 +14,13 @@ from proxy.contents import Contents
 from proxy.core.checkpoints import Checkpoints
 from proxy.core.dialects.base import Bounds
 from proxy.core.events import SessionOpened, StepReserved, StepSettled
+from proxy.core.kept import Given
 from proxy.core.marks import NOTHING_KEPT, base_of
 from proxy.core.request import DialectName
 from proxy.core.session import EMPTY, SessionState, apply
 from proxy.core.steps import RecordedStep, steps_of
 from proxy.errors import ContentMissing
-from proxy.recording import Given, Recorder
+from proxy.recording import Recorder
 from proxy.replies import dialect_of
 from proxy.sealing import Sealing
 from proxy.stores import Append, Content
@@ -71,11 +72,20 @@ class Session:
         self.sent[call_id] = body
         return call_id
 
-    async def answer(self, call_id: str, given: Given, checkpoints: Checkpoints = FULL) -> None:
-        kept, window = self.recorder.answer(call_id, given, checkpoints)
-        assert kept.content is not None
-        await self.write(StepSettled(NOW, call_id, content=kept.mark), kept.content)
-        self.recorder.windows.put(call_id, window)
+    async def answer(self, call_id: str, given: Given, pieces: int = 1) -> None:
+        taking = self.recorder.taking(call_id, FULL)
+        assert taking is not None
+        if given.stream:
+            taking.begin(given.status, given.headers, stream=True)
+            size = -(-len(given.body) // pieces) or 1
+            for at in range(0, len(given.body), size):
+                taking.add(given.body[at : at + size])
+        else:
+            await taking.whole(given.status, given.headers, given.body, 0)
+        taken = self.recorder.answer(call_id, taking, FULL)
+        await self.write(StepSettled(NOW, call_id, content=taken.mark), taken.content)
+        taking.drop()
+        self.recorder.windows.put(call_id, taken.after)
         self.answered[call_id] = given
 
     def restart(self) -> None:
@@ -155,7 +165,8 @@ def test_any_sequence_of_edited_bodies_is_read_back_byte_for_byte(
             if n in answers:
                 headers = (("content-type", "text/event-stream"), ("x", str(n)))
                 stream = b"data: %d\n\n" % n * (size // 20)
-                await session.answer(call_id, Given(200, headers, stream, stream=True))
+                said = Given(200, headers, stream, stream=bool(size % 2))
+                await session.answer(call_id, said, pieces=at + 1)
         await session.check()
 
     asyncio.run(run())
