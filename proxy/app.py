@@ -105,11 +105,11 @@ class App:
         )
         self.store = self._footing.store
         self.owners, self.peers = self._footing.owners, self._footing.peers
+        self._recorder, self.contents = build_recording(self.store, self._key)
         self.joins = Joins(clock, self.peers, self.tasks)
         self._ready = Readiness(seat, self.store, self.watcher, self._footing.said)
         self._orphaned = False
-        self.port = settings.port
-        self.admin_port = settings.admin_port
+        self.port, self.admin_port = settings.port, settings.admin_port
 
     async def start(self) -> None:
         """Opens the store and listens on both ports. Raises StoreUnavailable and OSError."""
@@ -163,8 +163,7 @@ class App:
         prices, usual = PriceBook(load_table(), clock), UsualOutput()
         callers = Callers(hmac.digest(self._key, b"tenant", "sha256"))
         intake = Intake(policy, index, prices, usual, callers, clock)
-        recorder, self.contents = build_recording(self.store, self._key)
-        settler = Settler(self.ledger, index, prices, usual, recorder)
+        settler = Settler(self.ledger, index, prices, usual, self._recorder)
         recall = Recall(self.ledger, self.store, lambda: bool(self.peers.others()))
         attempting = self._attempting(intake, settler)
         guarded = self._guarded(intake, settler, recall, attempting)
@@ -178,7 +177,6 @@ class App:
                 calls=self.calls,
                 joins=self.joins,
                 settler=settler,
-                recorder=recorder,
                 guarded=guarded,
                 clock=clock,
                 new_id=new_id,

@@ -32,7 +32,6 @@ from proxy.joining import Audience, Joins
 from proxy.ledger import Ledger
 from proxy.progress import Progress
 from proxy.pump import Pump, spent
-from proxy.recording import Recorder
 from proxy.records import CallRecord
 from proxy.replies import dialect_of, in_session, refusal_of, refusal_reply, send
 from proxy.reservation import Admitted, Reservation
@@ -57,7 +56,6 @@ class Parts:
     calls: Calls
     joins: Joins
     settler: Settler
-    recorder: Recorder
     guarded: Guarded
     clock: Clock
     new_id: Callable[[], str]
@@ -125,7 +123,7 @@ class Governed:
         assert isinstance(aimed, Call)
         self._p.calls.also(live, admitted.above)
         progress = begun_at(aimed, admitted, live, request_id)
-        progress.taking = self._p.recorder.taking(call.call_id, call.policy.checkpoints)
+        progress.taking = self._p.settler.recorder.taking(call.call_id, call.policy.checkpoints)
         ends_with_session(live, call, admitted, self._p.clock.now())
         if call.request.stream:
             self._p.ledger.calls.may_cut(call.call_id, lambda: live.cut(spent(progress)))
@@ -151,7 +149,7 @@ class Governed:
         if (refusal := refuse_request(call)) is not None:
             return refusal
         want, checkpoints = self._want(call), call.policy.checkpoints
-        one = self._p.recorder.recording(call.call_id, call.request, call.body, checkpoints)
+        one = self._p.settler.recorder.recording(call.call_id, call.request, call.body, checkpoints)
         if one is not None:
             if one.is_large:
                 await one.prepare(await self._p.ledger.recorded(want))

@@ -161,13 +161,8 @@ def holding(
         tuple([a.account for a in accounts]),
         trees,
         bool(admit.guidance),
-        noted.thread,
-        noted.round,
-        noted.key,
-        noted.users,
-        kept.mark,
-        kept.chain,
-        want.stream,
+        *(noted.thread, noted.round, noted.key, noted.users),
+        *(kept.mark, kept.chain, want.stream),
     )
     events: tuple[AnyEvent, ...] = (reserved,)
     if admit.warnings or admit.at_rung:

@@ -32,7 +32,7 @@ class Settler:
         usual: UsualOutput,
         recorder: Recorder,
     ) -> None:
-        self._recorder = recorder
+        self.recorder = recorder
         self._ledger = ledger
         self._index = index
         self._prices = prices
@@ -134,12 +134,12 @@ class Settler:
         taken: Taken | None = None
         if taking is not None:
             if what.outcome == "answered" and taking.is_there:
-                taken = self._recorder.answer(call.call_id, taking, call.policy.checkpoints)
+                taken = self.recorder.answer(call.call_id, taking, call.policy.checkpoints)
                 what = replace(what, kept=Kept(taken.mark, taken.content))
             taking.drop()
         progress.state = await self._ledger.settle(call.key, call.call_id, what)
         if taken is not None:
-            self._recorder.windows.put(call.call_id, taken.after)
+            self.recorder.windows.put(call.call_id, taken.after)
 
     async def _release(self, progress: Progress) -> None:
         progress.settled = bill.failed(0)

@@ -12,6 +12,7 @@ what no client knows.
 import struct
 from collections.abc import Iterator
 from functools import lru_cache
+from hashlib import blake2b
 from typing import Final
 
 import msgspec
@@ -24,7 +25,7 @@ IN_CLEAR: Final = bytes(4)
 
 _BORDER_BYTES = 512
 _HISTORIES = 8
-_LAYOUT = struct.Struct(">16sB4sIIIQQB")
+_LAYOUT = struct.Struct(">16sB4s4sIIIQQB")
 _BORDER = struct.Struct(">Q")
 _VERSION = 1
 _BASE_AT = _LAYOUT.size
@@ -38,13 +39,15 @@ class Mark(msgspec.Struct, frozen=True, gc=False):
     """What a packed mark says.
 
     digest: of what was kept of the body (`stores.Content.data`), 16 bytes. key: names what that was
-    sealed with, 4 bytes. head_bytes, list_bytes, tail_bytes: of the body. head, tail: their hashes.
-    base: the call whose history this one goes on with, "" for none. borders: hashes of the list up
-    to each of `borders_of`.
+    sealed with, 4 bytes. seed: names what the hashes are seeded with, 4 bytes: those of another
+    ledger cannot be compared. head_bytes, list_bytes, tail_bytes: of the body. head, tail: their
+    hashes. base: the call whose history this one goes on with, "" for none. borders: hashes of the
+    list up to each of `borders_of`.
     """
 
     digest: bytes
     key: bytes
+    seed: bytes
     head_bytes: int
     list_bytes: int
     tail_bytes: int
@@ -57,8 +60,8 @@ class Mark(msgspec.Struct, frozen=True, gc=False):
 def pack(mark: Mark) -> bytes:
     base = mark.base.encode()
     fixed = _LAYOUT.pack(
-        mark.digest, _VERSION, mark.key, mark.head_bytes, mark.list_bytes, mark.tail_bytes,
-        mark.head, mark.tail, len(base),
+        mark.digest, _VERSION, mark.key, mark.seed,
+        mark.head_bytes, mark.list_bytes, mark.tail_bytes, mark.head, mark.tail, len(base),
     )  # fmt: skip
     borders = mark.borders
     return b"".join((fixed, base, struct.pack(f">{len(borders)}Q", *borders)))
@@ -70,13 +73,13 @@ def unpack(packed: bytes) -> Mark | None:
     if not _is_mark(packed):
         return None
     fields = _LAYOUT.unpack_from(packed)
-    digest, _, key, head_bytes, list_bytes, tail_bytes, head, tail, length = fields
+    digest, _, key, seed, head_bytes, list_bytes, tail_bytes, head, tail, length = fields
     end = _BASE_AT + length
     base = packed[_BASE_AT:end].decode(errors="replace")
     left = packed[end:]
     borders = struct.unpack_from(f">{len(left) // _BORDER.size}Q", left)
     sizes = (head_bytes, list_bytes, tail_bytes)
-    return Mark(digest, key, *sizes, head, tail, base, borders)
+    return Mark(digest, key, seed, *sizes, head, tail, base, borders)
 
 
 def borders_of(list_bytes: int) -> Iterator[int]:
@@ -86,6 +89,12 @@ def borders_of(list_bytes: int) -> Iterator[int]:
     while back < list_bytes:
         yield list_bytes - back
         back *= 2
+
+
+@lru_cache(16)
+def seed_name(seed: int) -> bytes:
+    """4 bytes that tell one seed from another, and nothing of either."""
+    return blake2b(seed.to_bytes(8, "big"), digest_size=4).digest()
 
 
 def base_of(packed: bytes) -> str:

@@ -7,7 +7,7 @@ from typing import TypeVar
 import msgspec
 from xxhash import xxh3_64_intdigest
 
-from proxy.core.marks import Mark
+from proxy.core.marks import Mark, seed_name
 from proxy.core.recording import SAME, VERSION, Answered, Told
 
 Record = TypeVar("Record", Told, Answered)
@@ -87,11 +87,12 @@ class Body:
         return b"".join((self.head, self.listed, self.tail))
 
     def is_of(self, mark: Mark, seed: int) -> bool:
-        """Whether it is the one that was recorded."""
+        """Whether it is the one that was recorded; of another ledger's, as far as can be said."""
         sizes = (len(self.head), len(self.listed), len(self.tail))
-        return (
-            sizes == (mark.head_bytes, mark.list_bytes, mark.tail_bytes)
-            and xxh3_64_intdigest(self.head, seed) == mark.head
+        if sizes != (mark.head_bytes, mark.list_bytes, mark.tail_bytes):
+            return False
+        return seed_name(seed) != mark.seed or (
+            xxh3_64_intdigest(self.head, seed) == mark.head
             and xxh3_64_intdigest(self.tail, seed) == mark.tail
             and mark.borders[:1] == (xxh3_64_intdigest(self.listed, seed),)
         )

@@ -22,6 +22,7 @@ from proxy.core.marks import (
     Mark,
     Recorded,
     borders_of,
+    seed_name,
     unpack,
 )
 from proxy.core.request import Request
@@ -134,11 +135,11 @@ def find(body: bytes, laid: Laid, recorded: Recorded, seed: int, key: bytes) -> 
     size = laid.end - laid.start
     head = xxh3_64_intdigest(view[: laid.start], seed)
     tail = xxh3_64_intdigest(view[laid.end :], seed)
-    own = tuple(borders_of(size))
+    own, name = tuple(borders_of(size)), seed_name(seed)
     marks = [
         (call_id, mark)
         for call_id, packed in recorded
-        if (mark := unpack(packed)) and mark.digest != NOTHING_KEPT and mark.key == key
+        if (mark := unpack(packed)) and _is_base(mark, key, name)
     ]
     places = set(own)
     for _, mark in marks:
@@ -156,7 +157,12 @@ def find(body: bytes, laid: Laid, recorded: Recorded, seed: int, key: bytes) -> 
     borders = tuple([hashes[at] for at in own])
     before = basis.base if goes_on else ""  # not of another history that is only framed alike
     sizes = (laid.start, size, len(body) - laid.end)
-    return basis, Mark(NOTHING_KEPT, key, *sizes, head, tail, before, borders)
+    return basis, Mark(NOTHING_KEPT, key, name, *sizes, head, tail, before, borders)
+
+
+def _is_base(mark: Mark, key: bytes, seed: bytes) -> bool:
+    """Whether this process can compare with it, and who reads it later has its key."""
+    return mark.digest != NOTHING_KEPT and mark.key == key and mark.seed == seed
 
 
 def _hashed(view: memoryview, places: Sequence[int], seed: int) -> Mapping[int, int]:

@@ -62,7 +62,7 @@ async def test_a_conversation_is_kept_as_it_was_sent_and_answered(
             sent.append(json.dumps(body, indent=n % 2 or None).encode())
             answers.append(await on.send(f"/s/s1{PATHS[dialect]}", sent[-1]))
             more = [{"role": "assistant", "content": "yes"}, {"role": "user", "content": f"m{n}"}]
-            body = {**body, name: [*body[name], *more]}  # type: ignore[misc]
+            body = {**body, name: [*body[name], *more]}  # type: ignore[misc, list-item]
 
         await check(on, sent, answers)
         assert [step.stream for step in await steps(on)] == [stream] * 4

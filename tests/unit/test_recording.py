@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.contents import Contents
@@ -146,6 +146,7 @@ edits = st.lists(
 )
 
 
+@settings(max_examples=40, deadline=None)
 @given(edits, st.sets(st.integers(0, 11)), st.sets(st.integers(0, 11)))
 def test_any_sequence_of_edited_bodies_is_read_back_byte_for_byte(
     edits: list[tuple[str, int, int]], restarts: set[int], answers: set[int]
@@ -313,6 +314,20 @@ async def test_what_was_altered_or_is_gone_is_named(name: str) -> None:
         read = session.contents.answer_of if name.endswith("a") else session.contents.body_of
         with pytest.raises(ContentMissing, match=r"c000[01]\.[qa] "):
             await read(KEY, step)
+
+
+async def test_what_comes_from_another_ledger_is_read_and_gone_on_from_nowhere() -> None:
+    """Its hashes are seeded with what nobody knows here: the chain vouches for it."""
+    session = await Session().begin()
+    await session.ask(chat([message(1, 3000)]))
+    session.recorder, session.contents = (
+        Recorder(8, Sealing()),
+        Contents(session.store, 8, Sealing()),
+    )
+    await session.ask(chat([message(1, 3000), message(2)]))
+
+    assert session.sizes["c0001.q"] > session.sizes["c0000.q"]
+    await session.check()
 
 
 async def test_what_reading_some_calls_takes_is_known() -> None:

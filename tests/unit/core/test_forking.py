@@ -113,7 +113,7 @@ def test_it_has_cost_nothing_and_holds_nothing() -> None:
 
 def test_what_comes_next_is_told_by_what_it_inherited() -> None:
     """Its first own body is kept as what it adds to the last one of the other."""
-    packed = pack(Mark(b"d" * 16, IN_CLEAR, 1, 2, 3, 4, 5))
+    packed = pack(Mark(b"d" * 16, IN_CLEAR, bytes(4), 1, 2, 3, 4, 5))
     log: list[ev.AnyEvent] = [OPENED, replace(reserved("c1", 1), content=packed), settled("c1")]
 
     assert fold(forked(log, 1).events).recorded == (("c1", packed),)

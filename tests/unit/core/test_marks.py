@@ -13,6 +13,7 @@ marks = st.builds(
     Mark,
     digests,
     short,
+    short,
     sizes,
     sizes,
     sizes,

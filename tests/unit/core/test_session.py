@@ -10,7 +10,7 @@ from proxy.core.marks import IN_CLEAR, Mark, pack
 from proxy.core.session import EMPTY, failed_before, fold, is_idle
 from proxy.core.usage import Usage
 
-MARK = Mark(b"d" * 16, IN_CLEAR, 1, 900, 1, 5, 6, "", (7, 8))
+MARK = Mark(b"d" * 16, IN_CLEAR, bytes(4), 1, 900, 1, 5, 6, "", (7, 8))
 calls = st.sampled_from(["a", "b", "c"])
 times = st.floats(min_value=1.0, max_value=1e9)
 amounts = st.integers(min_value=0, max_value=10**9)
