@@ -87,10 +87,8 @@ class App:
         self.clock = clock = clock or SystemClock()
         self.tasks = Tasks()
         self._seat = seat
-        path = settings.policy_path
-        self.watcher = (
-            seat.shared.watcher if seat else PolicyWatcher(path, env, clock, log_warnings)
-        )
+        watched = (settings.policy_path, env, clock, log_warnings)
+        self.watcher = seat.shared.watcher if seat else PolicyWatcher(*watched)
         self.store_url = settings.store_url or self.watcher.current.store_url
         self._key = chain_key(self.store_url, env)
         name = seat.owner() if seat else f"{os.getpid()}-{secrets.token_hex(8)}"
