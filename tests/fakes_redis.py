@@ -5,6 +5,7 @@ folder of its own, writes every command to its append-only file, and ends with t
 it. HOLDFAST_REQUIRE_REDIS=1 makes a missing server a failure, as on CI.
 """
 
+import atexit
 import os
 import platform
 import shutil
@@ -15,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -189,3 +191,29 @@ def temporary(kind: str, *options: str) -> Iterator[RedisServer]:
 
 def _pause() -> None:
     time.sleep(0.02)
+
+
+_SHARED: dict[str, RedisServer | Cluster] = {}
+
+
+def shared_server(kind: str) -> RedisServer | Cluster:
+    """Of `redis`, `valkey` or `cluster` one for the whole run: stores tell theirs by a prefix."""
+    needs_server("redis" if kind == "cluster" else kind)
+    if kind not in _SHARED:
+        folder = tempfile.TemporaryDirectory(prefix="holdfast-redis-")
+        path = Path(folder.name)
+        server = Cluster("redis", path) if kind == "cluster" else RedisServer(kind, path)
+        _SHARED[kind] = server.start()
+
+        def end() -> None:
+            server.stop()
+            folder.cleanup()
+
+        atexit.register(end)
+    return _SHARED[kind]
+
+
+def url_for(kind: str, folder: Path) -> str:
+    """A ledger of its own for each folder, on the shared server."""
+    prefix = sha256(str(folder).encode()).hexdigest()[:12]
+    return f"{shared_server(kind).url}?prefix={prefix}"

@@ -14,9 +14,11 @@ from proxy.stores import Append, Appended, Balance, Charge, Store, Stored
 from proxy.stores.memory import MemoryStore
 from proxy.stores.open_on_failure import OpenOnFailure
 from proxy.stores.passing import Passing
+from proxy.stores.redis import RedisStore
 from proxy.stores.spools import Spools
 from proxy.stores.sqlite import SqliteStore
 from proxy.stores.sqlite_file import connect
+from tests.fakes_redis import url_for
 
 SECRET = b"a key for tests, 32 bytes long.."
 KEY = SessionKey("team-a", "s1")
@@ -32,6 +34,9 @@ STORES: dict[str, Callable[[Path], Store]] = {
         lambda: True,
         lambda: 3600.0,
     ),
+    "redis": lambda folder: RedisStore(url_for("redis", folder), SECRET),
+    "valkey": lambda folder: RedisStore(url_for("valkey", folder), SECRET),
+    "cluster": lambda folder: RedisStore(url_for("cluster", folder), SECRET),
 }
 """Every store, made for a folder of its own. All of them pass the contract."""
 

@@ -1,5 +1,6 @@
 """Sessions, events and policies as the admin API's JSON. Pure; money in USD, times in seconds."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from proxy.stores import SessionRow, Stored
 
 Json: TypeAlias = dict[str, "Json"] | list["Json"] | str | int | float | bool | None
 
+_LOGIN = re.compile(r"://[^/]*@")
 _SECRET = frozenset({"api_key", "key_hashes", "url"})
 
 
@@ -131,6 +133,8 @@ def whole_number(text: str, most: int) -> int:
 
 def policy_json(value: object) -> Json:
     """A policy value without its secrets."""
+    if isinstance(value, str) and "@" in value:
+        return _LOGIN.sub("://", value)
     if is_dataclass(value) and not isinstance(value, type):
         return {
             f.name: "(hidden)" if f.name in _SECRET and getattr(value, f.name) else

@@ -34,9 +34,9 @@ TIER: Final = Text("a service tier in lower case", r"[a-z0-9][a-z0-9_.:-]*", 32)
 HEADER: Final = Text("a header name in lower case", r"[a-z0-9!#$%&'*+.^_`|~-]+", 128)
 KEY_HASH: Final = Text("sha256: and 64 hex digits", r"sha256:[0-9a-f]{64}", hidden=True)
 STORE_URL: Final = Text(
-    "sqlite:///PATH, memory://",
-    r"sqlite:///.+|memory://",
-    unbuilt=("redis://", "rediss://", "valkey://", "valkeys://"),
+    "sqlite:///PATH, redis://HOST, memory://",
+    r"sqlite:///.+|memory://|(redis|valkey)s?(\+cluster|\+sentinel)?://.+",
+    hidden=True,  # a URL of Redis may hold a password
 )
 
 

@@ -124,7 +124,7 @@ def effects_of(prepared: Prepared, tables: Tables, chain: Chain) -> Effects | No
         seq += 1
         previous = chain.after(previous, prepared.prefix, seq, payload)
         rows.append(ChainedPayload(seq, payload, previous))
-    head = _head_after(tip.head, append)
+    head = head_after(tip.head, append)
     return Effects(seq, previous, head, tuple(rows), balances, opened, closes)
 
 
@@ -232,7 +232,7 @@ def _storable(balance: Balance) -> bool:
     return -_INT64 <= spent < _INT64 and -_INT64 <= held < _INT64
 
 
-def _head_after(before: SessionHead | None, append: Append) -> SessionHead:
+def head_after(before: SessionHead | None, append: Append) -> SessionHead:
     """The head the writer gave, else the one before; never older than the last event."""
     events = append.events
     if before is not None and before.state == DELETED and events:

@@ -15,7 +15,7 @@ from proxy.stores.redis_connection import Command, Connection, Login, Reply, Wor
 from proxy.stores.redis_connection import connect as dial
 from proxy.stores.redis_errors import PASSING, Lost, ServerError, unavailable
 from proxy.stores.redis_listener import Listener, OnConnected, OnMessage
-from proxy.stores.redis_nodes import Nodes, nodes_of
+from proxy.stores.redis_nodes import Nodes, nodes_of, slot_of
 from proxy.stores.redis_scripts import Script
 from proxy.stores.redis_url import Address, RedisUrl, parse_url
 
@@ -40,7 +40,7 @@ class Servers:
     def __init__(self, url: RedisUrl | str, clock: Clock | None = None) -> None:
         self.url = url if isinstance(url, RedisUrl) else parse_url(url)
         self.clock = clock or SystemClock()
-        self.greet: Callable[[Connection], asyncio.Future[None]] | None = None
+        self.greet: Greet | None = None
         self._login = Login(
             self.url.username,
             self.url.password,
@@ -77,9 +77,7 @@ class Servers:
             listener.close()
         for dialing in list(self._dialing.values()):
             dialing.cancel()
-        for connection in self._connections.values():
-            connection.close("the store is closed")
-        self._connections.clear()
+        self.drop_connections("the store is closed")
 
     async def call(self, key: str | bytes, *command: Word) -> Reply:
         """The answer of the server that has the key. Raises StoreUnavailable."""
@@ -88,6 +86,20 @@ class Servers:
     async def calls(self, key: str | bytes, commands: Sequence[Command]) -> list[Reply]:
         """The answers to commands on keys of one slot, sent together."""
         return await self.exchange(key, lambda _: commands) if commands else []
+
+    async def get_all(self, keys: Sequence[str]) -> list[Reply]:
+        """What is at each of them, whatever slots they lie in."""
+        slots: dict[int, list[str]] = {}
+        for key in dict.fromkeys(keys):
+            slots.setdefault(slot_of(key) if self.is_cluster else 0, []).append(key)
+        answers = await asyncio.gather(
+            *(self.call(some[0], "MGET", *some) for some in slots.values())
+        )
+        found: dict[str, Reply] = {}
+        for some, answer in zip(slots.values(), answers, strict=True):
+            assert isinstance(answer, list)
+            found.update(zip(some, answer, strict=True))
+        return [found[key] for key in keys]
 
     async def evaluate(self, script: Script, key: str | bytes, *arguments: Word) -> Reply:
         """What the script answers; it must be safe to run twice."""
@@ -112,6 +124,12 @@ class Servers:
         self._listeners.add(listener)
         listener.start(self._listeners.discard)
         return listener
+
+    def drop_connections(self, why: str) -> None:
+        """They are made anew when they are needed."""
+        for connection in self._connections.values():
+            connection.close(why)
+        self._connections.clear()
 
     async def primaries(self) -> Sequence[Address]:
         """All that have keys."""

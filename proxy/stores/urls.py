@@ -9,6 +9,7 @@ from proxy.errors import StoreUnavailable
 from proxy.stores import Store
 from proxy.stores.chain import load_or_create_key
 from proxy.stores.memory import MemoryStore
+from proxy.stores.redis_url import ALLOWED as REDIS_ALLOWED
 from proxy.stores.redis_url import is_redis, parse_url
 from proxy.stores.sqlite import SqliteStore, key_path
 from proxy.stores.volumes import advice
@@ -17,16 +18,27 @@ KEY_VARIABLE = "HOLDFAST_CHAIN_KEY"
 STATE_VARIABLE = "HOLDFAST_STATE_DIR"
 _SHORTEST_KEY = 32
 _SQLITE = "sqlite:///"
-_ALLOWED = "memory://, sqlite:///PATH (sqlite:////PATH where it is absolute)"
+_ALLOWED = f"memory://, sqlite:///PATH (sqlite:////PATH where it is absolute), {REDIS_ALLOWED}"
 
 
 def open_store(url: str, key: bytes) -> Store:
     """The store a URL names, not opened yet. key: of the log's HMAC chain.
 
-    Raises ValueError, with what is allowed.
+    Raises ValueError, with what is allowed; StoreUnavailable where what it needs is not installed.
     """
+    if is_redis(url):
+        return _redis(url, key)
     path = _path_of(url)
     return MemoryStore(key) if path is None else SqliteStore(path, key)
+
+
+def _redis(url: str, key: bytes) -> Store:
+    parse_url(url)
+    try:
+        from proxy.stores.redis import RedisStore
+    except ImportError as error:
+        raise StoreUnavailable(str(error)) from error
+    return RedisStore(url, key)
 
 
 def chain_key(url: str, env: Mapping[str, str]) -> bytes:
@@ -35,6 +47,11 @@ def chain_key(url: str, env: Mapping[str, str]) -> bytes:
     path = secret_beside(url)
     if (given := _key_from(env)) is not None:
         return given
+    if is_redis(url):
+        raise StoreUnavailable(
+            f"a ledger in Redis is shared, and so is its key: set {KEY_VARIABLE}, the same for "
+            "every process (`openssl rand -hex 32` makes one)"
+        )
     if path is None:
         return secrets.token_bytes(_SHORTEST_KEY)
     try:
@@ -89,6 +106,9 @@ def state_folder(env: Mapping[str, str]) -> Path:
 def _path_of(url: str) -> Path | None:
     """None for memory://."""
     if url == "memory://":
+        return None
+    if is_redis(url):
+        parse_url(url)
         return None
     name = url.removeprefix(_SQLITE)
     if name == url:

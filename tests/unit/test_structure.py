@@ -28,6 +28,7 @@ ALLOWED: Mapping[str, str] = {
     "proxy.stores.sqlite_writer._results": "a thread's boundary: who waits must hear of anything",
     "proxy.stores.sqlite_writer.rest": "a thread's boundary: logged, and told to who writes next",
     "proxy.stores.sqlite_threads._result": "a thread's boundary: raised again where it is awaited",
+    "proxy.stores.redis_lanes._run": "a task's boundary: who waits must hear of anything",
     "proxy.stores.spool._results": "a thread's boundary: who waits must hear of anything",
 }
 """`module` or `module.function` -> why it may break a law."""

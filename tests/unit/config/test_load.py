@@ -328,7 +328,7 @@ def test_what_is_not_built_is_an_error_that_says_so() -> None:
 
     assert all("not available in this version" in line for line in found)
     assert [line.split(": ")[1] for line in found] == [
-        "tools.prune", "store.url", "profiles[0].loops",
+        "tools.prune", "profiles[0].loops",
     ]  # fmt: skip
 
 

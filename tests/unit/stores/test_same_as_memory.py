@@ -1,8 +1,9 @@
-"""A store with a file does what the one without does, whatever happens in whatever order."""
+"""Every store does what the one in memory does, whatever happens in whatever order."""
 
 import asyncio
 import tempfile
 from pathlib import Path
+from unittest import TestCase
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -29,9 +30,8 @@ from proxy.stores import (
 )
 from proxy.stores.chain import GENESIS, first_altered
 from proxy.stores.memory import MemoryStore
-from proxy.stores.sqlite import SqliteStore
 from proxy.stores.tombstones import begins_after
-from tests.fakes_stores import SECRET, outcomes
+from tests.fakes_stores import SECRET, STORES, outcomes
 
 KEYS = [SessionKey(tenant, session) for tenant in ("a", "b") for session in ("s", "t", "ü")]
 CALLS = ("c1", "c2", "c3")
@@ -155,25 +155,32 @@ async def _everything(store: Store) -> list[object]:
 
 
 class SameAsMemory(RuleBasedStateMachine):
-    """Two connections to one file take turns: neither may trust what it saw before."""
+    """Two stores on one ledger take turns: neither may trust what it saw before."""
+
+    kind = "sqlite"
 
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
-        path = Path(self.folder.name) / "ledger.db"
         self.runner = asyncio.Runner()
         self.copied: set[SessionKey] = set()
         self.memory = MemoryStore(SECRET)
-        self.files = [SqliteStore(path, SECRET), SqliteStore(path, SECRET)]
+        folder = Path(self.folder.name)
+        self.files = [STORES[self.kind](folder), STORES[self.kind](folder)]
         self.runner.run(self.memory.open())
         for store in self.files:
             self.runner.run(store.open())
 
     @rule(batch=st.lists(appends, min_size=1, max_size=6), turn=st.booleans())
     def append_at_once(self, batch: list[Append], turn: bool) -> None:
+        batch = self.together(batch)
         expected = self.runner.run(outcomes(self.memory, batch))
 
         assert self.runner.run(outcomes(self.files[turn], batch)) == expected
+
+    def together(self, batch: list[Append]) -> list[Append]:
+        """What is applied in the order of its making, and so has one outcome only."""
+        return batch
 
     @rule(before=TIMES, at=TIMES, turn=st.booleans())
     def purge(self, before: float, at: float, turn: bool) -> None:
@@ -234,10 +241,43 @@ class SameAsMemory(RuleBasedStateMachine):
         self.folder.cleanup()
 
 
-TestSameAsMemory = pytest.mark.timeout(60)(SameAsMemory.TestCase)
-TestSameAsMemory.settings = settings(
+class RedisAsMemory(SameAsMemory):
+    kind = "redis"
+
+
+class ValkeyAsMemory(SameAsMemory):
+    kind = "valkey"
+
+
+class ClusterAsMemory(SameAsMemory):
+    """Its tenants are written side by side, and a decision stands on its own tenant only."""
+
+    kind = "cluster"
+
+    def together(self, batch: list[Append]) -> list[Append]:
+        tenant = batch[0].key.tenant
+        return [
+            append
+            for append in batch
+            if {append.key.tenant, *(g.key.tenant for g in append.guards)} == {tenant}
+        ]
+
+
+_SETTINGS = settings(
     max_examples=15,
     stateful_step_count=12,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
+
+
+def _case(machine: type[SameAsMemory], settings: settings = _SETTINGS) -> type[TestCase]:
+    case: type[TestCase] = machine.TestCase
+    case.settings = settings  # type: ignore[attr-defined]  # as hypothesis documents it
+    return pytest.mark.timeout(60)(case)
+
+
+TestSameAsMemory = _case(SameAsMemory)
+TestRedisAsMemory = _case(RedisAsMemory)
+TestValkeyAsMemory = _case(ValkeyAsMemory)
+TestClusterAsMemory = _case(ClusterAsMemory)

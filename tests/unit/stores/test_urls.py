@@ -1,5 +1,7 @@
 """Store URLs: what they open, where the secrets are, and what is said of one that is wrong."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,8 +9,10 @@ import pytest
 from proxy.errors import StoreUnavailable
 from proxy.stores.chain import first_altered
 from proxy.stores.memory import MemoryStore
+from proxy.stores.redis import RedisStore
 from proxy.stores.sqlite import SqliteStore
 from proxy.stores.urls import chain_key, open_store, secret_beside
+from tests.fakes_redis import url_for
 from tests.fakes_stores import KEY, SECRET, opened
 
 
@@ -55,7 +59,7 @@ def test_three_slashes_are_relative_and_four_absolute(url: str, path: str) -> No
     "url",
     [
         "",
-        "redis://x",
+        "redis+ring://x",
         "sqlite://x.db",
         "sqlite:///",
         "sqlite:///:memory:",
@@ -90,3 +94,40 @@ def test_a_short_key_is_refused() -> None:
     """It could be guessed, and the chain with it."""
     with pytest.raises(StoreUnavailable, match="openssl rand"):
         chain_key("memory://", {"HOLDFAST_CHAIN_KEY": "secret"})
+
+
+async def test_a_redis_url_opens_the_store_of_a_fleet(tmp_path: Path) -> None:
+    """Whatever it is called, and however it is reached; the same ledger under the same key only."""
+    for url in ("redis://h", "valkeys://u:p@h:1/2", "redis+cluster://a,b", "redis+sentinel://a/m"):
+        assert isinstance(open_store(url, SECRET), RedisStore)
+        assert secret_beside(url) is None
+    with pytest.raises(ValueError, match="primary"):
+        open_store("redis+sentinel://a", SECRET)
+    url = url_for("redis", tmp_path)
+    store, other = open_store(url, SECRET), open_store(url, b"x" * 32)
+    await store.open()
+
+    with pytest.raises(StoreUnavailable, match="HOLDFAST_CHAIN_KEY"):
+        await other.open()
+    await store.close()
+
+
+def test_a_ledger_in_redis_needs_a_key_that_all_share() -> None:
+    """One made up at the start would chain each process's events under another."""
+    assert chain_key("redis://h", {"HOLDFAST_CHAIN_KEY": "k" * 32}) == b"k" * 32
+    with pytest.raises(StoreUnavailable, match="HOLDFAST_CHAIN_KEY"):
+        chain_key("redis://h", {})
+
+
+def test_without_the_extra_a_sentence_says_what_to_install() -> None:
+    """In a process of its own: what has been imported here stays so."""
+    program = (
+        "import sys; sys.modules['hiredis'] = None\n"
+        "from proxy.stores.urls import open_store\n"
+        "open_store('memory://', b'k')\n"
+        "open_store('redis://h', b'k')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+    assert done.returncode == 1
+    assert "StoreUnavailable: store.url names Redis: `pip install holdfast[redis]`" in done.stderr
