@@ -29,6 +29,7 @@ from proxy.stores import (
     Stored,
 )
 from proxy.stores import sqlite_dumps as dumps
+from proxy.stores import sqlite_listing as listing
 from proxy.stores import sqlite_queries as queries
 from proxy.stores.chain import ChainedPayload, load_or_create_key
 from proxy.stores.effects import prepare
@@ -116,8 +117,8 @@ class SqliteStore:
         limit: int = 100,
         cursor: str | None = None,
     ) -> tuple[Sequence[SessionRow], str | None]:
-        listing = queries.Listing(state, agent, tenant, limit, cursor)
-        return await self._read(partial(queries.list_sessions, listing=listing))
+        asked = listing.Listing(state, agent, tenant, limit, cursor)
+        return await self._read(partial(listing.list_sessions, listing=asked))
 
     async def list_queue(self, queue: Queue, limit: int) -> Sequence[SessionRow]:
         return await self._read(partial(queries.list_queue, queue=queue, limit=limit))
@@ -129,7 +130,7 @@ class SqliteStore:
         self, updated_before: float, limit: int, states: Sequence[str] = LIVE
     ) -> Sequence[SessionKey]:
         before, states = updated_before, tuple(states)
-        query = partial(queries.list_idle, updated_before=before, limit=limit, states=states)
+        query = partial(listing.list_idle, updated_before=before, limit=limit, states=states)
         return await self._read(query)
 
     async def list_keys(self, after: SessionKey | None, limit: int) -> Sequence[SessionKey]:

@@ -36,10 +36,12 @@ class SqliteFile:
 
 class Handle:
     """Used by one thread only. Notices when the file or its WAL was removed or replaced under it:
-    SQLite would go on writing into a file that has no name, which ends with the process."""
+    SQLite would go on writing into a file that has no name, which ends with the process. cache_kib: of
+    pages, at most."""
 
-    def __init__(self, file: SqliteFile) -> None:
+    def __init__(self, file: SqliteFile, cache_kib: int = 2_000) -> None:
         self._file = file
+        self._cache_kib = cache_kib
         self._connection: sqlite3.Connection | None = None
         self._inode = self._wal_inode = _NO_FILE
 
@@ -59,6 +61,7 @@ class Handle:
         try:
             prepare_file(connection, self._file.path, self._file.secret)
             tune(connection)
+            connection.execute(f"PRAGMA cache_size = -{self._cache_kib}")
         except BaseException:
             connection.close()
             raise

@@ -19,10 +19,15 @@ SESSIONS_PER_PURGE = 20
 
 ACCOUNTS_PER_PURGE = 200
 
-_SESSIONS = f"""SELECT tenant, session, id, seq, chain, head, token, state FROM sessions
-    WHERE updated_at < ? AND state NOT IN {WAITING}
-    AND NOT EXISTS (SELECT 1 FROM holds WHERE session_id = sessions.id)
-    ORDER BY updated_at LIMIT ?"""  # noqa: S608 - a constant
+_TIP = "tenant, session, id, seq, chain, head, token, facet, state"
+_UNHELD = "NOT EXISTS (SELECT 1 FROM holds WHERE session_id = sessions.id)"
+_OLD = f"""SELECT {_TIP} FROM sessions INDEXED BY sessions_by_update
+    WHERE state <> '{DELETED}' AND updated_at < ? AND {_UNHELD}
+    AND facet NOT IN (SELECT id FROM facets WHERE state IN {WAITING})
+    ORDER BY updated_at LIMIT ?"""  # noqa: S608 - constants
+_GRAVES = f"""SELECT {_TIP} FROM sessions INDEXED BY sessions_by_facet
+    WHERE facet IN (SELECT id FROM facets WHERE state = '{DELETED}') AND updated_at < ?
+    AND {_UNHELD} LIMIT ?"""  # noqa: S608 - constants
 _GIVEN = Bulk(
     1,
     """SELECT a, (SELECT group_concat(hex(links)) FROM events WHERE session_id = a)
@@ -40,6 +45,14 @@ _OF_SESSIONS = (
     Bulk(1, "DELETE FROM events WHERE session_id IN (SELECT a FROM r)"),
 )
 _GONE = Bulk(1, "DELETE FROM sessions WHERE id IN (SELECT a FROM r)")
+_NOBODYS = Bulk(
+    1,
+    """DELETE FROM facets WHERE id IN
+    (SELECT other.id FROM r CROSS JOIN facets ON facets.id = a CROSS JOIN facets AS other
+     ON other.tenant = facets.tenant
+     AND coalesce(other.agent, x'') = coalesce(facets.agent, x''))
+    AND NOT EXISTS (SELECT 1 FROM sessions INDEXED BY sessions_by_facet WHERE facet = facets.id)""",
+)
 _HELD = "SELECT EXISTS (SELECT 1 FROM holds WHERE session_id = ?)"
 _IDLE = "touched_at < ? AND held = 0 AND held_tokens = 0 AND calls = 0"
 _ACCOUNTS = f"SELECT account FROM accounts WHERE {_IDLE} LIMIT ?"  # noqa: S608 - a constant
@@ -48,13 +61,14 @@ _ACCOUNT = f"DELETE FROM accounts WHERE account = ?2 AND {_IDLE.replace('?', '?1
 
 def purge_sessions(connection: sqlite3.Connection, chain: Chain, purge: Purge) -> int:
     """Deletes some of those last touched before then and without open holds; how many."""
-    asked = (purge.updated_before, SESSIONS_PER_PURGE)
-    found = connection.execute(_SESSIONS, asked).fetchall()
-    _erase(connection, found)
-    _GONE.run(connection, [(row[2],) for row in found if row[7] == DELETED])
-    live = [row for row in found if row[7] != DELETED]
+    before, most = purge.updated_before, SESSIONS_PER_PURGE
+    live = connection.execute(_OLD, (before, most)).fetchall()
+    graves = connection.execute(_GRAVES, (before, most - len(live))).fetchall()
+    _erase(connection, [*live, *graves])
+    _GONE.run(connection, [(row[2],) for row in graves])
     _bury(connection, chain, live, purge.at, "retention")
-    return len(found)
+    _NOBODYS.run(connection, [*{(row[7],) for row in (*live, *graves)}])
+    return len(live) + len(graves)
 
 
 def delete_session(connection: sqlite3.Connection, chain: Chain, delete: Delete) -> int:

@@ -3,12 +3,11 @@ beyond the tables, run on the reader's thread in one transaction."""
 
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from proxy.core.session import SessionKey
-from proxy.stores import DELETED, Balance, OpenHold, Queue, SessionHead, SessionRow, Stored
+from proxy.stores import DELETED, Balance, OpenHold, Queue, SessionRow, Stored
 from proxy.stores.chain import ChainedPayload
-from proxy.stores.codec import decode_cursor, decode_event, decode_head, encode_cursor
+from proxy.stores.codec import decode_event, decode_head
 from proxy.stores.queue import stands_in
 from proxy.stores.sqlite_overlay import Overlay
 from proxy.stores.sqlite_rows import OPEN, OWED
@@ -19,27 +18,11 @@ _LOG = """SELECT seq, CAST(payload AS BLOB), chain FROM events WHERE seq > ?3 AN
     (SELECT id FROM sessions WHERE session = ?1 AND tenant = ?2) ORDER BY seq"""
 _HOLDS = """SELECT tenant, session, call_id, owner, deadline
     FROM holds JOIN sessions ON sessions.id = session_id"""
-_IDLE = """SELECT tenant, session FROM sessions WHERE updated_at < ? AND state IN ({})
-    AND NOT EXISTS (SELECT 1 FROM holds WHERE session_id = sessions.id) LIMIT ?"""
 _LINKS = """SELECT session FROM links JOIN sessions ON sessions.id = session_id
     WHERE links.tenant = ? AND digest = ? ORDER BY ordinal"""
-_PAGE = """SELECT tenant, session, seq, head, updated_at, id
-    FROM sessions INDEXED BY sessions_by_update
-    WHERE {} ORDER BY updated_at DESC, id DESC LIMIT ?"""
 _QUEUE = """SELECT tenant, session, seq, head, updated_at, id
     FROM sessions INDEXED BY sessions_queued
     WHERE queued > 0 AND queued & ? ORDER BY updated_at, id LIMIT ?"""
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """The parameters of `Store.list_sessions`."""
-
-    state: str | None
-    agent: str | None
-    tenant: str | None
-    limit: int
-    cursor: str | None
 
 
 def read_chain(
@@ -94,66 +77,18 @@ def find_links(
     return overlay.linked(tenant, found, links)
 
 
-def list_sessions(
-    connection: sqlite3.Connection, overlay: Overlay, listing: Listing
-) -> tuple[Sequence[SessionRow], str | None]:
-    limit = max(listing.limit, 1)
-    after = None if listing.cursor is None else decode_cursor(listing.cursor)
-    newer = overlay.sessions
-    # Rows that the journal knows better are left out; there may be as many of them as it knows.
-    found = _page(connection, listing, after, limit + 1 + len(newer))
-    rows = [(row[4], row[5], _shown(*row[:4])) for row in found if row[5] not in newer]
-    for number, (key, tip) in newer.items():
-        head = tip.head
-        if head is not None and _is_wanted(listing, key, head):
-            place = (head.updated_at, number)
-            if after is None or place < after:
-                rows.append((*place, SessionRow(key, tip.seq, head)))
-    rows.sort(key=lambda row: row[:2], reverse=True)
-    more = encode_cursor(*rows[limit - 1][:2]) if len(rows) > limit else None
-    return [row for _, _, row in rows[:limit]], more
-
-
 def list_queue(
     connection: sqlite3.Connection, overlay: Overlay, queue: Queue, limit: int
 ) -> Sequence[SessionRow]:
     newer = overlay.sessions
     bit = OPEN if queue == "open" else OWED
     found = connection.execute(_QUEUE, (bit, limit + len(newer))).fetchall()
-    rows = [(row[4], row[5], _shown(*row[:4])) for row in found if row[5] not in newer]
+    rows = [(row[4], row[5], shown(*row[:4])) for row in found if row[5] not in newer]
     for number, (key, tip) in newer.items():
         if tip.head is not None and stands_in(queue, tip.head):
             rows.append((tip.head.updated_at, number, SessionRow(key, tip.seq, tip.head)))
     rows.sort(key=lambda row: row[:2])
     return [row for _, _, row in rows[:limit]]
-
-
-def list_idle(
-    connection: sqlite3.Connection,
-    overlay: Overlay,
-    updated_before: float,
-    limit: int,
-    states: Sequence[str],
-) -> Sequence[SessionKey]:
-    newer = {key for key, _ in overlay.sessions.values()}
-    sql = _IDLE.format(", ".join("?" * len(states)))
-    rows = connection.execute(sql, (updated_before, *states, limit + len(newer)))
-    found = [key for row in rows if (key := SessionKey(*row)) not in newer]
-    for number, (key, tip) in overlay.sessions.items():
-        head = tip.head
-        is_idle = head is not None and head.state in states and head.updated_at < updated_before
-        if is_idle and not _is_held(connection, overlay, key, number):
-            found.append(key)
-    return found[:limit]
-
-
-def _is_held(
-    connection: sqlite3.Connection, overlay: Overlay, key: SessionKey, number: int
-) -> bool:
-    sql = "SELECT call_id, 1 FROM holds WHERE session_id = ?"
-    held: dict[str, object] = dict(connection.execute(sql, (number,)).fetchall())
-    held |= {call_id: hold for (of, call_id), hold in overlay.holds.items() if of == key}
-    return any(held.values())
 
 
 def find_tenants(connection: sqlite3.Connection, overlay: Overlay, session: str) -> Sequence[str]:
@@ -163,31 +98,5 @@ def find_tenants(connection: sqlite3.Connection, overlay: Overlay, session: str)
     return sorted(tenants)
 
 
-def _page(
-    connection: sqlite3.Connection,
-    listing: Listing,
-    after: tuple[float, int] | None,
-    limit: int,
-) -> list[tuple[str, str, int, str, float, int]]:
-    wanted = {"state": listing.state, "agent": listing.agent, "tenant": listing.tenant}
-    values: list[object] = [value for value in wanted.values() if value is not None]
-    terms = [f"{name} = ?" for name, value in wanted.items() if value is not None]
-    if listing.state is None:
-        terms.append(f"state <> '{DELETED}'")
-    if after is not None:
-        terms.append("(updated_at, id) < (?, ?)")
-        values.extend(after)
-    sql = _PAGE.format(" AND ".join(terms) or "TRUE")
-    return connection.execute(sql, (*values, limit)).fetchall()
-
-
-def _shown(tenant: str, session: str, seq: int, head: str) -> SessionRow:
+def shown(tenant: str, session: str, seq: int, head: str) -> SessionRow:
     return SessionRow(SessionKey(tenant, session), seq, decode_head(head))
-
-
-def _is_wanted(listing: Listing, key: SessionKey, head: SessionHead) -> bool:
-    return (
-        (head.state != DELETED if listing.state is None else listing.state == head.state)
-        and listing.agent in (None, head.agent)
-        and listing.tenant in (None, key.tenant)
-    )

@@ -58,11 +58,18 @@ _TIPS = Bulk(
     FROM r CROSS JOIN sessions ON session = b AND tenant = a""",
 )
 _SESSIONS = """INSERT OR {} INTO sessions
-    SELECT a, b, c, d, e, f, g, h, i, j, k FROM r WHERE a NOTNULL
+    SELECT a, b, c, d, e, f, g, h, i, j, k, (SELECT id FROM facets
+        WHERE tenant = b AND coalesce(agent, x'') = coalesce(i, x'') AND state = h)
+    FROM r WHERE a NOTNULL
     ON CONFLICT (id) DO UPDATE
     SET seq = excluded.seq, chain = excluded.chain, head = excluded.head, token = excluded.token,
         state = excluded.state, agent = excluded.agent, updated_at = excluded.updated_at,
-        queued = excluded.queued"""
+        queued = excluded.queued, facet = excluded.facet"""
+_FACETS = Bulk(
+    3,
+    """INSERT OR IGNORE INTO facets (tenant, state, agent)
+    SELECT a, b, c FROM r WHERE a NOTNULL""",
+)
 _EVENTS = """INSERT OR {} INTO events SELECT a, b, CAST(c AS TEXT), d, e FROM r WHERE a NOTNULL"""
 _ACCOUNTS = Bulk(
     9,
@@ -155,6 +162,7 @@ class Changes:
         """In a transaction. Raises sqlite3.Error; then it must be rolled back."""
         sessions, balances, holds = self.sessions, self.balances, self.holds
         rows = [_session_row(number, *session) for number, session in sessions.items()]
+        _FACETS.run(connection, [*{(row[1], row[7], row[8]): None for row in rows}])
         manner.sessions.run(connection, rows)
         manner.events.run(connection, self.events)
         _ACCOUNTS.run(connection, [_account_row(*b, self.touched[b[0]]) for b in balances.items()])

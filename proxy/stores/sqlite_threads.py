@@ -16,6 +16,8 @@ from proxy.stores.sqlite_writer import SqliteWriter
 from proxy.stores.written import Written
 
 MOST_PER_BATCH = 1024
+_READER_CACHE_KIB = 8_000
+"""A listing by a rare state looks at a page for each tenant and agent: 7 ms instead of 15."""
 
 Result = TypeVar("Result")
 Query = Callable[[sqlite3.Connection, Overlay], Result]
@@ -39,7 +41,7 @@ class Threads:
         self._writing = BatchThread(
             "holdfast-writer", writer.handle, writer.close, MOST_PER_BATCH, writer.rest
         )
-        self._connection = Handle(file)
+        self._connection = Handle(file, _READER_CACHE_KIB)
         self._overlays = Overlays()
         self._reading = BatchThread(
             "holdfast-reader", self._answer, self._connection.drop, MOST_PER_BATCH

@@ -22,6 +22,7 @@ handoffs = st.sampled_from([(), ("h1",)])
 heads = st.builds(
     SessionHead,
     state=st.sampled_from(["active", "killed"]),
+    agent=st.sampled_from([None, "coder", ""]),
     steps=SMALL,
     waits=handoffs,
     stands=handoffs,
@@ -76,8 +77,16 @@ def _write_row_by_row(connection: sqlite3.Connection, record: Record) -> None:
         head = tip.head or SessionHead()
         shown = (encode_head(head), tip.token, head.state, head.agent, head.updated_at)
         queued = (1 if head.waits or head.stands else 0) + (2 if head.owed else 0)
-        row = (number, tenant, session, tip.seq, tip.chain, *shown, queued)
-        run(f"INSERT OR REPLACE INTO sessions VALUES ({', '.join('?' * 11)})", row)
+        facet = (tenant, head.agent, head.state)
+        found = run("SELECT id FROM facets WHERE (tenant, agent, state) IS (?, ?, ?)", facet)
+        (facet_id,) = (
+            found.fetchone()
+            or run(
+                "INSERT INTO facets (tenant, agent, state) VALUES (?, ?, ?) RETURNING id", facet
+            ).fetchone()
+        )
+        row = (number, tenant, session, tip.seq, tip.chain, *shown, queued, facet_id)
+        run(f"INSERT OR REPLACE INTO sessions VALUES ({', '.join('?' * 12)})", row)
     for number, seq, payload, chain, packed in record.events:
         event = (number, seq, payload.decode(), chain, packed)
         run("INSERT INTO events VALUES (?, ?, ?, ?, ?)", event)
@@ -111,8 +120,12 @@ def _link(connection: sqlite3.Connection, tenant: str, digest: bytes, number: in
 
 
 def _content(connection: sqlite3.Connection) -> list[Sequence[object]]:
-    """Of links their order; of holds what they mean."""
-    selects = ("* FROM sessions", "* FROM events", "* FROM accounts", "* FROM loose_links")
+    """Of links their order; of holds and facets what they mean."""
+    sessions = """id, sessions.tenant, session, seq, chain, head, token, sessions.state,
+        sessions.agent, updated_at, queued, facets.tenant, facets.agent, facets.state
+        FROM sessions LEFT JOIN (SELECT id AS facet, tenant, agent, state FROM facets) AS facets
+        USING (facet)"""
+    selects = (sessions, "* FROM events", "* FROM accounts", "* FROM loose_links")
     rows: list[Sequence[object]] = [
         connection.execute(f"SELECT {what} ORDER BY 1, 2").fetchall() for what in selects
     ]
