@@ -36,8 +36,9 @@ class SqliteFile:
 
 class Handle:
     """Used by one thread only. Notices when the file or its WAL was removed or replaced under it:
-    SQLite would go on writing into a file that has no name, which ends with the process. cache_kib: of
-    pages, at most."""
+    SQLite would go on writing into a file that has no name, which ends with the process.
+
+    cache_kib: of pages, at most."""
 
     def __init__(self, file: SqliteFile, cache_kib: int = 2_000) -> None:
         self._file = file
