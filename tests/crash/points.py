@@ -44,6 +44,7 @@ _WITHIN_SECONDS: Final = 0.004
 PASSED: Final = "passed"
 DIED: Final = "died"
 AIM: Final = "aim"
+CLOCK: Final = "clock"
 
 
 class Aim(msgspec.Struct, frozen=True):

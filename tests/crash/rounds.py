@@ -50,12 +50,13 @@ class Stage:
     folder: Path
     sim: Simulator
     workers: int = 1
+    more_policy: str = ""
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[Serving]:
         async with serving(
             self.folder, self.sim.url, self.workers,
-            policy=POLICY % {"usd": TENANT_USD}, drain_seconds=2,
+            policy=POLICY % {"usd": TENANT_USD} + self.more_policy, drain_seconds=2,
             command=("tests.crash.sidecar", str(self.folder)),
         ) as on:  # fmt: skip
             yield on
