@@ -18,12 +18,12 @@ from proxy.breakers.registry import Breakers
 from proxy.call_lines import CallLines
 from proxy.callers import Callers
 from proxy.calls import Calls
+from proxy.checkpoints import build_records
 from proxy.claims import Claims
 from proxy.clock import Clock, SystemClock
 from proxy.config.watch import PolicyWatcher
 from proxy.contents import build_recording
 from proxy.control import Control
-from proxy.copies import Copies
 from proxy.core.decision import Refusal
 from proxy.core.events import AnyEvent
 from proxy.core.memo import Memo, memo_bytes
@@ -238,7 +238,7 @@ class App:
         site = Site(
             control=self.control,
             human=self.human,
-            copies=Copies(self.control, self.ledger, self.store, self.clock, self._key),
+            records=build_records(self.control, self.contents, self._key),
             watcher=self.watcher,
             crew=self.crew,
             readiness=self._ready.now,

@@ -1,14 +1,14 @@
 """Copies of sessions: forks inside a ledger, files between ledgers. And their deletion."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 
 import msgspec
 
-from proxy.clock import Clock
+from proxy.contents import Contents
 from proxy.control import Control, UnknownSession
-from proxy.core.forking import Fork, fork_of
+from proxy.core.forking import heir_of
 from proxy.core.paths import checked_id
 from proxy.core.session import SessionKey, SessionState
 from proxy.core.steps import steps_of
@@ -16,8 +16,7 @@ from proxy.errors import HoldfastError, MalformedRequest, SeqConflict
 from proxy.exports import ExportReader, Opening, export_of
 from proxy.ids import unique_ids
 from proxy.imports import Adopted, adopted, is_of
-from proxy.ledger import Ledger
-from proxy.stores import Content, SessionDump, Store, answer_name, request_name
+from proxy.stores import Content, SessionDump, answer_name, request_name
 
 _LONGEST_STEM = 96
 _LONGEST_TENANT = 128
@@ -36,6 +35,18 @@ class SessionExists(HoldfastError):
             f"a session {self.session!r} exists, or was deleted not long ago: name another id for "
             "the new one"
         )
+
+
+@dataclass
+class SessionChanged(HoldfastError):
+    """A session is not any more as who wants to delete it knows it."""
+
+    session: str
+    status: int = 409
+    code: str = "session_changed"
+
+    def __str__(self) -> str:
+        return f"session {self.session!r} has gone on meanwhile: it was not deleted"
 
 
 @dataclass
@@ -95,11 +106,12 @@ class Copies:
     Raises UnknownSession, UnknownStep, SessionExists, NothingKept, MalformedRequest,
     StoreUnavailable."""
 
-    def __init__(self, control: Control, ledger: Ledger, store: Store, clock: Clock, secret: bytes):
+    def __init__(self, control: Control, contents: Contents, secret: bytes) -> None:
         self._control = control
-        self._ledger = ledger
-        self._store = store
-        self._clock = clock
+        self._ledger = control.ledger
+        self._store = control.store
+        self._clock = control.clock
+        self._contents = contents
         self._secret = secret
         self._new_id = unique_ids()
         self._taking_in = asyncio.Lock()
@@ -110,28 +122,25 @@ class Copies:
         name = self._name(key.session) if session is None else checked_id(session, "session")
         log, state = await self._store.read(key), await self._control.show(key)
         last = max([one.step for one in steps_of(log)], default=0)
-        at = last if step is None else step
-        fork = fork_of(log, key.session, at, state.agent, self._clock.now())
-        if fork is None:
+        heir = heir_of(log, key.session, last if step is None else step)
+        if heir is None:
             raise UnknownStep(key.session, step, last)
-        contents = await self._contents(key, fork)
+        if not heir.kept:
+            raise NothingKept(key.session)
+        needed = await self._contents.needed(key, heir.kept)
+        kept = tuple([Content(name, data) for name, data in needed.items()])
+        asked, said = _calls(needed, request_name("")), _calls(needed, answer_name(""))
+        events = heir.events(asked, said, state.agent, self._clock.now())
         target = SessionKey(key.tenant, name)
         try:
-            after = await self._ledger.begin(target, fork.events, contents)
+            after = await self._ledger.begin(target, events, kept)
         except SeqConflict as error:
             raise SessionExists(name) from error
         await self._control.tell(target)
-        return Forked(target, after, at, fork.missing)
+        return Forked(target, after, heir.step, heir.missing)
 
     def _name(self, session: str) -> str:
         return f"{session[:_LONGEST_STEM]}.fork-{self._new_id()[8:]}"
-
-    async def _contents(self, key: SessionKey, fork: Fork) -> tuple[Content, ...]:
-        names = [name(call) for call in fork.calls for name in (request_name, answer_name)]
-        kept = await self._store.read_contents(key, names)
-        if not kept:
-            raise NothingKept(key.session)
-        return tuple([Content(name, data) for name, data in kept.items()])
 
     async def export(self, key: SessionKey) -> AsyncIterator[bytes]:
         """The session as one file, as it is now; calls in flight go on."""
@@ -164,12 +173,21 @@ class Copies:
         own = is_of(dump, self._secret)
         return TakenIn(key, found.state, opening, own, found.expired)
 
-    async def delete(self, key: SessionKey) -> None:
-        """Leaves its tombstone. Raises SessionBusy where a call is under way."""
-        if not await self._store.delete(key, self._clock.now()):
+    async def delete(self, key: SessionKey, seq: int | None = None) -> None:
+        """Leaves its tombstone. seq: only if its log ends there. Raises SessionBusy where a call is
+        under way, SessionChanged."""
+        try:
+            there = await self._store.delete(key, self._clock.now(), expected_seq=seq)
+        except SeqConflict as error:
+            raise SessionChanged(key.session) from error
+        if not there:
             raise UnknownSession(key.session)
         await self._control.refresh(key)
         await self._control.tell(key)
+
+
+def _calls(names: Iterable[str], ending: str) -> frozenset[str]:
+    return frozenset([one.removesuffix(ending) for one in names if one.endswith(ending)])
 
 
 def _key(dump: SessionDump, session: str | None, tenant: str | None) -> SessionKey:

@@ -28,7 +28,7 @@ _PIECE_BYTES = 256 * 1024
 _MOST_BYTES = 512 * 1024 * 1024
 _MOST_ENTRY_BYTES = 96 * 1024 * 1024
 _MOST_ENTRIES = 500_000
-_DIGEST_BYTES = 32
+DIGEST_BYTES = 32
 _LENGTH_BYTES = 4
 _LEVEL = 6
 
@@ -136,7 +136,7 @@ class ExportReader:
             _check_magic(taken[: len(MAGIC)])
             self._digest.update(MAGIC)
             taken, self._begun = taken[len(MAGIC) :], True
-        border = max(0, len(taken) - _DIGEST_BYTES)
+        border = max(0, len(taken) - DIGEST_BYTES)
         body, self._tail = taken[:border], taken[border:]
         self._digest.update(body)
         self._inflate(body)

@@ -8,7 +8,7 @@ from aiohttp import web
 from proxy.admin.body import read_object
 from proxy.admin.door import Site
 from proxy.admin.replies import json_response
-from proxy.admin.shapes import Json, session_json, timestamp
+from proxy.admin.shapes import Json, session_json, timestamp, whole_number
 from proxy.copies import TakenIn
 from proxy.core.policy import Caller, limits_for
 from proxy.core.session import SessionKey, SessionState
@@ -42,7 +42,7 @@ class CopySite:
         if session is not None and not isinstance(session, str):
             raise MalformedRequest("session: the new session's id is needed", param="session")
         origin = await self._key(request)
-        forked = await self.site.copies.fork(origin, step, session)
+        forked = await self.site.records.copies.fork(origin, step, session)
         told: dict[str, Json] = {
             "forked_from": origin.session,
             "step": forked.step,
@@ -54,7 +54,7 @@ class CopySite:
     async def export(self, request: web.Request) -> web.StreamResponse:
         """As one file. One that breaks off has no digest at its end."""
         key = await self._key(request)
-        pieces = self.site.copies.export(key)
+        pieces = self.site.records.copies.export(key)
         first = await anext(pieces)  # what goes wrong before it is still told as an error
         named = f'attachment; filename="{key.session}{SUFFIX}"'
         headers = {
@@ -73,7 +73,7 @@ class CopySite:
     async def take_in(self, request: web.Request) -> web.Response:
         query = request.query
         pieces: AsyncIterator[bytes] = request.content.iter_chunked(_PIECE_BYTES)
-        taken = await self.site.copies.take_in(pieces, query.get("as"), query.get("tenant"))
+        taken = await self.site.records.copies.take_in(pieces, query.get("as"), query.get("tenant"))
         imported: dict[str, Json] = {
             "from": taken.opening.session,
             "from_tenant": taken.opening.tenant,
@@ -89,8 +89,9 @@ class CopySite:
         return json_response({**shown, "imported": imported}, 201)
 
     async def delete(self, request: web.Request) -> web.Response:
-        key = await self._key(request)
-        await self.site.copies.delete(key)
+        key, query = await self._key(request), request.query
+        seq = whole_number(query["seq"], 2**53) if "seq" in query else None
+        await self.site.records.copies.delete(key, seq)
         return json_response({"session": key.session, "tenant": key.tenant, "state": "deleted"})
 
     async def _key(self, request: web.Request) -> SessionKey:

@@ -15,9 +15,9 @@ from typing import Protocol, cast
 
 from proxy.admin.crew import Crew
 from proxy.breakers.registry import Breakers
+from proxy.checkpoints import Records
 from proxy.config.watch import PolicyWatcher
 from proxy.control import Control
-from proxy.copies import Copies
 from proxy.human import Human
 from proxy.tasks import Tasks
 
@@ -30,7 +30,7 @@ class Site:
 
     control: Control
     human: Human
-    copies: Copies
+    records: Records
     watcher: PolicyWatcher
     crew: Crew
     breakers: Breakers

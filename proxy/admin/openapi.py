@@ -1,7 +1,7 @@
 """The admin API described for machines, served at /api/v1/openapi.json."""
 
 from proxy import __version__
-from proxy.admin.openapi_records import DELETE, RESUME, record_paths
+from proxy.admin.openapi_records import DELETE, RESUME, SEQ, record_paths
 from proxy.admin.shapes import Json
 from proxy.core.guidance import MOST_CHARACTERS
 
@@ -110,7 +110,7 @@ DOCUMENT: dict[str, Json] = {
         },
         _ONE: {
             "get": _on_session("One session"),
-            "delete": {**DELETE, "parameters": [_SESSION, _TENANT]},
+            "delete": {**DELETE, "parameters": [_SESSION, _TENANT, SEQ]},
         },
         **record_paths(_ONE, _SESSION, _TENANT),
         _ONE + "/events": {"get": _on_session("Its log, from the event after `after`")},

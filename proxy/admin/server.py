@@ -8,6 +8,7 @@ from aiohttp import web
 
 from proxy.admin.body import read_object
 from proxy.admin.breakers import BreakerSite
+from proxy.admin.checkpoints import CheckpointSite
 from proxy.admin.copies import CopySite
 from proxy.admin.door import Site
 from proxy.admin.guard import guard
@@ -61,6 +62,7 @@ class AdminSite:
                 web.get("/api/v1/stream", self.stream),
                 *QueueSite(self.site).routes(one),
                 *CopySite(self.site).routes(one),
+                *CheckpointSite(self.site).routes(one),
                 *BreakerSite(self.site).routes(),
             ]
         )

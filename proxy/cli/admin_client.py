@@ -6,12 +6,20 @@ import os
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPException, HTTPResponse
+from typing import IO
 
 from proxy.admin.shapes import Json
 from proxy.admin.token import find_token
 from proxy.config.load import load_policy
 from proxy.errors import HoldfastError
+
+_SECONDS = 30.0
+_TRANSFER_SECONDS = 600.0
+_PIECE_BYTES = 256 * 1024
 
 
 @dataclass
@@ -53,22 +61,52 @@ class AdminClient:
 
     def call(self, method: str, path: str, body: Json = None) -> dict[str, Json]:
         """One call; its JSON. Raises AdminError with what the API said."""
+        data = None if body is None else json.dumps(body).encode()
         headers = {"content-type": "application/json"}
+        return self._json(self._request(method, path, headers, data), _SECONDS)
+
+    def upload(self, path: str, file: IO[bytes], size_bytes: int) -> dict[str, Json]:
+        """Sends a file, piece by piece; the answer's JSON. Raises AdminError."""
+        headers = {"content-type": "application/octet-stream", "content-length": str(size_bytes)}
+        return self._json(self._request("POST", path, headers, file), _TRANSFER_SECONDS)
+
+    def download(self, path: str) -> Iterator[bytes]:
+        """A body, piece by piece. Raises AdminError, also where it breaks off."""
+        request = self._request("GET", path, {}, None)
+        with self._answered(request, _TRANSFER_SECONDS) as response:
+            while True:
+                try:
+                    piece = response.read(_PIECE_BYTES)
+                except (OSError, HTTPException) as error:
+                    raise AdminError(f"the answer of {self._url} broke off: {error}") from error
+                if not piece:
+                    return
+                yield piece
+
+    def _json(self, request: urllib.request.Request, seconds: float) -> dict[str, Json]:
+        with self._answered(request, seconds) as response:
+            answer = json.load(response)
+        return answer if isinstance(answer, dict) else {}
+
+    def _request(
+        self, method: str, path: str, headers: dict[str, str], data: bytes | IO[bytes] | None
+    ) -> urllib.request.Request:
         if self._token:
             headers["authorization"] = f"Bearer {self._token}"
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(  # noqa: S310 - the scheme was checked above
+        return urllib.request.Request(  # noqa: S310 - the scheme was checked above
             self._url + path, data=data, headers=headers, method=method
         )
+
+    @contextmanager
+    def _answered(self, request: urllib.request.Request, seconds: float) -> Iterator[HTTPResponse]:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with opener.open(request, timeout=30) as response:
-                answer = json.load(response)
+            with opener.open(request, timeout=seconds) as response:
+                yield response
         except urllib.error.HTTPError as error:
             raise AdminError(_said(error)) from error
-        except (OSError, ValueError) as error:
+        except (OSError, HTTPException, ValueError) as error:
             raise AdminError(f"no sidecar answers at {self._url}: {error}") from error
-        return answer if isinstance(answer, dict) else {}
 
 
 def _said(error: urllib.error.HTTPError) -> str:

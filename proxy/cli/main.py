@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -44,6 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(importlib.import_module(f"proxy.cli.{args.command}").run(args))
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # whoever reads has seen enough (`| head`)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
 
 
 def _expect_signals() -> None:

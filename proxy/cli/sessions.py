@@ -6,8 +6,9 @@ import sys
 from urllib.parse import quote, urlencode
 
 from proxy.admin.shapes import Json
-from proxy.cli import admin_client
+from proxy.cli import admin_client, session_records
 from proxy.cli.admin_client import AdminClient, AdminError
+from proxy.cli.session_text import checkpoint_text, difference_text
 from proxy.cli.tables import table
 from proxy.core.limits.registry import EXTENDABLE_COUNTS, EXTENDABLE_MONEY
 
@@ -30,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "guide": "put a message before its next step; if it waits, it goes on",
         "approve": "let a held tool call through",
         "deny": "refuse a held tool call; the model is told so",
+        **session_records.ACTIONS,
     }
     for name, summary in summaries.items():
         action = actions.add_parser(name, help=summary)
@@ -42,6 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             action.add_argument("tool_call_id", metavar="TOOL_CALL_ID")
         if name == "deny":
             action.add_argument("--message", default="", help="what the model is told beside it")
+        session_records.add_arguments(name, action)
+    session_records.add_import_arguments(
+        actions.add_parser("import", help="take in a session that another ledger exported")
+    )
     for action in actions.choices.values():
         action.add_argument("--tenant", help="needed only where several tenants use the id")
         action.add_argument("--json", action="store_true", help="print the API's JSON")
@@ -60,12 +66,27 @@ def run(args: argparse.Namespace) -> int:
     """Prints a table, or JSON with --json; 1 where the API refused."""
     try:
         client = AdminClient(args.admin_url, args.store)
-        answer = _list(client, args) if args.action == "list" else _one(client, args)
+        answer = _act(client, args)
     except AdminError as error:
         print(f"holdfast: {error}", file=sys.stderr)
         return 1
-    print(json.dumps(answer, indent=2) if args.json else _human(args.action, answer))
+    if answer is not None:
+        print(json.dumps(answer, indent=2) if args.json else _human(args.action, answer))
     return 0
+
+
+def _act(client: AdminClient, args: argparse.Namespace) -> dict[str, Json] | None:
+    """None where it has printed what there is."""
+    if args.action == "list":
+        return _list(client, args)
+    if args.action == "import":
+        return session_records.take_in(client, args)
+    path = f"/api/v1/sessions/{quote(args.session, safe='')}"
+    if args.action in session_records.ACTIONS:
+        return session_records.act(client, path, args)
+    if args.action == "show" and (args.step is not None or args.raw or args.next):
+        return session_records.checkpoint(client, path, args)
+    return _one(client, path, args)
 
 
 def _list(client: AdminClient, args: argparse.Namespace) -> dict[str, Json]:
@@ -74,8 +95,7 @@ def _list(client: AdminClient, args: argparse.Namespace) -> dict[str, Json]:
     return client.call("GET", f"/api/v1/sessions?{query}")
 
 
-def _one(client: AdminClient, args: argparse.Namespace) -> dict[str, Json]:
-    path = f"/api/v1/sessions/{quote(args.session, safe='')}"
+def _one(client: AdminClient, path: str, args: argparse.Namespace) -> dict[str, Json]:
     tenant = f"?tenant={quote(args.tenant, safe='')}" if args.tenant else ""
     if args.action == "show":
         return client.call("GET", path + tenant)
@@ -92,6 +112,8 @@ def _body(args: argparse.Namespace) -> dict[str, Json] | None:
             return {"message": args.message}
         case "approve":
             return {"tool_call_id": args.tool_call_id}
+        case "resume":
+            return {"replay": True} if args.replay else None
         case "deny":
             return {"tool_call_id": args.tool_call_id, "message": args.message}
         case _:
@@ -118,6 +140,10 @@ def _human(action: str, answer: dict[str, Json]) -> str:
         events = answer["events"]
         assert isinstance(events, list)
         return "\n".join(json.dumps(event) for event in events)
+    if action == "diff":
+        return difference_text(answer)
+    if "checkpoint" in answer:
+        return checkpoint_text(answer)
     return "\n".join(f"{name:<14} {_shown(value)}" for name, value in answer.items())
 
 

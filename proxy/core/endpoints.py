@@ -58,6 +58,11 @@ def classify(method: str, path: str, *, upgrade: str | None = None) -> Endpoint:
     return Endpoint("ungoverned", dialect)
 
 
+def path_of(dialect: DialectName) -> str:
+    """Where requests of this dialect are sent."""
+    return next(path for path, name in _GOVERNED.items() if name == dialect)
+
+
 def spoken_at(target: str) -> DialectName:
     """The dialect to refuse a request in whose path could not be read."""
     path = target.partition("?")[0]

@@ -1,6 +1,7 @@
 """The command line as a whole: which commands there are, and what a wrong one is told."""
 
 import argparse
+import os
 import subprocess
 import sys
 
@@ -73,3 +74,14 @@ def test_the_package_runs_as_a_module() -> None:
         timeout=8,
     )
     assert done.stdout == f"holdfast {__version__}\n"
+
+
+def test_who_has_read_enough_is_no_error() -> None:
+    """`holdfast … | head` ends without a traceback."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "proxy", "schema"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, timeout=10, check=False)
+    os.close(writing)
+
+    assert (done.returncode, done.stderr) == (141, b"")

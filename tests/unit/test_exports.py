@@ -86,6 +86,14 @@ def test_pieces_of_any_size_are_the_same_file(cuts: list[int]) -> None:
     assert read_export(pieces)[1] == DUMP
 
 
+def test_what_inflates_to_whole_pieces_is_read_to_its_end() -> None:
+    """The inflater may have taken all of a file, and not have given all of it."""
+    for more in range(520):
+        content = Content("c.q", bytes(262_144 - 400 + more))
+        dump = SessionDump(KEY, 0, b"", b"", SessionHead(), (), contents=(content,))
+        assert read_export([file_of(dump)])[1].contents == (content,)
+
+
 def test_one_byte_at_a_time_is_the_same_file() -> None:
     assert read_export([FILE[at : at + 1] for at in range(len(FILE))])[1] == DUMP
 
@@ -94,7 +102,7 @@ def test_every_cut_is_refused_with_a_sentence() -> None:
     """A copy that broke off."""
     for end in range(len(FILE)):
         said = refusal(FILE[:end])
-        assert "cut off" in said or "altered or damaged" in said
+        assert "cut off" in said or (end > len(FILE) - 32 and "altered or damaged" in said)
 
 
 def test_every_changed_byte_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import time
+from random import Random
 from typing import Any
 
 import pytest
@@ -178,6 +179,25 @@ def test_histories_with_nothing_in_common_are_not_compared_pair_by_pair() -> Non
     found = between(old, new)
     assert len(found) == 40_000
     assert time.process_time() - began < 5
+
+
+def test_long_histories_that_say_two_things_are_not_compared_pair_by_pair() -> None:
+    """To find the longest common part of these takes minutes."""
+    chance = Random(1)
+    old, new = (
+        [{"role": "user", "content": chance.choice("ab")} for _ in "x" * 2_000] for _ in "12"
+    )
+
+    began = time.process_time()
+    between(old, new)
+    assert time.process_time() - began < 5
+
+
+def test_what_is_said_often_is_found_again_in_the_middle() -> None:
+    old = [{"role": "user", "content": "ab"[n % 2]} for n in range(240)]
+
+    found = difference(sent([MORE, *old, MORE]), sent([SAID, *old, SAID]))
+    assert found.same == 240
 
 
 def test_the_worst_that_is_compared_is_done_in_time() -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from proxy.core import events as ev
-from proxy.core.forking import Fork, fork_of, is_kept
+from proxy.core.forking import Heir, heir_of, is_kept
 from proxy.core.marks import IN_CLEAR, NOTHING_KEPT, Mark, pack
 from proxy.core.session import fold
 from proxy.core.steps import counted, steps_of
@@ -79,33 +79,40 @@ for number in (1, 2, 3):
     RUN += [reserved(f"c{number}", number), settled(f"c{number}")]
 
 
-def forked(log: Sequence[ev.AnyEvent], step: int) -> Fork:
-    fork = fork_of(logged(*log), "s1", step, "agent", 100.0)
-    assert fork is not None
-    return fork
+def heir(log: Sequence[ev.AnyEvent], step: int) -> Heir:
+    found = heir_of(logged(*log), "s1", step)
+    assert found is not None
+    return found
 
 
-def steps_in(fork: Fork) -> list[ev.AnyEvent]:
-    return [one for one in fork.events if isinstance(one, ev.StepInherited)]
+def forked(log: Sequence[ev.AnyEvent], step: int) -> tuple[ev.AnyEvent, ...]:
+    """With all contents that there may be."""
+    found = heir(log, step)
+    answered = [call for call, one in found.steps.items() if one.is_answered]
+    return found.events(found.kept, answered, "agent", 100.0)
+
+
+def steps_in(events: Sequence[ev.AnyEvent]) -> list[ev.AnyEvent]:
+    return [one for one in events if isinstance(one, ev.StepInherited) and one.step]
 
 
 def test_a_fork_says_where_it_came_from_and_what_it_knows() -> None:
     fork = forked(RUN, 2)
 
-    assert fork.events == (
+    assert fork == (
         ev.SessionOpened(at=100.0, agent="agent", source="fork"),
         ev.SessionForked(at=100.0, origin="s1", step=2, chain=b"chain-5"),
         inherited("c1", 1),
         inherited("c2", 2),
         ev.ReplayAllowed(at=100.0),
     )
-    assert fork.calls == ("c1", "c2")
-    assert fork.missing == ()
+    assert heir(RUN, 2).kept == ("c1", "c2")
+    assert heir(RUN, 2).missing == ()
 
 
 def test_it_has_cost_nothing_and_holds_nothing() -> None:
     """Nor does it carry the budget that the run brought along: its limits are its own."""
-    state = fold(forked(RUN, 3).events)
+    state = fold(forked(RUN, 3))
 
     assert (state.steps, state.calls, state.cost_micro_usd, dict(state.held)) == (0, 0, 0, {})
     assert (state.resumable, state.agent, state.budget_micro_usd) == (True, "agent", None)
@@ -116,12 +123,12 @@ def test_what_comes_next_is_told_by_what_it_inherited() -> None:
     packed = pack(Mark(b"d" * 16, IN_CLEAR, bytes(4), 1, 2, 3, 4, 5))
     log: list[ev.AnyEvent] = [OPENED, replace(reserved("c1", 1), content=packed), settled("c1")]
 
-    assert fold(forked(log, 1).events).recorded == (("c1", packed),)
+    assert fold(forked(log, 1)).recorded == (("c1", packed),)
 
 
 def test_a_step_that_is_not_there_cannot_be_forked() -> None:
     for step in (0, 4, -1):
-        assert fork_of(logged(*RUN), "s1", step, None, 1.0) is None
+        assert heir_of(logged(*RUN), "s1", step) is None
 
 
 def test_attempts_that_failed_are_inherited_without_an_answer() -> None:
@@ -136,24 +143,24 @@ def test_attempts_that_failed_are_inherited_without_an_answer() -> None:
 
     fork = forked(log, 1)
     assert steps_in(fork) == [inherited("c1", 1, answered=False), inherited("c2", 1)]
-    assert fork.missing == ()
+    assert heir(log, 1).missing == ()
 
 
 def test_a_step_in_flight_is_inherited_as_unanswered() -> None:
     fork = forked([*RUN, reserved("c4", 4)], 4)
 
     assert steps_in(fork)[-1] == inherited("c4", 4, answered=False)
-    assert fork.missing == (4,)
-    assert isinstance(fork.events[1], ev.SessionForked)
-    assert fork.events[1].chain == b"chain-8"
+    assert heir([*RUN, reserved("c4", 4)], 4).missing == (4,)
+    assert isinstance(fork[1], ev.SessionForked)
+    assert fork[1].chain == b"chain-8"
 
 
 def test_an_answer_that_is_an_error_is_none() -> None:
     """A provider's 500 is not given again."""
-    fork = forked([OPENED, reserved("c1", 1), settled("c1", status=500)], 1)
+    log: list[ev.AnyEvent] = [OPENED, reserved("c1", 1), settled("c1", status=500)]
 
-    assert steps_in(fork) == [inherited("c1", 1, answered=False)]
-    assert fork.missing == (1,)
+    assert steps_in(forked(log, 1)) == [inherited("c1", 1, answered=False)]
+    assert heir(log, 1).missing == (1,)
 
 
 def test_what_was_not_kept_is_told() -> None:
@@ -161,8 +168,8 @@ def test_what_was_not_kept_is_told() -> None:
     hashed = ev.StepSettled(at=9.0, call_id="c2", content=b"")
     log: list[ev.AnyEvent] = [OPENED, reserved("c1", 1), settled("c1"), reserved("c2", 2), hashed]
 
-    assert forked(log, 2).missing == (2,)
-    assert forked(log, 1).missing == ()
+    assert heir(log, 2).missing == (2,)
+    assert heir(log, 1).missing == ()
     assert [is_kept(one) for one in (b"", NOTHING_KEPT + b"x", mark("a"))] == [False, False, True]
 
 
@@ -170,16 +177,16 @@ def test_a_fork_of_a_fork_has_the_steps_of_both() -> None:
     first = forked(RUN, 2)
     own: list[ev.AnyEvent] = [reserved("f1", 1), settled("f1"), reserved("f2", 2), settled("f2")]
 
-    again = forked([*first.events, *own], 3)
+    again = forked([*first, *own], 3)
     own_one = replace(inherited("f1", 3), at=1.0)
     assert steps_in(again) == [inherited("c1", 1), inherited("c2", 2), own_one]
-    steps = steps_of(logged(*again.events))
+    steps = steps_of(logged(*again))
     assert [(one.step, one.call_id, one.inherited) for one in steps] == [
         (1, "c1", True),
         (2, "c2", True),
         (3, "f1", True),
     ]
-    assert steps_in(forked([*first.events, *own], 1)) == [inherited("c1", 1)]
+    assert steps_in(forked([*first, *own], 1)) == [inherited("c1", 1)]
 
 
 def test_only_the_newest_generation_is_forked() -> None:
@@ -188,7 +195,7 @@ def test_only_the_newest_generation_is_forked() -> None:
 
     fork = forked(log, 1)
     assert steps_in(fork) == [inherited("n1", 1)]
-    assert fork_of(logged(*log), "s1", 2, None, 1.0) is None
+    assert heir_of(logged(*log), "s1", 2) is None
 
 
 def handed(call_id: str) -> ev.CallsHanded:
@@ -217,13 +224,13 @@ def test_what_was_done_before_is_known_and_what_came_after_is_not() -> None:
 
     def facts(step: int) -> list[ev.AnyEvent]:
         kinds = (ev.CallsHanded, ev.ResultRecorded)
-        return [one for one in forked(log, step).events if isinstance(one, kinds)]
+        return [one for one in forked(log, step) if isinstance(one, kinds)]
 
     assert facts(1) == [handed("h1"), result("h1")]
     assert facts(2) == [handed("h1"), result("h1"), handed("h2"), result("h2")]
-    assert dict(fold(forked(log, 1).events).tools.effects).keys() == {b"digest-h1"}
-    twice = forked(forked(log, 2).events, 1)
-    assert [one for one in twice.events if isinstance(one, ev.ResultRecorded)] == [result("h1")]
+    assert dict(fold(forked(log, 1)).tools.effects).keys() == {b"digest-h1"}
+    twice = forked(forked(log, 2), 1)
+    assert [one for one in twice if isinstance(one, ev.ResultRecorded)] == [result("h1")]
 
 
 def test_what_an_earlier_generation_did_is_forgotten() -> None:
@@ -243,10 +250,10 @@ def test_what_an_earlier_generation_did_is_forgotten() -> None:
     ]
 
     fork = forked([*early, claimed, handed("h1"), *now], 1)
-    assert [one for one in fork.events if isinstance(one, ev.CallsHanded)] == [handed("h1")]
+    assert [one for one in fork if isinstance(one, ev.CallsHanded)] == [handed("h1")]
     gone = ev.SessionDeleted(at=22.0, events=5)
     fork = forked([*early, gone, OPENED, reserved("c1", 1), settled("c1")], 1)
-    assert [one for one in fork.events if isinstance(one, ev.CallsHanded | ev.ResultRecorded)] == []
+    assert [one for one in fork if isinstance(one, ev.CallsHanded | ev.ResultRecorded)] == []
 
 
 def test_the_step_that_counts_answers_in_the_fork() -> None:
@@ -258,6 +265,65 @@ def test_the_step_that_counts_answers_in_the_fork() -> None:
         settled("c2", "failed"),
     ]
 
-    step = counted(steps_of(logged(*forked(log, 1).events)), 1)
+    step = counted(steps_of(logged(*forked(log, 1))), 1)
     assert step is not None
     assert (step.call_id, step.is_answered) == ("c1", True)
+
+
+def test_what_a_body_is_told_by_goes_along_and_is_never_given() -> None:
+    """A call that was never sent, one of a history beside, an answer that broke off: the ledger
+    must account for their contents, and no agent may be answered from them."""
+    log: list[ev.AnyEvent] = [
+        OPENED,
+        reserved("c1", 1),
+        ev.StepReleased(at=2.0, call_id="c1"),
+        reserved("c2", 2),
+        settled("c2"),
+        reserved("c3", 1),
+        settled("c3", "cut"),
+        reserved("c4", 1),
+        settled("c4"),
+    ]
+
+    found = heir(log, 1)
+    assert found.kept == ("c3", "c4")
+    events = found.events(("c1", "c2", "c3", "c4"), ("c2", "c3", "c4"), None, 1.0)
+    bases = [
+        ev.StepInherited(at=0.0, call_id="c1", content=mark("qc1")),
+        ev.StepInherited(at=0.0, call_id="c2", content=mark("qc2"), answer=mark("ac2")),
+        ev.StepInherited(at=0.0, call_id="c3", content=mark("qc3"), answer=mark("ac3")),
+    ]
+    assert events[2:-1] == (*bases, replace(inherited("c4", 1), at=1.0))
+    again = heir(events, 1)
+    assert again.kept == ("c4",)
+    assert (
+        again.events(("c1", "c2", "c3", "c4"), ("c2", "c3", "c4"), None, 1.0)[2:-1] == events[2:-1]
+    )
+    assert heir_of(logged(*events), "s1", 0) is None
+
+
+def test_what_does_not_go_along_is_not_told_of() -> None:
+    """A ledger that tells of a content that it has not is damaged."""
+    (one,) = [e for e in heir(RUN, 1).events((), (), None, 1.0) if isinstance(e, ev.StepInherited)]
+
+    assert (one.content, one.answer) == (b"", b"")
+
+
+def test_a_step_that_was_tried_again_late_has_what_came_of_it() -> None:
+    """Step 2 began before the attempt of step 1 that counts."""
+    log: list[ev.AnyEvent] = [
+        OPENED,
+        reserved("c1", 1),
+        settled("c1", "failed"),
+        reserved("c2", 2),
+        reserved("c3", 1),
+        settled("c3"),
+        handed("h1"),
+        reserved("c4", 3),
+        ev.CallsWithheld(at=5.0),
+        ev.ResponseRenamed(at=5.0, given="a", kept="b"),
+    ]
+
+    kinds = (ev.CallsHanded, ev.CallsWithheld, ev.ResponseRenamed)
+    assert [one for one in forked(log, 1) if isinstance(one, kinds)] == [handed("h1")]
+    assert len([one for one in forked(log, 3) if isinstance(one, kinds)]) == 3

@@ -106,6 +106,22 @@ def test_an_answer_that_says_nothing_adds_nothing(dialect: DialectName, answer: 
         assert after(dialect, said, stream=stream) == Onward(BODIES[dialect])
 
 
+def test_an_answer_without_items_adds_none() -> None:
+    answer = b'{"id":"r1","status":"completed","output":[]}'
+
+    assert after("responses", answer) == Onward(BODIES["responses"])
+
+
+@every_dialect
+def test_a_stream_that_ends_in_its_last_event_is_read_to_its_end(dialect: DialectName) -> None:
+    """Some servers leave the last blank line out."""
+    for seed in range(8):
+        stream = made(dialect, Random(seed)).stream
+        assert after(dialect, stream.rstrip(), stream=True) == after(dialect, stream, stream=True)
+    last = b'data: {"choices":[{"index":0,"delta":{"content":"a"}}]}'
+    assert b'"content": "a"' in after("chat", last, stream=True).body.replace(b'":"', b'": "')
+
+
 @pytest.mark.parametrize("dialect", ["completions", "embeddings"])
 def test_prompts_have_no_conversation_to_go_on_with(dialect: DialectName) -> None:
     assert onward(dialect, b"{}", b"{}", stream=False, bounds=Bounds()) is None
