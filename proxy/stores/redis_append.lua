@@ -96,12 +96,13 @@ end
 local function index(p, r, tip)
   local old = tip.number and place(tip.number, r.session)
   local new = place(r.number, r.session)
-  if old and (tip.state ~= r.state or tip.agent ~= r.agent or old ~= new) then
+  local moves = tip.state ~= r.state or tip.agent ~= r.agent or old ~= new
+  if old and moves then
     for _, key in ipairs(indexes(p, tip.state, tip.agent)) do call('ZREM', key, old) end
   end
   for _, key in ipairs(indexes(p, r.state, r.agent)) do
     call('ZADD', key, r.updated, new)
-    if r.refresh then call('EXPIRE', key, expire) end
+    if moves or r.refresh then call('EXPIRE', key, expire) end
   end
   for bit, key in ipairs({p .. ':q', p .. ':w'}) do
     local is, was = r.queued % (2 * bit) >= bit, (tip.queued or 0) % (2 * bit) >= bit

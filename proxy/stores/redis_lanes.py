@@ -92,7 +92,6 @@ class Lane:
                 await self._write(batch)
             except Exception as error:  # the lane's boundary: whoever waits must hear of anything
                 for job in list(self._unanswered.values()):
-                    self._shared.tips.forget(job.key)
                     self._answer(job, error)
 
     def _answer(self, job: Job, result: Appended | Exception | None) -> None:

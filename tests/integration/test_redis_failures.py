@@ -1,0 +1,273 @@
+"""Redis servers that die, forget, fill up or fail over, while the ledger is written to them."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from proxy.core.events import StepReserved
+from proxy.core.session import SessionKey
+from proxy.errors import HoldfastError, StoreUnavailable
+from proxy.stores import Append, Balance, Charge, Maximum, SessionHead
+from proxy.stores.chain import first_altered
+from proxy.stores.redis import RedisStore
+from tests.fakes_redis import RedisServer, needs_server, running
+from tests.fakes_stores import KEY, NOW, SECRET, opened, reserved, settled
+
+pytestmark = pytest.mark.timeout(60)
+BUDGET = 100_000
+
+
+@pytest.fixture(params=["redis", "valkey"])
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RedisServer]:
+    needs_server(request.param)
+    server = RedisServer(request.param, tmp_path / "server")
+    with running(server):
+        yield server
+
+
+@dataclass(slots=True)
+class Load:
+    """Calls of several sessions on one budget, as many at once; what was acknowledged of them."""
+
+    store: RedisStore
+    sessions: int = 4
+    reserved: list[tuple[SessionKey, str]] = field(default_factory=list)
+    settled: list[tuple[SessionKey, str]] = field(default_factory=list)
+    unsure: int = 0
+    refused: int = 0
+    stopped: bool = False
+    aim: int = 0
+    reached: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self, workers: int) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for worker in range(workers):
+                tasks.create_task(self._work(worker))
+
+    async def _work(self, worker: int) -> None:
+        number = 0
+        while not self.stopped:
+            number += 1
+            key = SessionKey("t", f"s{worker % self.sessions}")
+            call = f"{worker}-{number}"
+            if await self._append(hold(key, call)):
+                self.reserved.append((key, call))
+                while not self.stopped:
+                    if await self._append(replace(settled(call, key), spent_micro_usd=7)):
+                        self.settled.append((key, call))
+                        break
+                if len(self.settled) >= self.aim:
+                    self.reached.set()
+
+    async def _append(self, append: Append) -> bool:
+        try:
+            await self.store.append(append)
+        except StoreUnavailable:
+            self.unsure += 1
+            return False
+        except HoldfastError:
+            self.refused += 1
+            return False
+        return True
+
+
+def hold(key: SessionKey, call: str) -> Append:
+    event = StepReserved(
+        NOW, call_id=call, step=1, owner="here", deadline=NOW + 600,
+        hold_cost_micro_usd=10, accounts=("global:-:1d:1",),
+    )  # fmt: skip
+    charge = Charge("global:-:1d:1", 10, maximum=Maximum(BUDGET))
+    return Append(key, (event,), charges=(charge,))
+
+
+async def check(store: RedisStore, load: Load) -> None:
+    """Nothing acknowledged is missing, nothing is there twice, and money adds up."""
+    opened_calls: list[str] = []
+    settled_calls: list[str] = []
+    for n in range(load.sessions):
+        key = SessionKey("t", f"s{n}")
+        log = await store.read(key)
+        for stored in log:
+            calls = opened_calls if isinstance(stored.event, StepReserved) else settled_calls
+            calls.append(stored.event.call_id)  # type: ignore[union-attr]
+        assert first_altered(SECRET, key, await store.read_chain(key)) is None
+    assert len(set(opened_calls)) == len(opened_calls)
+    assert len(set(settled_calls)) == len(settled_calls)
+    assert {call for _, call in load.reserved} <= set(opened_calls)
+    assert {call for _, call in load.settled} <= set(settled_calls)
+    held = 10 * (len(opened_calls) - len(settled_calls))
+    balance = (await store.balances(["global:-:1d:1"]))["global:-:1d:1"]
+    assert balance == Balance(7 * len(settled_calls), held)
+    assert len(await store.open_holds()) == held // 10
+
+
+async def until(load: Load, calls: int) -> None:
+    """So many more calls have been settled."""
+    load.aim = len(load.settled) + calls
+    load.reached.clear()
+    await load.reached.wait()
+
+
+async def started(server: RedisServer, query: str = "") -> RedisStore:
+    store = RedisStore(f"{server.url}{query}", SECRET)
+    await store.open()
+    return store
+
+
+async def test_connections_that_are_killed_lose_and_repeat_nothing(server: RedisServer) -> None:
+    """What was under way is asked again, and is written once."""
+    store = await started(server)
+    load = Load(store)
+    running_ = asyncio.ensure_future(load.run(8))
+    for n in range(60):
+        await until(load, n % 7)
+        await asyncio.to_thread(server.ask, "CLIENT", "KILL", "TYPE", "normal")
+        if n % 5 == 0:
+            await asyncio.to_thread(server.ask, "SCRIPT", "FLUSH")
+    load.stopped = True
+    await running_
+
+    assert load.unsure == load.refused == 0
+    await check(store, load)
+    await store.close()
+
+
+async def test_a_server_that_is_killed_and_restarted_has_all_it_acknowledged(
+    server: RedisServer,
+) -> None:
+    """Its append-only file is written before it answers."""
+    store = await started(server)
+    load = Load(store)
+    running_ = asyncio.ensure_future(load.run(8))
+    for _ in range(4):
+        await until(load, 50)
+        server.kill()
+        await asyncio.to_thread(server.start)
+    await until(load, 20)
+    load.stopped = True
+    await running_
+
+    assert load.unsure == 0
+    await check(store, load)
+    await store.close()
+
+
+async def test_a_process_that_dies_leaves_whole_appends_only(server: RedisServer) -> None:
+    """Its connections break while a script is under way; another process goes on."""
+    load = Load(await started(server))
+    running_ = asyncio.ensure_future(load.run(8))
+    await until(load, 100)
+    running_.cancel()
+    load.store.servers.drop_connections("killed")
+    other = await started(server)
+
+    await check(other, load)
+    assert (await other.append(opened(SessionKey("t", "s0")))).seq > 1
+    await other.close()
+    await load.store.close()
+
+
+async def test_full_memory_refuses_and_passes(server: RedisServer) -> None:
+    """Nothing is written by half; what to do is said."""
+    store = await started(server)
+    await store.append(hold(KEY, "c1"))
+    server.ask("CONFIG", "SET", "maxmemory", 1)
+
+    with pytest.raises(StoreUnavailable, match="maxmemory"):
+        await store.append(hold(KEY, "c2"))
+    assert not await store.writable()
+    assert len(await store.read(KEY)) == 1
+    server.ask("CONFIG", "SET", "maxmemory", 0)
+    assert (await store.append(hold(KEY, "c2"))).seq == 2
+    await store.close()
+
+
+async def test_a_server_that_becomes_a_replica_refuses_by_name(server: RedisServer) -> None:
+    store = await started(server)
+    await store.append(opened())
+    server.ask("REPLICAOF", "127.0.0.1", 1)
+
+    with pytest.raises(StoreUnavailable, match="replica"):
+        await store.append(opened())
+    server.ask("REPLICAOF", "NO", "ONE")
+    assert (await store.append(opened())).seq == 2
+    await store.close()
+
+
+@pytest.mark.parametrize("emptied", ["FLUSHALL", "restart"])
+async def test_a_ledger_that_was_emptied_is_never_silently_a_new_one(
+    server: RedisServer, emptied: str
+) -> None:
+    """What was spent would be forgotten. A process that begins after it begins a new one."""
+    store = await started(server)
+    await store.append(opened())
+    if emptied == "FLUSHALL":
+        server.ask("FLUSHALL")
+    else:
+        server.kill()
+        for file in server.folder.rglob("*.aof"):
+            file.unlink()
+        for file in server.folder.rglob("*.manifest"):
+            file.unlink()
+        for file in server.folder.rglob("*.rdb"):
+            file.unlink()
+        await asyncio.to_thread(server.start)
+
+    with pytest.raises(StoreUnavailable, match=r"went back in time|no longer has the ledger"):
+        await store.append(opened())
+    with pytest.raises(StoreUnavailable, match=r"went back in time|no longer has the ledger"):
+        await store.read(KEY)
+    await store.close()
+    await store.open()
+    assert (await store.append(opened())).seq == 1
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"maxmemory-policy": "allkeys-lru"}, "noeviction"),
+        ({"maxmemory-policy": "volatile-ttl"}, "noeviction"),
+        ({"appendonly": "no", "save": ""}, "appendonly yes"),
+    ],
+)
+async def test_a_server_that_would_forget_is_refused_at_the_start(
+    server: RedisServer, settings: dict[str, str], message: str
+) -> None:
+    """With what mends it."""
+    for name, value in settings.items():
+        server.ask("CONFIG", "SET", name, value)
+
+    with pytest.raises(StoreUnavailable, match=message):
+        await started(server)
+
+
+async def test_who_says_so_may_use_a_server_that_keeps_nothing(server: RedisServer) -> None:
+    server.ask("CONFIG", "SET", "appendonly", "no")
+    store = await started(server, "?persistence=none")
+
+    assert (await store.append(opened())).seq == 1
+    await store.close()
+
+
+async def test_every_key_has_an_end(server: RedisServer) -> None:
+    """Should nobody ever purge: ninety days after the last touch."""
+    store = await started(server)
+    head = SessionHead(waits=("h",), owed=("h",), agent="coder", updated_at=NOW)
+    await store.append(replace(opened(), head=head, links=(b"x", b"y")))
+    await store.append(hold(KEY, "c1"))
+    await store.append(reserved("c2", charges=[Charge("a", 1)]))
+    await store.append(opened(SessionKey("team-a", "s2")))
+    await store.delete(SessionKey("team-a", "s2"), NOW)
+    await store.writable()
+    found = await store.servers.call("holdfast:{*}", "KEYS", "*")
+    assert isinstance(found, list)
+    left = {key: await store.servers.call(key, "TTL", key) for key in found}
+
+    assert len(left) > 15
+    assert [key for key, seconds in left.items() if seconds == -1] == []
+    await store.close()
