@@ -204,7 +204,8 @@ class App:
     def _build_oversight(self, index: SessionIndex) -> None:
         clock, policy = self.clock, self.watcher
         self.sweeper = Sweeper(
-            self.ledger, self.store, clock, lambda: idle_seconds(policy.current), self.owners
+            *(self.ledger, self.store, clock, lambda: idle_seconds(policy.current), self.owners),
+            lambda: policy.current.checkpoints,
         )
         self.control = Control(
             self.ledger, self.store, self.calls, clock, policy, self.peers, self._refresh

@@ -202,7 +202,7 @@ class Folds:
             self._move(done.append.charges, -1)
             self._move(done.freed, -1)
         if fold_.misled and not fold_.pending:
-            self._tasks.spawn(self._mend_head(fold_.key), "mend a listing")
+            self._tasks.spawn(self.mend_head(fold_.key), "mend a listing")
         if self._on_write is not None:
             self._on_write(self._monotonic() - done.began)
 
@@ -217,7 +217,7 @@ class Folds:
             self._move(done.append.charges, -1)
         done.happened(done.append, done.after)
 
-    async def _mend_head(self, key: SessionKey) -> None:
+    async def mend_head(self, key: SessionKey) -> None:
         """Tells listings of the session as its log has it. Where another process wrote meanwhile,
         it mends; if the store is away they stay wrong until the session's next call."""
         with suppress(HoldfastError):

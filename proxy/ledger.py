@@ -64,7 +64,7 @@ class Ledger:
         self._observers = tuple(observers)
         self.forget_aside = self._folds.forget_aside
         self.calls = RunningCalls()
-        self._grounds = Grounds(self._folds, clock)
+        self._grounds, self.mend_head = Grounds(self._folds, clock), self._folds.mend_head
         self.lines = Lines()
         self._closings = closings = Closings(self._folds, self._append, clock, tasks)
         self._stops = stops = Stops(self._folds, self._append, clock, owner)

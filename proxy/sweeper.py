@@ -4,20 +4,19 @@ import logging
 from collections.abc import Callable, Sequence
 
 from proxy.clock import Clock
+from proxy.core.checkpoints import Checkpoints
 from proxy.core.session import SessionKey
 from proxy.errors import HoldfastError, StoreUnavailable
 from proxy.ledger import Ledger
+from proxy.retention import Retention
 from proxy.stores import OpenHold, Store
 from proxy.workers.owners import FolderOwners, Gone, Owners
 
 log = logging.getLogger(__name__)
 
 _EVERY_SECONDS = 5.0
-_PURGE_EVERY_SECONDS = 60.0
-RETENTION_SECONDS = 7 * 86_400
-"""Of sessions, where nothing else is said (SPEC section 16)."""
-_ACCOUNT_SECONDS = 40 * 86_400
-"""Longer than any window: what was not charged for so long is of one that is over."""
+_FINISHED_AT_ONCE = 500
+"""The others at the next sweep."""
 
 
 class Sweeper:
@@ -32,16 +31,14 @@ class Sweeper:
         clock: Clock,
         idle_seconds: Callable[[], float],
         owners: Owners | None = None,
-        retention_seconds: Callable[[], float] = lambda: RETENTION_SECONDS,
+        kept: Callable[[], Checkpoints] = Checkpoints,
     ) -> None:
         self._ledger = ledger
         self._store = store
         self._clock = clock
         self._idle_seconds = idle_seconds
         self._owners = owners or FolderOwners(None, "")
-        self._retention_seconds = retention_seconds
-        self._purged_at = float("-inf")
-        self._began = clock.now(), clock.monotonic()
+        self._retention = Retention(store, clock, kept, idle_seconds)
 
     async def run(self) -> None:
         """Sweeps until cancelled; a store that is away is tried again."""
@@ -54,7 +51,8 @@ class Sweeper:
             await self._clock.sleep(_EVERY_SECONDS)
 
     async def sweep(self) -> int:
-        """Books every hold past its deadline, finishes idle sessions; returns how many of both.
+        """Books every hold past its deadline, finishes idle sessions, whoever ran them; returns how
+        many of both.
 
         Calls that a process still runs are left to it, however the wall clock has jumped.
         """
@@ -62,29 +60,16 @@ class Sweeper:
         due = await self._store.open_holds(deadline_before=self._clock.now())
         lost = [hold for hold in due if not self._is_run(hold)]
         idle_seconds = self._idle_seconds()
-        idle = self._ledger.idle_sessions(idle_seconds)
+        idle = dict.fromkeys(self._ledger.idle_sessions(idle_seconds))
+        since = self._retention.reached() - idle_seconds
+        idle |= dict.fromkeys(await self._store.list_idle(since, _FINISHED_AT_ONCE))
         swept = [await self._book(hold) for hold in lost]
         swept += [await self._finish(key, idle_seconds) for key in idle]
         return sum(swept)
 
     async def purge(self) -> None:
-        """Deletes sessions that nobody has touched for the retention, and accounts whose windows
-        have long been over; once a minute, so that it is little each time. What holds something
-        stays, and what is not idle yet. Raises StoreUnavailable."""
-        if self._clock.monotonic() - self._purged_at < _PURGE_EVERY_SECONDS:
-            return
-        self._purged_at, now = self._clock.monotonic(), self._reached()
-        kept_seconds = max(self._retention_seconds(), self._idle_seconds())
-        sessions = await self._store.purge(now - kept_seconds, now)
-        accounts = await self._store.purge_accounts(now - _ACCOUNT_SECONDS)
-        if sessions or accounts:
-            log.info("retention", extra={"sessions": sessions, "accounts": accounts})
-
-    def _reached(self) -> float:
-        """The wall's time, as far as it can have come since the start: by a clock that jumped ahead
-        all would be deleted, and setting it back brings nothing back."""
-        wall, monotonic = self._began
-        return min(self._clock.now(), wall + self._clock.monotonic() - monotonic)
+        """See `Retention.look_after`."""
+        await self._retention.look_after()
 
     async def recover(self) -> None:
         """Books at once what processes held that have died."""
@@ -127,7 +112,10 @@ class Sweeper:
 
     async def _finish(self, key: SessionKey, idle_seconds: float) -> bool:
         try:
-            return await self._ledger.finish(key, idle_seconds)
+            if await self._ledger.finish(key, idle_seconds):
+                return True
+            await self._ledger.mend_head(key)  # or its listing will call it idle again and again
+            return False
         except HoldfastError as error:
             facts = {"session": key.session, "reason": str(error)}
             log.warning("an idle session cannot be finished", extra=facts)

@@ -6,14 +6,16 @@ from pathlib import Path
 import pytest
 
 from proxy.core import events as ev
+from proxy.core.checkpoints import Checkpoints
 from proxy.core.session import SessionKey
 from proxy.errors import StoreUnavailable
 from proxy.stores import Append, Balance, Charge, OpenHold, SessionHead
 from proxy.stores.memory import MemoryStore
-from proxy.sweeper import RETENTION_SECONDS, Sweeper
+from proxy.sweeper import Sweeper
 from proxy.workers.owners import FolderOwners
 from tests.unit.test_ledger import KEY, Bench, used, wants
 
+RETENTION_SECONDS = Checkpoints().retention_seconds
 FAR = 10_000.0
 """Past the deadline of every hold, in seconds."""
 

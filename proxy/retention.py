@@ -1,0 +1,127 @@
+"""How long sessions are kept that nobody uses, and what is written elsewhere before they go."""
+
+import logging
+import os
+import secrets
+from asyncio import to_thread
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from urllib.parse import quote
+
+from proxy.clock import Clock
+from proxy.core.checkpoints import Checkpoints
+from proxy.core.session import SessionKey
+from proxy.errors import SeqConflict, SessionBusy
+from proxy.exports import SUFFIX, export_of
+from proxy.stores import LIVE, Store
+
+log = logging.getLogger(__name__)
+
+_EVERY_SECONDS = 60.0
+_ACCOUNT_SECONDS = 40 * 86_400
+"""Longer than any window: what was not charged for so long is of one that is over."""
+_ARCHIVED_AT_ONCE = 100
+"""Then whoever sweeps gets on with the rest of it."""
+_ARCHIVED = (*LIVE, "killed", "finished")
+"""States of sessions that retention deletes."""
+
+
+class Retention:
+    """For one process; several may look after one store. kept: what the policy says now.
+    idle_seconds: a session is kept as long as it may be idle, or its budget would begin anew before
+    its time."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        kept: Callable[[], Checkpoints],
+        idle_seconds: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._kept = kept
+        self._idle_seconds = idle_seconds
+        self._purged_at = float("-inf")
+        self._began = clock.now(), clock.monotonic()
+
+    def reached(self) -> float:
+        """The wall's time, as far as it can have come since the start: by a clock that jumped ahead
+        all would be deleted, and setting it back brings nothing back."""
+        wall, monotonic = self._began
+        return min(self._clock.now(), wall + self._clock.monotonic() - monotonic)
+
+    async def look_after(self) -> None:
+        """Deletes sessions that nobody has touched for the retention, tombstones as old as that,
+        and accounts whose windows have long been over; once a minute, so that it is little each
+        time. What holds something stays, what is not idle yet, and what should be archived and
+        could not be. Raises StoreUnavailable."""
+        if self._clock.monotonic() - self._purged_at < _EVERY_SECONDS:
+            return
+        now, kept = self.reached(), self._kept()
+        before = now - max(kept.retention_seconds, self._idle_seconds())
+        archived = 0
+        if kept.archive is not None:
+            keys = await self._store.list_idle(before, _ARCHIVED_AT_ONCE, _ARCHIVED)
+            archived = await self._archive(kept.archive, keys, now)
+            if archived == _ARCHIVED_AT_ONCE:
+                return  # there may be more: at the next sweep, not in a minute
+        self._purged_at = self._clock.monotonic()
+        may_purge = kept.archive is None or archived == len(keys)
+        sessions = await self._store.purge(before, now) if may_purge else 0
+        accounts = await self._store.purge_accounts(now - _ACCOUNT_SECONDS)
+        if sessions or accounts or archived:
+            facts = {"sessions": sessions, "accounts": accounts, "archived": archived}
+            log.info("retention", extra=facts)
+
+    async def _archive(self, folder: str, keys: Iterable[SessionKey], now: float) -> int:
+        """Writes them down and deletes them; how many of them are done with. Where one cannot be
+        written, none is tried after it: the disk is full, most likely."""
+        done = 0
+        for key in keys:
+            dump = await self._store.dump(key)
+            if dump is not None and dump.head.state in _ARCHIVED:
+                try:
+                    await to_thread(_write, path_in(folder, key, dump.seq), export_of(dump, now))
+                except OSError as error:
+                    facts = {"session": key.session, "reason": str(error)}
+                    log.warning("a session cannot be archived, so it is not deleted", extra=facts)
+                    return done
+                try:
+                    await self._store.delete(key, now, reason="retention", expected_seq=dump.seq)
+                except (SeqConflict, SessionBusy):
+                    log.debug("used meanwhile", extra={"session": key.session})
+            done += 1
+        return done
+
+
+def path_in(folder: str, key: SessionKey, seq: int) -> Path:
+    """Where a session is archived that ends at this event: a later one of its id does not take its
+    place. A tenant may have any name."""
+    return Path(folder).expanduser() / _name(key.tenant) / f"{_name(key.session)}.{seq}{SUFFIX}"
+
+
+def _name(text: str) -> str:
+    name = quote(text, safe=":@")
+    return f"%2E{name[1:]}" if name.startswith(".") else name or "%"
+
+
+def _write(path: Path, pieces: Iterable[bytes]) -> None:
+    """Whole or not at all, and on the disk. For its owner alone. Raises OSError."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    aside = path.with_name(f".{secrets.token_hex(8)}")
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.writelines(pieces)
+            file.flush()
+            os.fsync(descriptor)
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,208 @@
+"""What happens to sessions that nobody uses: finished, archived, deleted."""
+
+
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from proxy.core import events as ev
+from proxy.core.checkpoints import Checkpoints
+from proxy.core.session import SessionKey
+from proxy.exports import read_export
+from proxy.retention import Retention, path_in
+from proxy.stores import Append, Content, SessionDump, SessionHead
+from proxy.stores.memory import MemoryStore
+from tests.fakes import FakeClock
+from tests.fakes_stores import KEY, OTHER, SECRET, opened
+from tests.unit.test_ledger import KEY as CALLED
+from tests.unit.test_ledger import Bench, used, wants
+
+DAY = 86_400.0
+
+
+class Touched(MemoryStore):
+    """A store in which somebody uses a session at the moment at which it was dumped."""
+
+    touch: Append | None = None
+
+    async def dump(self, key: SessionKey) -> SessionDump | None:
+        dump = await super().dump(key)
+        if self.touch is not None:
+            await self.append(self.touch)
+            self.touch = None
+        return dump
+
+
+class Kept:
+    """A store with three sessions: one of yesterday, two of ten days ago, of which one waits."""
+
+    def __init__(self, archive: Path | None) -> None:
+        self.clock = FakeClock()
+        self.store = Touched(SECRET)
+        self.kept = Checkpoints(archive=str(archive) if archive else None)
+        self.retention = Retention(self.store, self.clock, lambda: self.kept, lambda: 3600.0)
+
+    async def fill(self) -> None:
+        await self.store.open()
+        for days, name, state in ((1, "new", "active"), (10, "old", "killed"), (10, "w", "paused")):
+            at = self.clock.now() - days * DAY
+            head = SessionHead(state, updated_at=at)
+            append = replace(opened(SessionKey("team-a", name), at), head=head)
+            await self.store.append(replace(append, contents=(Content("c1.q", name.encode()),)))
+
+    async def left(self) -> list[str]:
+        return sorted(row.key.session for row in (await self.store.list_sessions())[0])
+
+    async def in_a_minute(self) -> None:
+        self.clock.advance(61)
+        await self.retention.look_after()
+
+
+@pytest.fixture
+async def archive(tmp_path: Path) -> AsyncIterator[tuple[Kept, Path]]:
+    kept = Kept(tmp_path / "archive")
+    await kept.fill()
+    yield kept, tmp_path / "archive"
+    await kept.store.close()
+
+
+async def test_the_policy_says_how_long_sessions_are_kept() -> None:
+    """As it is now: a reload counts at the next minute."""
+    kept = Kept(None)
+    await kept.fill()
+    await kept.retention.look_after()
+    assert await kept.left() == ["new", "w"]
+
+    kept.kept = Checkpoints(retention_seconds=3600)
+    await kept.in_a_minute()
+    assert await kept.left() == ["w"]
+
+
+async def test_a_session_is_archived_before_it_is_deleted(archive: tuple[Kept, Path]) -> None:
+    """All of it, in a file for its owner alone, from which it can be imported."""
+    kept, folder = archive
+    before = await kept.store.dump(SessionKey("team-a", "old"))
+    await kept.retention.look_after()
+    (path,) = [path for path in folder.rglob("*") if path.is_file()]
+
+    assert path == folder / "team-a" / "old.1.holdfast"
+    assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    _, dump = read_export([path.read_bytes()])
+    assert dump == before
+    assert await kept.left() == ["new", "w"]
+    (tombstone,) = await kept.store.read(SessionKey("team-a", "old"))
+    assert isinstance(tombstone.event, ev.SessionDeleted)
+    assert tombstone.event.reason == "retention"
+
+
+async def test_what_cannot_be_archived_is_not_deleted(
+    archive: tuple[Kept, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    """And is, once it can be."""
+    kept, folder = archive
+    folder.write_text("a file is in the way")
+    await kept.retention.look_after()
+    assert await kept.left() == ["new", "old", "w"]
+    assert "cannot be archived" in caplog.text
+
+    folder.unlink()
+    await kept.in_a_minute()
+    assert await kept.left() == ["new", "w"]
+    assert [path.name for path in folder.rglob("*.holdfast")] == ["old.1.holdfast"]
+    assert [path.name for path in folder.rglob(".*")] == []
+
+
+async def test_a_session_that_is_used_while_it_is_archived_stays(
+    archive: tuple[Kept, Path],
+) -> None:
+    """What is in the file is not all of it any more."""
+    kept, _ = archive
+    key = SessionKey("team-a", "old")
+    kept.store.touch = Append(key, (ev.SessionResumed(kept.clock.now()),))
+    await kept.retention.look_after()
+
+    assert await kept.left() == ["new", "old", "w"]
+    assert len(await kept.store.read(key)) == 2
+
+
+async def test_many_are_archived_a_few_at_a_time(
+    archive: tuple[Kept, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Holds that were lost meanwhile must not wait for it; but not a minute for each few."""
+    kept, folder = archive
+    monkeypatch.setattr("proxy.retention._ARCHIVED_AT_ONCE", 2)
+    for n in range(4):
+        await kept.store.append(opened(SessionKey("team-a", f"o{n}"), kept.clock.now() - 9 * DAY))
+    counts = []
+    for _ in range(4):
+        await kept.retention.look_after()
+        counts.append(len(list(folder.rglob("*.holdfast"))))
+
+    assert counts == [2, 4, 5, 5]
+    assert await kept.left() == ["new", "w"]
+
+
+async def test_tombstones_go_by_themselves_where_sessions_are_archived(
+    archive: tuple[Kept, Path],
+) -> None:
+    """They are not archived."""
+    kept, folder = archive
+    await kept.retention.look_after()
+    kept.clock.advance(5 * DAY)
+    await kept.store.append(opened(OTHER, kept.clock.now()))
+    kept.clock.advance(2 * DAY + 1)
+    await kept.retention.look_after()
+
+    assert sorted(key.session for key in await kept.store.list_keys(None, 9)) == ["new", "s1", "w"]
+    assert sorted(path.name for path in folder.rglob("*.holdfast")) == [
+        "new.1.holdfast",
+        "old.1.holdfast",
+    ]
+
+
+@pytest.mark.parametrize("tenant", ["..", ".", "", "a/b", "../../etc", ".hidden", "ü"])
+def test_no_name_leads_out_of_the_archive(tenant: str) -> None:
+    """Each to a place of its own, right below it."""
+    path = path_in("/archive", SessionKey(tenant, "..s"), 3)
+
+    assert len(path.parts) == 4
+    assert not {"..", ".", ""} & set(path.parts)
+    assert path.name == "%2E.s.3.holdfast"
+    assert path != path_in("/archive", KEY, 3)
+
+
+async def test_a_session_is_finished_though_its_process_is_gone() -> None:
+    """Whoever sweeps finds it in the store; nobody has it in memory any more."""
+    bench = Bench()
+    await bench.store.open()
+    gone = bench.another("gone")
+    await gone.reserve(wants("a"))
+    await gone.settle(CALLED, "a", used(5))
+    bench.clock.advance(3590)
+    assert await bench.sweeper.sweep() == 0
+
+    bench.clock.advance(11)
+    assert await bench.sweeper.sweep() == 1
+    log = await bench.store.read(CALLED)
+    assert isinstance(log[-1].event, ev.SessionFinished)
+    assert [row.head.state for row in (await bench.store.list_sessions())[0]] == ["finished"]
+    await bench.store.close()
+
+
+async def test_a_listing_that_calls_an_ended_session_idle_is_mended() -> None:
+    """Else each sweep would find it again, and no other behind it."""
+    bench = Bench()
+    await bench.store.open()
+    now = bench.clock.now()
+    head = SessionHead("active", updated_at=now)
+    finished = (ev.SessionOpened(now), ev.SessionFinished(now))
+    await bench.store.append(Append(CALLED, finished, head=head))
+    bench.clock.advance(4000)
+
+    assert await bench.sweeper.sweep() == 0
+    assert await bench.store.list_idle(bench.clock.now(), 9) == []
+    assert len(await bench.store.read(CALLED)) == 2
+    await bench.store.close()
