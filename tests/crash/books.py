@@ -1,6 +1,7 @@
 """What must be so after a crash: the ledger, the provider's journal and what clients saw, held
 against each other."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -8,12 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from proxy.contents import Contents, build_recording
 from proxy.core import events as ev
 from proxy.core.session import SessionKey, fold
+from proxy.core.steps import steps_of
+from proxy.errors import ContentMissing
 from proxy.simulator import Entry
-from proxy.stores import Balance, Stored
-from proxy.stores.chain import first_altered
+from proxy.stores import Balance, SessionRow, Stored
+from proxy.stores.chain import Chain
 from proxy.stores.sqlite import SqliteStore, key_path
+from proxy.stores.verification import SessionLog, digest_of, first_fault
 from tests.crash.load import CHUNK_MICRO_USD, TENANT_USD, Clients, Given
 from tests.fuzz.books import wrong_in_log
 
@@ -31,30 +36,33 @@ that died the whole hold is booked, which has room for more."""
 
 @dataclass
 class Ledger:
-    """What the file says, whatever a process believes."""
+    """What the file says, whatever a process believes. kept: what each answered step sent and was
+    answered, by session and number."""
 
     logs: dict[str, Sequence[Stored]] = field(default_factory=dict)
     tenants: dict[str, str] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
     holds: list[str] = field(default_factory=list)
+    kept: dict[tuple[str, int], tuple[bytes, bytes]] = field(default_factory=dict)
     balances: dict[str, Balance] = field(default_factory=dict)
 
 
 async def read_ledger(database: Path) -> Ledger:
     """All of it, by a store of its own."""
-    store = SqliteStore(database, key_path(database).read_bytes())
+    secret = key_path(database).read_bytes()
+    store = SqliteStore(database, secret)
+    _, contents = build_recording(store, secret)
     found, cursor = Ledger(), None
     await store.open()
     try:
         while True:
             rows, cursor = await store.list_sessions(limit=1_000, cursor=cursor)
             for row in rows:
-                chained = await store.read_chain(row.key)
-                head = (row.seq, chained[-1].chain) if chained else None
-                secret = key_path(database).read_bytes()
-                if not chained or first_altered(secret, row.key, chained, head) is not None:
-                    found.faults.append(f"{row.key.session}: its chain is broken")
-                await _take(found, row.key, await store.read(row.key), row.head.cost_micro_usd)
+                if (fault := await _altered(store, row, secret)) is not None:
+                    found.faults.append(f"{row.key.session}: {fault}")
+                log = await store.read(row.key)
+                _take(found, row.key, log, row.head.cost_micro_usd)
+                await _read_back(found, row.key, log, contents)
             if cursor is None:
                 break
         found.holds = [f"{h.key.session} {h.call_id}" for h in await store.open_holds()]
@@ -65,7 +73,17 @@ async def read_ledger(database: Path) -> Ledger:
     return found
 
 
-async def _take(found: Ledger, key: SessionKey, log: Sequence[Stored], listed: int) -> None:
+async def _altered(store: SqliteStore, row: SessionRow, secret: bytes) -> str | None:
+    """What `holdfast verify` would say of it."""
+    rows = await store.read_chain(row.key)
+    contents = await store.read_contents(row.key)
+    digests = {name: digest_of(data) for name, data in contents.items()}
+    tip = (row.seq, rows[-1].chain if rows else b"")
+    fault = first_fault(Chain(secret), SessionLog(row.key, rows, tip, digests))
+    return None if fault is None else f"{fault.what} at {fault.seq}: {fault.detail}"
+
+
+def _take(found: Ledger, key: SessionKey, log: Sequence[Stored], listed: int) -> None:
     name = key.session
     if name in found.logs:
         found.faults.append(f"{name}: is there twice")
@@ -73,6 +91,21 @@ async def _take(found: Ledger, key: SessionKey, log: Sequence[Stored], listed: i
     state = fold(stored.event for stored in log)
     if state.cost_micro_usd != listed:
         found.faults.append(f"{name}: listed with {listed}, its log says {state.cost_micro_usd}")
+
+
+async def _read_back(
+    found: Ledger, key: SessionKey, log: Sequence[Stored], contents: Contents
+) -> None:
+    """All that was recorded of it, answered or not."""
+    steps = steps_of(log)
+    try:
+        bodies = await contents.bodies_of(key, steps)
+        for step in steps:
+            if step.is_answered and step.answer:  # where none is kept, no agent was given one
+                answer = await contents.answer_of(key, step)
+                found.kept[key.session, step.step] = bodies[step.call_id], answer.body
+    except ContentMissing as missing:
+        found.faults.append(f"{key.session}: {missing}")
 
 
 def _accounts(log: Iterable[Stored]) -> set[str]:
@@ -95,7 +128,7 @@ def wrong(ledger: Ledger, clients: Clients, journal: Sequence[Entry]) -> list[st
         told = wrong_in_log(events) if events else []
         faults += (f"{name}: {one}" for one in told if "until its deadline" not in one)
     faults += _unbalanced(ledger)
-    faults += _lost(mine, clients.given)
+    faults += _lost(mine, clients.given) + _unlike(ledger, clients.given)
     faults += _billed(mine, journal)
     for agent in clients.agents:
         if len(agent.sent) > 1:
@@ -141,6 +174,20 @@ def _lost(logs: dict[str, Sequence[Stored]], given: Iterable[Given]) -> list[str
                 answered.add(steps.get(event.call_id, 0))
         if one.step not in answered:
             faults.append(f"{one.session}: step {one.step} was answered, and is not in the ledger")
+    return faults
+
+
+def _unlike(ledger: Ledger, given: Iterable[Given]) -> list[str]:
+    """What was kept of an answer that a client saw whole, and of what it had sent, is another."""
+    faults = []
+    for one in given:
+        if b"handoff_" in one.body[:300]:
+            continue  # it was asked for a human in the place of an answer
+        sent, answered = ledger.kept.get((one.session, one.step), (b"{}", b""))
+        if answered != one.body:
+            faults.append(f"{one.session}: of step {one.step} another answer is kept")
+        if json.loads(sent) != one.sent:
+            faults.append(f"{one.session}: of step {one.step} another request is kept")
     return faults
 
 

@@ -2,6 +2,7 @@
 got."""
 
 import asyncio
+import json
 import random
 import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Any, Final, cast
 
 import aiohttp
 
+from proxy.admin.shapes import Json
 from proxy.core.request import DialectName
 from proxy.simulator import Fault, FaultKind, ToolCall, Turn
 from proxy.simulator.conversation import Conversation
@@ -52,7 +54,6 @@ _ENDS: Final = {
     "responses": b'"type":"response.completed"',
     "messages": b'"type":"message_stop"',
 }
-_IDS: Final = re.compile(rb'"id": ?"((?:chatcmpl-|resp_|msg_)\w+)"')
 
 
 class Model:
@@ -101,11 +102,11 @@ def _tool_turn(conversation: Conversation, kind: str, tokens: int) -> Turn:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """An answer that a client has seen whole. answer_id: the provider's. mails: sent for it."""
+    """An answer that a client has seen whole. sent: what it had asked, as JSON."""
 
     session: str
     step: int
-    answer_id: str
+    sent: object
     body: bytes
 
 
@@ -180,7 +181,7 @@ class Clients:
                 ) as response:
                     got = await self._read(response, slowly)
                     self.note(
-                        dialect, session, response.status, response.headers, got, stream=stream
+                        dialect, session, body, Answer(response.status, response.headers, got)
                     )
                     return response.status
         except TimeoutError:
@@ -195,23 +196,15 @@ class Clients:
             await asyncio.sleep(0.01)  # noqa: TID251 - it is slow
         return got
 
-    def note(
-        self,
-        dialect: DialectName,
-        session: str,
-        status: int,
-        headers: Mapping[str, str],
-        body: bytes,
-        *,
-        stream: bool,
-    ) -> None:
+    def note(self, dialect: DialectName, session: str, sent: Json, answer: Answer) -> None:
         """An answer, if it is one that was seen whole."""
-        if status != 200 or (stream and _ENDS[dialect] not in body.replace(b'": ', b'":')):
+        is_stream = isinstance(sent, dict) and sent.get("stream")
+        if is_stream and _ENDS[dialect] not in answer.body.replace(b'": ', b'":'):
             return
-        found = _IDS.search(body)
-        step = int(headers.get("x-holdfast-step", 0))
-        name = headers.get("x-holdfast-session", session)
-        self.given.append(Given(name, step, found[1].decode() if found else "", body))
+        if answer.status == 200:
+            step = int(answer.headers.get("x-holdfast-step", 0))
+            name = answer.headers.get("x-holdfast-session", session)
+            self.given.append(Given(name, step, sent, answer.body))
 
 
 async def _leaving(on: Clients) -> None:
@@ -233,11 +226,14 @@ class _Noting:
         self._on = on
 
     async def call(self, dialect: DialectName, **more: Any) -> Answer:
-        answer = await self._on.car.call(dialect, **more)
+        session, stream = more.pop("session"), more.pop("stream")
+        headers = more.pop("headers")
+        body = {**body_of(dialect, stream=stream, bound=more.pop("bound"), tools=more.pop("tools"))}
+        body |= more
+        answer = await self._on.car.send(f"/s/{session}{PATHS[dialect]}", body, headers)
         if answer.cut:
             raise ConnectionError("the answer was cut")
-        stream, session = more["stream"], more["session"]
-        self._on.note(dialect, session, answer.status, answer.headers, answer.body, stream=stream)
+        self._on.note(dialect, session, json.loads(json.dumps(body)), answer)
         return answer
 
 
