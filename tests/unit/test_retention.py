@@ -1,7 +1,5 @@
 """What happens to sessions that nobody uses: finished, archived, deleted."""
 
-
-
 from collections.abc import AsyncIterator
 from pathlib import Path
 
