@@ -11,7 +11,6 @@ from proxy.admin.crew import Crew
 from proxy.admin.door import Door, Site, listen, own_hosts
 from proxy.admin.live import Live
 from proxy.admin.token import admin_token
-from proxy.attempting.attempting import Attempting
 from proxy.attempting.building import build_attempting
 from proxy.breakers.building import build_breakers
 from proxy.breakers.registry import Breakers
@@ -30,11 +29,9 @@ from proxy.core.memo import Memo, memo_bytes
 from proxy.core.session import SessionKey, SessionState
 from proxy.errors import HoldfastError
 from proxy.footing import footing
-from proxy.governed import Governed, Parts, idle_seconds
-from proxy.guard.attempts import GuardParts
-from proxy.guard.calls import Guarded
+from proxy.governed import Governed, Parts
+from proxy.guard.building import build_guarded
 from proxy.guard.recall import Recall
-from proxy.handoff import Handoffs
 from proxy.human import Human
 from proxy.identity import SessionIndex
 from proxy.ids import unique_ids
@@ -49,7 +46,9 @@ from proxy.readiness import Readiness
 from proxy.records import CallRecord
 from proxy.relay import Relay
 from proxy.relay_plain import Plain
+from proxy.replaying.building import build_replays
 from proxy.replies import wire_refusal
+from proxy.reservation import idle_seconds
 from proxy.settings import Settings as Settings
 from proxy.settling import Settler
 from proxy.stores.urls import chain_key
@@ -163,11 +162,25 @@ class App:
         intake = Intake(policy, index, prices, usual, callers, clock)
         settler = Settler(self.ledger, index, prices, usual, self._recorder)
         recall = Recall(self.ledger, self.store, lambda: bool(self.peers.others()))
-        attempting = self._attempting(intake, settler)
-        guarded = self._guarded(intake, settler, recall, attempting)
-        governed = Governed(
+        governed = self._governed(intake, index, settler, recall, memo)
+        plain = Plain(policy, intake, index, self.ledger, self.upstreams, clock)
+        self._build_oversight(index)
+        claims = Claims(policy, intake, self.ledger, recall)
+        return Relay(governed, plain, claims, self._ready.now, new_id, self._observe)
+
+    def _governed(
+        self, intake: Intake, index: SessionIndex, settler: Settler, recall: Recall, memo: Memo
+    ) -> Governed:
+        clock = self.clock
+        attempting = build_attempting(
+            *(self.upstreams, self.breakers, intake, self.ledger, settler, clock)
+        )
+        guarded = build_guarded(
+            *(self.owners.name, intake, self.ledger, attempting, settler, recall, self.calls, clock)
+        )
+        return Governed(
             Parts(
-                policy=policy,
+                policy=self.watcher,
                 intake=intake,
                 ledger=self.ledger,
                 index=index,
@@ -176,26 +189,14 @@ class App:
                 joins=self.joins,
                 settler=settler,
                 guarded=guarded,
+                replays=build_replays(
+                    *(self.ledger, self.store, self.contents, recall, clock, memo, self._observe)
+                ),
                 clock=clock,
-                new_id=new_id,
+                new_id=unique_ids(),
                 observe=self._observe,
             )
         )
-        plain = Plain(policy, intake, index, self.ledger, self.upstreams, clock)
-        self._build_oversight(index)
-        claims = Claims(policy, intake, self.ledger, recall)
-        return Relay(governed, plain, claims, self._ready.now, new_id, self._observe)
-
-    def _guarded(
-        self, intake: Intake, settler: Settler, recall: Recall, attempting: Attempting
-    ) -> Guarded:
-        handoffs = Handoffs(self.owners.name, self.clock, unique_ids("ho_"))
-        doors = (self.ledger, attempting, settler, recall, handoffs, self.calls, self.clock)
-        return Guarded(GuardParts(intake, *doors))
-
-    def _attempting(self, intake: Intake, settler: Settler) -> Attempting:
-        doors = (self.upstreams, self.breakers, intake, self.ledger, settler, self.clock)
-        return build_attempting(*doors)
 
     def _breakers(self) -> Breakers:
         shown = (self.live.tell, self.metrics.registry)

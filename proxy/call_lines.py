@@ -49,6 +49,7 @@ class _Line(msgspec.Struct, omit_defaults=True):
     tools: tuple[str, ...] = ()
     retries: int = 0
     fallbacks: tuple[str, ...] = ()
+    replay: str = ""
     duration_seconds: float | None = None
     first_byte_seconds: float | None = None
 
@@ -114,6 +115,7 @@ class CallLines:
             call.tool_calls,
             call.retries,
             call.fallbacks,
+            call.replay,
             call.duration_seconds,
             call.first_byte_seconds,
         )

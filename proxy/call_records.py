@@ -23,6 +23,12 @@ def replayed(call: Call, status: int, request_id: str) -> CallRecord:
     return _record(call, "replay", status, request_id)
 
 
+def given_again(call: Call, status: int, request_id: str, step: int, how: str) -> CallRecord:
+    """It was given what is recorded as that step."""
+    record = _record(call, "replay", status, request_id)
+    return replace(record, step=step, replay=how)
+
+
 def carried_out(progress: Progress, now: float) -> CallRecord:
     """It was admitted; `now` is monotonic."""
     call, booked, admit = progress.call, progress.settled, progress.admitted.admit
@@ -49,6 +55,7 @@ def carried_out(progress: Progress, now: float) -> CallRecord:
         duration_seconds=now - call.received,
         tool_calls=booked.tools if booked else (),
         replays=progress.replays,
+        replay=call.replay.partition(";")[0],
         retries=progress.tried.retries if progress.tried else 0,
         fallbacks=progress.tried.fallbacks if progress.tried else (),
         cycles=_cycles(progress),

@@ -19,7 +19,6 @@ from proxy.core.rules import Rules
 from proxy.core.session import SessionKey, SessionState
 from proxy.core.tools.facts import RESULT_BYTES, Handed, effect_of
 from proxy.core.tools.wording import refused_by_human
-from proxy.core.tree import MOST_ABOVE
 from proxy.decoding import decoded
 from proxy.errors import MalformedRequest
 from proxy.guard.recall import Recall
@@ -88,7 +87,7 @@ class Claims:
             origin.caller.tenant, _session(said, parts, head.get("x-holdfast-session"))
         )
         call = await self._call(key, said)
-        home = await self._home(key, rules)
+        home = await self.recall.home(key, rules.tools)
         answer: _Answer | Refusal | None
         if head.method == "PUT":
             answer = await self._told(home, call, said)
@@ -164,17 +163,6 @@ class Claims:
             )
             raise MalformedRequest(message, status=404, param="tool_call_id")
         return known
-
-    async def _home(self, key: SessionKey, rules: Rules) -> SessionKey:
-        """Where results of this session's calls are known."""
-        if rules.tools.scope == "session":
-            return key
-        for _ in range(MOST_ABOVE):
-            parent = (await self.recall.state(key)).parent
-            if parent is None:
-                break
-            key = SessionKey(key.tenant, parent)
-        return key
 
 
 def _read(body: bytes) -> _Claim:

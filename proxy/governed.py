@@ -18,9 +18,8 @@ from proxy.clock import Clock
 from proxy.core.closed import refuse_closed
 from proxy.core.decision import Refusal
 from proxy.core.paths import PathParts
-from proxy.core.policy import Caller, Limits, Policy
+from proxy.core.policy import Caller, Limits
 from proxy.core.request import DialectName
-from proxy.core.state import tree_idle_seconds
 from proxy.errors import StoreUnavailable, UpstreamUnavailable
 from proxy.failures import late, told
 from proxy.guard.calls import Guarded
@@ -33,15 +32,13 @@ from proxy.ledger import Ledger
 from proxy.progress import Progress
 from proxy.pump import Pump, spent
 from proxy.records import CallRecord
+from proxy.replaying.replays import Replays
 from proxy.replies import dialect_of, in_session, refusal_of, refusal_reply, send
-from proxy.reservation import Admitted, Reservation
+from proxy.reservation import GRACE_SECONDS, Admitted, Reservation
 from proxy.settling import Settler
 from proxy.stamps import admitted_stamps, refusal_stamps
 from proxy.tapes import Tape
 from proxy.wire import Answering, Exchange
-
-_GRACE_SECONDS = 60.0
-"""A hold outlives its call's deadline by this much, so that the call itself can settle it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +54,7 @@ class Parts:
     joins: Joins
     settler: Settler
     guarded: Guarded
+    replays: Replays
     clock: Clock
     new_id: Callable[[], str]
     observe: Callable[[CallRecord], None]
@@ -78,6 +76,11 @@ class Governed:
             await send(exchange, refusal_reply(call, dialect, request_id))
             self._p.observe(CallRecord.refused(dialect, "reject", call, request_id))
             return
+        if (wish := await self._p.replays.wish(call, path)) != "no":
+            resumed = await self._p.replays.serve(exchange, call, wish, request_id)
+            if resumed is None:
+                return
+            call = resumed
         tape = await self._p.joins.owed(call)
         if tape is not None and await self._join(exchange, call, tape, request_id):
             return
@@ -170,7 +173,7 @@ class Governed:
             parent=call.identified.parent,
             source=call.identified.source,
             upstream=call.upstream.name,
-            deadline_seconds=call.deadline_seconds + _GRACE_SECONDS,
+            deadline_seconds=call.deadline_seconds + GRACE_SECONDS,
             idle_seconds=call.policy.idle_seconds,
             new=call.identified.is_new,
             wait_seconds=call.policy.accounting.wait_seconds,
@@ -288,9 +291,3 @@ def asks_human(call: Call, refusal: Refusal) -> bool:
     if refusal.type == "authentication_error":  # of its own key, which only its caller can mend
         return False
     return call.route.on_unavailable == "handoff" and refusal.code == "upstream_unavailable"
-
-
-def idle_seconds(policy: Policy) -> float:
-    """After what time any session is over, whatever may run below it."""
-    longest = max([policy.deadline_seconds, *[r.deadline_seconds or 0.0 for r in policy.routes]])
-    return tree_idle_seconds(policy.idle_seconds, longest + _GRACE_SECONDS)

@@ -53,7 +53,7 @@ class Call(msgspec.Struct, frozen=True):
     none). price, ask: of `candidate`, the one of `candidates` that it is aimed at. credential:
     stands for the caller's own key, where that goes there. why: it does not begin at the first of
     them. stays: no other of them may go on with what was shown already. received: monotonic
-    seconds.
+    seconds. replay: what its client is told of the record that it asked for.
     """
 
     call_id: str
@@ -77,6 +77,7 @@ class Call(msgspec.Struct, frozen=True):
     credential: bytes | None
     why: str = ""
     stays: bool = False
+    replay: str = ""
 
     @property
     def upstream(self) -> Upstream:

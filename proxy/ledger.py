@@ -206,6 +206,11 @@ class Ledger:
         await self._folds.load(key, fresh=True)
         self.lines.stir()
 
+    def at_hand(self, key: SessionKey) -> SessionState | None:
+        """The state without what is below it, if it need not be read."""
+        known = self._folds.at_hand(key)
+        return None if known is None else known.state
+
     async def latest(self, key: SessionKey) -> SessionState:
         """The state, with all that was in the log when this was asked, whoever wrote it."""
         await self._folds.latest(key)

@@ -52,7 +52,9 @@ class Metrics:
         )
         self._tool_calls = Tally("holdfast_tool_calls", "Tool calls that answers asked for.")
         self._replays = Tally(
-            "holdfast_replays", "Given again: tool results to models, answers to SDKs.", ("kind",)
+            "holdfast_replays",
+            "Given again: results to models, answers to SDKs and agents.",
+            ("kind",),
         )
         self._repeats = Tally(
             "holdfast_tool_repeats", "Turns that went on with a loop, by its detector.", ("kind",)
@@ -130,7 +132,7 @@ class Metrics:
         if call.replays:
             self._replays.add(("result",), call.replays)
         elif call.decision == "replay":
-            self._replays.add(("answer",))
+            self._replays.add(("step" if call.replay else "answer",))
         if call.cycles is not None:
             self._cycles.observe(call.cycles)
         if call.repeats:

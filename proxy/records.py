@@ -17,7 +17,9 @@ class CallRecord(msgspec.Struct, frozen=True):
     first byte of the answer's body. replays: how often its model was given a recorded result.
     cycles: turns in its history that called tools and came back, since the user said something new;
     None where nobody looks for loops. repeats: the detector of the loop that its turn goes on with.
-    retries: attempts more at the same target. fallbacks: why another one was asked, each time.
+    replay: what came of a call that asked for the record: how a recorded answer was given again
+    (exact, messages, skipped), or live or diverged. retries: attempts more at the same target.
+    fallbacks: why another one was asked, each time.
     """
 
     dialect: DialectName
@@ -43,6 +45,7 @@ class CallRecord(msgspec.Struct, frozen=True):
     cycles: int | None = None
     repeats: str = ""
     replays: int = 0
+    replay: str = ""
     retries: int = 0
     fallbacks: tuple[str, ...] = ()
 

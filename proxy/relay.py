@@ -43,8 +43,6 @@ class Relay:
             parts = split_path(exchange.head.target)
             path = parts.rest.split("?", 1)[0]
             endpoint = classify(exchange.head.method, path, upgrade=exchange.head.get("upgrade"))
-            if parts.resume or exchange.head.get("x-holdfast-resume") is not None:
-                raise MalformedRequest("resuming a session is not available in this version")
             await self._dispatch(exchange, endpoint, parts, request_id)
         except HoldfastError as error:
             await self._fail(exchange, endpoint, error, request_id)

@@ -20,11 +20,14 @@ from proxy.core.events import (
 from proxy.core.kept import NOT_KEPT, Kept
 from proxy.core.limits.rooms import SESSION, Place
 from proxy.core.marks import Recorded
-from proxy.core.policy import Budget, Limits
+from proxy.core.policy import Budget, Limits, Policy
 from proxy.core.request import DialectName, Message
 from proxy.core.session import SessionKey, SessionState, is_idle
 from proxy.core.state import tree_idle_seconds
 from proxy.core.usage import Usage
+
+GRACE_SECONDS = 60.0
+"""A hold outlives its call's deadline by this much, so that the call itself can settle it."""
 
 
 class Brings(msgspec.Struct, frozen=True, gc=False):
@@ -96,6 +99,12 @@ class Settlement(msgspec.Struct, frozen=True, gc=False):
     upstream: str = ""
     model: str = ""
     kept: Kept = NOT_KEPT
+
+
+def idle_seconds(policy: Policy) -> float:
+    """After what time any session is over, whatever may run below it."""
+    longest = max([policy.deadline_seconds, *[r.deadline_seconds or 0.0 for r in policy.routes]])
+    return tree_idle_seconds(policy.idle_seconds, longest + GRACE_SECONDS)
 
 
 def most_output(ask: Ask, admit: Admit) -> int:

@@ -21,6 +21,18 @@ def admitted_stamps(call: Call, admitted: Admitted, state: SessionState) -> Head
         ("x-holdfast-decision", admit.name),
         ("x-holdfast-upstream", call.upstream.name),
         *(("x-holdfast-warning", name) for name in (*admit.warnings, *admit.loop_warnings)),
+        *_replay(call),
+    )
+
+
+def replayed_stamps(call: Call, state: SessionState, step: int, upstream: str) -> Headers:
+    """What a recorded answer says that is given again. upstream: that was asked then."""
+    return (
+        *session_stamps(call, state),
+        ("x-holdfast-step", str(step)),
+        ("x-holdfast-decision", "replay"),
+        *((("x-holdfast-upstream", upstream),) if upstream else ()),
+        ("x-holdfast-replay", "replayed"),
     )
 
 
@@ -38,7 +50,12 @@ def session_stamps(call: Call, state: SessionState) -> Headers:
 def refusal_stamps(call: Call, state: SessionState, refusal: Refusal) -> Headers:
     """What a refusal says of its session beside its body."""
     step = ("x-holdfast-step", str(state.steps))
-    return (*session_stamps(call, state), step, ("x-holdfast-reason", refusal.code))
+    reason = ("x-holdfast-reason", refusal.code)
+    return (*session_stamps(call, state), step, reason, *_replay(call))
+
+
+def _replay(call: Call) -> Headers:
+    return (("x-holdfast-replay", call.replay),) if call.replay else ()
 
 
 def relayed_headers(

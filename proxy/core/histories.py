@@ -39,7 +39,7 @@ class Histories:
     def __init__(self) -> None:
         self._nodes: dict[str, Node] = {}
         self._ends: dict[bytes, str] = {}
-        self._sizes: dict[int, int] = {}
+        self._sizes: set[int] = set()
 
     def __contains__(self, call_id: str) -> bool:
         return call_id in self._nodes
@@ -51,7 +51,7 @@ class Histories:
         self._nodes[call_id] = Node(call_id, parent, chain[start:], len(chain))
         if chain:
             self._ends.setdefault(chain, call_id)
-            self._sizes[len(chain)] = self._sizes.get(len(chain), 0) + 1
+            self._sizes.add(len(chain))
 
     def before(self, chain: bytes) -> str:
         """The step whose history is the longest that this one begins with and is longer than;

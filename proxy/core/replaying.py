@@ -21,8 +21,8 @@ from proxy.core import events as ev
 from proxy.core.steps import Logged, RecordedStep, StepLog
 
 MOST_REPLAYS: Final = 4_096
-"""As many answers are given again before a session has to come further: an agent that starts again
-for ever would make its log endless."""
+"""So many events of replays are written before a session has to come further: an agent that starts
+again for ever would make its log endless."""
 
 
 class Record:
@@ -31,7 +31,7 @@ class Record:
     given: call ids that this run has had, of whatever body; skipped: those of them that it was not
     given, for what they asked for is done. diverged: histories (chains) that went another way in
     this run. claimed: tool calls (`effect_of`) whose executor asks before it acts. since_live:
-    answers given again since a call went to the provider. openings: generations that were begun.
+    events of replays since a call went to the provider. openings: generations that were begun.
     """
 
     def __init__(self) -> None:
@@ -74,23 +74,25 @@ class Record:
             case ev.StepReserved():
                 self.given.add(event.call_id)
                 self.since_live = 0
-            case ev.ReplayBegan():
-                self._begin()
-            case ev.StepReplayed():
+            case ev.ReplayBegan() | ev.StepReplayed() | ev.ReplayDiverged():
+                self.since_live += 1
                 self._replayed(event)
-            case ev.ReplayDiverged():
-                self.diverged.add(event.chain)
             case ev.CallClaimed() | ev.ResultRecorded():
                 if isinstance(event, ev.CallClaimed) or event.source == "claim":
                     self.claimed.add(event.call)
             case _:
                 pass
 
-    def _replayed(self, event: ev.StepReplayed) -> None:
-        self.since_live += 1
-        self.given.add(event.call_id)
-        if event.how == "skipped":
-            self.skipped.add(event.call_id)
+    def _replayed(self, event: ev.ReplayBegan | ev.StepReplayed | ev.ReplayDiverged) -> None:
+        match event:
+            case ev.ReplayBegan():
+                self._begin()
+            case ev.ReplayDiverged():
+                self.diverged.add(event.chain)
+            case ev.StepReplayed():
+                self.given.add(event.call_id)
+                if event.how == "skipped":
+                    self.skipped.add(event.call_id)
 
     def _begin(self) -> None:
         self.given.clear()

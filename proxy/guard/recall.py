@@ -11,8 +11,10 @@ from proxy.core.request import Message
 from proxy.core.session import SessionKey, SessionState
 from proxy.core.tools import wording
 from proxy.core.tools.facts import Withheld, effect_of
+from proxy.core.tools.policy import Tools
 from proxy.core.tools.state import ToolState, WithheldAt
 from proxy.core.tools.verdict import Judged
+from proxy.core.tree import MOST_ABOVE
 from proxy.core.usage import ToolCall
 from proxy.facts import Decide
 from proxy.intake import Call
@@ -48,6 +50,17 @@ class Recall:
     async def tools(self, key: SessionKey) -> ToolState:
         """What it knows of its calls, likewise."""
         return (await self.state(key)).tools
+
+    async def home(self, key: SessionKey, tools: Tools) -> SessionKey:
+        """Where results of this session's calls are known, before a call of it is admitted."""
+        if tools.scope == "session":
+            return key
+        for _ in range(MOST_ABOVE):
+            parent = (await self.state(key)).parent
+            if parent is None:
+                break
+            key = SessionKey(key.tenant, parent)
+        return key
 
     async def known(self, call: Call, admitted: Admitted) -> Known:
         """As new as it can be: another call may have brought a result meanwhile, elsewhere."""

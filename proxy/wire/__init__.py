@@ -65,11 +65,20 @@ class Answering(Protocol):
         """Cuts the connection so that the client sees the answer was not whole."""
 
 
+class Connection(Protocol):
+    """A client's connection, the same object for all requests on it."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the client can still send on it."""
+
+
 class Exchange(Answering, Protocol):
     """One request of a client and the answer to it. The handler's task is cancelled when the client
     leaves."""
 
     head: Head
+    connection: Connection
     stays: Callable[[], bool] | None
     """Asked when the client leaves before the end of its answer: True if the handler goes on by
     itself, and then what it writes is lost. None: it is cancelled."""

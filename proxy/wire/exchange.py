@@ -10,7 +10,7 @@ import struct
 from collections.abc import AsyncIterator, Callable
 from typing import Final, Literal, Protocol
 
-from proxy.wire import Head, Headers
+from proxy.wire import Connection, Head, Headers
 from proxy.wire.body import Body, too_large
 from proxy.wire.head import AnswerHeads
 from proxy.wire.headers import get
@@ -60,6 +60,7 @@ class HttpExchange:
     ) -> None:
         self.head = head
         self._body = body
+        self.connection: Connection = outlet
         self._outlet = outlet
         self._link = link
         self._heads = heads

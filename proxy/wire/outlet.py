@@ -22,6 +22,11 @@ class Outlet:
         self._shared = shared
         self._waiters: set[asyncio.Future[None]] = set()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the client has not left."""
+        return not self.transport.is_closing()
+
     def put(self, data: bytes, more: bytes = b"") -> bool:
         """Sends, in one write. True if more may follow at once; False while the client does not
         read, or when it has left."""

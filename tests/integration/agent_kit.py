@@ -35,7 +35,8 @@ class Called:
 
 @dataclass
 class Agent:
-    """tool: what its tools answer. ran: every call that it was handed, in order."""
+    """tool: what its tools answer. ran: every call that it was handed, in order. resume: it asks by
+    its path to be answered from the record."""
 
     car: Sidecar
     dialect: DialectName
@@ -49,14 +50,15 @@ class Agent:
     headers: dict[str, str] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
     bound: int = 1_000
+    resume: bool = False
 
     async def ask(self) -> tuple[Turn, list[Called], str]:
         """One call with all the history. Raises Cut."""
         listed = "input" if self.dialect == "responses" else "messages"
         said: dict[str, Any] = {listed: self.history, **self.extra}
         self.last = answer = await self.car.call(
-            self.dialect, session=self.session, stream=self.stream, tools=self.tools,
-            headers=self.headers, bound=self.bound, **said,
+            self.dialect, session=self.session, resume=self.resume, stream=self.stream,
+            tools=self.tools, headers=self.headers, bound=self.bound, **said,
         )  # fmt: skip
         if answer.status != 200:
             raise Cut(answer, answer.error)

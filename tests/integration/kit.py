@@ -95,6 +95,7 @@ class Sidecar:
         dialect: DialectName = "chat",
         *,
         session: str = "s1",
+        resume: bool = False,
         stream: bool = False,
         headers: Mapping[str, str] | None = None,
         bound: int | None = 100,
@@ -102,7 +103,8 @@ class Sidecar:
         **more: Json,
     ) -> Answer:
         """One governed call of a session that the path names; `more` are members of its body."""
-        path = f"/s/{session}{PATHS[dialect]}" if session else PATHS[dialect]
+        prefix = "r" if resume else "s"
+        path = f"/{prefix}/{session}{PATHS[dialect]}" if session else PATHS[dialect]
         body = body_of(dialect, stream=stream, bound=bound, tools=tools)
         return await self.send(path, {**body, **more}, headers)
 

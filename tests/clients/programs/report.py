@@ -5,6 +5,7 @@ import asyncio
 import inspect
 import json
 import os
+import signal
 import sys
 
 PROMPT = "Find three facts about rivers."
@@ -12,13 +13,16 @@ MODEL = "sim-model"
 MOST_STEPS = 100  # frameworks have a bound of their own; here it must not be what ends a run
 TIMEOUT = float(os.environ.get("CLIENT_TIMEOUT_SECONDS", "60"))
 _FIELDS = ("status_code", "code", "type", "body", "request_id")
+DIES = os.environ.get("CLIENT_DIES", "")  # "answer:2": just after its second answer; "tool:2"
 looked_up = []
 sent = []
 
 
 def lookup(topic: str) -> str:
     """Looks up one fact about a topic."""
+    _dies("answer", len(looked_up) + 1)
     looked_up.append(topic)
+    _dies("tool", len(looked_up))
     return f"A fact about {topic}."
 
 
@@ -41,10 +45,18 @@ SCHEMA = {
 }
 
 
+def _dies(where, step):
+    """As a container does: nothing is left to be cleaned up."""
+    if f"{where}:{step}" == DIES:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 async def _outcome(run):
     try:
         said = run()
-        return {"text": await said if inspect.isawaitable(said) else said}
+        said = await said if inspect.isawaitable(said) else said
+        _dies("answer", len(looked_up) + 1)
+        return {"text": said}
     except Exception as error:
         kinds = [kind.__name__ for kind in type(error).__mro__]
         told = {"error": kinds[0], "kinds": kinds, "message": str(error)}

@@ -103,6 +103,12 @@ def test_a_call_that_begins_by_word_gets_the_first_answer() -> None:
     assert due(record, "a", begins=True, same_process=True) == ("a1", True)
 
 
+def test_a_run_that_begins_has_all_answers_before_it() -> None:
+    record = record_of(*live("a1", "a2"))
+
+    assert due(record, "a") == ("a1", True)
+
+
 def test_what_was_not_recorded_is_not_due() -> None:
     record = record_of(*live("a"))
 
@@ -157,8 +163,9 @@ def test_what_a_run_was_not_given_and_where_it_diverged_is_forgotten_with_it() -
 
 
 def test_replays_are_counted_until_the_session_comes_further() -> None:
-    record = record_of(*live("a"), BEGAN, replayed("a"), BEGAN, replayed("a"))
-    assert record.since_live == 2
+    diverged = ev.ReplayDiverged(at=4.0, chain=b"c")
+    record = record_of(*live("a"), BEGAN, replayed("a"), BEGAN, replayed("a"), diverged)
+    assert record.since_live == 5
 
     record.read(logged(*live("b"), after=record.seq))
 
@@ -186,6 +193,9 @@ def test_a_fork_was_given_nothing_of_what_it_inherited() -> None:
 
     assert due(record, "a", same_process=True) == ("a", False)
     assert due(record, "b", same_process=True) == ("b", False)
+    record.read(logged(replayed("a"), replayed("b"), after=record.seq))
+    assert due(record, "a", same_process=True) == ("a", True)
+    assert due(record, "b", same_process=True) is None
 
 
 def test_a_pick_says_which_and_whether_a_run_begins() -> None:

@@ -91,7 +91,7 @@ def test_what_the_provider_refused_is_no_answer() -> None:
     """An error is settled as failed; a status that is none of success is one whatever it says."""
     log = logged(
         *(OPENED, reserved("c1", 1), settled("c1", outcome="failed", status=500)),
-        *(reserved("c2", 2), settled("c2", status=304)),
+        *(reserved("c2", 2), settled("c2", status=300)),
         *(reserved("c3", 3), settled("c3", outcome="cut")),
     )
 
@@ -204,3 +204,14 @@ def test_of_several_attempts_the_answered_one_counts() -> None:
     found = [counted(steps, n) for n in (1, 2, 3)]
 
     assert [step and step.call_id for step in found] == ["c2", "c5", None]
+
+
+def test_a_step_of_its_own_counts_before_one_that_was_inherited() -> None:
+    """A log in which the two have one number."""
+    inherited = ev.StepInherited(at=5.0, step=1, call_id="c1", answer=b"a")
+    log = logged(OPENED, reserved("d1", 1), inherited)
+
+    step = counted(steps_of(log), 1)
+
+    assert step is not None
+    assert step.call_id == "d1"

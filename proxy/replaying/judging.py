@@ -1,0 +1,272 @@
+"""What a resumed call is due: a recorded answer, or the provider's, and then why.
+
+A recorded answer that asks for a guarded tool call (policy: `tools`) which was carried out is not
+given again, or it would be carried out twice; unless its executor asks before it acts. The answer
+to what came next is given in its place: it was made in the knowledge of the call's result.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import msgspec
+from msgspec.structs import replace
+
+from proxy.contents import Contents
+from proxy.core.alike import differs
+from proxy.core.dialects.base import PARSE_ON_THREAD_BYTES, Dialect
+from proxy.core.dialects.registry import DIALECTS
+from proxy.core.histories import beginnings
+from proxy.core.kept import Given
+from proxy.core.recording import chain_of
+from proxy.core.replaying import MOST_REPLAYS, Pick, Record, pick
+from proxy.core.request import CONVERSATIONS, Request
+from proxy.core.steps import RecordedStep
+from proxy.core.tools.facts import effect_of
+from proxy.core.usage import ToolCall
+from proxy.errors import ContentMissing, MalformedRequest
+from proxy.guard.recall import Recall
+from proxy.intake import Call, dialect_bounds
+from proxy.recording import is_kept
+from proxy.replaying.known import Known
+
+How = Literal["exact", "messages"]
+
+_DIALECTS: Mapping[str, Dialect] = {str(name): one for name, one in DIALECTS.items()}
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """How a call came. begins: it is the first of another run, whatever it is. same_process: by a
+    connection that this run has used. alone: all of those are closed."""
+
+    begins: bool
+    same_process: bool
+    alone: bool
+
+    @property
+    def is_new(self) -> bool:
+        """Whether who sends it may have been given nothing of the record."""
+        return self.begins or not self.same_process
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """given: the answer of `step`, found by what `how` says; None: the call goes on, live.
+
+    begins: it is the first of another run. skipped: steps whose answers are left out before it.
+    why: it is live; diverged: for it is not what was recorded as that step."""
+
+    begins: bool = False
+    given: Given | None = None
+    step: RecordedStep | None = None
+    how: How = "exact"
+    skipped: tuple[RecordedStep, ...] = ()
+    why: str = ""
+    diverged: int = 0
+
+
+class _Live(Exception):
+    """The call goes on, as the verdict says."""
+
+    def __init__(self, why: str = "", diverged: int = 0) -> None:
+        super().__init__(why)
+        self.why, self.diverged = why, diverged
+
+
+class Judge:
+    """Shared by all calls."""
+
+    def __init__(self, contents: Contents, recall: Recall) -> None:
+        self._contents = contents
+        self._recall = recall
+
+    async def judge(self, call: Call, known: Known, asked: Asked) -> Verdict:
+        """On what is known now. Writes nothing."""
+        record, begins = known.record, asked.begins
+        if record.is_empty:
+            return Verdict()
+        if record.since_live >= MOST_REPLAYS:
+            return Verdict(why=f"its record was used {MOST_REPLAYS} times without a new call")
+        try:
+            if not asked.is_new and _has_diverged(call.request, record):
+                raise _Live("its history has diverged")
+            due, how = await self._due(call, known, asked)
+            begins = due.begins
+            verdict = Verdict(begins=begins, step=due.step, how=how)
+            return await self._answered(call, known, verdict)
+        except ContentMissing as missing:
+            return Verdict(begins=begins, why=str(missing))
+        except _Live as live:
+            begins = begins or bool(live.diverged and asked.is_new)
+            return Verdict(begins=begins, why=live.why, diverged=live.diverged)
+
+    async def _due(self, call: Call, known: Known, asked: Asked) -> tuple[Pick, How]:
+        """The step whose answer is due. Raises _Live."""
+        request, record = call.request, known.record
+        said = [step for step in record.answered if step.dialect == request.dialect]
+        same: Sequence[RecordedStep]
+        same = [step for step in said if step.body_digest == request.body_digest]
+        how: How = "exact"
+        if not same and request.dialect in CONVERSATIONS:
+            how, same = "messages", await self._alike(call, known, said, asked)
+        fitting = _as_asked(same, request)
+        due = pick(record, fitting, begins=asked.begins, same_process=asked.same_process)
+        if due is None:
+            raise _Live
+        return due, how
+
+    async def _alike(
+        self, call: Call, known: Known, said: Sequence[RecordedStep], asked: Asked
+    ) -> Sequence[RecordedStep]:
+        """Steps that asked for the same in other bytes. Raises _Live."""
+        own = chain_of(call.request)
+        same, record = [step for step in said if own and step.chain == own], known.record
+        if same:
+            why = await self._compared(call, same)
+            if alike := [step for step in same if not why[step.call_id]]:
+                return alike
+            for step in _not_given(record, same, asked):
+                raise _Live(why[step.call_id], step.step)
+            raise _Live
+        left = _not_given(record, said, asked)
+        if not left:
+            raise _Live  # all of the record was given: this is new
+        await self._read_histories(call, known)
+        if record.skipped and (found := await self._shortened(call, known, left)):
+            return found
+        raise await self._elsewhere(call, known, left, asked)
+
+    async def _compared(self, call: Call, same: Sequence[RecordedStep]) -> Mapping[str, str]:
+        """What the request asks for otherwise than each of them, by call id; "" for the same."""
+        why: dict[str, str] = {}
+        for step in same:
+            body, request = await self._body(call, step)
+            why[step.call_id] = differs(call.body, call.request, body, request, history=False)
+        return why
+
+    async def _shortened(
+        self, call: Call, known: Known, left: Sequence[RecordedStep]
+    ) -> Sequence[RecordedStep]:
+        """Steps whose history is the request's, but for turns that this run was not given."""
+        record, tree = known.record, known.histories
+        chain = call.request.history.chain
+        same = [s for s in left if tree.without(s.call_id, record.skipped) == chain]
+        why = await self._compared(call, same)
+        return [step for step in same if not why[step.call_id]]
+
+    async def _elsewhere(
+        self, call: Call, known: Known, left: Sequence[RecordedStep], asked: Asked
+    ) -> _Live:
+        """Why there is no such step: the agent did something else where the record goes on, or has
+        come to where the record ends."""
+        record, tree = known.record, known.histories
+        came_from = tree.before(call.request.history.chain)
+        if came_from:
+            after = set(tree.after(came_from))
+            missed = [step for step in left if step.call_id in after]
+        else:
+            missed = list(left) if asked.begins or asked.alone or not record.given else []
+        if not missed:
+            return _Live()
+        body, request = await self._body(call, missed[0])
+        why = differs(call.body, call.request, body, request, history=True)
+        return _Live(why or "another request", missed[0].step)
+
+    async def _read_histories(self, call: Call, known: Known) -> None:
+        """Those of the steps that were answered since they were read."""
+        tree = known.histories
+        new = [step for step in known.record.answered if step.call_id not in tree]
+        if not new:
+            return
+        kept = [step for step in new if is_kept(step.content)]
+        bodies = await self._contents.bodies_of(call.key, kept)
+        for step in new:
+            body, chain = bodies.get(step.call_id), b""
+            if body is not None and step.dialect in CONVERSATIONS:
+                chain = (await _parsed(call, step.dialect, body)).history.chain
+            if step.call_id not in tree:  # else another call has read it meanwhile
+                tree.add(step.call_id, chain)
+
+    async def _body(self, call: Call, step: RecordedStep) -> tuple[bytes, Request]:
+        body = await self._contents.body_of(call.key, step)
+        return body, await _parsed(call, step.dialect, body)
+
+    async def _answered(self, call: Call, known: Known, verdict: Verdict) -> Verdict:
+        """With the answer; that of a later step where it would have done again what was done.
+        Raises _Live and ContentMissing."""
+        step, skipped = verdict.step, list[RecordedStep]()
+        assert step is not None
+        while True:
+            given = await self._contents.answer_of(call.key, step)
+            if given.stream != call.request.stream:
+                raise _Live(f"step {step.step} was {'' if given.stream else 'not '}streamed")
+            if not await self._is_done(call, known.record, given):
+                break
+            skipped.append(step)
+            step = await self._next(call, known, step)
+        return replace(verdict, given=given, step=step, skipped=tuple(skipped))
+
+    async def _is_done(self, call: Call, record: Record, given: Given) -> bool:
+        """Whether it asks for a guarded call that was carried out, by who would do it again."""
+        guards = call.rules.tools
+        if not guards.globs:
+            return False
+        guarded = [one for one in _calls_of(call, given) if guards.guards((one.name,))]
+        if not guarded:
+            return False
+        digests = {effect_of(one.name, one.arguments) for one in guarded} - record.claimed
+        return any([digest in await self._effects(call) for digest in digests])
+
+    async def _effects(self, call: Call) -> Mapping[bytes, int]:
+        """Calls of which the result is known, by `effect_of`."""
+        return (
+            await self._recall.tools(await self._recall.home(call.key, call.rules.tools))
+        ).effects
+
+    async def _next(self, call: Call, known: Known, step: RecordedStep) -> RecordedStep:
+        """The step that was answered after this one, in its history. Raises _Live."""
+        await self._read_histories(call, known)
+        after = set(known.histories.after(step.call_id))
+        for one in known.record.answered:
+            if one.call_id in after and one.reserved_seq > step.settled_seq:
+                return one
+        raise _Live(f"step {step.step} asks for a tool call that was carried out")
+
+
+def _has_diverged(request: Request, record: Record) -> bool:
+    if not record.diverged:
+        return False
+    return not record.diverged.isdisjoint(beginnings(request.history.chain))
+
+
+def _as_asked(same: Sequence[RecordedStep], request: Request) -> Sequence[RecordedStep]:
+    """Those that were streamed as this is to be, where there are any."""
+    return [step for step in same if step.stream == request.stream] or same
+
+
+def _not_given(
+    record: Record, steps: Sequence[RecordedStep], asked: Asked
+) -> Sequence[RecordedStep]:
+    if asked.is_new:
+        return steps
+    return [step for step in steps if step.call_id not in record.given]
+
+
+def _calls_of(call: Call, given: Given) -> Sequence[ToolCall]:
+    dialect = _DIALECTS[call.request.dialect]
+    if not given.stream:
+        return dialect.read_answer(given.body).answer.tool_calls
+    meter = dialect.meter(strip_usage=False, bounds=dialect_bounds(call.policy))
+    meter.feed(given.body)
+    meter.close()
+    return meter.answer().tool_calls
+
+
+async def _parsed(call: Call, dialect: str, body: bytes) -> Request:
+    """Of a recorded body. Raises _Live where it is none under the bounds in force."""
+    parse, bounds = _DIALECTS[dialect].parse, dialect_bounds(call.policy)
+    try:
+        if len(body) < PARSE_ON_THREAD_BYTES:
+            return parse(body, bounds)
+        return await asyncio.to_thread(parse, body, bounds)
+    except MalformedRequest as error:
+        raise _Live("what was recorded cannot be read under this policy") from error

@@ -1,0 +1,73 @@
+"""What this process has read of the sessions that are resumed, and how they are connected."""
+
+from collections import OrderedDict
+from weakref import WeakSet
+
+from proxy.core.histories import Histories
+from proxy.core.replaying import Record
+from proxy.core.session import SessionKey
+from proxy.stores import Store
+from proxy.wire import Connection
+
+_SESSIONS = 256
+
+
+class Known:
+    """One session. histories: of its answered steps, as far as they were asked for. connections:
+    those that this run came by and that are still open. chain: that of the last event read."""
+
+    def __init__(self) -> None:
+        self.record = Record()
+        self.histories = Histories()
+        self.connections: WeakSet[Connection] = WeakSet()
+        self.chain = b""
+
+    def is_alone(self) -> bool:
+        """Whether none of the run's connections is open any more."""
+        return not any(connection.is_open for connection in self.connections)
+
+    def goes_live(self, call_id: str, chain: bytes) -> None:
+        """A call of this history goes to the provider. Where all others are known, so is this one,
+        and its body need not be read again."""
+        if all(step.call_id in self.histories for step in self.record.answered):
+            self.histories.add(call_id, chain)
+
+    def came_by(self, connection: Connection, *, begins: bool) -> None:
+        """A call of the run, or the first of another one."""
+        if begins:
+            self.connections.clear()
+        self.connections.add(connection)
+
+
+class KnownSessions:
+    """Those resumed last. Only read from the event loop."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: OrderedDict[SessionKey, Known] = OrderedDict()
+
+    async def read(self, key: SessionKey) -> Known:
+        """With all that is in the session's log by now."""
+        known = self._known.get(key)
+        if known is None or not await self._read_on(key, known):
+            known = Known()
+            await self._read_on(key, known)
+        self._known[key] = known
+        self._known.move_to_end(key)
+        if len(self._known) > _SESSIONS:
+            self._known.popitem(last=False)
+        return known
+
+    async def _read_on(self, key: SessionKey, known: Known) -> bool:
+        """Reads what follows. False where it is another log: that one was deleted."""
+        record, last, chain = known.record, known.record.seq, known.chain
+        tail = await self._store.read(key, max(last - 1, 0))
+        if last and (not tail or (tail[0].seq, tail[0].chain) != (last, chain)):
+            return False
+        opened = record.openings
+        record.read([stored for stored in tail if stored.seq > record.seq])
+        if tail and tail[-1].seq == record.seq:
+            known.chain = tail[-1].chain
+        if record.openings != opened:
+            known.histories = Histories()
+        return True
