@@ -5,7 +5,7 @@ All of a session is read at once: what one record needs is mostly the whole line
 import asyncio
 import hmac
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -73,9 +73,10 @@ class Contents:
         """All contents, as they are stored, that reading these calls back takes."""
         contents = await self._store.read_contents(key)
         shelf = Shelf(contents, self._sealing)
-        needed: dict[str, bytes] = {}
+        needed, known = dict[str, bytes](), set[str]()
         for call_id in call_ids:
-            for one in shelf.line(call_id, needed):
+            for one in shelf.line(call_id, known):
+                known.add(one)
                 for name in (request_name(one), answer_name(one)):
                     if name in contents:
                         needed[name] = contents[name]
@@ -87,7 +88,7 @@ class Contents:
     def _body(self, shelf: "Shelf", step: RecordedStep) -> bytes:
         name = request_name(step.call_id)
         shelf.check(name, step.content[:16])
-        body, mark = shelf.body(step.call_id), unpack(step.content)
+        body, mark = _unwound(shelf.body, step.call_id), unpack(step.content)
         if mark is None or not body.is_of(mark, self._seed):
             raise ContentMissing(
                 f"{name} is not what was sent: it, or what it is told by, was altered"
@@ -97,7 +98,7 @@ class Contents:
     def _answer(self, shelf: "Shelf", step: RecordedStep) -> Given:
         name = answer_name(step.call_id)
         shelf.check(name, step.answer)
-        record, literal = shelf.answer(step.call_id)
+        record, literal = _unwound(shelf.answer, step.call_id)
         try:
             headers = _decode_headers(literal[: record.head])
         except msgspec.MsgspecError as error:
@@ -121,13 +122,15 @@ class Shelf:
         if digest_of(self._stored(name)) != digest:
             raise ContentMissing(f"{name} was altered: its event tells of something else")
 
-    def line(self, call_id: str, known: Mapping[str, bytes] = {}) -> list[str]:
+    def line(self, call_id: str, known: Container[str]) -> list[str]:
         """The calls that this one is told by, itself first, up to one that is known."""
-        line = []
-        while call_id and request_name(call_id) not in known:
-            line.append(call_id)
+        line: dict[str, None] = {}
+        while call_id and call_id not in known:
+            if call_id in line:
+                raise ContentMissing(f"{request_name(call_id)} is told by itself")
+            line[call_id] = None
             call_id = self.told(call_id).base
-        return line
+        return [*line]
 
     def told(self, call_id: str) -> Told:
         told = self._told.get(call_id)
@@ -138,11 +141,8 @@ class Shelf:
 
     def body(self, call_id: str) -> Body:
         """Of which the next ones of its history may be made; not to be changed."""
-        line: list[str] = []
-        at = call_id
-        while at and at not in self._bodies:
-            line.append(at)
-            at = self.told(at).base
+        line = self.line(call_id, self._bodies)
+        at = self.told(line[-1]).base if line else call_id
         body = self._bodies[at].copy() if at else Body()
         for one in reversed(line):
             literal = self.literal(one)
@@ -199,6 +199,14 @@ class Shelf:
 
     def _opened(self, name: str) -> bytes:
         return self._sealing.opened(name, self._stored(name))
+
+
+def _unwound(read: Callable[[str], T], call_id: str) -> T:
+    """Raises ContentMissing where more records are needed than any ledger lets stand in a row."""
+    try:
+        return read(call_id)
+    except RecursionError as error:
+        raise ContentMissing(f"call {call_id} is told by too many others") from error
 
 
 def _window(window: bytes, literal: bytes) -> bytes:

@@ -69,11 +69,11 @@ def is_of(dump: SessionDump, secret: bytes) -> bool:
     """Whether a ledger with this key has written the log, and nobody has changed it since."""
     if not dump.rows:
         return False
+    start, head = begins_after(dump.rows[0]), (dump.seq, dump.chain)
     try:
-        start = begins_after(dump.rows[0])
-    except StoreUnavailable:
+        return first_altered(secret, dump.key, dump.rows, head, start) is None
+    except OverflowError:  # a tombstone that tells of no log's length
         return False
-    return first_altered(secret, dump.key, dump.rows, (dump.seq, dump.chain), start) is None
 
 
 def _event(row: ChainedPayload) -> ev.AnyEvent:

@@ -224,14 +224,15 @@ def _role(part: bytes) -> object:
 
 
 def _spelled(part: bytes) -> bytes:
-    """The same for two spellings of one value."""
+    """The same for two spellings of one value. (What could be decoded, one call deeper in, can be
+    encoded.)"""
     return _encode(_value(part))
 
 
 def _value(part: bytes) -> object:
-    """What cannot be read (a number out of range) is compared as it is written."""
+    """What cannot be read (a number out of range, or too deep) is compared as it is written."""
     try:
         value: object = _VALUE.decode(part)
-    except ValueError:
+    except (ValueError, RecursionError):
         return part.decode(errors="replace")
     return value

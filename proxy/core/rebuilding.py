@@ -10,20 +10,25 @@ from xxhash import xxh3_64_intdigest
 from proxy.core.marks import Mark, seed_name
 from proxy.core.recording import SAME, VERSION, Answered, Told
 
-Record = TypeVar("Record", Told, Answered)
+MOST_BYTES = 1024 * 1024 * 1024
+"""Of a body or an answer, the most that a policy allows: what came from a file may be made to fill
+the memory."""
 
+Record = TypeVar("Record", Told, Answered)
 
 _decode_told = msgspec.msgpack.Decoder(Told).decode
 _decode_answered = msgspec.msgpack.Decoder(Answered).decode
 
 
 def inflated(data: bytes, window: bytes = b"") -> bytes:
-    """Raises ValueError for what is damaged."""
+    """Raises ValueError for what is damaged, or larger than anything that is recorded."""
     inflate = zlib.decompressobj(-15, window) if window else zlib.decompressobj(-15)
     try:
-        literal = inflate.decompress(data) + inflate.flush()
+        literal = inflate.decompress(data, MOST_BYTES)
     except zlib.error as error:
         raise ValueError(f"it cannot be inflated: {error}") from error
+    if inflate.unconsumed_tail or len(literal) == MOST_BYTES:
+        raise ValueError("it is larger than anything that is recorded")
     if not inflate.eof:
         raise ValueError("it is cut short")
     return literal
@@ -64,12 +69,12 @@ class Body:
             self.head = literal[:at]
         if told.tail != SAME:
             self.tail = literal[end:]
-        before, ranges = self.listed, told.ranges
+        before, ranges = self.listed, _bounded(told.ranges)
         if len(ranges) > 3 or ranges[:1] != (0,):
             self.listed = bytearray()
         for n in range(0, len(ranges), 3):
             offset, size, given = ranges[n : n + 3]
-            if offset < 0 or size < 0 or given < 0 or offset + size > len(before):
+            if offset + size > len(before):
                 raise ValueError("it is told by more than its base has")
             if self.listed is before:
                 del before[size:]
@@ -96,6 +101,14 @@ class Body:
             and xxh3_64_intdigest(self.tail, seed) == mark.tail
             and mark.borders[:1] == (xxh3_64_intdigest(self.listed, seed),)
         )
+
+
+def _bounded(ranges: tuple[int, ...]) -> tuple[int, ...]:
+    if min(ranges, default=0) < 0:
+        raise ValueError("its ranges are none")
+    if sum(ranges[1::3]) + sum(ranges[2::3]) > MOST_BYTES:
+        raise ValueError("it is larger than anything that is recorded")
+    return ranges
 
 
 def _decoded(decode: Callable[[bytes], Record], data: bytes) -> Record:

@@ -164,8 +164,10 @@ async def test_a_ledger_knows_its_own_export() -> None:
     assert not is_of(replace(dump, rows=rows[:-1]), SECRET)
     assert not is_of(replace(dump, rows=()), SECRET)
     assert not is_of(replace(dump, key=SessionKey("tenant", "s2")), SECRET)
-    broken = ChainedPayload(7, b'{"type":"SessionDeleted"', b"")
-    assert not is_of(replace(dump, rows=(broken,)), SECRET)
+    for seq in (7, -7, 2**70):
+        gone = ev.SessionDeleted(at=NOW, events=seq - 1)
+        stone = ChainedPayload(seq, encode_event(gone), b"")
+        assert not is_of(replace(dump, rows=(stone,)), SECRET)
 
 
 async def test_a_content_that_is_not_what_its_event_says_is_refused() -> None:

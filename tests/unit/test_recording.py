@@ -6,16 +6,20 @@ import random
 import zlib
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from proxy.contents import Contents
+from proxy.core import rebuilding
 from proxy.core.checkpoints import Checkpoints
 from proxy.core.dialects.base import Bounds
 from proxy.core.events import SessionOpened, StepReserved, StepSettled
 from proxy.core.kept import Given
-from proxy.core.marks import NOTHING_KEPT, base_of
+from proxy.core.marks import IN_CLEAR, NOTHING_KEPT, Mark, base_of, pack, seed_name
+from proxy.core.recording import BY_REQUEST, VERSION, deflated, digest_of
 from proxy.core.request import DialectName
 from proxy.core.session import EMPTY, SessionState, apply
 from proxy.core.steps import RecordedStep, steps_of
@@ -340,3 +344,73 @@ async def test_what_reading_some_calls_takes_is_known() -> None:
     needed = await session.contents.needed(KEY, ["c0001"])
 
     assert set(needed) == {"c0000.q", "c0000.a", "c0001.q", "c0001.a"}
+
+
+def told(base: str, ranges: tuple[int, ...], data: bytes, primed: int = 0) -> bytes:
+    """The record of a request, as somebody may have made it by hand."""
+    return msgspec.msgpack.encode((VERSION, base, -1, -1, ranges, primed, deflated(data)))
+
+
+async def shelf_of(contents: dict[str, bytes]) -> tuple[Contents, RecordedStep]:
+    """A ledger with these contents, which came from a file, and a step that is told by `c`."""
+    store = MemoryStore(SECRET)
+    await store.open()
+    kept = tuple([Content(name, data) for name, data in contents.items()])
+    mark = pack(Mark(digest_of(contents["c.q"]), IN_CLEAR, seed_name(1), 0, 0, 0, 0, 0))
+    reserved = StepReserved(NOW, call_id="c", step=1, content=mark)
+    await store.append(Append(KEY, (SessionOpened(NOW), reserved), contents=kept))
+    (step,) = steps_of(await store.read(KEY))
+    return Contents(store, SEED, Sealing()), step
+
+
+@pytest.mark.parametrize(
+    ("contents", "said"),
+    [
+        ({"c.q": told("c", (0, 0, 1), b"a")}, "told by itself"),
+        ({"c.q": told("d", (0, 0, 1), b"a"), "d.q": told("c", (0, 0, 1), b"a")}, "told by itself"),
+        ({"c.q": told("", (0, 0, 5_000), b"a" * 5_000)}, "larger than anything"),
+        (
+            {
+                "c.q": told("n0", (0, 1_000, 0) * 9, b""),
+                "n0.q": told("n1", (0, 300, 0, 0, 300, 0, 0, 300, 100), b"a" * 100),
+                "n1.q": told("", (0, 0, 300), b"a" * 300),
+            },
+            "larger than anything",
+        ),
+    ],
+)
+async def test_records_that_nobody_wrote_fill_no_memory_and_end(
+    monkeypatch: pytest.MonkeyPatch, contents: dict[str, bytes], said: str
+) -> None:
+    """A session that was taken in from a file has contents of somebody else."""
+    monkeypatch.setattr(rebuilding, "MOST_BYTES", 4_096)
+    reading, step = await shelf_of(contents)
+
+    with pytest.raises(ContentMissing, match=said):
+        await reading.body_of(KEY, step)
+    if "itself" in said:
+        with pytest.raises(ContentMissing, match=said):
+            await reading.needed(KEY, ["c"])
+
+
+async def test_an_answer_that_is_told_by_a_thousand_records_is_said_to_be_unreadable() -> None:
+    """No ledger lets more than a few dozen stand in a row."""
+    line = [f"n{n}" for n in range(2_000)]
+    contents = {
+        f"{one}.q": told(base, (0, 0, 1), b"a", BY_REQUEST)
+        for one, base in zip(["c", *line], [*line, ""], strict=True)
+    }
+    contents["n1999.q"] = told("", (0, 0, 1), b"a")
+    answer = msgspec.msgpack.encode((VERSION, BY_REQUEST, 200, False, 0, deflated(b"a")))
+    reading, step = await shelf_of({**contents, "c.a": answer})
+
+    with pytest.raises(ContentMissing, match="told by too many others"):
+        await reading.answer_of(KEY, replace(step, answer=digest_of(answer)))
+
+
+@pytest.mark.parametrize("ranges", [(0, -1, 1), (-1, 0, 1), (0, 0, -1)])
+async def test_ranges_below_nothing_are_refused(ranges: tuple[int, ...]) -> None:
+    reading, step = await shelf_of({"c.q": told("", ranges, b"a")})
+
+    with pytest.raises(ContentMissing, match="its ranges are none"):
+        await reading.body_of(KEY, step)

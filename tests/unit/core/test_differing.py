@@ -2,6 +2,7 @@
 
 import json
 import time
+from contextlib import suppress
 from random import Random
 from typing import Any
 
@@ -161,6 +162,16 @@ def test_what_cannot_be_looked_into_is_compared_as_written(one: bytes, other: by
     found = difference(Sent("chat", body % (one, one)), Sent("chat", body % (other, other)))
     assert [each.name for each in found.parameters] == ["y"]
     assert found.same == 0
+
+
+def test_any_depth_is_compared_or_refused() -> None:
+    """What can just be read may be too deep to be walked."""
+    for depth in range(700, 1_000):
+        body = b'{"messages":[{"role":"user","x":%b1%b}]}'
+        one = Sent("chat", body % (b"[" * depth, b"]" * depth))
+        other = Sent("chat", (body % (b"[" * depth, b"]" * depth)).replace(b"1", b"2"))
+        with suppress(MalformedRequest):
+            assert [found.kind for found in difference(one, other).messages] == ["changed"]
 
 
 def test_at_most_32_places_of_one_message_are_told() -> None:
