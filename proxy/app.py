@@ -171,27 +171,26 @@ class App:
     def _governed(
         self, intake: Intake, index: SessionIndex, settler: Settler, recall: Recall, memo: Memo
     ) -> Governed:
-        clock = self.clock
-        attempting = build_attempting(
-            *(self.upstreams, self.breakers, intake, self.ledger, settler, clock)
-        )
+        clock, ledger = self.clock, self.ledger
+        attempting = build_attempting(self.upstreams, self.breakers, intake, ledger, settler, clock)
         guarded = build_guarded(
-            *(self.owners.name, intake, self.ledger, attempting, settler, recall, self.calls, clock)
+            *(self.owners.name, intake, ledger, attempting, settler, recall, self.calls, clock)
+        )
+        replays = build_replays(
+            *(ledger, self.store, self.contents, recall, clock, memo, self._observe)
         )
         return Governed(
             Parts(
                 policy=self.watcher,
                 intake=intake,
-                ledger=self.ledger,
+                ledger=ledger,
                 index=index,
                 attempting=attempting,
                 calls=self.calls,
                 joins=self.joins,
                 settler=settler,
                 guarded=guarded,
-                replays=build_replays(
-                    *(self.ledger, self.store, self.contents, recall, clock, memo, self._observe)
-                ),
+                replays=replays,
                 clock=clock,
                 new_id=unique_ids(),
                 observe=self._observe,
