@@ -236,17 +236,9 @@ class App:
         else:
             listening = listen(self.settings.admin_host, self.settings.admin_port)
             token = admin_token(self._env, self.store_url, listening.getsockname()[1])
-        site = Site(
-            control=self.control,
-            human=self.human,
-            records=build_records(self.control, self.contents, self._key),
-            watcher=self.watcher,
-            crew=self.crew,
-            readiness=self._ready.now,
-            breakers=self.breakers,
-            token=token,
-            hosts=own_hosts(self._env),
-        )
+        records = build_records(self.control, self.contents, self._key)
+        shown = (self.control, self.human, records, self.watcher, self.crew, self.breakers)
+        site = Site(*shown, self._ready.now, token, own_hosts(self._env))
         return Door(listening, site, self.tasks)
 
     def mind_supervisor(self, stop: asyncio.Event) -> None:
