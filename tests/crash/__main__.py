@@ -13,6 +13,7 @@ from typing import Final
 from tests.crash.points import Aim, innermost
 from tests.crash.rounds import Found, Point, Round, discover, plan, play, stage
 from tests.crash.steps import DEEDS, killed_at
+from tests.crash.tails import played
 
 _ROUNDS_A_FOLDER: Final = 20
 _LOADS: Final = 3
@@ -28,11 +29,12 @@ def main() -> int:
     asked.add_argument("--rounds", type=int, default=200)
     asked.add_argument("--seed", type=int, default=1)
     asked.add_argument("--steps", action="store_true", help="each step of what a store does alone")
+    asked.add_argument("--tails", action="store_true", help="the end of a WAL, cut at each byte")
     asked.add_argument("--only", default="", help="points whose name contains this")
     arguments = asked.parse_args()
     logging.getLogger("aiohttp.server").disabled = True  # the provider's, whose client dies
-    if arguments.steps:
-        return _steps()
+    if arguments.steps or arguments.tails:
+        return _steps() if arguments.steps else _tails()
     found = asyncio.run(_discover(arguments.seed))
     if arguments.list:
         _list(found, ways=arguments.ways)
@@ -51,6 +53,14 @@ def _steps() -> int:
         print(f"{deed.name}: {len(told)} steps, {len(wrong)} faults", flush=True)
         deaths, faults = deaths + 2 * len(told), faults + wrong
     print("\n".join(faults[:20]) or f"{deaths} deaths, no fault")
+    return 1 if faults else 0
+
+
+def _tails() -> int:
+    with tempfile.TemporaryDirectory() as name:
+        told = list(played(Path(name)))
+    faults = [fault for _, some in told for fault in some]
+    print("\n".join(faults[:20]) or f"{len(told)} tails, no fault")
     return 1 if faults else 0
 
 

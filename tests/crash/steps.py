@@ -37,7 +37,7 @@ SESSIONS: Final = 30
 _COST: Final = 5
 """Micro-USD of a session: one settled call of `fakes_stores.settled`."""
 _WITH_CONTENTS: Final = 6
-_ACCOUNT: Final = "tenant:t:1d:1"
+ACCOUNT: Final = "tenant:t:1d:1"
 _FILES: Final = ("os.rename", "os.link", "os.remove", "os.mkdir", "os.truncate", "os.chmod")
 
 
@@ -58,12 +58,12 @@ def appends_of(number: int) -> list[Append]:
     """A session of a call that is over, with links and contents, and of one that is open where the
     number is odd: such a session is not purged."""
     key, call = key_of(number), f"c{number}"
-    hold = Charge(_ACCOUNT, 40)
+    hold = Charge(ACCOUNT, 40)
     appends = [
         replace(opened(key), links=(b"l%d" % number,)),
         replace(reserved(call, key, charges=[hold]), contents=(Content(f"{call}.q", b"q" * 500),)),
         replace(
-            settled(call, key, charges=[Charge(_ACCOUNT, -40, _COST)]),
+            settled(call, key, charges=[Charge(ACCOUNT, -40, _COST)]),
             contents=(Content(f"{call}.a", b"a" * 500),),
             links=(b"m%d" % number,),
         ),
@@ -317,7 +317,7 @@ async def _wrong(store: SqliteStore, folder: Path, deed: Deed) -> list[str]:
     for key in keys:
         faults += await _wrong_in(store, key, secret, deed)
         spent += fold(stored.event for stored in await store.read(key)).cost_micro_usd
-    balance = (await store.balances([_ACCOUNT])).get(_ACCOUNT)
+    balance = (await store.balances([ACCOUNT])).get(ACCOUNT)
     told = 0 if balance is None else balance.spent_micro_usd
     if deed.name not in _DELETES and told != spent:
         faults.append(f"the account has {told}, the logs {spent}")

@@ -14,6 +14,7 @@ from tests.crash.load import Clients, Given
 from tests.crash.points import innermost
 from tests.crash.rounds import Found, discover, plan, play, stage
 from tests.crash.steps import DEEDS, Deed, killed_at
+from tests.crash.tails import played
 
 pytestmark = pytest.mark.process
 
@@ -94,3 +95,12 @@ def test_a_store_that_is_killed_in_any_step_is_whole(deed: Deed, tmp_path: Path)
 
     assert len(told) == 5
     assert [faults for _, faults in told] == [[]] * 5
+
+
+@pytest.mark.timeout(60)
+def test_a_torn_tail_takes_its_own_event_and_no_other(tmp_path: Path) -> None:
+    """As a crash of the machine leaves it. `python -m tests.crash --tails` cuts at each byte."""
+    told = list(played(tmp_path, most=20))
+
+    assert len(told) > 30
+    assert [fault for _, faults in told for fault in faults] == []
