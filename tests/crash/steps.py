@@ -21,18 +21,23 @@ from typing import Any, Final, Literal, cast
 
 from msgspec.structs import replace
 
+from proxy.core.checkpoints import Checkpoints
 from proxy.core.session import SessionKey, fold
+from proxy.exports import read_export
+from proxy.retention import Retention, path_in
 from proxy.stores import Append, Charge, Content, SessionDump
 from proxy.stores.chain import GENESIS, first_altered
 from proxy.stores.sqlite import SqliteStore, key_path
 from proxy.stores.sqlite_file import APPLICATION_ID, MIGRATIONS
 from proxy.stores.tombstones import begins_after
 from proxy.workers.owners import FolderOwners
+from tests.fakes import FakeClock
 from tests.fakes_stores import NOW, opened, reserved, settled
 
 Side = Literal["before", "after"]
 SIDES: Final[tuple[Side, ...]] = ("before", "after")
 LEDGER: Final = "ledger.db"
+ARCHIVE: Final = "archive"
 SESSIONS: Final = 30
 _COST: Final = 5
 """Micro-USD of a session: one settled call of `fakes_stores.settled`."""
@@ -150,6 +155,16 @@ async def _restore(folder: Path) -> None:
     await store.close()
 
 
+async def _archive(folder: Path) -> None:
+    """Retention, that writes what it deletes into files first."""
+    store = SqliteStore(folder / LEDGER)
+    await store.open()
+    kept = Checkpoints(archive=str(folder / ARCHIVE))
+    clock = FakeClock(now=NOW + 30 * 86_400)
+    await Retention(store, clock, lambda: kept, lambda: 3_600.0).look_after()
+    await store.close()
+
+
 def _renamed(dump: SessionDump) -> SessionDump:
     """Of another session, whose chain cannot verify; nothing but the store is looked at here."""
     return replace(dump, key=SessionKey("t", "restored"), links=(b"r",))
@@ -162,6 +177,7 @@ DEEDS: Final = (
     Deed("purge", _purge),
     Deed("delete", _delete),
     Deed("restore", _restore),
+    Deed("archive", _archive),
     *(Deed(f"migrate from {n}", _open, n) for n in range(1, len(MIGRATIONS))),
 )
 
@@ -170,7 +186,7 @@ _MORE: Final = {
     "append and close": {key_of(SESSIONS)},
     "restore": {SessionKey("t", "restored")},
 }
-_DELETES: Final = ("purge", "delete", "restore")
+_DELETES: Final = ("purge", "delete", "restore", "archive")
 """After these logs do not add up to accounts, which is as it should be."""
 
 
@@ -315,7 +331,7 @@ async def _wrong(store: SqliteStore, folder: Path, deed: Deed) -> list[str]:
     if not wanted <= set(keys) <= wanted | _MORE.get(deed.name, set()):
         faults.append(f"it has {len(keys)} sessions")
     for key in keys:
-        faults += await _wrong_in(store, key, secret, deed)
+        faults += await _wrong_in(store, key, secret, deed, folder)
         spent += fold(stored.event for stored in await store.read(key)).cost_micro_usd
     balance = (await store.balances([ACCOUNT])).get(ACCOUNT)
     told = 0 if balance is None else balance.spent_micro_usd
@@ -324,7 +340,19 @@ async def _wrong(store: SqliteStore, folder: Path, deed: Deed) -> list[str]:
     return faults
 
 
-async def _wrong_in(store: SqliteStore, key: SessionKey, secret: bytes, deed: Deed) -> list[str]:
+def _wrong_in_archive(folder: Path, key: SessionKey) -> list[str]:
+    """What was deleted has to be there."""
+    path = path_in(str(folder / ARCHIVE), key, 3)
+    if not path.exists():
+        return [f"{key.session} was deleted and is not in the archive"]
+    _, dump = read_export([path.read_bytes()])
+    is_whole = (len(dump.rows), len(dump.contents), len(dump.links)) == (3, 2, 2)
+    return [] if is_whole else [f"{key.session} is not whole in the archive"]
+
+
+async def _wrong_in(
+    store: SqliteStore, key: SessionKey, secret: bytes, deed: Deed, folder: Path
+) -> list[str]:
     rows = await store.read_chain(key)
     if key.session == "restored":
         return [] if len(rows) == 3 else [f"it was restored with {len(rows)} events"]
@@ -335,9 +363,11 @@ async def _wrong_in(store: SqliteStore, key: SessionKey, secret: bytes, deed: De
     contents = len(await store.read_contents(key)) if deed.version >= _WITH_CONTENTS else 2
     links = len(await store.find_links("t", [b"l%d" % number]))
     may_be_gone = (deed.name, number) == ("delete", 0)
-    may_be_gone |= deed.name == "purge" and number % 2 == 0
+    may_be_gone |= deed.name in ("purge", "archive") and number % 2 == 0
     is_whole = (len(rows), contents, links) == (3 + number % 2, 2, 1)
     is_gone = (len(rows), contents, links, start[0]) == (1, 0, 0, 3)
+    if is_gone and deed.name == "archive":
+        return _wrong_in_archive(folder, key)
     if is_whole or (is_gone and may_be_gone) or number == SESSIONS:
         return []
     return [f"{key.session}: {len(rows)} events, {contents} contents, {links} links"]
