@@ -26,8 +26,8 @@ PIP_COMPILE = pip-compile --quiet --strip-extras --generate-hashes --allow-unsaf
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options
 
 lock: ## newest versions that pyproject.toml allows (needs pip-tools)
-	$(PIP_COMPILE) --upgrade --extra redis -o requirements.lock pyproject.toml
-	$(PIP_COMPILE) --upgrade -c requirements.lock --extra redis --extra prices --extra test --extra dev \
+	$(PIP_COMPILE) --upgrade --extra encryption --extra redis -o requirements.lock pyproject.toml
+	$(PIP_COMPILE) --upgrade -c requirements.lock --extra encryption --extra redis --extra prices --extra test --extra dev \
 		-o requirements-dev.lock pyproject.toml
 	$(PIP_COMPILE) --upgrade --build-deps-for wheel --only-build-deps \
 		-o requirements-build.lock pyproject.toml

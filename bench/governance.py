@@ -160,6 +160,13 @@ class Load:
         return Asked(Head("POST", "/v1/chat/completions", headers), body)
 
 
+def _policy(folder: Path, content: str) -> Path:
+    """That of the bench, with so much kept of each call."""
+    path = folder / "policy.yaml"
+    path.write_text(f"{_POLICY.read_text()}checkpoints: {{content: {content}}}\n")
+    return path
+
+
 async def _run(handle: Callable[[Asked], Awaitable[None]], asked: list[Asked], lanes: int) -> None:
     waiting = iter(asked)
 
@@ -177,7 +184,8 @@ async def measure(arguments: argparse.Namespace, cell: str, store: str) -> float
     """The best round's CPU for each call, in µs."""
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{folder}/ledger.db" if store == "sqlite" else "memory://"
-        settings = Settings(policy_path=_POLICY, port=0, admin_port=0, store_url=url)
+        policy = _policy(Path(folder), arguments.content)
+        settings = Settings(policy_path=policy, port=0, admin_port=0, store_url=url)
         app = App(settings, {"HOLDFAST_ADMIN_TOKEN": "bench"})
         await app.start()
         app.lines.add = lambda call: None  # type: ignore[method-assign]  # it would fill the screen
@@ -220,6 +228,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--lanes", type=int, default=16)
     parser.add_argument("--calls", action="store_true")
+    parser.add_argument("--content", choices=["full", "hashes", "off"], default="full")
     arguments = parser.parse_args()
     for cell in arguments.cells:
         for store in arguments.stores:

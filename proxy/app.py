@@ -102,7 +102,7 @@ class App:
         )
         self.store = self._footing.store
         self.owners, self.peers = self._footing.owners, self._footing.peers
-        self._recorder, self.contents = build_recording(self.store, self._key)
+        self._recorder, self.contents = build_recording(self.store, self._key, env, self.watcher)
         self.joins = Joins(clock, self.peers, self.tasks)
         self._ready = Readiness(seat, self.store, self.watcher, self._footing.said)
         self._orphaned = False

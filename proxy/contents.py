@@ -6,12 +6,13 @@ import asyncio
 import hmac
 from collections import OrderedDict
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 
 from proxy.core.kept import Given
 from proxy.core.marks import unpack
+from proxy.core.policy import Policy
 from proxy.core.rebuilding import Body, decode_answered, decode_told, inflated
 from proxy.core.recording import (
     BY_ANSWER,
@@ -34,10 +35,24 @@ _BODIES = 16
 _decode_headers = msgspec.msgpack.Decoder(tuple[tuple[str, str], ...]).decode
 
 
-def build_recording(store: Store, key: bytes) -> tuple[Recorder, "Contents"]:
+class InForce(Protocol):
+    """Where the policy in force is read."""
+
+    @property
+    def current(self) -> Policy: ...
+
+
+def build_recording(
+    store: Store, key: bytes, env: Mapping[str, str], policy: InForce
+) -> tuple[Recorder, "Contents"]:
     """What writes and what reads, of one process. key: of the ledger's chain."""
-    seed, sealing = int.from_bytes(hmac.digest(key, b"contents", "sha256")[:8]), Sealing()
+    seed, sealing = seed_of(key), Sealing(env, lambda: policy.current.checkpoints)
     return Recorder(seed, sealing), Contents(store, seed, sealing)
+
+
+def seed_of(key: bytes) -> int:
+    """Of the hashes in marks, the same for all who share a ledger."""
+    return int.from_bytes(hmac.digest(key, b"contents", "sha256")[:8])
 
 
 class Contents:

@@ -9,6 +9,7 @@ from decimal import Decimal
 from itertools import chain
 from typing import Final
 
+from proxy.config.checks_checkpoints import CHECKPOINT_CHECKS
 from proxy.config.checks_failing import FAILING_CHECKS
 from proxy.config.checks_handoff import HANDOFF_CHECKS
 from proxy.config.checks_loops import LOOP_CHECKS
@@ -215,6 +216,7 @@ CHECKS: Final[tuple[Callable[[Draft], None], ...]] = (
     retried_statuses,
     *FAILING_CHECKS,
     *HANDOFF_CHECKS,
+    *CHECKPOINT_CHECKS,
     *LOOP_CHECKS,
     tool_rules,
 )

@@ -77,6 +77,10 @@ class Reading:
         """Whether the environment has a value for it."""
         return bool(self._env.get(name))
 
+    def lengths(self, name: str) -> list[int]:
+        """Of the keys in a variable of the environment that may hold several."""
+        return [len(key) for key in self._env.get(name, "").replace(",", " ").split()]
+
     def refuse(self, node: Node, path: Path, allowed: str, *, hidden: bool = False) -> Invalid:
         """Reports a value that its key does not take. hidden: it may be a secret."""
         if not isinstance(node, Broken):

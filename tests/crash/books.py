@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from proxy.contents import Contents, build_recording
+from proxy.contents import Contents, seed_of
 from proxy.core import events as ev
+from proxy.core.checkpoints import Checkpoints
 from proxy.core.session import SessionKey, fold
 from proxy.core.steps import steps_of
 from proxy.errors import ContentMissing
+from proxy.sealing import Sealing
 from proxy.simulator import Entry
 from proxy.stores import Balance, SessionRow, Stored
 from proxy.stores.chain import Chain
@@ -51,7 +53,7 @@ async def read_ledger(database: Path) -> Ledger:
     """All of it, by a store of its own."""
     secret = key_path(database).read_bytes()
     store = SqliteStore(database, secret)
-    _, contents = build_recording(store, secret)
+    contents = Contents(store, seed_of(secret), Sealing({}, Checkpoints))
     found, cursor = Ledger(), None
     await store.open()
     try:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from proxy.app import App
+from proxy.config.problems import PolicyInvalid
 from proxy.core import events as ev
 from proxy.core.marks import NOTHING_KEPT
 from proxy.core.request import DialectName
@@ -201,3 +202,26 @@ async def test_another_process_goes_on_from_what_is_in_the_ledger(tmp_path: Path
             contents = await on.app.store.read_contents(key)
             sizes.append(len(contents[f"{recorded[-1].call_id}.q"]))
     assert sizes[2] <= sizes[1] + 10
+
+
+def ledger_of(folder: Path) -> bytes:
+    files = [folder / "ledger.db", folder / "ledger.db-wal"]
+    return b"".join([file.read_bytes() for file in files if file.exists()])
+
+
+async def test_what_is_sealed_is_nowhere_in_the_ledger_in_clear(tmp_path: Path) -> None:
+    policy = "checkpoints: {encrypt_key_env: KEYS}\n"
+    options = {"store": f"sqlite:///{tmp_path}/ledger.db", "env": {"KEYS": "k" * 32}}
+    async with sidecar(tmp_path, policy, **options) as on:  # type: ignore[arg-type]
+        sent = json.dumps(body_of("chat", text="a secret that nobody reads")).encode()
+        answer = await on.send(f"/s/s1{PATHS['chat']}", sent)
+        await check(on, [sent], [answer])
+        said = str(answer.json["choices"][0]["message"]["content"])  # type: ignore[index, call-overload]
+    written = ledger_of(tmp_path)
+
+    assert said
+    assert b"a secret" not in written
+    assert said.encode() not in written
+    with pytest.raises(PolicyInvalid, match="KEYS is not set here"):
+        async with sidecar(tmp_path, policy):
+            pass

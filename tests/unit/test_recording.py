@@ -26,13 +26,16 @@ from proxy.core.steps import RecordedStep, steps_of
 from proxy.errors import ContentMissing
 from proxy.recording import Recorder
 from proxy.replies import dialect_of
-from proxy.sealing import Sealing
+from proxy.sealing import Sealer, Sealing
 from proxy.stores import Append, Content
 from proxy.stores.memory import MemoryStore
 from tests.fakes_stores import KEY, NOW, SECRET
 
 TOOLS = [{"type": "function", "function": {"name": "t", "description": "d" * 400}}]
 FULL = Checkpoints()
+SEALED = Checkpoints(encrypt_key_env="KEYS")
+ONE, OTHER = "a" * 32, "b" * 32
+SEALING = Sealing({}, Checkpoints)
 SEED = 7
 BOUNDS = Bounds(128, 1 << 20)
 
@@ -43,8 +46,8 @@ class Session:
     def __init__(self) -> None:
         self.store = MemoryStore(SECRET)
         self.state: SessionState = EMPTY
-        self.recorder = Recorder(SEED, Sealing())
-        self.contents = Contents(self.store, SEED, Sealing())
+        self.recorder = Recorder(SEED, SEALING)
+        self.contents = Contents(self.store, SEED, SEALING)
         self.sent: dict[str, bytes] = {}
         self.answered: dict[str, Given] = {}
         self.sizes: dict[str, int] = {}
@@ -76,8 +79,10 @@ class Session:
         self.sent[call_id] = body
         return call_id
 
-    async def answer(self, call_id: str, given: Given, pieces: int = 1) -> None:
-        taking = self.recorder.taking(call_id, FULL)
+    async def answer(
+        self, call_id: str, given: Given, pieces: int = 1, checkpoints: Checkpoints = FULL
+    ) -> None:
+        taking = self.recorder.taking(call_id, checkpoints)
         assert taking is not None
         if given.stream:
             taking.begin(given.status, given.headers, stream=True)
@@ -86,15 +91,20 @@ class Session:
                 taking.add(given.body[at : at + size])
         else:
             await taking.whole(given.status, given.headers, given.body, 0)
-        taken = self.recorder.answer(call_id, taking, FULL)
+        taken = self.recorder.answer(call_id, taking, checkpoints)
         await self.write(StepSettled(NOW, call_id, content=taken.mark), taken.content)
         taking.drop()
         self.recorder.windows.put(call_id, taken.after)
         self.answered[call_id] = given
 
+    def seal(self, keys: str) -> None:
+        """From now on the environment has these keys."""
+        self.recorder = Recorder(SEED, sealing(keys))
+        self.contents = Contents(self.store, SEED, sealing(keys))
+
     def restart(self) -> None:
         """Another process goes on."""
-        self.recorder = Recorder(SEED, Sealing())
+        self.recorder = Recorder(SEED, SEALING)
 
     async def steps(self) -> dict[str, RecordedStep]:
         return {step.call_id: step for step in steps_of(await self.store.read(KEY))}
@@ -301,7 +311,7 @@ def test_nothing_is_recorded_where_it_is_off() -> None:
     body = chat([message(1)])
     request = dialect_of("chat").parse(body, BOUNDS, None)
 
-    assert Recorder(1, Sealing()).recording("c", request, body, Checkpoints("off")) is None
+    assert Recorder(1, SEALING).recording("c", request, body, Checkpoints("off")) is None
 
 
 @pytest.mark.parametrize("name", ["c0000.q", "c0001.q", "c0001.a"])
@@ -325,8 +335,8 @@ async def test_what_comes_from_another_ledger_is_read_and_gone_on_from_nowhere()
     session = await Session().begin()
     await session.ask(chat([message(1, 3000)]))
     session.recorder, session.contents = (
-        Recorder(8, Sealing()),
-        Contents(session.store, 8, Sealing()),
+        Recorder(8, SEALING),
+        Contents(session.store, 8, SEALING),
     )
     await session.ask(chat([message(1, 3000), message(2)]))
 
@@ -360,7 +370,7 @@ async def shelf_of(contents: dict[str, bytes]) -> tuple[Contents, RecordedStep]:
     reserved = StepReserved(NOW, call_id="c", step=1, content=mark)
     await store.append(Append(KEY, (SessionOpened(NOW), reserved), contents=kept))
     (step,) = steps_of(await store.read(KEY))
-    return Contents(store, SEED, Sealing()), step
+    return Contents(store, SEED, SEALING), step
 
 
 @pytest.mark.parametrize(
@@ -414,3 +424,61 @@ async def test_ranges_below_nothing_are_refused(ranges: tuple[int, ...]) -> None
 
     with pytest.raises(ContentMissing, match="its ranges are none"):
         await reading.body_of(KEY, step)
+
+
+def sealing(keys: str) -> Sealing:
+    return Sealing({"KEYS": keys}, lambda: SEALED)
+
+
+async def sealed_session() -> tuple[Session, RecordedStep]:
+    """One with a conversation of three requests and an answer, all sealed."""
+    session = await Session().begin()
+    session.seal(ONE)
+    for n in (1, 2, 3):
+        call_id = await session.ask(chat([message(k, 900) for k in range(n)]), checkpoints=SEALED)
+    await session.answer(call_id, SOME, checkpoints=SEALED)
+    return session, (await session.steps())[call_id]
+
+
+async def test_what_is_sealed_is_read_with_its_key_alone() -> None:
+    session, step = await sealed_session()
+    contents = await session.store.read_contents(KEY)
+
+    await session.check()
+    assert not [name for name, data in contents.items() if not data.startswith(b"\1")]
+    assert base_of(step.content) == "c0001"
+    for keys in (OTHER, ""):
+        reader = Contents(session.store, SEED, sealing(keys))
+        with pytest.raises(ContentMissing, match=r"another key.*encrypt_key_env"):
+            await reader.body_of(KEY, step)
+
+
+async def test_a_key_is_changed_without_losing_what_the_old_one_sealed() -> None:
+    """And what the new one seals can be read by the new one alone."""
+    session, _ = await sealed_session()
+    session.seal(f"{OTHER}, {ONE}")
+    call_id = await session.ask(chat([message(k, 900) for k in range(4)]), checkpoints=SEALED)
+
+    await session.check()
+    reader = Contents(session.store, SEED, sealing(OTHER))
+    step = (await session.steps())[call_id]
+    assert await reader.body_of(KEY, step) == session.sent[call_id]
+
+
+async def test_sealed_contents_cannot_be_swapped_or_altered() -> None:
+    session, step = await sealed_session()
+    contents = await session.store.read_contents(KEY)
+    for name, data in (("c0002.q", contents["c0001.q"]), ("c0002.q", contents["c0002.q"][:-1])):
+        await session.store.append(Append(KEY, (), contents=(Content(name, data),)))
+        with pytest.raises(ContentMissing):
+            await session.contents.body_of(KEY, step)
+        with pytest.raises(ContentMissing, match="altered"):
+            sealing(ONE).opened(name, data)
+
+
+async def test_the_same_sealed_twice_is_not_the_same() -> None:
+    sealer = Sealer(ONE)
+
+    assert sealer.seal("n", b"x") != sealer.seal("n", b"x")
+    assert sealer.opened("n", sealer.seal("n", b"x")) == b"x"
+    assert ONE.encode() not in sealer.seal("n", b"x")

@@ -14,6 +14,38 @@ def warnings(text: str) -> list[str]:
     return [str(warning).replace("warning: ", "") for warning in loaded.warnings]
 
 
+SEALED = "checkpoints: {encrypt_key_env: KEYS}"
+
+
+@pytest.mark.parametrize(
+    ("keys", "wrong"),
+    [
+        (None, "the environment variable KEYS is not set here"),
+        ("short", "a key in KEYS is shorter than 32 characters"),
+        ("a" * 32 + ",short", "a key in KEYS is shorter than 32 characters"),
+        (" , ", "a key in KEYS is shorter than 32 characters"),
+        ("a" * 32, None),
+        ("a" * 32 + ", " + "b" * 64, None),
+    ],
+)
+def test_what_is_to_be_sealed_needs_its_key(keys: str | None, wrong: str | None) -> None:
+    """Else it would be written in clear, and nobody would notice."""
+    env = {} if keys is None else {"KEYS": keys}
+    if wrong is None:
+        assert parse_policy(SEALED, "f", env).policy.checkpoints.encrypt_key_env == "KEYS"
+        return
+    with pytest.raises(PolicyInvalid) as refused:
+        parse_policy(SEALED, "f", env)
+    assert f"f:1:32: checkpoints.encrypt_key_env: {wrong}" in str(refused.value)
+
+
+def test_a_key_that_seals_nothing_is_warned_of() -> None:
+    text = "checkpoints: {encrypt_key_env: KEYS, content: hashes}"
+
+    (warning,) = parse_policy(text, "f", {"KEYS": "a" * 32}).warnings
+    assert "content: hashes keeps nothing to seal" in str(warning)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
