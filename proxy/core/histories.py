@@ -41,6 +41,9 @@ class Histories:
         self._ends: dict[bytes, str] = {}
         self._sizes: set[int] = set()
 
+    def __len__(self) -> int:
+        return len(self._nodes)
+
     def __contains__(self, call_id: str) -> bool:
         return call_id in self._nodes
 

@@ -10,6 +10,7 @@ from proxy.stores import Store
 from proxy.wire import Connection
 
 _SESSIONS = 256
+_NOT_ANSWERED = 256
 
 
 class Known:
@@ -28,8 +29,11 @@ class Known:
 
     def goes_live(self, call_id: str, chain: bytes) -> None:
         """A call of this history goes to the provider. Where all others are known, so is this one,
-        and its body need not be read again."""
-        if all(step.call_id in self.histories for step in self.record.answered):
+        and its body need not be read again. It may be refused yet: only so many such are kept."""
+        answered = self.record.answered
+        if len(self.histories) > len(answered) + _NOT_ANSWERED:
+            self.histories = Histories()
+        elif all(step.call_id in self.histories for step in answered):
             self.histories.add(call_id, chain)
 
     def came_by(self, connection: Connection, *, begins: bool) -> None:

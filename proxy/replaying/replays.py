@@ -110,7 +110,7 @@ class Replays:
             wakes = state.finished or is_idle(state, call.policy.idle_seconds, self._clock.now())
             asked = _asked(known, exchange.connection, begins=wish == "restart" or wakes)
             verdict = await self._judge.judge(call, known, asked)
-            if state.finished and not known.record.is_empty:
+            if wakes and not known.record.is_empty:
                 verdict = replace(verdict, begins=True)  # or its id would begin anew
             if await self._written(call, state, verdict):
                 known.came_by(exchange.connection, begins=verdict.begins)
