@@ -18,6 +18,7 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("simulate", "run the simulated provider alone"),
     ("replay", "try a policy on sessions that are over"),
     ("verify", "recompute the chain of every session of a ledger"),
+    ("migrate", "take a whole ledger into another store"),
     ("sessions", "list, show, stop, extend and guide sessions"),
     ("handoffs", "what stands before a human"),
     ("breakers", "show who is not asked now, open and close"),

@@ -31,16 +31,31 @@ def url_of(ledger: str) -> str:
 
 def logs_of(url: str, env: Mapping[str, str]) -> tuple[bytes, Iterator[SessionLog | Stray]]:
     """The key of a ledger, and its sessions one by one. Raises StoreUnavailable, here or there."""
+    key = key_of(url, env)
+    return key, logs_with(url, key)
+
+
+def key_of(url: str, env: Mapping[str, str]) -> bytes:
+    """The key of a ledger that is there. Raises StoreUnavailable where one of both is not."""
     if url.startswith("memory:"):
         raise StoreUnavailable("a ledger in memory is gone with its process")
-    path = Path(url.removeprefix(_SQLITE)).expanduser() if url.startswith(_SQLITE) else None
+    path = _file_of(url)
     if path is not None and not path.exists():
         raise StoreUnavailable(f"there is no ledger at {path}")
     try:
-        key = known_key(url, env)
+        return known_key(url, env)
     except ValueError as error:
         raise StoreUnavailable(str(error)) from error
-    return key, _asked(open_store(url, key)) if path is None else read_logs(path, key)
+
+
+def logs_with(url: str, key: bytes) -> Iterator[SessionLog | Stray]:
+    """The sessions of a ledger one by one. Raises StoreUnavailable."""
+    path = _file_of(url)
+    return _asked(open_store(url, key)) if path is None else read_logs(path, key)
+
+
+def _file_of(url: str) -> Path | None:
+    return Path(url.removeprefix(_SQLITE)).expanduser() if url.startswith(_SQLITE) else None
 
 
 def _asked(store: Store) -> Iterator[SessionLog]:

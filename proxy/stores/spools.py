@@ -14,7 +14,7 @@ from proxy.stores.spool import MOST_BYTES, Spool
 from proxy.stores.sqlite_file import Connect, connect
 
 _LOCK = ".lock"
-_SPOOL = ".spool"
+SPOOL = ".spool"
 
 
 class Spools:
@@ -50,7 +50,7 @@ class Spools:
                     os.close(lock)
                     continue
                 self._locks[name] = lock
-                if self._path(name, _SPOOL).exists():
+                if self._path(name, SPOOL).exists():
                     found.append((name, self._spool(name)))
                 else:
                     self._forget(name)
@@ -61,7 +61,7 @@ class Spools:
         await spool.close()
         if is_empty:
             for suffix in ("", "-wal", "-shm"):
-                self._path(name, _SPOOL + suffix).unlink(missing_ok=True)
+                self._path(name, SPOOL + suffix).unlink(missing_ok=True)
         self._forget(name, keep=not is_empty)
 
     async def close(self, *, is_empty: bool) -> None:
@@ -71,7 +71,7 @@ class Spools:
             await self.leave(self._name, own, is_empty=is_empty)
 
     def _spool(self, name: str) -> Spool:
-        return Spool(self._path(name, _SPOOL), self._connect, self._most_bytes)
+        return Spool(self._path(name, SPOOL), self._connect, self._most_bytes)
 
     def _path(self, name: str, suffix: str) -> Path:
         return self._folder / f"{name}{suffix}"

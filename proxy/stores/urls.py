@@ -7,7 +7,7 @@ from pathlib import Path
 
 from proxy.errors import StoreUnavailable
 from proxy.stores import Store
-from proxy.stores.chain import load_or_create_key
+from proxy.stores.chain import create_secret, load_or_create_key
 from proxy.stores.memory import MemoryStore
 from proxy.stores.redis_url import ALLOWED as REDIS_ALLOWED
 from proxy.stores.redis_url import is_redis, parse_url
@@ -17,6 +17,7 @@ from proxy.stores.volumes import advice
 KEY_VARIABLE = "HOLDFAST_CHAIN_KEY"
 STATE_VARIABLE = "HOLDFAST_STATE_DIR"
 _SHORTEST_KEY = 32
+_HEX = "hex:"
 _SQLITE = "sqlite:///"
 _ALLOWED = f"memory://, sqlite:///PATH (sqlite:////PATH where it is absolute), {REDIS_ALLOWED}"
 
@@ -119,12 +120,41 @@ def _path_of(url: str) -> Path | None:
 
 
 def _key_from(env: Mapping[str, str]) -> bytes | None:
-    key = env.get(KEY_VARIABLE, "").encode()
-    if not key:
+    given = env.get(KEY_VARIABLE, "")
+    if not given:
         return None
+    key = _from_hex(given) if given.startswith(_HEX) else given.encode()
     if len(key) < _SHORTEST_KEY:
         raise StoreUnavailable(
             f"{KEY_VARIABLE} is too short: at least {_SHORTEST_KEY} characters "
             "(`openssl rand -hex 32` makes a good one)"
         )
     return key
+
+
+def _from_hex(given: str) -> bytes:
+    """The key of a key file, which is no text."""
+    try:
+        return bytes.fromhex(given.removeprefix(_HEX))
+    except ValueError as error:
+        raise StoreUnavailable(f"{KEY_VARIABLE}: hex: and then hexadecimal digits only") from error
+
+
+def lay_key(url: str, key: bytes, env: Mapping[str, str]) -> None:
+    """Sees to it that the store at `url` is opened with this key later, where HOLDFAST_CHAIN_KEY
+    does not say it: puts it beside a file that has none. Raises StoreUnavailable where it has
+    another."""
+    path = secret_beside(url)
+    if path is None or _key_from(env) is not None:
+        return
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists():
+            create_secret(path, key)
+    except OSError as error:
+        reason = f"the key {path} cannot be written: "
+        raise StoreUnavailable(reason + advice(error, "check its directory")) from error
+    if load_or_create_key(path) != key:
+        raise StoreUnavailable(
+            f"{path} is another key than that of the ledger to be taken over: give another path"
+        )

@@ -132,6 +132,10 @@ class FolderOwners:
         """Those that can be spoken to; one that crashed stays among them until it is buried."""
         return [name for name in self._named(_SOCKET) if name != self.name]
 
+    def named(self) -> list[str]:
+        """Those that lived, and were not buried yet."""
+        return self._named(_LOCK)
+
     def _named(self, suffix: str) -> list[str]:
         try:
             files = os.listdir(self.folder) if self.folder is not None else []
@@ -144,6 +148,12 @@ def owners_folder(store_url: str) -> Path | None:
     """Where the owners of holds in a store keep their files; None where it is one process's own."""
     secret = secret_beside(store_url)
     return secret and secret.with_name(secret.name.removesuffix(".key") + ".owners")
+
+
+def living(folder: Path) -> list[str]:
+    """Those that live, for certain, by the folder of a ledger."""
+    owners = FolderOwners(folder, "")
+    return [name for name in owners.named() if owners.lives(name)]
 
 
 def socket_of(name: str) -> str:
