@@ -8,11 +8,11 @@ import msgspec
 
 from proxy.contents import Contents
 from proxy.control import Control, UnknownSession
-from proxy.core.forking import heir_of
+from proxy.core.forking import heir_of, is_kept
 from proxy.core.paths import checked_id
 from proxy.core.session import SessionKey, SessionState
 from proxy.core.steps import steps_of
-from proxy.errors import HoldfastError, MalformedRequest, SeqConflict
+from proxy.errors import ContentMissing, HoldfastError, MalformedRequest, SeqConflict
 from proxy.exports import ExportReader, Opening, export_of
 from proxy.ids import unique_ids
 from proxy.imports import Adopted, adopted, is_of
@@ -91,13 +91,15 @@ class Forked(msgspec.Struct, frozen=True):
 
 class TakenIn(msgspec.Struct, frozen=True):
     """opening: what the file said. own: this ledger's key has written it. expired: calls that were
-    in flight when it was exported."""
+    in flight when it was exported. unread: why what it sent cannot be read here, "" where it can.
+    """
 
     key: SessionKey
     state: SessionState
     opening: Opening
     own: bool
     expired: tuple[str, ...]
+    unread: str
 
 
 class Copies:
@@ -170,8 +172,18 @@ class Copies:
                 raise SessionExists(key.session) from error
         await self._control.refresh(key)
         await self._control.tell(key)
-        own = is_of(dump, self._secret)
-        return TakenIn(key, found.state, opening, own, found.expired)
+        own, unread = is_of(dump, self._secret), await self._unread(key)
+        return TakenIn(key, found.state, opening, own, found.expired, unread)
+
+    async def _unread(self, key: SessionKey) -> str:
+        """Why the newest request of a session cannot be read here; "" where it can."""
+        kept = [one for one in steps_of(await self._store.read(key)) if is_kept(one.content)]
+        try:
+            if kept:
+                await self._contents.body_of(key, kept[-1])
+        except ContentMissing as error:
+            return error.message
+        return ""
 
     async def delete(self, key: SessionKey, seq: int | None = None) -> None:
         """Leaves its tombstone. seq: only if its log ends there. Raises SessionBusy where a call is

@@ -1,5 +1,6 @@
 """The admin API's handlers for copies of sessions: fork, export, import, delete."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from proxy.errors import MalformedRequest
 from proxy.exports import SUFFIX
 
 _PIECE_BYTES = 256 * 1024
+_STALLED_SECONDS = 30.0
 _DIGESTED = "t_"
 
 
@@ -72,8 +74,8 @@ class CopySite:
 
     async def take_in(self, request: web.Request) -> web.Response:
         query = request.query
-        pieces: AsyncIterator[bytes] = request.content.iter_chunked(_PIECE_BYTES)
-        taken = await self.site.records.copies.take_in(pieces, query.get("as"), query.get("tenant"))
+        copies, pieces = self.site.records.copies, _pieces(request)
+        taken = await copies.take_in(pieces, query.get("as"), query.get("tenant"))
         imported: dict[str, Json] = {
             "from": taken.opening.session,
             "from_tenant": taken.opening.tenant,
@@ -82,6 +84,7 @@ class CopySite:
             "events": taken.opening.events,
             "contents": taken.opening.contents,
             "own": taken.own,
+            "readable": not taken.unread,
             "expired_calls": [*taken.expired],
             "notes": [*_notes(taken)],
         }
@@ -104,6 +107,21 @@ class CopySite:
         return session_json(key, state, limits)
 
 
+async def _pieces(request: web.Request) -> AsyncIterator[bytes]:
+    """An upload as it comes. One that stalls would keep the next one waiting."""
+    chunks = request.content.iter_chunked(_PIECE_BYTES)
+    while True:
+        try:
+            async with asyncio.timeout(_STALLED_SECONDS):
+                piece = await anext(chunks, b"")
+        except TimeoutError as error:
+            said = f"the upload stalled for {_STALLED_SECONDS:.0f} s"
+            raise MalformedRequest(said, status=408) from error
+        if not piece:
+            return
+        yield piece
+
+
 def _notes(taken: TakenIn) -> list[str]:
     """What a human should know of a session that came from a file."""
     notes = []
@@ -117,6 +135,8 @@ def _notes(taken: TakenIn) -> list[str]:
                 f"tenant {taken.key.tenant} is a digest under the other ledger's key: agents reach "
                 "the session here only if it is imported with the tenant that they have here"
             )
+    if taken.unread:
+        notes.append(f"what it sent and was answered cannot be read here: {taken.unread}")
     if taken.expired:
         notes.append("its calls in flight were booked at all that they held")
     return notes

@@ -8,6 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from proxy.admin import copies
 from proxy.admin.openapi import DOCUMENT
 from proxy.admin.server import AdminSite
 from proxy.core.session import SessionKey
@@ -166,6 +167,56 @@ async def test_an_upload_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
             await on.http.post(url, headers=BEARER, data=broken())
         assert await told(on, "GET", "/sessions/copy") == (404, "unknown_session")
         assert (await imported(on, file, "?as=copy"))[0] == 201
+
+
+async def test_an_upload_that_stalls_keeps_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copies, "_STALLED_SECONDS", 0.2)
+    async with sidecar(tmp_path) as on:
+        await on.call()
+        file = await exported(on)
+        over = asyncio.Event()
+
+        async def stalling() -> AsyncIterator[bytes]:
+            yield file[:100]
+            await over.wait()
+
+        url = f"{on.admin_url}/api/v1/sessions/import?as=copy"
+        stalled = asyncio.ensure_future(on.http.post(url, headers=BEARER, data=stalling()))
+        assert (await imported(on, file, "?as=other"))[0] == 201
+        async with await stalled as response:
+            assert response.status == 408
+        over.set()
+
+
+async def test_contents_that_were_sealed_are_taken_in_sealed(tmp_path: Path) -> None:
+    """Without their key it says so; with it, all of them are read."""
+    pytest.importorskip("cryptography")
+    for name in "abc":
+        (tmp_path / name).mkdir()
+    policy = "checkpoints: {encrypt_key_env: CONTENTS_KEY}"
+    key = {"CONTENTS_KEY": "c" * 40}
+    async with (
+        sidecar(tmp_path / "a", policy, env=key) as one,
+        sidecar(tmp_path / "b", env=KEYED) as without,
+        sidecar(tmp_path / "c", policy, env={**KEYED, **key}) as with_it,
+    ):
+        await one.call()
+        file = await exported(one)
+        _, closed = await imported(without, file)
+        _, read = await imported(with_it, file)
+
+        assert (closed["imported"]["readable"], read["imported"]["readable"]) == (False, True)
+        assert "sealed with another key" in str(closed["imported"]["notes"])
+        path = "/sessions/s1/checkpoint"
+        assert await told(without, "GET", path) == (409, "content_missing")
+        assert await told(without, "POST", "/sessions/s1/fork", {}) == (409, "content_missing")
+        mine, theirs = await one.admin("GET", path), await with_it.admin("GET", path)
+        assert mine["request"] == theirs["request"]
+        again = await exported(without)
+        _, back = await imported(one, again, "?as=back")
+        assert back["imported"]["readable"] is True, "it went through hands that could not read it"
 
 
 async def test_a_deleted_session_is_gone_and_its_id_begins_anew(tmp_path: Path) -> None:
