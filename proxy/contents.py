@@ -25,7 +25,7 @@ from proxy.core.recording import (
 )
 from proxy.core.session import SessionKey
 from proxy.core.steps import RecordedStep
-from proxy.errors import ContentMissing
+from proxy.errors import ContentMissing, StoreUnavailable
 from proxy.recording import Recorder, is_kept
 from proxy.sealing import Sealing
 from proxy.stores import Store, answer_name, request_name
@@ -47,7 +47,8 @@ def build_recording(
 ) -> tuple[Recorder, "Contents"]:
     """What writes and what reads, of one process. key: of the ledger's chain."""
     seed, sealing = seed_of(key), Sealing(env, lambda: policy.current.checkpoints)
-    return Recorder(seed, sealing), Contents(store, seed, sealing)
+    contents = Contents(store, seed, sealing)
+    return Recorder(seed, sealing, contents.list_of), contents
 
 
 def seed_of(key: bytes) -> int:
@@ -83,6 +84,14 @@ class Contents:
         _check_kept(step.answer, "answer")
         shelf = await self._shelf(key)
         return await asyncio.to_thread(self._answer, shelf, step)
+
+    async def list_of(self, key: SessionKey, call_id: str) -> bytes | None:
+        """The list of a call's body, without its bracket; None where it cannot be read back."""
+        try:
+            shelf = await self._shelf(key)
+            return bytes((await asyncio.to_thread(shelf.body, call_id)).listed)
+        except (ContentMissing, StoreUnavailable):
+            return None
 
     async def needed(self, key: SessionKey, call_ids: Iterable[str]) -> Mapping[str, bytes]:
         """All contents, as they are stored, that reading these calls back takes."""

@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from proxy.clock import Clock
 from proxy.core import events as ev
-from proxy.core.marks import Recorded
 from proxy.core.session import SessionKey, SessionState, fold, is_idle
 from proxy.errors import SeqConflict, StoreUnavailable
 from proxy.folds import Folds
@@ -44,11 +43,10 @@ class Facts:
         append = Append(key, tuple(events), expected_seq=state.seq, contents=contents)
         return await self._append(fold_, append, fold(events, start=state))
 
-    async def recorded(self, want: Reservation) -> Recorded:
-        """The newest requests whose bodies a session has recorded, as a call of it finds them."""
+    async def before(self, want: Reservation) -> SessionState:
+        """The state that a call will be held on, as far as is known: with what it begins."""
         fold_ = self._folds.at_hand(want.key, new=want.new) or await self._folds.load(want.key)
-        state = fold_.state
-        return () if opening(want, state, self._clock.now()) else state.recorded
+        return fold(opening(want, fold_.state, self._clock.now()), start=fold_.state)
 
     async def attempt(self, key: SessionKey, decide: Decide, *, fresh: bool) -> SessionState:
         """Appends what `decide` makes of the session's state (nothing: then nothing happens), on no

@@ -152,10 +152,11 @@ class Governed:
         if (refusal := refuse_request(call)) is not None:
             return refusal
         want, checkpoints = self._want(call), call.policy.checkpoints
-        one = self._p.settler.recorder.recording(call.call_id, call.request, call.body, checkpoints)
+        recorder = self._p.settler.recorder
+        one = recorder.recording(call.key, call.call_id, call.request, call.body, checkpoints)
         if one is not None:
             if one.is_large:
-                await one.prepare(await self._p.ledger.recorded(want))
+                await one.prepare(await self._p.ledger.before(want))
             want = changed(want, keep=one.keep)
         outcome = await self._p.ledger.reserve(want)
         if isinstance(outcome, Admitted):

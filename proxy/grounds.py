@@ -89,7 +89,7 @@ class Ground:
         """The append of an admitted call, and the state after it."""
         want, above, state = self._want, self.above, self._state
         trees = tuple([ancestor.account for ancestor in above]) if above else ()
-        kept = NOT_KEPT if want.keep is None else want.keep(state.recorded)
+        kept = NOT_KEPT if want.keep is None else want.keep(state)
         events = holding(want, admit, state, self.accounts, trees, owner, self._now, kept)
         after = apply(state, events[0])
         if len(events) > 1:

@@ -72,7 +72,7 @@ class Ledger:
         self.expire = closings.expire
         self._facts = facts = Facts(self._folds, self._append, clock)
         self.finish, self.attempt = facts.finish, facts.attempt
-        self.begin, self.recorded = facts.begin, facts.recorded
+        self.begin, self.before = facts.begin, facts.before
 
     async def reserve(self, want: Reservation) -> Admitted | Refusal:
         """Decides and holds, atomically. Raises StoreUnavailable; then nothing is held.

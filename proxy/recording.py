@@ -13,9 +13,11 @@ from collections import OrderedDict
 import msgspec
 from msgspec.structs import replace
 
+from proxy.alike import ALIKE_BYTES, Alike, ListOf
 from proxy.core.checkpoints import Checkpoints
 from proxy.core.kept import NOT_KEPT, Content, Kept
 from proxy.core.marks import IN_CLEAR, NOTHING_KEPT, Mark, Recorded, pack
+from proxy.core.ranges import copied
 from proxy.core.recording import (
     WINDOW_BYTES,
     Basis,
@@ -29,6 +31,7 @@ from proxy.core.recording import (
     told_by,
 )
 from proxy.core.request import Request
+from proxy.core.session import SessionKey, SessionState
 from proxy.sealing import Sealer, Sealing
 from proxy.stores import answer_name, request_name
 from proxy.taking import AT_ONCE_BYTES, Room, Taking
@@ -62,82 +65,122 @@ class Windows:
             self._windows.popitem(last=False)
 
 
+class Prepared(msgspec.Struct, frozen=True, gc=False):
+    """What is kept of a request, if its session is still that one when it is held: what it is told
+    by is in this generation."""
+
+    kept: Kept
+    generation: int
+    created_at: float
+
+
 class Recording(msgspec.Struct, eq=False):
-    """The request of one call, to be recorded. ahead: what was prepared on a thread."""
+    """The request of one call, to be recorded. ahead: what was prepared."""
 
     recorder: "Recorder"
+    key: SessionKey
     call_id: str
     request: Request
     body: bytes
     checkpoints: Checkpoints
-    ahead: Kept = NOT_KEPT
-    basis: str = ""
+    ahead: Prepared | None = None
 
     @property
     def is_large(self) -> bool:
-        return len(self.body) > AT_ONCE_BYTES
+        """Whether it may take more than an event loop has time for."""
+        return len(self.body) > ALIKE_BYTES
 
-    async def prepare(self, recorded: Recorded) -> None:
-        """For a large body: what may take long. recorded: of its session, as far as is known."""
-        self.basis, self.ahead = await self.recorder.prepared(self, recorded)
+    async def prepare(self, state: SessionState) -> None:
+        """For a large body. state: of its session, as its call will find it, as far as is known."""
+        kept = await self.recorder.prepared(self, state.recorded)
+        self.ahead = Prepared(kept, state.generation, state.created_at)
 
-    def keep(self, recorded: Recorded) -> Kept:
-        """What to write with its hold, at once. recorded: that of the state it is held on."""
-        if self.ahead is not NOT_KEPT:
-            if not self.basis or any(call_id == self.basis for call_id, _ in recorded):
-                return self.ahead
-            return NOT_KEPT  # its session has begun anew, this very moment
-        return self.recorder.request(self, recorded)
+    def keep(self, state: SessionState) -> Kept:
+        """What to write with its hold, at once. state: that it is held on."""
+        ahead = self.ahead
+        if ahead is None:
+            return self.recorder.request(self, state.recorded)
+        if (ahead.generation, ahead.created_at) == (state.generation, state.created_at):
+            return ahead.kept
+        if len(self.body) <= AT_ONCE_BYTES:
+            return self.recorder.request(self, state.recorded)
+        return NOT_KEPT  # its session has begun anew, this very moment
 
 
 class Recorder:
     """One for each process. seed: the same in all processes that share a ledger."""
 
-    def __init__(self, seed: int, sealing: Sealing) -> None:
+    def __init__(self, seed: int, sealing: Sealing, list_of: ListOf) -> None:
         self._seed = seed
         self._sealing = sealing
         self._room = Room()
+        self._alike = Alike(list_of)
         self.windows = Windows()
 
     def recording(
-        self, call_id: str, request: Request, body: bytes, checkpoints: Checkpoints
+        self,
+        key: SessionKey,
+        call_id: str,
+        request: Request,
+        body: bytes,
+        checkpoints: Checkpoints,
     ) -> Recording | None:
         """None where nothing is kept."""
         if checkpoints.content == "off":
             return None
-        return Recording(self, call_id, request, body, checkpoints)
+        return Recording(self, key, call_id, request, body, checkpoints)
 
     def request(self, one: Recording, recorded: Recorded) -> Kept:
         """Records a request."""
-        sealer = self._sealing.of(one.checkpoints)
-        laid = laid_of(one.request, one.body)
-        key = IN_CLEAR if sealer is None else sealer.name
-        basis, mark = find(one.body, laid, recorded, self._seed, key)
-        return self._told(one, laid, basis, mark, sealer)
+        sealer, laid, basis, mark = self._found(one, recorded)
+        kept, after = self._told(one, laid, basis, mark, sealer)
+        if after is not None:
+            self.windows.put(one.call_id, after)
+        return kept
 
-    async def prepared(self, one: Recording, recorded: Recorded) -> tuple[str, Kept]:
-        """The same for a large body, with the call that it is told by."""
+    async def prepared(self, one: Recording, recorded: Recorded) -> Kept:
+        """The same for a large body."""
+        sealer, laid, basis, mark = self._found(one, recorded)
+        ranges: tuple[int, ...] = ()
+        if mark.list_bytes - basis.kept > ALIKE_BYTES and one.checkpoints.content == "full":
+            listed = one.body[laid.start : laid.end]
+            if (found := await self._alike.find(one.key, listed, recorded, mark)) is not None:
+                basis, ranges = found
+                mark = replace(mark, base=basis.base)
+            self._alike.keep(one.call_id, listed, mark.base)
+        told = (one, laid, basis, mark, sealer, ranges)
+        if _given_bytes(mark, basis, ranges) <= AT_ONCE_BYTES:
+            kept, after = self._told(*told)
+        else:
+            kept, after = await asyncio.to_thread(self._told, *told)
+        if after is not None:
+            self.windows.put(one.call_id, after)
+        return kept
+
+    def _found(self, one: Recording, recorded: Recorded) -> tuple[Sealer | None, Laid, Basis, Mark]:
         sealer = self._sealing.of(one.checkpoints)
         laid = laid_of(one.request, one.body)
         key = IN_CLEAR if sealer is None else sealer.name
-        basis, mark = find(one.body, laid, recorded, self._seed, key)
-        new = len(one.body) - basis.kept - mark.tail_bytes * basis.tail
-        if new <= AT_ONCE_BYTES:
-            return basis.base, self._told(one, laid, basis, mark, sealer)
-        kept = await asyncio.to_thread(self._told, one, laid, basis, mark, sealer)
-        return basis.base, kept
+        return sealer, laid, *find(one.body, laid, recorded, self._seed, key)
 
     def _told(
-        self, one: Recording, laid: Laid, basis: Basis, mark: Mark, sealer: Sealer | None
-    ) -> Kept:
+        self,
+        one: Recording,
+        laid: Laid,
+        basis: Basis,
+        mark: Mark,
+        sealer: Sealer | None,
+        ranges: tuple[int, ...] = (),
+    ) -> tuple[Kept, Window | None]:
+        """What is kept, and the window after it."""
         chain = chain_of(one.request)
         if one.checkpoints.content == "hashes":
-            return Kept(pack(mark), None, chain)
+            return Kept(pack(mark), None, chain), None
         window = self.windows.get(basis.base) if basis.base else None
-        told, after = told_by(one.body, laid, basis, window)
+        told, after = told_by(one.body, laid, basis, window, ranges)
         content = _content(request_name(one.call_id), encode(told), sealer)
-        self.windows.put(one.call_id, after)
-        return Kept(pack(replace(mark, digest=digest_of(content.data))), content, chain)
+        kept = Kept(pack(replace(mark, digest=digest_of(content.data))), content, chain)
+        return kept, after
 
     def taking(self, call_id: str, checkpoints: Checkpoints) -> Taking | None:
         """Takes the answer of a call down whose request was recorded; None where it is not kept."""
@@ -150,6 +193,13 @@ class Recorder:
         record, after = taking.end()
         content = _content(answer_name(call_id), encode(record), self._sealing.of(checkpoints))
         return Taken(digest_of(content.data), content, after)
+
+
+def _given_bytes(mark: Mark, basis: Basis, ranges: tuple[int, ...]) -> int:
+    """What of a body its record has to give, and not its base."""
+    copies = copied(ranges) if ranges else basis.kept
+    framed_bytes = mark.head_bytes * (not basis.head) + mark.tail_bytes * (not basis.tail)
+    return mark.list_bytes - copies + framed_bytes
 
 
 def _content(name: str, data: bytes, sealer: Sealer | None) -> Content:

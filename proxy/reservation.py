@@ -19,7 +19,6 @@ from proxy.core.events import (
 )
 from proxy.core.kept import NOT_KEPT, Kept
 from proxy.core.limits.rooms import SESSION, Place
-from proxy.core.marks import Recorded
 from proxy.core.policy import Budget, Limits, Policy
 from proxy.core.request import DialectName, Message
 from proxy.core.session import SessionKey, SessionState, is_idle
@@ -45,8 +44,7 @@ class Reservation(msgspec.Struct, frozen=True):
     been settled, after now. wait_seconds: how long it waits for what calls in flight hold.
     limits_of: those of an agent of this tenant, for the sessions above. budget_*: what the run
     brings along. brings: None where no tool is guarded. stream: whether its answer is to be one.
-    keep: records its body, which goes on from one of those that its session has recorded; None
-        where nothing is recorded.
+    keep: records its body on the state that it is held on; None where nothing is recorded.
     """
 
     key: SessionKey
@@ -67,7 +65,7 @@ class Reservation(msgspec.Struct, frozen=True):
     budget_steps: int | None = None
     brings: Brings | None = None
     stream: bool = False
-    keep: Callable[[Recorded], Kept] | None = None
+    keep: Callable[[SessionState], Kept] | None = None
 
 
 class Admitted(msgspec.Struct, frozen=True, gc=False):

@@ -31,7 +31,9 @@ WINDOW_BYTES: Final = 16_384
 """On a real trajectory of 220 KB, against all of it compressed at once: 8 KB 1.47, 16 KB 1.29,
 32 KB 1.19 of its size; 29 µs a record at level 3, and level 6 saved a tenth for a quarter more."""
 MOST_DEPTH: Final = 64
-_LEVEL = 3
+_LEVEL, _LEVEL_OF_MUCH = 3, 2
+_MUCH_BYTES = 16_384
+"""The first 58 KB of a session take 250 µs at level 2 instead of 540, and 10 % more room."""
 VERSION: Final = 1
 _LEAST_SAVED_BYTES = 64
 _OPENS, _CLOSES = b"[]"
@@ -136,11 +138,7 @@ def find(body: bytes, laid: Laid, recorded: Recorded, seed: int, key: bytes) -> 
     head = xxh3_64_intdigest(view[: laid.start], seed)
     tail = xxh3_64_intdigest(view[laid.end :], seed)
     own, name = tuple(borders_of(size)), seed_name(seed)
-    marks = [
-        (call_id, mark)
-        for call_id, packed in recorded
-        if (mark := unpack(packed)) and _is_base(mark, key, name)
-    ]
+    marks = _bases(recorded, key, name)
     places = set(own)
     for _, mark in marks:
         places.update([at for at in borders_of(mark.list_bytes) if at <= size])
@@ -158,6 +156,27 @@ def find(body: bytes, laid: Laid, recorded: Recorded, seed: int, key: bytes) -> 
     before = basis.base if goes_on else ""  # not of another history that is only framed alike
     sizes = (laid.start, size, len(body) - laid.end)
     return basis, Mark(NOTHING_KEPT, key, name, *sizes, head, tail, before, borders)
+
+
+def bases_of(recorded: Recorded, mark: Mark) -> list[tuple[str, Mark]]:
+    """What a body of this mark may be told by, newest first."""
+    return _bases(recorded, mark.key, mark.seed)[::-1]
+
+
+def framed(base: Mark, mark: Mark) -> tuple[bool, bool]:
+    """Whether two bodies have one head, and one tail."""
+    return (
+        (base.head, base.head_bytes) == (mark.head, mark.head_bytes),
+        (base.tail, base.tail_bytes) == (mark.tail, mark.tail_bytes),
+    )
+
+
+def _bases(recorded: Recorded, key: bytes, seed: bytes) -> list[tuple[str, Mark]]:
+    return [
+        (call_id, mark)
+        for call_id, packed in recorded
+        if (mark := unpack(packed)) and _is_base(mark, key, seed)
+    ]
 
 
 def _is_base(mark: Mark, key: bytes, seed: bytes) -> bool:
@@ -223,15 +242,15 @@ def grown(window: bytes, literal: bytes) -> bytes:
 
 
 def deflated(literal: bytes, window: bytes = b"") -> bytes:
-    deflate = deflating(window)
+    deflate = deflating(window, _LEVEL if len(literal) < _MUCH_BYTES else _LEVEL_OF_MUCH)
     return deflate.compress(literal) + deflate.flush()
 
 
-def deflating(window: bytes) -> Deflate:
+def deflating(window: bytes, level: int = _LEVEL) -> Deflate:
     """For what comes in pieces."""
     if window:
-        return zlib.compressobj(_LEVEL, zlib.DEFLATED, -15, 8, zlib.Z_DEFAULT_STRATEGY, window)
-    return zlib.compressobj(_LEVEL, zlib.DEFLATED, -15)
+        return zlib.compressobj(level, zlib.DEFLATED, -15, 8, zlib.Z_DEFAULT_STRATEGY, window)
+    return zlib.compressobj(level, zlib.DEFLATED, -15)
 
 
 def encode(record: Told | Answered) -> bytes:

@@ -17,11 +17,11 @@ from proxy.core import rebuilding
 from proxy.core.checkpoints import Checkpoints
 from proxy.core.dialects.base import Bounds
 from proxy.core.events import SessionOpened, StepReserved, StepSettled
-from proxy.core.kept import Given
+from proxy.core.kept import NOT_KEPT, Given
 from proxy.core.marks import IN_CLEAR, NOTHING_KEPT, Mark, base_of, pack, seed_name
 from proxy.core.recording import BY_REQUEST, VERSION, deflated, digest_of
 from proxy.core.request import DialectName
-from proxy.core.session import EMPTY, SessionState, apply
+from proxy.core.session import EMPTY, SessionKey, SessionState, apply
 from proxy.core.steps import RecordedStep, steps_of
 from proxy.errors import ContentMissing
 from proxy.recording import Recorder
@@ -46,8 +46,8 @@ class Session:
     def __init__(self) -> None:
         self.store = MemoryStore(SECRET)
         self.state: SessionState = EMPTY
-        self.recorder = Recorder(SEED, SEALING)
         self.contents = Contents(self.store, SEED, SEALING)
+        self.recorder = Recorder(SEED, SEALING, self.contents.list_of)
         self.sent: dict[str, bytes] = {}
         self.answered: dict[str, Given] = {}
         self.sizes: dict[str, int] = {}
@@ -69,11 +69,11 @@ class Session:
     ) -> str:
         call_id = f"c{len(self.sent):04}"
         request = dialect_of(dialect).parse(body, BOUNDS, None)
-        recording = self.recorder.recording(call_id, request, body, checkpoints)
+        recording = self.recorder.recording(KEY, call_id, request, body, checkpoints)
         assert recording is not None
         if recording.is_large:
-            await recording.prepare(self.state.recorded)
-        kept = recording.keep(self.state.recorded)
+            await recording.prepare(self.state)
+        kept = recording.keep(self.state)
         event = StepReserved(NOW, call_id, 1, content=kept.mark, chain=kept.chain)
         await self.write(event, *([kept.content] if kept.content else []))
         self.sent[call_id] = body
@@ -99,12 +99,12 @@ class Session:
 
     def seal(self, keys: str) -> None:
         """From now on the environment has these keys."""
-        self.recorder = Recorder(SEED, sealing(keys))
         self.contents = Contents(self.store, SEED, sealing(keys))
+        self.recorder = Recorder(SEED, sealing(keys), self.contents.list_of)
 
     def restart(self) -> None:
         """Another process goes on."""
-        self.recorder = Recorder(SEED, SEALING)
+        self.recorder = Recorder(SEED, SEALING, self.contents.list_of)
 
     async def steps(self) -> dict[str, RecordedStep]:
         return {step.call_id: step for step in steps_of(await self.store.read(KEY))}
@@ -146,6 +146,10 @@ def edited(
         case "other":
             return [message(9000 + n, size)]
     return list(messages)
+
+
+async def nothing(key: SessionKey, call_id: str) -> None:
+    """No list can be read back."""
 
 
 SOME = Given(200, (("content-type", "application/json"),), b'{"id":"x"}')
@@ -269,26 +273,64 @@ async def test_an_attempt_that_is_made_again_costs_next_to_nothing() -> None:
 
 
 async def test_a_large_body_is_told_by_what_was_known_when_it_was_prepared() -> None:
-    """An older base is as right as a newer one."""
+    """An older base is as right as a newer one; one of another generation is not."""
     session = await Session().begin()
     messages = [message(n, 20_000) for n in range(6)]
     await session.ask(chat(messages))
-    before = session.state.recorded
+    before = session.state
     await session.ask(chat([*messages, message(7)]))
     large = chat([*messages, message(7), message(8, 90_000)])
     request = dialect_of("chat").parse(large, BOUNDS, None)
-    recording = session.recorder.recording("c9", request, large, FULL)
+    recording = session.recorder.recording(KEY, "c9", request, large, FULL)
     assert recording is not None
-    assert recording.is_large
     await recording.prepare(before)
-    kept = recording.keep(session.state.recorded)
+    anew = apply(session.state, SessionOpened(NOW, 2))
 
-    assert kept.content is None  # c0 is nobody's newest any more
-    await recording.prepare(session.state.recorded)
-    kept = recording.keep(session.state.recorded)
+    assert recording.keep(anew) is NOT_KEPT
+    kept = recording.keep(session.state)
     assert kept.content is not None
+    assert len(kept.content.data) < len(large) / 2
     await session.write(StepReserved(NOW, "c9", content=kept.mark), kept.content)
     assert await session.contents.body_of(KEY, (await session.steps())["c9"]) == large
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+async def test_a_window_that_slides_costs_what_is_new_in_it(restarts: bool) -> None:
+    """Its first message goes each time: it begins with nothing that the one before began with."""
+    session = await Session().begin()
+    messages = [message(n, 2_000) for n in range(60)]
+    for n in range(20):
+        if restarts:
+            session.restart()
+        await session.ask(chat([{"role": "system", "content": f"step {n}"}, *messages[n : n + 40]]))
+
+    later = [session.sizes[f"c{n:04}.q"] for n in range(1, 20)]
+    assert max(later) < session.sizes["c0000.q"] / 10
+    assert len(session.state.recorded) == 1
+    await session.check()
+
+
+async def test_a_history_that_was_cut_short_is_told_by_the_one_before_it() -> None:
+    """A compaction: a summary in the place of the first half."""
+    session = await Session().begin()
+    messages = [message(n, 2_000) for n in range(40)]
+    await session.ask(chat(messages))
+    await session.ask(chat([message(99, 900), *messages[20:], message(41)]))
+
+    assert session.sizes["c0001.q"] < session.sizes["c0000.q"] / 10
+    await session.check()
+
+
+async def test_where_the_base_cannot_be_read_a_body_is_kept_whole() -> None:
+    session = await Session().begin()
+    messages = [message(n, 2_000) for n in range(20)]
+    await session.ask(chat(messages))
+    await session.store.append(Append(KEY, (), contents=(Content("c0000.q", b"altered"),)))
+    session.restart()
+    await session.ask(chat(messages[1:]))
+
+    step = (await session.steps())["c0001"]
+    assert await session.contents.body_of(KEY, step) == session.sent["c0001"]
 
 
 async def test_hashes_keep_no_content() -> None:
@@ -311,7 +353,9 @@ def test_nothing_is_recorded_where_it_is_off() -> None:
     body = chat([message(1)])
     request = dialect_of("chat").parse(body, BOUNDS, None)
 
-    assert Recorder(1, SEALING).recording("c", request, body, Checkpoints("off")) is None
+    assert (
+        Recorder(1, SEALING, nothing).recording(KEY, "c", request, body, Checkpoints("off")) is None
+    )
 
 
 @pytest.mark.parametrize("name", ["c0000.q", "c0001.q", "c0001.a"])
@@ -335,7 +379,7 @@ async def test_what_comes_from_another_ledger_is_read_and_gone_on_from_nowhere()
     session = await Session().begin()
     await session.ask(chat([message(1, 3000)]))
     session.recorder, session.contents = (
-        Recorder(8, SEALING),
+        Recorder(8, SEALING, nothing),
         Contents(session.store, 8, SEALING),
     )
     await session.ask(chat([message(1, 3000), message(2)]))

@@ -1,0 +1,59 @@
+"""How a list is told by another that it does not begin with: trimmed, slid, its first message
+rewritten. Element by element, so that what both have is found wherever it is."""
+
+from collections.abc import Iterator
+
+import msgspec
+
+_LEAST_BYTES = 64
+"""Shorter elements are given: naming them costs as much."""
+_split = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
+
+def ranges_of(listed: bytes, base: bytes) -> tuple[int, ...]:
+    """`core.recording.Told.ranges` of a list by its base, both without their closing brackets.
+
+    Raises ValueError where either is not what a JSON list begins with."""
+    known: dict[bytes, int] = {}
+    for start, element in _elements(base):
+        known.setdefault(element, start)
+    ranges: list[list[int]] = [[0, 0, 0]]
+    at = 0
+    for start, element in _elements(listed):
+        if len(element) < _LEAST_BYTES:
+            continue
+        last, between = ranges[-1], listed[at:start]
+        follows = last[0] + last[1] + len(between)
+        if (
+            at
+            and base.startswith(element, follows)
+            and base.startswith(between, follows - len(between))
+        ):
+            last[1] += len(between) + len(element)
+        elif (found := known.get(element)) is not None:
+            last[2] = len(between)
+            ranges.append([found, len(element), 0])
+        else:
+            continue
+        at = start + len(element)
+    ranges[-1][2] = len(listed) - at
+    return tuple([number for one in ranges for number in one])
+
+
+def copied(ranges: tuple[int, ...]) -> int:
+    """How many bytes of a list need not be given."""
+    return sum(ranges[1::3])
+
+
+def _elements(listed: bytes) -> Iterator[tuple[int, bytes]]:
+    """Where each begins, and what it is."""
+    try:
+        elements = _split(listed + b"]")
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise ValueError(f"not a list: {error}") from error
+    at = 0
+    for raw in elements:
+        element = bytes(raw)
+        at = listed.index(element, at)
+        yield at, element
+        at += len(element)
