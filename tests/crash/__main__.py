@@ -15,7 +15,7 @@ from tests.crash.rounds import Found, Point, Round, discover, plan, play, stage
 from tests.crash.steps import DEEDS, killed_at
 from tests.crash.tails import played
 
-_ROUNDS_A_FOLDER: Final = 20
+_ROUNDS_A_FOLDER: Final = 10
 _LOADS: Final = 3
 _WORKER_ROUNDS: Final = 8
 """One in so many is of two workers, one of which is killed."""

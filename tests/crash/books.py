@@ -49,8 +49,8 @@ class Ledger:
     balances: dict[str, Balance] = field(default_factory=dict)
 
 
-async def read_ledger(database: Path) -> Ledger:
-    """All of it, by a store of its own."""
+async def read_ledger(database: Path, names: str = "") -> Ledger:
+    """All of it, by a store of its own; what was recorded, of sessions whose names begin so."""
     secret = key_path(database).read_bytes()
     store = SqliteStore(database, secret)
     contents = Contents(store, seed_of(secret), Sealing({}, Checkpoints))
@@ -64,7 +64,8 @@ async def read_ledger(database: Path) -> Ledger:
                     found.faults.append(f"{row.key.session}: {fault}")
                 log = await store.read(row.key)
                 _take(found, row.key, log, row.head.cost_micro_usd)
-                await _read_back(found, row.key, log, contents)
+                if row.key.session.startswith(names):
+                    await _read_back(found, row.key, log, contents)
             if cursor is None:
                 break
         found.holds = [f"{h.key.session} {h.call_id}" for h in await store.open_holds()]
@@ -130,6 +131,7 @@ def wrong(ledger: Ledger, clients: Clients, journal: Sequence[Entry]) -> list[st
         told = wrong_in_log(events) if events else []
         faults += (f"{name}: {one}" for one in told if "until its deadline" not in one)
     faults += _unbalanced(ledger)
+    faults += clients.faults
     faults += _lost(mine, clients.given) + _unlike(ledger, clients.given)
     faults += _billed(mine, journal)
     for agent in clients.agents:
@@ -179,12 +181,17 @@ def _lost(logs: dict[str, Sequence[Stored]], given: Iterable[Given]) -> list[str
     return faults
 
 
+def asks_human(body: bytes) -> bool:
+    """Whether a human is asked for in the place of an answer."""
+    return b"handoff_" in body[:300]
+
+
 def _unlike(ledger: Ledger, given: Iterable[Given]) -> list[str]:
     """What was kept of an answer that a client saw whole, and of what it had sent, is another."""
     faults = []
     for one in given:
-        if b"handoff_" in one.body[:300]:
-            continue  # it was asked for a human in the place of an answer
+        if asks_human(one.body):
+            continue
         sent, answered = ledger.kept.get((one.session, one.step), (b"{}", b""))
         if answered != one.body:
             faults.append(f"{one.session}: of step {one.step} another answer is kept")

@@ -102,17 +102,18 @@ def _tool_turn(conversation: Conversation, kind: str, tokens: int) -> Turn:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """An answer that a client has seen whole. sent: what it had asked, as JSON."""
+    """An answer that a client has seen whole. sent: what it had asked, as JSON. path: where."""
 
     session: str
+    path: str
     step: int
-    sent: object
+    sent: Json
     body: bytes
 
 
 @dataclass
 class Clients:
-    """All of a round. given: what they saw whole. asked: sessions. lost: calls without an end."""
+    """All of a round. given: what they saw whole. faults: what they saw that must not be."""
 
     car: Sidecar
     name: str
@@ -121,6 +122,7 @@ class Clients:
     seen: dict[str, int] = field(default_factory=dict)
     agents: list[Agent] = field(default_factory=list)
     numbers: int = 0
+    faults: list[str] = field(default_factory=list)
 
     @property
     def headers(self) -> dict[str, str]:
@@ -204,7 +206,7 @@ class Clients:
         if answer.status == 200:
             step = int(answer.headers.get("x-holdfast-step", 0))
             name = answer.headers.get("x-holdfast-session", session)
-            self.given.append(Given(name, step, sent, answer.body))
+            self.given.append(Given(name, PATHS[dialect], step, sent, answer.body))
 
 
 async def _leaving(on: Clients) -> None:
@@ -292,6 +294,17 @@ async def _uploading(on: Clients) -> None:
     await on.call(text=on.text(session, "plain", 20) + "x" * 900_000, session=session)
 
 
+async def _resumed(on: Clients) -> None:
+    """An agent that starts again, and is given what it was given before."""
+    session, before = on.session(), len(on.given)
+    texts = [on.text(session, "plain", 20) + f" and {number}" for number in range(3)]
+    for more in ({}, {"x-holdfast-resume": "true"}):
+        for number, text in enumerate(texts):
+            await on.call(dialect="chat", session=session, text=text, stream=number == 1, more=more)
+    own = [given.body for given in on.given[before:] if given.session == session]
+    on.faults += [f"{session}: was resumed with other answers"] * (own[:3] != own[3:])
+
+
 async def _steps(on: Clients) -> None:
     """A session of several steps, its history growing."""
     session = on.session()
@@ -329,4 +342,5 @@ KINDS: Final[Sequence[tuple[str, "Callable[[Clients], Coroutine[Any, Any, None]]
     ("slow reader", _slow_reader),
     ("uploading", _uploading),
     ("steps", _steps),
+    ("resumed", _resumed),
 )

@@ -15,9 +15,10 @@ from typing import Final
 import msgspec
 
 from proxy.simulator import Simulator
-from tests.crash.books import Ledger, read_ledger, wrong
-from tests.crash.load import POLICY, TENANT_USD, Clients, Model
+from tests.crash.books import asks_human, read_ledger, wrong
+from tests.crash.load import POLICY, TENANT_USD, Clients, Given, Model
 from tests.crash.points import AIM, DIED, PASSED, Aim, Side, innermost
+from tests.fuzz.books import open_holds
 from tests.integration.crew_kit import Serving, serving
 
 _LOAD_SECONDS: Final = 12.0
@@ -25,6 +26,7 @@ _HELD_SECONDS: Final = 3.0
 """What a dead owner held is booked by then: at the start of whoever comes next, or when the
 supervisor hears of it."""
 _START_SECONDS: Final = 2.0
+_RESUMED: Final = 5
 Point = tuple[str, Side]
 
 
@@ -176,29 +178,55 @@ def _died(folder: Path) -> Aim | None:
         return None
 
 
-async def _free(on: Stage) -> tuple[int, Ledger]:
-    """How many holds there were, and the ledger once they are gone, or should be."""
+async def _free(on: Stage) -> int:
+    """How many holds there were; waits until they are gone, or should be."""
     loop = asyncio.get_running_loop()
     began = loop.time()
-    ledger = await read_ledger(on.folder / "ledger.db")
-    held = len(ledger.holds)
-    while ledger.holds and loop.time() - began < _HELD_SECONDS:
+    held = left = await open_holds(on.folder / "ledger.db")
+    while left and loop.time() - began < _HELD_SECONDS:
         await asyncio.sleep(0.05)  # noqa: TID251 - another process
-        ledger = await read_ledger(on.folder / "ledger.db")
-    return held, await read_ledger(on.folder / "ledger.db")  # now that nobody writes
+        left = await open_holds(on.folder / "ledger.db")
+    return held
 
 
 async def _look(on: Stage, car: Serving, clients: Clients, done: Round) -> None:
     """The holds are gone, it says that it is ready, the next call of each kind works, and what is
     in the file is as it must be."""
     began = asyncio.get_running_loop().time()
-    done.held, ledger = await _free(on)
+    done.held = await _free(on)
     done.free_after_seconds = asyncio.get_running_loop().time() - began
+    ledger = await read_ledger(on.folder / "ledger.db", f"{clients.name}-")
     done.faults += wrong(ledger, clients, on.sim.journal)
+    done.faults += await _resumed(on, car, clients)
     status, said = await car.text("/readyz", admin=False)
     if status != 200:
         done.faults.append(f"it is not ready: {said.strip()}")
     done.faults += await _next(car, clients)
+
+
+async def _resumed(on: Stage, car: Serving, clients: Clients) -> list[str]:
+    """Some sessions start again: each is given what it was given before, and nobody is asked."""
+    faults, asked = [], len(on.sim.journal)
+    for session in sorted({given.session for given in clients.given})[:_RESUMED]:
+        for given in sorted(_first_of(clients, session), key=lambda given: given.step):
+            again = await car.send(f"/r/{session}{given.path}", given.sent, clients.headers)
+            if again.status == 422 or asks_human(again.body):
+                break  # a human had ended it, or is waited for
+            if again.body != given.body:
+                faults.append(f"{session}: step {given.step} is replayed as {again.body[:80]!r}")
+    if len(on.sim.journal) > asked:
+        faults.append(f"{len(on.sim.journal) - asked} replays were paid for")
+    return faults
+
+
+def _first_of(clients: Clients, session: str) -> Sequence[Given]:
+    """Of each step that was seen whole from the first one on, the first answer."""
+    steps: dict[int, Given] = {}
+    for given in clients.given:
+        if given.session == session:
+            steps.setdefault(given.step, given)
+    whole = next(n for n in range(1, len(steps) + 2) if n not in steps)
+    return [steps[n] for n in range(1, whole)]
 
 
 async def _next(car: Serving, clients: Clients) -> list[str]:

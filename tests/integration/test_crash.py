@@ -67,7 +67,7 @@ async def test_what_is_lost_is_found(tmp_path: Path) -> None:
         ledger = await read_ledger(tmp_path / "ledger.db")
         sim: Simulator = on.sim
         good = wrong(ledger, clients, sim.journal)
-        clients.given.append(Given("x-1", 2, None, b"an answer"))
+        clients.given.append(Given("x-1", "/", 2, None, b"an answer"))
         (settled,) = [s for s in ledger.logs["x-2"] if isinstance(s.event, ev.StepSettled)]
         cheap = replace(settled.event, cost_micro_usd=1)
         ledger.logs["x-2"] = [
