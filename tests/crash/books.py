@@ -69,8 +69,8 @@ async def read_ledger(database: Path, names: str = "") -> Ledger:
             if cursor is None:
                 break
         found.holds = [f"{h.key.session} {h.call_id}" for h in await store.open_holds()]
-        names = {a for log in found.logs.values() for a in _accounts(log)}
-        found.balances = dict(await store.balances(names))
+        accounts = {a for log in found.logs.values() for a in _accounts(log)}
+        found.balances = dict(await store.balances(accounts))
     finally:
         await store.close()
     return found
