@@ -66,10 +66,11 @@ class Windows:
 
 
 class Prepared(msgspec.Struct, frozen=True, gc=False):
-    """What is kept of a request, if its session is still that one when it is held: what it is told
-    by is in this generation."""
+    """What is kept of a request. based: told by another, so that it is good only while its session
+    is that one: in this generation, that began then."""
 
     kept: Kept
+    based: bool
     generation: int
     created_at: float
 
@@ -92,15 +93,16 @@ class Recording(msgspec.Struct, eq=False):
 
     async def prepare(self, state: SessionState) -> None:
         """For a large body. state: of its session, as its call will find it, as far as is known."""
-        kept = await self.recorder.prepared(self, state.recorded)
-        self.ahead = Prepared(kept, state.generation, state.created_at)
+        kept, based = await self.recorder.prepared(self, state.recorded)
+        self.ahead = Prepared(kept, based, state.generation, state.created_at)
 
     def keep(self, state: SessionState) -> Kept:
         """What to write with its hold, at once. state: that it is held on."""
         ahead = self.ahead
         if ahead is None:
             return self.recorder.request(self, state.recorded)
-        if (ahead.generation, ahead.created_at) == (state.generation, state.created_at):
+        session = (state.generation, state.created_at)
+        if not ahead.based or (ahead.generation, ahead.created_at) == session:
             return ahead.kept
         if len(self.body) <= AT_ONCE_BYTES:
             return self.recorder.request(self, state.recorded)
@@ -138,8 +140,8 @@ class Recorder:
             self.windows.put(one.call_id, after)
         return kept
 
-    async def prepared(self, one: Recording, recorded: Recorded) -> Kept:
-        """The same for a large body."""
+    async def prepared(self, one: Recording, recorded: Recorded) -> tuple[Kept, bool]:
+        """The same for a large body, and whether it is told by another."""
         sealer, laid, basis, mark = self._found(one, recorded)
         ranges: tuple[int, ...] = ()
         if mark.list_bytes - basis.kept > ALIKE_BYTES and one.checkpoints.content == "full":
@@ -155,7 +157,7 @@ class Recorder:
             kept, after = await asyncio.to_thread(self._told, *told)
         if after is not None:
             self.windows.put(one.call_id, after)
-        return kept
+        return kept, bool(basis.base)
 
     def _found(self, one: Recording, recorded: Recorded) -> tuple[Sealer | None, Laid, Basis, Mark]:
         sealer = self._sealing.of(one.checkpoints)

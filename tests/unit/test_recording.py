@@ -327,7 +327,7 @@ async def test_where_the_base_cannot_be_read_a_body_is_kept_whole() -> None:
     await session.ask(chat(messages))
     await session.store.append(Append(KEY, (), contents=(Content("c0000.q", b"altered"),)))
     session.restart()
-    await session.ask(chat(messages[1:]))
+    await session.ask(chat(messages[1:], user="another frame"))
 
     step = (await session.steps())["c0001"]
     assert await session.contents.body_of(KEY, step) == session.sent["c0001"]
@@ -353,9 +353,8 @@ def test_nothing_is_recorded_where_it_is_off() -> None:
     body = chat([message(1)])
     request = dialect_of("chat").parse(body, BOUNDS, None)
 
-    assert (
-        Recorder(1, SEALING, nothing).recording(KEY, "c", request, body, Checkpoints("off")) is None
-    )
+    recorder, off = Recorder(1, SEALING, nothing), Checkpoints("off")
+    assert recorder.recording(KEY, "c", request, body, off) is None
 
 
 @pytest.mark.parametrize("name", ["c0000.q", "c0001.q", "c0001.a"])
