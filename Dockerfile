@@ -34,6 +34,7 @@ ENV PATH=/opt/holdfast/bin:/usr/bin \
     HOLDFAST_HOST=0.0.0.0 \
     HOLDFAST_ADMIN_HOST=0.0.0.0 \
     HOLDFAST_STORE=sqlite:////var/lib/holdfast/holdfast.db \
+    HOLDFAST_STATE_DIR=/var/lib/holdfast \
     TMPDIR=/var/lib/holdfast
 USER 65532:65532
 # Not the ledger's folder: some runtimes could not enter it as another user.

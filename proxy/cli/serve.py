@@ -29,7 +29,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _flag(parser, env, "--port", int, default.port, "data port; 0 takes a free one")
     _flag(parser, env, "--admin-host", str, default.admin_host, "address of the admin port")
     _flag(parser, env, "--admin-port", int, default.admin_port, "admin port; 0 takes a free one")
-    _flag(parser, env, "--store", str, None, "sqlite:///PATH or memory:// (default: the policy's)")
+    _flag(
+        parser,
+        env,
+        "--store",
+        str,
+        None,
+        "sqlite:///PATH, redis://HOST or memory:// (default: the policy's)",
+    )
     _flag(parser, env, "--workers", _workers, 1, "processes that share the data port and the store")
     _flag(parser, env, "--drain-seconds", float, default.drain_seconds, "wait for streams to end")
     _flag(parser, env, "--log-level", str, "INFO", "DEBUG, INFO, WARNING or ERROR")

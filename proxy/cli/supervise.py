@@ -4,6 +4,7 @@ import gc
 import logging
 import os
 import secrets
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -15,6 +16,8 @@ from proxy.app import Settings
 from proxy.clock import SystemClock
 from proxy.config.watch import PolicyWatcher
 from proxy.errors import StoreUnavailable
+from proxy.footing import crew_folder
+from proxy.stores.redis_url import is_redis
 from proxy.stores.urls import chain_key, secret_beside
 from proxy.workers.board import Board
 from proxy.workers.places import Places
@@ -32,12 +35,9 @@ def supervise(
 ) -> int:
     """Has several workers `serve`; 0 after a drain. What can be seen to be wrong before they are
     started is raised, as by App."""
-    clock = SystemClock()
-    watcher = PolicyWatcher(settings.policy_path, env, clock, logs.log_warnings)
+    watcher = PolicyWatcher(settings.policy_path, env, clock := SystemClock(), logs.log_warnings)
     store_url = settings.store_url or watcher.current.store_url
-    if secret_beside(store_url) is None:
-        raise ValueError(f"--workers: {store_url} is one process's own (allowed: sqlite:///PATH)")
-    chain_key(store_url, env)
+    _check_shared(store_url, env)
     data = reserve(settings.host, settings.port)
     admin = listen(settings.admin_host, settings.admin_port)
     port, admin_port = data.getsockname()[1], admin.getsockname()[1]
@@ -62,4 +62,15 @@ def supervise(
 
     gc.freeze()  # what is shared by now stays so: no collection writes to it
     shared = Shared(crew, Board(workers), watcher, admin, token, Places())
-    return Supervisor(shared, work, clock, ready, settings.drain_seconds).run()
+    try:
+        return Supervisor(shared, work, clock, ready, settings.drain_seconds).run()
+    finally:
+        shutil.rmtree(crew_folder(env, crew), ignore_errors=True)
+
+
+def _check_shared(store_url: str, env: Mapping[str, str]) -> None:
+    """Whether several processes may have that store."""
+    if secret_beside(store_url) is None and not is_redis(store_url):
+        allowed = "sqlite:///PATH, redis://HOST"
+        raise ValueError(f"--workers: {store_url} is one process's own (allowed: {allowed})")
+    chain_key(store_url, env)

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -128,13 +128,13 @@ class Serving(Client):
         """Of the workers, as they were started."""
         return sorted(_children(self.process.pid))
 
-    def pid_of(self, response: aiohttp.ClientResponse) -> int:
-        """The worker at the other end of a connection."""
+    def pid_of(self, response: aiohttp.ClientResponse, door: int = 1) -> int:
+        """The worker at the other end of a connection; door: to the admin port (1) or the other."""
         assert response.connection is not None
         assert response.connection.transport is not None
         _, port = response.connection.transport.get_extra_info("sockname")
         rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-        ends = [f"0100007F:{self.ports[1]:04X}", f"0100007F:{port:04X}"]
+        ends = [f"0100007F:{self.ports[door]:04X}", f"0100007F:{port:04X}"]
         (inode,) = (row[9] for row in rows if row[1:3] == ends)
         sockets = {pid: {os.readlink(fd) for fd in _descriptors(pid)} for pid in self.pids()}
         return next(pid for pid, open_ in sockets.items() if f"socket:[{inode}]" in open_)
@@ -177,9 +177,12 @@ async def serving(
     ports: tuple[int, int] = (0, 0),
     drain_seconds: float = 10,
     command: Sequence[str] = ("proxy",),
+    store: str | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Serving]:
     """`holdfast serve` on the ledger in `folder`, under `policy` over the prices for tests.
-    command: the module that is run, which may be another that serves, and what follows it."""
+    command: the module that is run, which may be another that serves, and what follows it. store:
+    another ledger."""
     file = folder / "policy.yaml"
     file.write_text(policy if "prices:" in policy else PRICES + policy)
     variables = {
@@ -187,10 +190,11 @@ async def serving(
         "HOLDFAST_ANTHROPIC_URL": upstream,
         "HOLDFAST_ADMIN_TOKEN": TOKEN,
         "PYTHONPATH": str(ROOT),
+        **(env or {}),
     }
     flags = {
         "policy": str(file),
-        "store": f"sqlite:///{folder}/ledger.db",
+        "store": store or f"sqlite:///{folder}/ledger.db",
         "workers": str(workers),
         "port": str(ports[0]),
         "admin-port": str(ports[1]),

@@ -1,0 +1,1 @@
+"""Replicas on one Redis, under load, while processes and servers are killed."""
