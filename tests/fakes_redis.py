@@ -8,6 +8,7 @@ it. HOLDFAST_REQUIRE_REDIS=1 makes a missing server a failure, as on CI.
 import atexit
 import os
 import platform
+import secrets
 import shutil
 import signal
 import socket
@@ -15,7 +16,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -51,11 +52,14 @@ def _environment() -> dict[str, str]:
 
 
 def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        # A cluster's nodes talk to each other 10,000 ports higher.
-        return port if port < 50_000 else free_port()
+    """Below those that the kernel gives to clients, or one would take it while its server is down:
+    who connects to such a port again and again even gets through to itself. A cluster's nodes talk
+    to each other 10,000 ports higher."""
+    while True:
+        port = 12_000 + secrets.randbelow(10_000)
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
 
 
 class RedisServer:

@@ -210,7 +210,7 @@ local function write(p, r, tip, accounts, opened, order)
       call('ZREM', key, place(r.number, r.session))
     end
     call('DEL', p .. ':s:' .. r.session)
-    call('SET', p .. ':x:' .. r.session, 1, 'EX', 1200)
+    call('SET', p .. ':x:' .. r.session, 1, 'EX', 180)
     return false
   end
   push(events, 'RPUSH', r.rows)

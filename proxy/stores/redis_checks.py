@@ -20,7 +20,9 @@ async def check_servers(servers: Servers) -> None:
         _check_version(told)
         _check_eviction(told)
         if servers.url.persistence:
-            _check_persistence(told, await _saves(servers, address))
+            saves = await _configured(servers, address, "save")
+            fsync = await _configured(servers, address, "appendfsync")
+            _check_persistence(told, saves, fsync)
 
 
 async def _told(servers: Servers, address: Address) -> dict[str, str]:
@@ -29,12 +31,13 @@ async def _told(servers: Servers, address: Address) -> dict[str, str]:
     return dict(re.findall(r"^(\w+):(.*?)\r?$", text, re.MULTILINE))
 
 
-async def _saves(servers: Servers, address: Address) -> bool | None:
-    """Whether it writes snapshots; None where it does not tell."""
-    reply = await servers.ask_primary(address, "CONFIG", "GET", "save")
-    if not isinstance(reply, list) or len(reply) < 2:
-        return None
-    return bool(reply[1])
+async def _configured(servers: Servers, address: Address, name: str) -> str | None:
+    """None where it does not tell."""
+    reply = await servers.ask_primary(address, "CONFIG", "GET", name)
+    match reply:
+        case [_, bytes(value)]:
+            return value.decode(errors="replace")
+    return None
 
 
 def _check_version(told: dict[str, str]) -> None:
@@ -56,10 +59,17 @@ def _check_eviction(told: dict[str, str]) -> None:
         )
 
 
-def _check_persistence(told: dict[str, str], saves: bool | None) -> None:
+def _check_persistence(told: dict[str, str], saves: str | None, fsync: str | None) -> None:
+    replicas = int(told.get("connected_slaves", "0"))
     if told.get("aof_enabled") == "1":
+        if fsync not in (None, "always") and replicas == 0:
+            log.warning(
+                "Redis answers before it has written (appendfsync %s): a crash may lose the last "
+                "one or two seconds. `CONFIG SET appendfsync always`, or a replica, mends it",
+                fsync,
+            )
         return
-    if saves is False and int(told.get("connected_slaves", "0")) == 0:
+    if saves == "" and replicas == 0:
         raise StoreUnavailable(
             "Redis keeps nothing on disk and has no replica: a restart would lose what was spent. "
             "`CONFIG SET appendonly yes`, and the same in its configuration; or say that you know "

@@ -72,6 +72,14 @@ class Connection(asyncio.Protocol):
             self._timer = self._loop.call_later(self._timeout, self._watch)
         return future
 
+    def refuse_itself(self) -> None:
+        """Raises Lost for a connection whose both ends are this one: the kernel makes such where a
+        port of those that it gives to clients has no listener."""
+        assert self._transport is not None
+        ends = [self._transport.get_extra_info(name) for name in ("sockname", "peername")]
+        if ends[0] == ends[1]:
+            raise Lost("nobody listens there")
+
     def push(self, command: Command) -> None:
         """Of a subscriber: what comes of it goes to `on_message`."""
         if self.is_open and self._transport is not None:
@@ -161,6 +169,7 @@ async def connect(
             lambda: Connection(login.timeout_seconds), *address, ssl=login.context
         )
         try:
+            connection.refuse_itself()
             await _log_in(connection, login)
         except BaseException:
             connection.close()

@@ -9,7 +9,7 @@ from proxy.stores.redis_keys import tag
 from proxy.stores.redis_requests import Tip
 from proxy.stores.redis_servers import Servers
 
-TRUSTED_SECONDS = 600.0
+TRUSTED_SECONDS = 60.0
 """For so long a log that is shorter than it was acknowledged is an accident, not retention."""
 
 _REMEMBERED = 16_384
@@ -61,5 +61,5 @@ class Tips:
         raise StoreUnavailable(
             f"the ledger went back in time: session {key.session!r} ends at event {seq} in Redis, "
             f"but was acknowledged up to {self._tips[key][0].seq}. Was it emptied, restored from "
-            "an older copy, or failed over to a replica that lagged behind? (docs/fleet.md)"
+            "an older copy, or did it crash with appendfsync everysec? (docs/fleet.md)"
         )
