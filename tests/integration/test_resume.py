@@ -1,6 +1,8 @@
 """An agent that started again is given the recorded answers, and pays for nothing twice."""
 
 import asyncio
+import base64
+import hashlib
 import json
 import sqlite3
 from collections.abc import AsyncIterator
@@ -523,6 +525,20 @@ async def test_answers_that_are_not_kept_are_asked_for_anew(
         assert said.startswith("live; why=the answer was not kept")
         assert "checkpoints.content" in said
         assert len(on.sim.journal) == 4
+
+
+async def test_a_record_that_was_sealed_with_another_key_is_of_no_use(tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path}/ledger.db"
+    policy = "checkpoints: {encrypt_key_env: SEAL}"
+    for key, expected in (("one", None), ("two", "live; why="), ("one", "replayed")):
+        env = {"SEAL": base64.b64encode(hashlib.sha256(key.encode()).digest()).decode()}
+        async with sidecar(tmp_path, policy, script=SCRIPT, store=store, env=env) as on:
+            resume = expected is not None
+            _, (answer,) = await run(on, "chat", stream=False, steps=1, resume=resume)
+
+            said = answer.headers.get("x-holdfast-replay")
+            assert said == expected or (said and expected and said.startswith(expected)), said
+            assert said != "live; why="
 
 
 async def test_a_record_that_was_altered_is_not_given(tmp_path: Path) -> None:
