@@ -27,6 +27,7 @@ from proxy.guard.shown import Shown, ShownMeter
 from proxy.handoff import awaiting
 from proxy.progress import Progress
 from proxy.pump import settle
+from proxy.reservation import Settlement
 from proxy.wire import Answering
 
 Came = Refusal | Literal["done", "again"]
@@ -133,16 +134,16 @@ class GuardedStream:
 
     async def _follow(self, pump: GuardedPump) -> Came:
         """Nothing is left for the agent to do: the model is told, and goes on."""
-        progress, shown, settler = self._progress, self._shown, self._p.settler
-        came_to = settler.reckon_stream(progress, self._meter)
+        progress, shown = self._progress, self._shown
+        came_to = self._p.settler.reckon_stream(progress, self._meter)
         if progress.replays >= progress.call.rules.tools.max_replays:
-            await settler.settle(progress, came_to)
+            await self._settle_without(came_to)
             return pump.verdicts.too_many()
         self._first_id = self._first_id or self._id
         given = await pump.verdicts.given()
         refusal = await self._attempts.follow(shown.hold.turn(), given, came_to, self._id)
         if refusal is not None:
-            await settler.settle(progress, came_to)
+            await self._settle_without(came_to)
             return refusal
         shown.hold.splice()
         shown.quiet = True
@@ -151,6 +152,14 @@ class GuardedStream:
             await pump.begin()
             shown.flush()
         return "again"
+
+    async def _settle_without(self, came_to: Settlement) -> None:
+        """Booked, for the provider has answered; what was given of it so far is no answer, and must
+        not be given again as one."""
+        progress = self._progress
+        if progress.taking is not None:
+            progress.taking.drop()
+        await self._p.settler.settle(progress, came_to)
 
     @property
     def _id(self) -> str | None:

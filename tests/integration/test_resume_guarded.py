@@ -9,7 +9,7 @@ import pytest
 
 from proxy.core.request import DialectName
 from proxy.simulator import Script, ToolCall, Turn
-from tests.integration.agent_kit import Agent, Called
+from tests.integration.agent_kit import Agent, Called, Cut
 from tests.integration.kit import Sidecar, sidecar
 from tests.integration.test_resume import CALLS, kinds, process, told
 
@@ -207,3 +207,26 @@ async def test_tools_that_are_not_guarded_are_handed_again(tmp_path: Path, guard
             ran += agent.ran
 
     assert ran[0] == ran[1]
+
+
+@CALLS
+async def test_an_answer_that_its_agent_was_refused_is_not_given_again(
+    tmp_path: Path, dialect: DialectName, stream: bool
+) -> None:
+    """Of a stream the beginning had been given, then an error: kept and replayed, it would be a
+    stream that ends without its end, and looks finished to some."""
+    policy = 'tools: {side_effects: ["send_*"], max_replays: 1}\n'
+    script = Script((Turn(tool_calls=(MAIL,)), Turn(text="I will.", tool_calls=(MAIL,))))
+    async with sidecar(tmp_path, policy, script=script) as on:
+        agent = Agent(on, dialect, stream)
+        await agent.step()
+        with pytest.raises(Cut) as first:
+            await agent.step()
+        async with process(on) as by:
+            again = Agent(by, dialect, stream, resume=True)
+            again.history = [*agent.history]
+            with pytest.raises(Cut) as second:
+                await again.step()
+
+        assert first.value.code == second.value.code == "duplicate_side_effect"
+        assert len(agent.sent) == 1
