@@ -220,7 +220,10 @@ async def _resumed(on: Stage, car: Serving, clients: Clients) -> list[str]:
 
 
 def _first_of(clients: Clients, session: str) -> Sequence[Given]:
-    """Of each step that was seen whole from the first one on, the first answer."""
+    """Of each step that was seen whole from the first one on, the first answer. Of an agent that
+    acts it is not the same: what it has done is left out."""
+    if any(agent.session == session for agent in clients.agents):
+        return ()
     steps: dict[int, Given] = {}
     for given in clients.given:
         if given.session == session:
