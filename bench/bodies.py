@@ -22,7 +22,7 @@ _MESSAGE_OVERHEAD = 95
 _TOOLS = 20
 
 
-class _Writer:
+class Writer:
     def __init__(self) -> None:
         self._random = random.Random(7)
 
@@ -68,7 +68,7 @@ class _Writer:
 
 def question(stream_gap_ms: int | None = None) -> Body:
     """About 400 bytes. stream_gap_ms: asks for a stream with so much between its chunks."""
-    text = f"{SLOT} {_Writer().text(215)}"
+    text = f"{SLOT} {Writer().text(215)}"
     body: dict[str, object] = {
         "model": "mock",
         "messages": [
@@ -89,7 +89,7 @@ def conversation(messages: int, size_bytes: int) -> tuple[Body, ...]:
 
     The last has so many messages, 20 tools, and is of about `size_bytes`.
     """
-    writer = _Writer()
+    writer = Writer()
     tools = [writer.tool(number) for number in range(_TOOLS)]
     each = (size_bytes - len(json.dumps(tools))) // messages - _MESSAGE_OVERHEAD
     history: list[Body] = [

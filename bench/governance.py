@@ -160,7 +160,7 @@ class Load:
         return Asked(Head("POST", "/v1/chat/completions", headers), body)
 
 
-def _policy(folder: Path, content: str) -> Path:
+def policy_of(folder: Path, content: str) -> Path:
     """That of the bench, with so much kept of each call."""
     path = folder / "policy.yaml"
     path.write_text(f"{_POLICY.read_text()}checkpoints: {{content: {content}}}\n")
@@ -184,7 +184,7 @@ async def measure(arguments: argparse.Namespace, cell: str, store: str) -> float
     """The best round's CPU for each call, in µs."""
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{folder}/ledger.db" if store == "sqlite" else "memory://"
-        policy = _policy(Path(folder), arguments.content)
+        policy = policy_of(Path(folder), arguments.content)
         settings = Settings(policy_path=policy, port=0, admin_port=0, store_url=url)
         app = App(settings, {"HOLDFAST_ADMIN_TOKEN": "bench"})
         await app.start()

@@ -12,6 +12,8 @@ import msgspec
 
 from proxy.core.recording import (
     BY_REQUEST,
+    LEVEL,
+    LEVEL_OF_MUCH,
     MOST_DEPTH,
     UNPRIMED,
     VERSION,
@@ -31,6 +33,7 @@ DEFLATED_BYTES = 8 * 1024 * 1024
 """Answers that are larger, or larger when deflated, are not kept. A stream has some 270 bytes for
 each token, and is deflated to a tenth."""
 _ROOM_BYTES = 256 * 1024 * 1024
+_PIECE_BYTES = 1024 * 1024
 _DEFLATING_BYTES = 256 * 1024
 """What zlib takes for one that is deflated in pieces."""
 _OF_THAT_MOMENT = (
@@ -115,9 +118,7 @@ class Taking:
         elif len(body) > self.most_bytes or not self._take(_DEFLATING_BYTES):
             self._lose()
         else:
-            self._pieces.append(body)
-            await asyncio.to_thread(self._deflate_all)
-            self._count(self._done[-1])
+            await asyncio.to_thread(self._deflate_whole, body)
 
     @property
     def is_there(self) -> bool:
@@ -139,6 +140,15 @@ class Taking:
         self.closed = True
         self._reset()
 
+    def _deflate_whole(self, body: bytes) -> None:
+        """Piece by piece, to be given up as soon as it is too much."""
+        for at in range(0, len(body), _PIECE_BYTES):
+            self._pieces.append(body[at : at + _PIECE_BYTES])
+            self._deflate_all(LEVEL_OF_MUCH)
+            self._count(self._done[-1])
+            if self.lost:
+                return
+
     def _deflate_some(self) -> None:
         first = self._deflate is None
         if self._size > self.most_bytes or (first and not self._take(_DEFLATING_BYTES)):
@@ -152,12 +162,12 @@ class Taking:
         if deflated_bytes > DEFLATED_BYTES or not self._take(len(deflated)):
             self._lose()
 
-    def _deflate_all(self) -> Deflate:
+    def _deflate_all(self, level: int = LEVEL) -> Deflate:
         pieces, self._pieces, self._waiting = b"".join(self._pieces), [], 0
         deflate = self._deflate
         if deflate is None:
             window = b"" if self._window is None else self._window.data
-            deflate = self._deflate = deflating(window)
+            deflate = self._deflate = deflating(window, level)
         self._done.append(deflate.compress(pieces))
         self._last = grown(self._last, pieces)
         return deflate

@@ -31,7 +31,8 @@ WINDOW_BYTES: Final = 16_384
 """On a real trajectory of 220 KB, against all of it compressed at once: 8 KB 1.47, 16 KB 1.29,
 32 KB 1.19 of its size; 29 µs a record at level 3, and level 6 saved a tenth for a quarter more."""
 MOST_DEPTH: Final = 64
-_LEVEL, _LEVEL_OF_MUCH = 3, 2
+LEVEL: Final = 3
+LEVEL_OF_MUCH: Final = 2
 _MUCH_BYTES = 16_384
 """The first 58 KB of a session take 250 µs at level 2 instead of 540, and 10 % more room."""
 VERSION: Final = 1
@@ -242,11 +243,11 @@ def grown(window: bytes, literal: bytes) -> bytes:
 
 
 def deflated(literal: bytes, window: bytes = b"") -> bytes:
-    deflate = deflating(window, _LEVEL if len(literal) < _MUCH_BYTES else _LEVEL_OF_MUCH)
+    deflate = deflating(window, LEVEL if len(literal) < _MUCH_BYTES else LEVEL_OF_MUCH)
     return deflate.compress(literal) + deflate.flush()
 
 
-def deflating(window: bytes, level: int = _LEVEL) -> Deflate:
+def deflating(window: bytes, level: int = LEVEL) -> Deflate:
     """For what comes in pieces."""
     if window:
         return zlib.compressobj(level, zlib.DEFLATED, -15, 8, zlib.Z_DEFAULT_STRATEGY, window)
