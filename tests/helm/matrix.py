@@ -76,11 +76,32 @@ EVERYTHING: Values = {
 }
 
 
+FLEET: Values = {
+    "adminToken": {"existingSecret": SECRET},
+    "gateway": {
+        "replicas": 3,
+        "redis": {
+            "url": "redis+cluster://redis-0.redis:6379,redis-1.redis:6379",
+            "chainKey": {"existingSecret": "holdfast-chain-key"},
+        },
+    },
+}
+"""Replicas on one ledger."""
+ONE_ON_REDIS: Values = {
+    "gateway": {
+        "redis": {"existingSecret": "redis", "chainKey": {"existingSecret": "holdfast-chain-key"}},
+    },
+}
+
+
 def gateways() -> Iterator[Values]:
     """A gateway in every shape."""
     for parts in product(_POLICIES, _TOKENS, _FAMILIES, _MONITORS, _CLAIMS, _NETWORKS):
         yield merged(*parts)
     yield EVERYTHING
+    for shape in product((FLEET, ONE_ON_REDIS), _POLICIES, _TOKENS[1:], _CLAIMS, _NETWORKS):
+        yield merged(*shape)
+    yield merged(EVERYTHING, FLEET)
 
 
 def sidecars() -> Iterator[Values]:
@@ -96,5 +117,5 @@ MATRIX: tuple[Values, ...] = (*gateways(), *sidecars())
 @cache
 def matrix() -> Told:
     """All of them, rendered once; lint on a few."""
-    linted = [{}, EVERYTHING, JOB, {"mode": "sidecar"}]
+    linted = [{}, EVERYTHING, FLEET, JOB, {"mode": "sidecar"}]
     return ask(MATRIX, linted)

@@ -27,7 +27,7 @@ from tests.helm.kit import (
     secrets,
     variables,
 )
-from tests.helm.matrix import JOB, SECRET, matrix
+from tests.helm.matrix import FLEET, JOB, ONE_ON_REDIS, SECRET, matrix
 
 pytestmark = [pytest.mark.helm, pytest.mark.timeout(120)]
 
@@ -55,7 +55,7 @@ def test_every_combination_is_valid_on_the_oldest_kubernetes_and_the_newest() ->
 
 
 def test_helm_has_nothing_to_say_of_it() -> None:
-    assert matrix().linted == [[], [], [], []]
+    assert matrix().linted == [[]] * 5
 
 
 def test_a_field_that_kubernetes_does_not_know_is_found(tmp_path: Path) -> None:
@@ -145,6 +145,32 @@ def test_a_policy_is_mounted_so_that_its_changes_are_seen() -> None:
             assert "holdfast-policy" in {volume["name"] for volume in items(pod["volumes"])}
 
 
+def test_replicas_share_a_ledger_and_nothing_else() -> None:
+    """One after another is replaced, none waits for a volume, and nodes can be drained."""
+    one, fleet = render(ONE_ON_REDIS), render(FLEET)
+    for rendered in (one, fleet):
+        kinds = {str(manifest["kind"]) for manifest in rendered.manifests}
+        assert "PersistentVolumeClaim" not in kinds
+        deployment = rendered.of("Deployment")
+        assert at(deployment, "spec", "strategy", "rollingUpdate", "maxUnavailable") == 0
+        (pod,) = rendered.pods()
+        environment = str(containers(pod)["holdfast"]["env"])
+        assert "'holdfast-chain-key'" in environment
+        assert "sqlite" not in environment
+        assert ("PodDisruptionBudget" in kinds) == (rendered is fleet)
+        assert "Redis" in rendered.notes
+
+    budget = fleet.of("PodDisruptionBudget")
+    assert at(budget, "spec", "maxUnavailable") == 1
+    labels = at(fleet.of("Deployment"), "spec", "template", "metadata", "labels")
+    assert set(items_of(at(budget, "spec", "selector", "matchLabels"))) <= set(items_of(labels))
+
+
+def items_of(labels: object) -> list[tuple[str, str]]:
+    assert isinstance(labels, dict)
+    return [(str(name), str(value)) for name, value in labels.items()]
+
+
 def test_whoever_ends_it_waits_for_the_drain() -> None:
     for rendered in matrix().rendered:
         for pod in rendered.pods():
@@ -164,6 +190,7 @@ def test_each_variable_is_one_that_holdfast_reads() -> None:
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     read = set(re.findall(r"\[(HOLDFAST_\w+)\]", told))
     others = {"HOLDFAST_ADMIN_HOSTS", "HOLDFAST_ADMIN_TOKEN", "HOLDFAST_OPENAI_URL"}
+    others |= {"HOLDFAST_STATE_DIR", "HOLDFAST_CHAIN_KEY"}
     linked = {
         f"{service}_{what}"
         for service in ("HOLDFAST", "HOLDFAST_ADMIN")

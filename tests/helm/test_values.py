@@ -7,7 +7,7 @@ import yaml
 
 from proxy.admin.shapes import Json
 from tests.helm.kit import CHART, Manifest, Values, ask, mapping, merged, render
-from tests.helm.matrix import POLICY
+from tests.helm.matrix import FLEET, POLICY
 
 pytestmark = [pytest.mark.helm, pytest.mark.timeout(120)]
 
@@ -19,6 +19,26 @@ def job(**example: Json) -> Values:
 _FROM: Json = {"secret": "a", "key": "b"}
 REFUSED: list[tuple[str, Values, str]] = [
     ("two replicas", {"gateway": {"replicas": 2}}, "1 at most"),
+    (
+        "replicas without a key in common",
+        merged(FLEET, {"gateway": {"redis": {"chainKey": {"existingSecret": ""}}}}),
+        "chainKey",
+    ),
+    (
+        "replicas without a token in common",
+        merged(FLEET, {"adminToken": {"existingSecret": ""}}),
+        "adminToken",
+    ),
+    (
+        "two ledgers",
+        merged(FLEET, {"gateway": {"redis": {"existingSecret": "redis"}}}),
+        "not both",
+    ),
+    (
+        "a password in the open",
+        {"gateway": {"redis": {"url": "redis://u:p@redis"}}},
+        "url",
+    ),
     ("an unknown mode", {"mode": "daemon"}, "mode"),
     ("a number as text", {"workers": "4"}, "workers"),
     ("no worker", {"workers": 0}, "workers"),

@@ -31,7 +31,20 @@ env:
     {{- $own := list $name $space (print $space ".svc") (print $space ".svc.cluster.local") }}
     value: {{ concat $own (default list $values.gateway.adminHosts) | join "," | quote }}
   {{- end }}
+  {{- $redis := $values.gateway.redis }}
+  {{- if or .sidecar (not (include "holdfast.redis" $root)) }}
   - {name: HOLDFAST_STORE, value: "sqlite:////var/lib/holdfast/holdfast.db"}
+  {{- else }}
+  {{- if $redis.url }}
+  - {name: HOLDFAST_STORE, value: {{ $redis.url | quote }}}
+  {{- else }}
+  - name: HOLDFAST_STORE
+    valueFrom: {secretKeyRef: {name: {{ $redis.existingSecret | quote }}, key: {{ $redis.key | quote }}}}
+  {{- end }}
+  - name: HOLDFAST_CHAIN_KEY
+    valueFrom: {secretKeyRef: {name: {{ $redis.chainKey.existingSecret | quote }}, key: {{ $redis.chainKey.key | quote }}}}
+  {{- end }}
+  - {name: HOLDFAST_STATE_DIR, value: /var/lib/holdfast}
   {{- if include "holdfast.hasPolicy" $root }}
   - {name: HOLDFAST_POLICY, value: {{ printf "/etc/holdfast/policy/%s" $values.policy.key | quote }}}
   {{- end }}
@@ -77,6 +90,11 @@ volumeMounts:
   # The folder, not the file (subPath): a file mounted alone stays the one it was.
   - {name: holdfast-policy, mountPath: /etc/holdfast/policy, readOnly: true}
   {{- end }}
+{{- end }}
+
+{{/* Whether a gateway's ledger is in Redis. */}}
+{{- define "holdfast.redis" -}}
+{{- with .Values.gateway.redis }}{{ if or .url .existingSecret }}yes{{ end }}{{ end -}}
 {{- end }}
 
 {{/* Variables from Secrets, and in the open: of `dict "secretEnv" … "env" …`, as values have them. */}}
