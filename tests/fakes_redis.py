@@ -71,11 +71,23 @@ class RedisServer:
         self.port = free_port()
         self.options = list(options)
         self._process: subprocess.Popen[bytes] | None = None
+        self._words: list[str] = []
         folder.mkdir(parents=True, exist_ok=True)
 
     @property
     def url(self) -> str:
         return f"{self.kind}://127.0.0.1:{self.port}"
+
+    def watch(self, name: str, port: int) -> None:
+        """Makes it a sentinel of that primary, alone and quick to judge."""
+        settings = (
+            f"port {self.port}", "bind 127.0.0.1", "protected-mode no", f"dir {self.folder}",
+            f"sentinel monitor {name} 127.0.0.1 {port} 1",
+            f"sentinel down-after-milliseconds {name} 500",
+            f"sentinel failover-timeout {name} 3000",
+        )  # fmt: skip
+        (self.folder / "sentinel.conf").write_text("\n".join(settings) + "\n")
+        self._words = [str(self.folder / "sentinel.conf"), "--sentinel"]
 
     def start(self) -> "RedisServer":
         settings = {
@@ -83,9 +95,10 @@ class RedisServer:
             "appendfsync": "everysec", "save": "", "protected-mode": "no", "loglevel": "warning",
         }  # fmt: skip
         words = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
+        words = self._words or [*words, *self.options]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [needs_server(self.kind), *words, *self.options],
+                [needs_server(self.kind), *words],
                 env=_environment(), stdout=log, stderr=log, stdin=subprocess.DEVNULL,
             )  # fmt: skip
         self._until_it_answers()
