@@ -37,13 +37,21 @@ from proxy.stores.queue import stands_in
 from proxy.stores.tombstones import may_be_deleted
 from proxy.stores.written import Written
 
+CONTENT_BYTES = 512 * 1024 * 1024
+
 
 class MemoryStore:
     """See `Store`. An append is done before anyone else runs: nothing to queue, nothing to lose."""
 
-    def __init__(self, secret: bytes | None = None, maximum_sessions: int = 10_000) -> None:
+    def __init__(
+        self,
+        secret: bytes | None = None,
+        maximum_sessions: int = 10_000,
+        maximum_content_bytes: int = CONTENT_BYTES,
+    ) -> None:
         self._chain = Chain(secret or secrets.token_bytes(KEY_BYTES))
         self._maximum_sessions = maximum_sessions
+        self._maximum_content_bytes = maximum_content_bytes
         self._tables = MemoryTables()
         self._open = False
 
@@ -246,13 +254,18 @@ class MemoryStore:
     def _evict(self) -> None:
         """The newest is never evicted, nor one with an open hold: it may be over for a while."""
         sessions = self._tables.sessions
-        excess = len(sessions) - self._maximum_sessions
-        if excess <= 0:
-            return
-        newest = next(reversed(sessions))
-        idle = (key for key, session in sessions.items() if not session.holds and key != newest)
-        for key in [key for key, _ in zip(idle, range(excess), strict=False)]:
+        while self._is_full():
+            newest = next(reversed(sessions))
+            idle = (key for key, session in sessions.items() if not session.holds and key != newest)
+            key = next(idle, None)
+            if key is None:
+                return
             self._tables.drop(key)
+
+    def _is_full(self) -> bool:
+        tables = self._tables
+        too_many = len(tables.sessions) > self._maximum_sessions
+        return too_many or tables.content_bytes > self._maximum_content_bytes
 
 
 def _is_idle(balance: Balance) -> bool:

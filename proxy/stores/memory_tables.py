@@ -1,5 +1,6 @@
 """The tables of the store without a file."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from proxy.core.events import AnyEvent
@@ -34,6 +35,7 @@ class MemoryTables:
         self.accounts: dict[str, Balance] = {}
         self.touched: dict[str, float] = {}
         self.links: dict[tuple[str, bytes], tuple[str, ...]] = {}
+        self.content_bytes = 0
         self._made = 0
 
     def tip(self, key: SessionKey) -> Tip:
@@ -54,8 +56,8 @@ class MemoryTables:
         session.events.extend(append.events)
         session.rows.extend(effects.rows)
         session.holds.update(effects.opened)
-        for content in append.contents:
-            session.contents[content.name] = content.data
+        if append.contents:
+            self._keep(session, append.contents)
         for call_id in effects.closed:
             session.holds.pop(call_id, None)
         self.accounts.update(effects.balances)
@@ -64,7 +66,9 @@ class MemoryTables:
         self._link(append.key, session, append.links)
 
     def drop(self, key: SessionKey) -> None:
-        for digest in self.sessions.pop(key).links:
+        dropped = self.sessions.pop(key)
+        self.content_bytes -= sum(map(len, dropped.contents.values()))
+        for digest in dropped.links:
             left = tuple(s for s in self.links[key.tenant, digest] if s != key.session)
             if left:
                 self.links[key.tenant, digest] = left
@@ -102,8 +106,14 @@ class MemoryTables:
         session.events = [decode_event(row.payload) for row in dump.rows]
         session.rows = list(dump.rows)
         session.holds = dict(dump.holds)
-        session.contents = {content.name: content.data for content in dump.contents}
+        self._keep(session, dump.contents)
         self._link(dump.key, session, dump.links)
+
+    def _keep(self, session: MemorySession, contents: Iterable[Content]) -> None:
+        for content in contents:
+            before = session.contents.get(content.name, b"")
+            session.contents[content.name] = content.data
+            self.content_bytes += len(content.data) - len(before)
 
     def _new(self) -> MemorySession:
         self._made += 1

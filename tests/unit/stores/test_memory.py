@@ -3,9 +3,9 @@
 from msgspec.structs import replace
 
 from proxy.core.session import SessionKey
-from proxy.stores import Balance, Charge
+from proxy.stores import Append, Balance, Charge, Content
 from proxy.stores.memory import MemoryStore
-from tests.fakes_stores import opened, reserved, settled
+from tests.fakes_stores import NOW, opened, reserved, settled
 
 
 def _key(n: int) -> SessionKey:
@@ -44,3 +44,19 @@ async def test_a_session_with_an_open_hold_stays() -> None:
         await store.append(settled("c1", _key(n)))
 
     assert await _listed(store) == ["s1", "s2"]
+
+
+async def test_what_is_kept_of_sessions_is_bounded_together() -> None:
+    """A run without a ledger must not fill the memory with what nobody reads again."""
+    store = MemoryStore(maximum_content_bytes=100)
+    await store.open()
+    for n in range(4):
+        contents = (Content("c.q", b"x" * 40),)
+        await store.append(replace(opened(_key(n), NOW + n), contents=contents))
+        await store.append(Append(_key(n), (), contents=contents))
+
+    assert await _listed(store) == ["s2", "s3"]
+    await store.purge(NOW + 9, NOW + 9)
+    for n in (4, 5):
+        await store.append(replace(opened(_key(n), NOW + n), contents=contents))
+    assert [len(await store.read_contents(_key(n))) for n in (3, 4, 5)] == [0, 1, 1]
