@@ -138,8 +138,8 @@ def find(body: bytes, laid: Laid, recorded: Recorded, seed: int, key: bytes) -> 
     size = laid.end - laid.start
     head = xxh3_64_intdigest(view[: laid.start], seed)
     tail = xxh3_64_intdigest(view[laid.end :], seed)
-    own, name = tuple(borders_of(size)), seed_name(seed)
-    marks = _bases(recorded, key, name)
+    own = tuple(borders_of(size))
+    marks = _bases(recorded, key)
     places = set(own)
     for _, mark in marks:
         places.update([at for at in borders_of(mark.list_bytes) if at <= size])
@@ -156,12 +156,12 @@ def find(body: bytes, laid: Laid, recorded: Recorded, seed: int, key: bytes) -> 
     borders = tuple([hashes[at] for at in own])
     before = basis.base if goes_on else ""  # not of another history that is only framed alike
     sizes = (laid.start, size, len(body) - laid.end)
-    return basis, Mark(NOTHING_KEPT, key, name, *sizes, head, tail, before, borders)
+    return basis, Mark(NOTHING_KEPT, key, seed_name(seed), *sizes, head, tail, before, borders)
 
 
 def bases_of(recorded: Recorded, mark: Mark) -> list[tuple[str, Mark]]:
     """What a body of this mark may be told by, newest first."""
-    return _bases(recorded, mark.key, mark.seed)[::-1]
+    return _bases(recorded, mark.key)[::-1]
 
 
 def framed(base: Mark, mark: Mark) -> tuple[bool, bool]:
@@ -172,17 +172,17 @@ def framed(base: Mark, mark: Mark) -> tuple[bool, bool]:
     )
 
 
-def _bases(recorded: Recorded, key: bytes, seed: bytes) -> list[tuple[str, Mark]]:
+def _bases(recorded: Recorded, key: bytes) -> list[tuple[str, Mark]]:
     return [
         (call_id, mark)
         for call_id, packed in recorded
-        if (mark := unpack(packed)) and _is_base(mark, key, seed)
+        if (mark := unpack(packed)) and _is_base(mark, key)
     ]
 
 
-def _is_base(mark: Mark, key: bytes, seed: bytes) -> bool:
-    """Whether this process can compare with it, and who reads it later has its key."""
-    return mark.digest != NOTHING_KEPT and mark.key == key and mark.seed == seed
+def _is_base(mark: Mark, key: bytes) -> bool:
+    """Whether it can be read back by whoever has the key that is sealed with now."""
+    return mark.digest != NOTHING_KEPT and mark.key == key
 
 
 def _hashed(view: memoryview, places: Sequence[int], seed: int) -> Mapping[int, int]:

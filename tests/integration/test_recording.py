@@ -16,10 +16,12 @@ from proxy.core.session import SessionKey
 from proxy.core.steps import RecordedStep, steps_of
 from proxy.simulator import Script, Turn
 from proxy.simulator.script import ToolCall
+from proxy.taking import Room
 from tests.integration.kit import DIALECTS, MODEL, ONCE, PATHS, Answer, Sidecar, body_of, sidecar
 
 every_dialect = pytest.mark.parametrize("dialect", DIALECTS)
 streamed_or_not = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+AS_KEY = {"authorization": "Bearer key-1", "content-type": "application/json"}
 GUARDED = 'tools: {side_effects: ["pay"]}\n'
 
 
@@ -225,3 +227,51 @@ async def test_what_is_sealed_is_nowhere_in_the_ledger_in_clear(tmp_path: Path) 
     with pytest.raises(PolicyInvalid, match="KEYS is not set here"):
         async with sidecar(tmp_path, policy):
             pass
+
+
+async def test_two_processes_go_on_from_each_other_in_turns(tmp_path: Path) -> None:
+    """As workers do. What one has not seen of the other costs size, and nothing else."""
+    options = {"store": f"sqlite:///{tmp_path}/ledger.db"}
+    (tmp_path / "b").mkdir()
+    async with (
+        sidecar(tmp_path, **options) as one,  # type: ignore[arg-type]
+        sidecar(tmp_path / "b", **options) as other,  # type: ignore[arg-type]
+    ):
+        sent, answers = list[bytes](), list[Answer]()
+        for n in range(8):
+            sent.append(grown(4 * n + 1))
+            on = (one, other)[n % 2]
+            answers.append(await on.send(f"/s/s1{PATHS['chat']}", sent[-1]))
+        await check(one, sent, answers)
+        await check(other, sent, answers)
+        contents = await one.app.store.read_contents(await key_of(one.app))
+        assert sum(map(len, contents.values())) < len(sent[-1]) / 2
+
+
+async def test_an_answer_that_broke_off_is_not_kept(tmp_path: Path) -> None:
+    """Whoever is given it again would take it for a whole one."""
+    async with sidecar(tmp_path, ONCE, script=Script((Turn(text_tokens=50),))) as on:
+        on.sim.fail("cut_events=9;how=reset", times=1)
+        for _ in range(2):
+            await on.call(stream=True)
+        broken, whole = await steps(on)
+
+        assert (broken.outcome, broken.answer) == ("truncated", b"")
+        assert (whole.outcome, bool(whole.answer)) == ("answered", True)
+        assert on.app._recorder._room.left_bytes == Room().left_bytes
+
+
+async def test_an_answer_whose_client_left_is_not_kept(tmp_path: Path) -> None:
+    turn = Turn(text_tokens=50, chunk_gap_seconds=0.02)
+    async with sidecar(tmp_path, script=Script((turn,))) as on:
+        body = json.dumps(body_of("chat", stream=True)).encode()
+        async with on.http.post(
+            f"{on.url}/s/s1{PATHS['chat']}", data=body, headers=AS_KEY
+        ) as response:
+            await response.content.readany()
+        while on.app.ledger.running:
+            await asyncio.wait([asyncio.ensure_future(on.app.ledger.drained())])
+        (step,) = await steps(on)
+
+        assert (step.outcome, step.answer) == ("client_left", b"")
+        assert await on.app.contents.body_of(await key_of(on.app), step) == body

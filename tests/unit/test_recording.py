@@ -19,7 +19,7 @@ from proxy.core.dialects.base import Bounds
 from proxy.core.events import SessionOpened, StepReserved, StepSettled
 from proxy.core.kept import NOT_KEPT, Given
 from proxy.core.marks import IN_CLEAR, NOTHING_KEPT, Mark, base_of, pack, seed_name
-from proxy.core.recording import BY_REQUEST, VERSION, deflated, digest_of
+from proxy.core.recording import BY_REQUEST, MOST_DEPTH, VERSION, deflated, digest_of
 from proxy.core.request import DialectName
 from proxy.core.session import EMPTY, SessionKey, SessionState, apply
 from proxy.core.steps import RecordedStep, steps_of
@@ -384,6 +384,30 @@ async def test_what_comes_from_another_ledger_is_read_and_gone_on_from_nowhere()
     await session.ask(chat([message(1, 3000), message(2)]))
 
     assert session.sizes["c0001.q"] > session.sizes["c0000.q"]
+    await session.check()
+
+
+async def test_a_large_conversation_of_another_ledger_is_gone_on_from() -> None:
+    """Its hashes say nothing here; what it says does."""
+    session = await Session().begin()
+    messages = [message(n, 2_000) for n in range(20)]
+    await session.ask(chat(messages))
+    session.contents = Contents(session.store, 8, SEALING)
+    session.recorder = Recorder(8, SEALING, session.contents.list_of)
+    await session.ask(chat([*messages, message(99)]))
+
+    assert session.sizes["c0001.q"] < session.sizes["c0000.q"] / 10
+    await session.check()
+
+
+async def test_no_record_needs_more_than_so_many_before_it() -> None:
+    """A call whose answer is asked for is read without the whole of a long session."""
+    session = await Session().begin()
+    for n in range(150):
+        await session.ask(chat([message(k, 40) for k in range(n + 1)]))
+    depths = [session.recorder.windows.get(call_id) for call_id in session.sent]
+
+    assert max(window.depth for window in depths if window) == MOST_DEPTH
     await session.check()
 
 
