@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from proxy.clock import Clock
 from proxy.core import events as ev
 from proxy.core.session import HeldCall, SessionKey, SessionState, apply, fold
-from proxy.errors import StoreUnavailable
+from proxy.errors import HoldfastError, StoreUnavailable
 from proxy.folds import Folds
 from proxy.reservation import Settlement
 from proxy.stores import Append, Charge, Counts
@@ -22,6 +22,8 @@ AppendTo = Callable[[Fold, Append, SessionState, tuple[Charge, ...]], Awaitable[
 
 _RETRY_SECONDS = 0.1
 _RETRY_MOST_SECONDS = 5.0
+_MOST_DOUBTFUL = 4_096
+"""What is above waits for its deadline."""
 
 
 class Closings:
@@ -39,6 +41,7 @@ class Closings:
         self._append = append
         self._clock = clock
         self._tasks = tasks
+        self._doubtful: dict[str, SessionKey] = {}
 
     def settle(
         self,
@@ -88,6 +91,22 @@ class Closings:
         """Takes a reservation back whose client left while it was made."""
         with suppress(StoreUnavailable):
             await self.release(key, call_id, "client_left")
+
+    def doubt(self, key: SessionKey, call_id: str, error: HoldfastError) -> None:
+        """A call could not be reserved, and so was not sent. Where the store failed, over a network
+        its answer alone may have been lost: then it holds what nobody will settle."""
+        if isinstance(error, StoreUnavailable):
+            self._doubtful[call_id] = key
+        if len(self._doubtful) > _MOST_DOUBTFUL:
+            del self._doubtful[next(iter(self._doubtful))]
+
+    async def clear_doubts(self) -> None:
+        """Gives back what such calls hold. Raises StoreUnavailable; then later."""
+        for call_id, key in tuple(self._doubtful.items()):
+            fold_ = await self._folds.load(key, fresh=True)
+            if call_id in fold_.state.held:
+                await self.release(key, call_id, "unanswered")
+            self._doubtful.pop(call_id, None)
 
     async def expire(self, key: SessionKey, call_id: str) -> bool:
         """Books the whole hold of a call nobody will settle; False if the log does not have it."""

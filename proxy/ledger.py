@@ -69,7 +69,7 @@ class Ledger:
         self._closings = closings = Closings(self._folds, self._append, clock, tasks)
         self._stops = stops = Stops(self._folds, self._append, clock, owner)
         self.unavailable = stops.unavailable
-        self.expire = closings.expire
+        self.expire, self.clear_doubts = closings.expire, closings.clear_doubts
         self._facts = facts = Facts(self._folds, self._append, clock)
         self.finish, self.attempt = facts.finish, facts.attempt
         self.begin, self.before = facts.begin, facts.before
@@ -267,8 +267,9 @@ class Ledger:
             # The client left while the store answered: the hold has to be undone.
             self._tasks.spawn(self._closings.undo(want.key, want.call_id), "undo a reservation")
             raise
-        except HoldfastError:
+        except HoldfastError as refused:
             self.calls.pop(want.call_id, None)
+            self._closings.doubt(want.key, want.call_id, refused)
             raise
         shown = self._grounds.with_below(want.key, after) if after.has_children else after
         return Admitted(admit, shown, most_output(want.ask, admit), above)

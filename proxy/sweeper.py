@@ -57,6 +57,7 @@ class Sweeper:
         Calls that a process still runs are left to it, however the wall clock has jumped.
         """
         await self.recover()
+        await self._ledger.clear_doubts()
         due = await self._store.open_holds(deadline_before=self._clock.now())
         lost = [hold for hold in due if not self._is_run(hold)]
         idle_seconds = self._idle_seconds()

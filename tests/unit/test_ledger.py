@@ -15,6 +15,7 @@ from proxy.core.engine import Rules
 from proxy.core.policy import Budget, Limits, Scope
 from proxy.core.pricing import Price, Rates
 from proxy.core.session import SessionKey, fold
+from proxy.errors import StoreUnavailable
 from proxy.ledger import Ledger
 from proxy.reservation import Admitted, Reservation, Settlement
 from proxy.stores import Append, Appended, Store
@@ -22,6 +23,7 @@ from proxy.stores.memory import MemoryStore
 from proxy.sweeper import Sweeper
 from proxy.tasks import Tasks
 from tests.fakes import FakeClock
+from tests.fakes_stores import Going
 
 PICO = 1_000_000
 PRICE = Price(Rates(PICO, PICO, PICO, PICO, PICO, PICO, PICO, PICO), source="policy")
@@ -465,3 +467,26 @@ async def test_a_call_leaves_nothing_to_the_garbage_collector(bench: Bench) -> N
         assert gc.collect() < 20
     finally:
         gc.enable()
+
+
+async def test_a_reservation_whose_answer_was_lost_is_given_back(bench: Bench) -> None:
+    """Over a network nobody knows whether it was written: the call is refused, and must not hold
+    its money until its deadline."""
+    bench.store = going = Going(bench.store)
+    ledger = bench.another("me")
+    sweeper = Sweeper(ledger, going, bench.clock, lambda: 3600)
+    going.away = "after"
+    with pytest.raises(StoreUnavailable):
+        await ledger.reserve(wants("a"))
+    assert [hold.call_id for hold in await going.open_holds()] == ["a"]
+    going.away = "before"
+    with pytest.raises(StoreUnavailable):
+        await ledger.reserve(wants("b"))
+    with pytest.raises(StoreUnavailable):
+        await sweeper.sweep()
+    going.away = ""
+    await sweeper.sweep()
+
+    assert list(await going.open_holds()) == []
+    state = await ledger.state(KEY)
+    assert (state.held, state.cost_micro_usd, state.steps) == ({}, 0, 0)
