@@ -63,7 +63,8 @@ def _facts(found: dict[str, Json]) -> Iterator[tuple[str, str]]:
     yield "path", f"{found['path']} ({found['dialect']}, {plain(str(found['model']))})"
     yield "outcome", _outcome(found)
     yield "attempts", str(len(_parts(found["attempts"])))
-    yield "held", f"{_usd(held['usd'])} by {_count(len(_parts(held['calls'])), 'call')}"
+    calls = _parts(held["calls"])
+    yield "held", f"{_usd(held['usd'])} by {_count(len(calls), 'call')}" if calls else "nothing"
     steps = _count(totals["steps"], "step")
     yield "so far", f"{steps}, {totals['tokens']} tokens, {_usd(totals['cost_usd'])}"
 
