@@ -42,6 +42,7 @@ def read_logs(path: Path, secret: bytes) -> Iterator[SessionLog | Stray]:
         connection = open_to_read(path)
         try:
             check_key(connection, path, secret)
+            connection.text_factory = _text
             overlays, last = Overlays(), -1
             while last < _ALL:
                 # A transaction for each page, so that the writer's WAL does not grow with us.
@@ -62,7 +63,7 @@ def _sessions(
     rows = connection.execute(_SESSIONS, (last, _PER_PAGE)).fetchall()
     end = rows[-1][0] if len(rows) == _PER_PAGE else _ALL
     found: dict[int, Found] = {
-        number: (SessionKey(tenant, session), (seq, chain))
+        number: (SessionKey(str(tenant), str(session)), _place(seq, chain))
         for number, tenant, session, seq, chain in rows
     }
     for number, (key, tip) in overlay.sessions.items():
@@ -79,7 +80,7 @@ def _page(
 ) -> Iterator[SessionLog | Stray]:
     contents: dict[int, dict[str, bytes]] = {}
     for number, name, data in connection.execute(_CONTENTS, between):
-        contents.setdefault(number, {})[name] = digest_of(data)
+        contents.setdefault(number, {})[str(name)] = digest_of(data)
     by_session = groupby(connection.execute(_EVENTS, between), itemgetter(0))
     for number, rows in by_session:
         log = [_row(*row[1:]) for row in rows]
@@ -102,9 +103,15 @@ def _log(
 
 
 def _row(seq: object, payload: object, chain: object) -> ChainedPayload:
+    number, at = _place(seq, chain)
+    return ChainedPayload(number, payload if isinstance(payload, bytes) else b"", at)
+
+
+def _place(seq: object, chain: object) -> tuple[int, bytes]:
     """Whatever somebody has put there: what is of another type is not what was written."""
-    return ChainedPayload(
-        seq if isinstance(seq, int) else -1,
-        payload if isinstance(payload, bytes) else b"",
-        chain if isinstance(chain, bytes) else b"",
-    )
+    return seq if isinstance(seq, int) else -1, chain if isinstance(chain, bytes) else b""
+
+
+def _text(data: bytes) -> str:
+    """What is not UTF-8 is not what was written either; but it is no reason to stop."""
+    return data.decode(errors="replace")

@@ -177,6 +177,9 @@ def test_a_tombstone_is_chained_on_what_it_stands_for() -> None:
     assert found(log_of(forged)) == (4, "altered", "SessionDeleted")
     assert found(log_of([replace(rows[0], payload=b'"SessionDeleted"'), rows[1]])) is not None
     assert found(log_of(rows[1:])) == (1, "deleted", "")
+    elsewhere = SessionDeleted(NOW, events=7, chain=before[-1].chain)
+    moved = [replace(rows[0], payload=encode_event(elsewhere)), rows[1]]
+    assert found(log_of(moved)) == (1, "deleted", "")
     heads = [(2, bytes(32)), (3, before[-1].chain), (4, rows[0].chain), (5, rows[1].chain)]
     assert [fault_against(log_of(rows), *head) for head in heads] == [None] * 4
     assert fault_against(log_of(rows), 3, bytes(32)) is not None
