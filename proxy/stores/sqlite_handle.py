@@ -4,7 +4,7 @@ import logging
 import os
 import sqlite3
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from proxy.errors import StoreUnavailable
@@ -20,6 +20,13 @@ _WAL_REMOVED = (
 )
 
 
+@dataclass(slots=True)
+class Saved:
+    """How often a WAL that had lost its name was written into the file."""
+
+    times: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class SqliteFile:
     """What all connections to one ledger have in common. `connect` is the seam for tests."""
@@ -28,6 +35,7 @@ class SqliteFile:
     secret: bytes
     busy_seconds: float = 5.0
     connect: Connect = connect
+    saved: Saved = field(default_factory=Saved)
 
     @property
     def wal(self) -> Path:
@@ -45,16 +53,15 @@ class Handle:
         self._cache_kib = cache_kib
         self._connection: sqlite3.Connection | None = None
         self._inode = self._wal_inode = _NO_FILE
+        self._saved = 0
+        self._path, self._wal = str(file.path), str(file.wal)  # a Path costs more than its stat
 
     def get(self) -> sqlite3.Connection:
         """Raises StoreUnavailable, sqlite3.Error."""
-        inode = self._current_inode()
-        connection = self._connection
-        if connection is not None and inode == self._inode:
-            if (wal := _inode_of(self._file.wal)) == self._wal_inode:
-                return connection
-            if wal == _NO_FILE:
-                self._save_wal(connection)
+        inode, saved = self._current_inode(), self._file.saved
+        if self._connection is not None and inode == self._inode:
+            if self._saved == saved.times:
+                return self._connection
         elif self._inode not in (_NO_FILE, inode):
             log.warning(_REPLACED, extra={"ledger": str(self._file.path)})
         self.drop()
@@ -67,8 +74,21 @@ class Handle:
             connection.close()
             raise
         self._connection, self._inode = connection, inode
-        self._wal_inode = _inode_of(self._file.wal)
+        self._wal_inode, self._saved = _inode_of(self._wal), saved.times
         return connection
+
+    def sound(self) -> sqlite3.Connection:
+        """As `get`, and what it writes to has a name: where the WAL has none any more, what is in
+        it goes into the file first. Not each time: a look at a file is a call of the kernel, for
+        which the interpreter's lock is given up."""
+        connection = self.get()
+        wal = _inode_of(self._wal)
+        if wal == self._wal_inode:
+            return connection
+        if wal == _NO_FILE:
+            self._save_wal(connection)
+        self._file.saved.times += 1  # all connections of this process begin anew
+        return self.get()
 
     def _save_wal(self, connection: sqlite3.Connection) -> None:
         """What was committed to a WAL that has no name any more goes into the file. Raises
@@ -103,7 +123,7 @@ class Handle:
     def _current_inode(self) -> tuple[int, int]:
         path = self._file.path
         try:
-            status = os.stat(path)
+            status = os.stat(self._path)
         except OSError as error:
             raise StoreUnavailable(
                 f"the ledger {path} is gone ({error.strerror}): put it back, or restart to begin a "
@@ -117,7 +137,7 @@ class Handle:
         return status.st_dev, status.st_ino
 
 
-def _inode_of(path: Path) -> tuple[int, int]:
+def _inode_of(path: str) -> tuple[int, int]:
     try:
         status = os.stat(path)
     except OSError:

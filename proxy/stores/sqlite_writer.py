@@ -115,7 +115,7 @@ class SqliteWriter:
         connection = self._handle.get()
         results = self._commit_to_journal(jobs, connection)
         if results is None:
-            results = self._commit_to_tables(jobs, connection)
+            results = self._commit_to_tables(jobs, self._handle.sound())
         if self._is_failing:
             self._is_failing = False
             log.info("the ledger takes writes again")
