@@ -32,6 +32,10 @@ from proxy.replaying.known import Known
 
 How = Literal["exact", "messages"]
 
+_MOST_COMPARED = 16
+"""So many recorded calls of one history are compared with one that has it, too."""
+_READ_AT_ONCE = 64
+_UNREADABLE = "what was recorded cannot be read under this policy"
 _DIALECTS: Mapping[str, Dialect] = {str(name): one for name, one in DIALECTS.items()}
 
 
@@ -121,11 +125,12 @@ class Judge:
         own = chain_of(call.request)
         same, record = [step for step in said if own and step.chain == own], known.record
         if same:
-            why = await self._compared(call, same)
-            if alike := [step for step in same if not why[step.call_id]]:
+            due = _not_given(record, same, asked) or same
+            why = await self._compared(call, due)
+            if alike := [step for step in due if why.get(step.call_id) == ""]:
                 return alike
-            for step in _not_given(record, same, asked):
-                raise _Live(why[step.call_id], step.step)
+            if due is not same or asked.is_new:
+                raise _Live(why[due[0].call_id], due[0].step)
             raise _Live
         left = _not_given(record, said, asked)
         if not left:
@@ -136,10 +141,14 @@ class Judge:
         raise await self._elsewhere(call, known, left, asked)
 
     async def _compared(self, call: Call, same: Sequence[RecordedStep]) -> Mapping[str, str]:
-        """What the request asks for otherwise than each of them, by call id; "" for the same."""
+        """What the request asks for otherwise than each of the first of them, by call id; "" for
+        the same."""
+        same = same[:_MOST_COMPARED]
+        bodies = await self._contents.bodies_of(call.key, same)
         why: dict[str, str] = {}
         for step in same:
-            body, request = await self._body(call, step)
+            body = bodies[step.call_id]
+            request = await _parsed(call, step.dialect, body)
             why[step.call_id] = differs(call.body, call.request, body, request, history=False)
         return why
 
@@ -151,7 +160,7 @@ class Judge:
         chain = call.request.history.chain
         same = [s for s in left if tree.without(s.call_id, record.skipped) == chain]
         why = await self._compared(call, same)
-        return [step for step in same if not why[step.call_id]]
+        return [step for step in same if why.get(step.call_id) == ""]
 
     async def _elsewhere(
         self, call: Call, known: Known, left: Sequence[RecordedStep], asked: Asked
@@ -177,14 +186,15 @@ class Judge:
         new = [step for step in known.record.answered if step.call_id not in tree]
         if not new:
             return
-        kept = [step for step in new if is_kept(step.content)]
-        bodies = await self._contents.bodies_of(call.key, kept)
+        chains: dict[str, bytes] = {}
+        kept = [step for step in new if is_kept(step.content) and step.dialect in CONVERSATIONS]
+        for at in range(0, len(kept), _READ_AT_ONCE):
+            some = kept[at : at + _READ_AT_ONCE]
+            bodies = await self._contents.bodies_of(call.key, some)
+            chains.update(await asyncio.to_thread(_chains, call, some, bodies))
         for step in new:
-            body, chain = bodies.get(step.call_id), b""
-            if body is not None and step.dialect in CONVERSATIONS:
-                chain = (await _parsed(call, step.dialect, body)).history.chain
             if step.call_id not in tree:  # else another call has read it meanwhile
-                tree.add(step.call_id, chain)
+                tree.add(step.call_id, chains.get(step.call_id, b""))
 
     async def _body(self, call: Call, step: RecordedStep) -> tuple[bytes, Request]:
         body = await self._contents.body_of(call.key, step)
@@ -227,7 +237,7 @@ class Judge:
         await self._read_histories(call, known)
         after = set(known.histories.after(step.call_id))
         for one in known.record.answered:
-            if one.call_id in after and one.reserved_seq > step.settled_seq:
+            if one.call_id in after:
                 return one
         raise _Live(f"step {step.step} asks for a tool call that was carried out")
 
@@ -261,6 +271,20 @@ def _calls_of(call: Call, given: Given) -> Sequence[ToolCall]:
     return meter.answer().tool_calls
 
 
+def _chains(
+    call: Call, steps: Sequence[RecordedStep], bodies: Mapping[str, bytes]
+) -> Mapping[str, bytes]:
+    """Their histories. Runs on a thread. Raises _Live where a body is none under this policy."""
+    bounds = dialect_bounds(call.policy)
+    try:
+        return {
+            step.call_id: _DIALECTS[step.dialect].parse(bodies[step.call_id], bounds).history.chain
+            for step in steps
+        }
+    except MalformedRequest as error:
+        raise _Live(_UNREADABLE) from error
+
+
 async def _parsed(call: Call, dialect: str, body: bytes) -> Request:
     """Of a recorded body. Raises _Live where it is none under the bounds in force."""
     parse, bounds = _DIALECTS[dialect].parse, dialect_bounds(call.policy)
@@ -269,4 +293,4 @@ async def _parsed(call: Call, dialect: str, body: bytes) -> Request:
             return parse(body, bounds)
         return await asyncio.to_thread(parse, body, bounds)
     except MalformedRequest as error:
-        raise _Live("what was recorded cannot be read under this policy") from error
+        raise _Live(_UNREADABLE) from error
