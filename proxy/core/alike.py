@@ -1,17 +1,19 @@
 """Whether two requests with the same conversation ask for the same, though their bytes differ.
 
 Some clients send what changes with every run: Claude Code its session in `metadata`, a billing line
-in the system's text and a cache marker that moves; Codex its thread in `client_metadata`. What
-changes by itself is left out; all else is compared as JSON. What differs is named, never quoted: it
-may be a tool's output.
+in the system's text and a cache marker that moves; Codex its thread in `client_metadata`, and how
+long a command took in its result. What changes by itself is left out; all else is compared as JSON.
+What differs is named, never quoted: it may be a tool's output.
 """
 
 import re
 from collections.abc import Mapping
+from hashlib import blake2b
 from typing import Final
 
 import msgspec
 
+from proxy.core.histories import DIGEST_BYTES
 from proxy.core.loops.normal import normal_text
 from proxy.core.request import Message, Request
 
@@ -24,6 +26,7 @@ class _Message(msgspec.Struct):
 _MESSAGES = msgspec.json.Decoder(list[_Message])
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _VALUE = msgspec.json.Decoder()
+_pack = msgspec.msgpack.Encoder().encode
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _CONVERSATION: Final = frozenset({"messages", "input", "prompt"})
 _SYSTEM: Final = frozenset({"system", "instructions"})
@@ -62,10 +65,25 @@ def differs(
     return ""
 
 
+def steady_chain(request: Request) -> bytes:
+    """Its history, digest by digest: equal for one whose tool results differ in nothing but what
+    changes by itself."""
+    return b"".join([steady_digest(message) for message in request.history.messages])
+
+
+def steady_digest(message: Message) -> bytes:
+    """16 bytes over what a message says, and of a tool's result without what changes by itself: a
+    command that is run again takes another time, and says so."""
+    if message.tool_result_id is None or not message.text:
+        return message.content_digest
+    said = (message.tool_result_id, message.is_error, message.attached, normal_text(message.text))
+    return blake2b(_pack(said), digest_size=DIGEST_BYTES).digest()
+
+
 def _in_history(request: Request, record: Request) -> str:
     mine, theirs = request.history.messages, record.history.messages
     for at, (message, known) in enumerate(zip(mine, theirs, strict=False), 1):
-        if message.content_digest != known.content_digest:
+        if steady_digest(message) != steady_digest(known):
             return f"message {at} ({_kind(message)}) is another"
     if len(mine) < len(theirs):
         return f"message {len(mine) + 1} ({_kind(theirs[len(mine)])}) is not there"

@@ -1,11 +1,11 @@
 """Which recorded request goes on from which: the tree of a session's histories.
 
-A history is the digests of its messages in a row (`request.History.chain`), 16 bytes each. A step
+A history is the digests of its messages in a row (`alike.steady_chain`), 16 bytes each. A step
 goes on from the one with the longest history that its own begins with. Each node keeps only what it
 adds, so that a session's tree is as long as its messages, not their square.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from hashlib import blake2b
 from typing import Final
 
@@ -33,12 +33,16 @@ class Node(msgspec.Struct, frozen=True, gc=False):
     size_bytes: int
 
 
+def _digest(chain: bytes) -> bytes:
+    return blake2b(chain, digest_size=DIGEST_BYTES).digest()
+
+
 class Histories:
     """A session's tree; grows with its log. Its owner's."""
 
     def __init__(self) -> None:
         self._nodes: dict[str, Node] = {}
-        self._ends: dict[bytes, str] = {}
+        self._ends: dict[bytes, list[str]] = {}
         self._sizes: set[int] = set()
 
     def __len__(self) -> int:
@@ -53,21 +57,24 @@ class Histories:
         start = self._nodes[parent].size_bytes if parent else 0
         self._nodes[call_id] = Node(call_id, parent, chain[start:], len(chain))
         if chain:
-            self._ends.setdefault(chain, call_id)
+            self._ends.setdefault(_digest(chain), []).append(call_id)
             self._sizes.add(len(chain))
 
     def before(self, chain: bytes) -> str:
         """The step whose history is the longest that this one begins with and is longer than;
         "" for none. Of several with the same, the first."""
         for size in sorted(self._sizes, reverse=True):
-            if size < len(chain) and (found := self._ends.get(chain[:size])) is not None:
-                return found
+            if size < len(chain) and (found := self.of(chain[:size])):
+                return found[0]
         return ""
+
+    def of(self, chain: bytes) -> Sequence[str]:
+        """The steps that have this history, in order."""
+        return self._ends.get(_digest(chain), ())
 
     def after(self, call_id: str) -> Iterator[str]:
         """The steps that go on from this one, or from another with the same history, in order."""
-        chain = self.chain(call_id)
-        first = self._ends.get(chain, call_id)
+        first = next(iter(self.of(self.chain(call_id))), call_id)
         for node in self._nodes.values():
             if node.parent == first:
                 yield node.call_id

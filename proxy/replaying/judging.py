@@ -13,9 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from proxy.contents import Contents
-from proxy.core.alike import differs
-from proxy.core.dialects.base import PARSE_ON_THREAD_BYTES, Dialect
-from proxy.core.dialects.registry import DIALECTS
+from proxy.core.alike import differs, steady_chain
 from proxy.core.histories import beginnings
 from proxy.core.kept import Given
 from proxy.core.recording import chain_of
@@ -23,20 +21,18 @@ from proxy.core.replaying import MOST_REPLAYS, Pick, Record, pick
 from proxy.core.request import CONVERSATIONS, Request
 from proxy.core.steps import RecordedStep
 from proxy.core.tools.facts import effect_of
-from proxy.core.usage import ToolCall
-from proxy.errors import ContentMissing, MalformedRequest
+from proxy.errors import ContentMissing
 from proxy.guard.recall import Recall
-from proxy.intake import Call, dialect_bounds
+from proxy.intake import Call
 from proxy.recording import is_kept
 from proxy.replaying.known import Known
+from proxy.replaying.reading import calls_of, chains_of, parsed
 
 How = Literal["exact", "messages"]
 
 _MOST_COMPARED = 16
 """So many recorded calls of one history are compared with one that has it, too."""
 _READ_AT_ONCE = 64
-_UNREADABLE = "what was recorded cannot be read under this policy"
-_DIALECTS: Mapping[str, Dialect] = {str(name): one for name, one in DIALECTS.items()}
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -136,9 +132,10 @@ class Judge:
         if not left:
             raise _Live  # all of the record was given: this is new
         await self._read_histories(call, known)
-        if record.skipped and (found := await self._shortened(call, known, left)):
+        own = steady_chain(call.request)
+        if found := await self._steady(call, known, left, own):
             return found
-        raise await self._elsewhere(call, known, left, asked)
+        raise await self._elsewhere(call, known, left, asked, own)
 
     async def _compared(self, call: Call, same: Sequence[RecordedStep]) -> Mapping[str, str]:
         """What the request asks for otherwise than each of the first of them, by call id; "" for
@@ -148,27 +145,35 @@ class Judge:
         why: dict[str, str] = {}
         for step in same:
             body = bodies[step.call_id]
-            request = await _parsed(call, step.dialect, body)
+            request = await parsed(call, step.dialect, body)
             why[step.call_id] = differs(call.body, call.request, body, request, history=False)
         return why
 
-    async def _shortened(
-        self, call: Call, known: Known, left: Sequence[RecordedStep]
+    async def _steady(
+        self, call: Call, known: Known, left: Sequence[RecordedStep], own: bytes
     ) -> Sequence[RecordedStep]:
-        """Steps whose history is the request's, but for turns that this run was not given."""
-        record, tree = known.record, known.histories
-        chain = call.request.history.chain
-        same = [s for s in left if tree.without(s.call_id, record.skipped) == chain]
-        why = await self._compared(call, same)
+        """Steps whose history is the request's, but for what changes by itself, and for turns that
+        this run was not given."""
+        tree, skipped = known.histories, known.record.skipped
+        of = set(tree.of(own))
+        if skipped:
+            of |= {s.call_id for s in left if tree.without(s.call_id, skipped) == own}
+        same = [step for step in left if step.call_id in of]
+        why = await self._compared(call, same) if same else {}
         return [step for step in same if why.get(step.call_id) == ""]
 
     async def _elsewhere(
-        self, call: Call, known: Known, left: Sequence[RecordedStep], asked: Asked
+        self,
+        call: Call,
+        known: Known,
+        left: Sequence[RecordedStep],
+        asked: Asked,
+        own: bytes,
     ) -> _Live:
         """Why there is no such step: the agent did something else where the record goes on, or has
         come to where the record ends."""
         record, tree = known.record, known.histories
-        came_from = tree.before(call.request.history.chain)
+        came_from = tree.before(own)
         if came_from:
             after = set(tree.after(came_from))
             missed = [step for step in left if step.call_id in after]
@@ -191,14 +196,14 @@ class Judge:
         for at in range(0, len(kept), _READ_AT_ONCE):
             some = kept[at : at + _READ_AT_ONCE]
             bodies = await self._contents.bodies_of(call.key, some)
-            chains.update(await asyncio.to_thread(_chains, call, some, bodies))
+            chains.update(await asyncio.to_thread(chains_of, call, some, bodies))
         for step in new:
             if step.call_id not in tree:  # else another call has read it meanwhile
                 tree.add(step.call_id, chains.get(step.call_id, b""))
 
     async def _body(self, call: Call, step: RecordedStep) -> tuple[bytes, Request]:
         body = await self._contents.body_of(call.key, step)
-        return body, await _parsed(call, step.dialect, body)
+        return body, await parsed(call, step.dialect, body)
 
     async def _answered(self, call: Call, known: Known, verdict: Verdict) -> Verdict:
         """With the answer; that of a later step where it would have done again what was done.
@@ -220,7 +225,7 @@ class Judge:
         guards = call.rules.tools
         if not guards.globs:
             return False
-        guarded = [one for one in _calls_of(call, given) if guards.guards((one.name,))]
+        guarded = [one for one in calls_of(call, given) if guards.guards((one.name,))]
         if not guarded:
             return False
         digests = {effect_of(one.name, one.arguments) for one in guarded} - record.claimed
@@ -259,38 +264,3 @@ def _not_given(
     if asked.is_new:
         return steps
     return [step for step in steps if step.call_id not in record.given]
-
-
-def _calls_of(call: Call, given: Given) -> Sequence[ToolCall]:
-    dialect = _DIALECTS[call.request.dialect]
-    if not given.stream:
-        return dialect.read_answer(given.body).answer.tool_calls
-    meter = dialect.meter(strip_usage=False, bounds=dialect_bounds(call.policy))
-    meter.feed(given.body)
-    meter.close()
-    return meter.answer().tool_calls
-
-
-def _chains(
-    call: Call, steps: Sequence[RecordedStep], bodies: Mapping[str, bytes]
-) -> Mapping[str, bytes]:
-    """Their histories. Runs on a thread. Raises _Live where a body is none under this policy."""
-    bounds = dialect_bounds(call.policy)
-    try:
-        return {
-            step.call_id: _DIALECTS[step.dialect].parse(bodies[step.call_id], bounds).history.chain
-            for step in steps
-        }
-    except MalformedRequest as error:
-        raise _Live(_UNREADABLE) from error
-
-
-async def _parsed(call: Call, dialect: str, body: bytes) -> Request:
-    """Of a recorded body. Raises _Live where it is none under the bounds in force."""
-    parse, bounds = _DIALECTS[dialect].parse, dialect_bounds(call.policy)
-    try:
-        if len(body) < PARSE_ON_THREAD_BYTES:
-            return parse(body, bounds)
-        return await asyncio.to_thread(parse, body, bounds)
-    except MalformedRequest as error:
-        raise _Live(_UNREADABLE) from error

@@ -3,8 +3,10 @@
 from collections import OrderedDict
 from weakref import WeakSet
 
+from proxy.core.alike import steady_chain
 from proxy.core.histories import Histories
 from proxy.core.replaying import Record
+from proxy.core.request import Request
 from proxy.core.session import SessionKey
 from proxy.stores import Store
 from proxy.wire import Connection
@@ -27,14 +29,14 @@ class Known:
         """Whether none of the run's connections is open any more."""
         return not any(connection.is_open for connection in self.connections)
 
-    def goes_live(self, call_id: str, chain: bytes) -> None:
-        """A call of this history goes to the provider. Where all others are known, so is this one,
-        and its body need not be read again. It may be refused yet: only so many such are kept."""
-        answered = self.record.answered
-        if len(self.histories) > len(answered) + _NOT_ANSWERED:
+    def goes_live(self, call_id: str, request: Request) -> None:
+        """A call goes to the provider. Where the histories of all others were read, its body need
+        not be read for its own. It may be refused yet: only so many such are kept."""
+        histories, answered = self.histories, self.record.answered
+        if len(histories) > len(answered) + _NOT_ANSWERED:
             self.histories = Histories()
-        elif all(step.call_id in self.histories for step in answered):
-            self.histories.add(call_id, chain)
+        elif len(histories) and all(step.call_id in histories for step in answered):
+            histories.add(call_id, steady_chain(request))
 
     def came_by(self, connection: Connection, *, begins: bool) -> None:
         """A call of the run, or the first of another one."""

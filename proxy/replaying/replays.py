@@ -115,7 +115,7 @@ class Replays:
             if await self._written(call, state, verdict):
                 known.came_by(exchange.connection, begins=verdict.begins)
                 if verdict.given is None:
-                    known.goes_live(call.call_id, call.request.history.chain)
+                    known.goes_live(call.call_id, call.request)
                     return replace(call, replay=_said(verdict))
                 await self._give(exchange, call, verdict, request_id)
                 return None

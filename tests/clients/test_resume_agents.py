@@ -4,10 +4,14 @@ Their bodies hold what changes with every run: they are known by their conversat
 """
 
 import asyncio
+import os
 import shutil
-from collections.abc import Awaitable, Callable
+import signal
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,6 +53,28 @@ class Prefixed:
         self.url = f"{front.url}/r/{session}"
 
 
+class Killing(Stage):
+    """A stage whose clients are killed with all that they have started: Codex is started by Node,
+    and lives on without it."""
+
+    async def run(self, *command: str | Path, env: Mapping[str, str] | None = None) -> Finished:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+            cwd=self.home,
+            env=self.environment() | dict(env or {}),
+            start_new_session=True,
+        )
+        try:
+            return Finished(await process.wait(), "", "")
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+
+
 @dataclass(frozen=True, slots=True)
 class Agent:
     """One of them. calls: of a whole run; beside its four steps Claude Code asks for a title."""
@@ -85,9 +111,9 @@ async def test_a_coding_agent_that_is_killed_pays_for_nothing_twice(
     """In all the calls of one run that was not, and at most the ones in flight."""
     model, store = Stalling(agent.says), f"sqlite:///{tmp_path}/ledger.db"
     async with stage(tmp_path, script=model, store=store) as on:
-        front = Prefixed(on.front, "s1")
-        by = Stage(on.side, front, on.back, on.home)  # type: ignore[arg-type]  # of a tap, its URL
-        await killed(by, agent, model, step)
+        front: Any = Prefixed(on.front, "s1")
+        by = Stage(on.side, front, on.back, on.home)
+        await killed(Killing(on.side, front, on.back, on.home), agent, model, step)
         first = [a for a in on.front.answers if a.to.method == "POST"]
         ended = await agent.run(by)
 
@@ -96,7 +122,6 @@ async def test_a_coding_agent_that_is_killed_pays_for_nothing_twice(
         said = [a.header("x-holdfast-replay") for a in second]
         settled = await events(on, "s1", "StepSettled")
         lost = [one for one in settled if "outcome" in one]
-        print(step, said, len(on.sim.journal), len(lost))
         assert said.count("replayed") == len(first)
         assert set(said) <= {"replayed", "live"}
         assert len(on.sim.journal) == agent.calls + len(lost)

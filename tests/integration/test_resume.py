@@ -7,6 +7,7 @@ import json
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from proxy.core.session import SessionKey
 from proxy.replaying import judging
 from proxy.simulator import Script, ToolCall, Turn
 from proxy.stores import StoreAway, Stored
-from tests.integration.agent_kit import Agent, Cut
+from tests.integration.agent_kit import Agent, Called, Cut
 from tests.integration.kit import DIALECTS, MODEL, Answer, Sidecar, sidecar
 
 CALLS = pytest.mark.parametrize(
@@ -267,6 +268,26 @@ async def test_bodies_that_hold_what_changes_with_every_run_are_the_same(
         assert isinstance(events, list)
         how = [e.get("how") for e in events if isinstance(e, dict) and e["type"] == "StepReplayed"]
         assert how == ["messages"] * 3
+
+
+@CALLS
+async def test_tool_results_may_differ_in_what_changes_by_itself(
+    tmp_path: Path, dialect: DialectName, stream: bool
+) -> None:
+    """Codex says how long each command took. The third run is given what the second did live."""
+    ran = count()
+
+    def took(call: Called) -> str:
+        return f"Wall time: 0.{next(ran):04} seconds\nOutput: {call.arguments['q']}"
+
+    async with sidecar(tmp_path, script=SCRIPT) as on:
+        for steps, expected in ((2, []), (3, [1, 2]), (4, [1, 2, 3])):
+            resume = bool(expected)
+            _, said = await run(on, dialect, stream=stream, steps=steps, resume=resume, tool=took)
+            if resume:
+                assert told(said) == [*replayed(*expected), *live(steps)]
+        assert len(on.sim.journal) == 4
+        assert "ReplayDiverged" not in await kinds(on, "Replay")
 
 
 async def test_an_agent_over_its_limits_is_still_given_what_it_has_paid_for(

@@ -163,6 +163,38 @@ def test_a_tool_result_that_is_another_is_named_as_one() -> None:
     assert why == "message 3 (tool result) is another"
 
 
+def test_a_tool_result_may_differ_in_what_changes_by_itself() -> None:
+    """A command that is run again: another id, another time, and the same that it says."""
+
+    def ran(*results: tuple[str, str]) -> dict[str, Any]:
+        calls = [
+            {"id": id_, "type": "function", "function": {"name": "f", "arguments": "{}"}}
+            for id_, _ in results
+        ]
+        said = [{"role": "tool", "tool_call_id": id_, "content": text} for id_, text in results]
+        return {"messages": [*SAID, {"role": "assistant", "tool_calls": calls}, *said]}
+
+    one = ran(("c1", "Chunk ID: 0a1b2c\nWall time: 0.0123 seconds\nOutput: one"))
+    again = ran(("c1", "Chunk ID: ff00aa\nWall time: 0.0456 seconds\nOutput: one"))
+    other = ran(("c1", "Chunk ID: 0a1b2c\nWall time: 0.0123 seconds\nOutput: two"))
+    another = ran(("c2", "Chunk ID: 0a1b2c\nWall time: 0.0123 seconds\nOutput: one"))
+
+    assert compared("chat", one, again, history=True) == ""
+    assert compared("chat", one, other, history=True) == "message 3 (tool result) is another"
+    assert compared("chat", one, another, history=True) == "message 2 (assistant) is another"
+
+
+def test_what_a_user_says_counts_to_the_letter() -> None:
+    """To ask for another time is to ask for something else."""
+
+    def said(text: str) -> dict[str, Any]:
+        return {"messages": [{"role": "user", "content": text}]}
+
+    why = compared("chat", said("at 10:00:00"), said("at 11:00:00"), history=True)
+
+    assert why == "message 1 (user) is another"
+
+
 def test_another_dialect_is_another_request() -> None:
     chat = b'{"model":"m","messages":[{"role":"user","content":"hi"}]}'
     messages = chat[:-1] + b',"max_tokens":9}'

@@ -3,6 +3,9 @@
 import gc
 
 from proxy.core import events as ev
+from proxy.core.dialects.base import Bounds
+from proxy.core.dialects.registry import DIALECTS
+from proxy.core.request import Request
 from proxy.core.session import SessionKey
 from proxy.replaying import known as module
 from proxy.replaying.known import Known, KnownSessions
@@ -87,13 +90,30 @@ async def test_only_so_many_sessions_are_kept() -> None:
     assert await sessions.read(KEY) is not first
 
 
+def asked(text: str) -> Request:
+    body = b'{"model":"m","messages":[{"role":"user","content":"%s"}]}' % text.encode()
+    return DIALECTS["chat"].parse(body, Bounds())
+
+
 def test_calls_that_come_to_nothing_do_not_fill_the_memory() -> None:
     """An agent over its limits, whose every call is another one."""
     known = Known()
-    for n in range(5 * module._NOT_ANSWERED):
-        known.goes_live(f"c{n}", n.to_bytes(16, "big"))
+    known.histories.add("c", chain("a"))
+    for n in range(3 * module._NOT_ANSWERED):
+        known.goes_live(f"c{n}", asked(str(n)))
 
     assert len(known.histories) <= module._NOT_ANSWERED + 1
+
+
+def test_a_call_whose_session_was_read_needs_not_be_read() -> None:
+    known = Known()
+    known.goes_live("c1", asked("a"))
+    assert "c1" not in known.histories  # nothing was read: it is not asked for
+
+    known.histories.add("c0", chain("a"))
+    known.goes_live("c1", asked("a"))
+
+    assert "c1" in known.histories
 
 
 def test_a_run_is_alone_once_its_connections_are_closed() -> None:
