@@ -129,6 +129,11 @@ async def test_attempts_of_one_step_are_told_and_the_answered_one_counts(tmp_pat
     async with sidecar(tmp_path, "retries: {max: 0}\nbreakers: {consecutive_failures: 99}") as on:
         on.sim.fail("status=500")
         assert (await on.call()).status == 500
+        _, failed = await got(on, "s1/checkpoint")
+        assert failed["notes"] == [
+            "the call was not answered (failed, 500): its request is to be sent again"
+        ]
+        assert failed["next"] == {"body": failed["request"], "owed": []}
         on.sim.heal()
         await on.call(headers={"x-stainless-retry-count": "1"})
 

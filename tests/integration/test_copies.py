@@ -11,6 +11,7 @@ import pytest
 from proxy.admin import copies
 from proxy.admin.openapi import DOCUMENT
 from proxy.admin.server import AdminSite
+from proxy.control import UnknownSession
 from proxy.core.session import SessionKey
 from proxy.stores import Store
 from proxy.stores.chain import first_altered
@@ -252,6 +253,33 @@ async def test_a_session_with_a_call_under_way_is_not_deleted(tmp_path: Path) ->
         assert (await call).status == 200
         assert await told(on, "DELETE", "/sessions/s1") == (200, "")
         assert await told(on, "DELETE", "/sessions/s1") == (404, "unknown_session")
+
+
+async def test_of_two_who_delete_a_session_one_has_done_it(tmp_path: Path) -> None:
+    async with sidecar(tmp_path) as on:
+        await on.call()
+        key = SessionKey(str((await on.admin("GET", "/sessions/s1"))["tenant"]), "s1")
+        deleting = on.app._admin._site.records.copies
+
+        await deleting.delete(key)
+        with pytest.raises(UnknownSession):
+            await deleting.delete(key)
+
+
+async def test_tenants_that_go_by_another_name_elsewhere_are_told_of(tmp_path: Path) -> None:
+    """A caller's own key is a digest under the ledger's key; a tenant with a name is the same."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    async with sidecar(tmp_path / "a") as one, sidecar(tmp_path / "b", env=KEYED) as two:
+        await one.call()
+        await one.call(session="s2", headers={"authorization": ""})
+        digested, named = await exported(one), await exported(one, "s2")
+
+        _, first = await imported(two, digested)
+        _, second = await imported(two, named)
+        assert second["tenant"] == "anonymous"
+        assert "is a digest" in str(first["imported"]["notes"])
+        assert "is a digest" not in str(second["imported"]["notes"])
 
 
 async def test_a_deleted_session_cannot_be_taken_in_under_its_id_at_once(tmp_path: Path) -> None:
