@@ -192,6 +192,24 @@ async def test_another_first_request_is_said(tmp_path: Path) -> None:
             assert len(on.sim.journal) == 3 + n
 
 
+async def test_a_run_that_began_elsewhere_may_come_back_to_the_record(tmp_path: Path) -> None:
+    """Its first call is another one, and so it has been given nothing yet."""
+    async with sidecar(tmp_path, script=SCRIPT) as on:
+        first, _ = await run(on, "chat", stream=False, steps=2)
+        async with process(on) as by:
+            history = [{"role": "user", "content": "ho"}]
+            other = Agent(by, "chat", False, tools=("search",), resume=True, history=history)
+            await other.step()
+            back = Agent(by, "chat", False, tools=("search",), resume=True)
+            back.history = first.history[:3]
+            await back.step()
+
+        assert other.last is not None
+        assert back.last is not None
+        assert other.last.headers["x-holdfast-replay"].startswith("diverged; step=1")
+        assert told([back.last]) == replayed(2)
+
+
 async def test_one_prompt_that_is_sent_many_times_has_its_answers_in_their_order(
     tmp_path: Path,
 ) -> None:
@@ -364,6 +382,25 @@ async def test_a_session_that_a_human_marked_needs_to_ask_for_nothing(tmp_path: 
         assert told(again) == [*replayed(1, 2), *live(3)]
 
 
+@CALLS
+async def test_a_fork_is_given_what_its_origin_was_and_then_goes_its_own_way(
+    tmp_path: Path, dialect: DialectName, stream: bool
+) -> None:
+    """It asks for nothing, and pays only for what it does itself."""
+    async with sidecar(tmp_path, script=SCRIPT) as on:
+        _, first = await run(on, dialect, stream=stream, steps=3)
+        made = await on.admin("POST", "/sessions/s1/fork", {"step": 2, "session": "f1"})
+        _, forked = await run(on, dialect, stream=stream, steps=4, session="f1")
+
+        assert made["session"] == "f1"
+        assert told(forked) == [*replayed(1, 2), *live(1, 2)]
+        assert [a.body for a in forked[:2]] == [a.body for a in first[:2]]
+        assert (await on.admin("GET", "/sessions/f1"))["steps"] == 2
+        _, again = await run(on, dialect, stream=stream, steps=4, session="f1")
+        assert [one[1] for one in told(again)] == ["replayed"] * 4
+        assert len(on.sim.journal) == 5
+
+
 async def test_the_session_of_another_tenant_has_nothing_to_give(tmp_path: Path) -> None:
     """Its name is a new session of who asks."""
     async with sidecar(tmp_path, script=SCRIPT) as on:
@@ -481,6 +518,20 @@ async def test_an_agent_that_starts_again_for_ever_has_an_end(
         why = "its record was used 6 times without a new call"
         assert said == [*["replayed"] * 3, f"live; why={why}"]
         assert len(on.sim.journal) == 3
+
+
+async def test_a_finished_session_whose_record_was_used_too_often_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Live, but in its generation, under what is left of its limits."""
+    monkeypatch.setattr(judging, "MOST_REPLAYS", 0)
+    async with sidecar(tmp_path, "sessions: {idle_seconds: 1}", script=SCRIPT) as on:
+        await run(on, "chat", stream=False, steps=2)
+        await on.app.clock.sleep(1.1)
+        _, (answer,) = await run(on, "chat", stream=False, steps=1, resume=True)
+
+        assert answer.headers["x-holdfast-step"] == "3"
+        assert await kinds(on, "SessionOpened") == ["SessionOpened"]
 
 
 async def test_an_agent_over_its_limits_does_not_fill_the_log(
