@@ -312,6 +312,25 @@ def test_what_a_running_sidecar_has_not_written_into_the_tables_is_verified(
     assert results == [(0, "3 sessions, 7 events, 3 contents: as they were written\n")]
 
 
+def test_the_journal_is_told_apart_by_pages(told: Told, ledger: Path) -> None:
+    """Each session is verified once, with what is new of it, on whichever page it is."""
+    keys = [SessionKey("t", f"n{n}") for n in range(450)]
+
+    async def many(store: SqliteStore) -> None:
+        for key in keys:
+            await store.append(opened(key))
+
+    async def verified_meanwhile(store: SqliteStore) -> None:
+        for n in (5, 240, 449):
+            await store.append(reserved("c1", keys[n]))
+        results.append(await asyncio.to_thread(told))
+
+    results: list[tuple[int, str]] = []
+    _run(ledger, many)
+    _run(ledger, verified_meanwhile)
+    assert results == [(0, "452 sessions, 458 events, 2 contents: as they were written\n")]
+
+
 def test_nothing_is_written_to_the_ledger(told: Told, ledger: Path) -> None:
     """It is evidence."""
     before = ledger.read_bytes()
