@@ -1,6 +1,6 @@
 """A ledger taken into another store, whatever happens on the way."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,7 @@ from proxy.core.events import SessionKilled
 from proxy.core.session import SessionKey
 from proxy.errors import StoreUnavailable
 from proxy.migration import Counted, Migrated, migrate, verify
-from proxy.stores import Append, Charge, Content, SessionDump, Store
+from proxy.stores import AccountRow, Append, Charge, Content, SessionDump, Store
 from proxy.stores.chain import first_altered
 from proxy.stores.memory import MemoryStore
 from proxy.stores.sqlite import SqliteStore
@@ -31,6 +31,13 @@ class Failing(MemoryStore):
             raise StoreUnavailable("away")
         self.left -= 1
         await super().restore(dump)
+
+
+class Forgetful(MemoryStore):
+    """A target that takes no accounts."""
+
+    async def restore_accounts(self, rows: Sequence[AccountRow]) -> None:
+        """Takes none."""
 
 
 def tell(_: int) -> None:
@@ -95,6 +102,18 @@ async def test_what_was_interrupted_goes_on() -> None:
 
     assert (migrated.source, migrated.present, migrated.faults) == (WHOLE, 7, [])
     assert (await migrate(source, target, tell)).present == SESSIONS + 2
+
+
+async def test_an_account_that_did_not_arrive_is_named() -> None:
+    """Money that was spent is spent there too."""
+    source, target = MemoryStore(SECRET), Forgetful(SECRET)
+    await source.open()
+    await target.open()
+    await fill(source)
+
+    assert (await migrate(source, target, tell)).faults == [
+        "account global has another balance there"
+    ]
 
 
 async def test_what_is_there_as_another_is_named_and_left() -> None:

@@ -81,6 +81,7 @@ def test_a_ledger_that_is_served_is_not_taken(
     owner.claim()
     code, said = told()
     assert (code, f"{path} is served now (by p1-x)" in said) == (2, True)
+    assert not target.exists()
 
     owner.leave(settled=False)
     assert told()[0] == 0
