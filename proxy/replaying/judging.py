@@ -254,8 +254,10 @@ def _has_diverged(request: Request, record: Record) -> bool:
 
 
 def _as_asked(same: Sequence[RecordedStep], request: Request) -> Sequence[RecordedStep]:
-    """Those that were streamed as this is to be, where there are any."""
-    return [step for step in same if step.stream == request.stream] or same
+    """Those whose answers are kept, and of these those that were streamed as this is to be; as far
+    as there are any."""
+    kept = [step for step in same if is_kept(step.answer)] or same
+    return [step for step in kept if step.stream == request.stream] or kept
 
 
 def _not_given(

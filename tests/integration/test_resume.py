@@ -599,6 +599,16 @@ async def test_answers_that_are_not_kept_are_asked_for_anew(
         assert len(on.sim.journal) == 4
 
 
+async def test_of_equal_calls_the_one_whose_answer_was_kept_is_given(tmp_path: Path) -> None:
+    """The policy kept nothing at first."""
+    store = f"sqlite:///{tmp_path}/ledger.db"
+    for content, resume, expected in (("off", False, []), ("full", False, []), ("full", True, [2])):
+        policy = f"checkpoints: {{content: {content}}}"
+        async with sidecar(tmp_path, policy, script=SCRIPT, store=store) as on:
+            _, answers = await run(on, "chat", stream=False, steps=1, resume=resume)
+            assert not resume or told(answers) == replayed(*expected)
+
+
 async def test_a_record_that_was_sealed_with_another_key_is_of_no_use(tmp_path: Path) -> None:
     store = f"sqlite:///{tmp_path}/ledger.db"
     policy = "checkpoints: {encrypt_key_env: SEAL}"
