@@ -29,8 +29,10 @@ from proxy.clock import SystemClock
 from proxy.core.session import SessionKey
 from proxy.stores import Append, Appended, Store, sqlite_writer
 from proxy.stores.memory import MemoryStore
+from proxy.stores.redis import RedisStore
 from proxy.stores.sqlite import SqliteStore
 from proxy.stores.written import Written
+from tests.fakes_redis import url_for
 
 SECRET = bytes(range(32))
 SESSIONS = 64
@@ -162,7 +164,11 @@ def _written() -> tuple[int, int]:
 STORES: dict[str, Callable[[Path], Store]] = {
     "sqlite": lambda folder: SqliteStore(folder / "ledger.db", SECRET),
     "memory": lambda _: MemoryStore(SECRET),
+    "redis": lambda folder: RedisStore(url_for("redis", folder), SECRET),
+    "valkey": lambda folder: RedisStore(url_for("valkey", folder), SECRET),
+    "cluster": lambda folder: RedisStore(url_for("cluster", folder), SECRET),
 }
+"""Servers are those of tests/redis/setup.sh, on this machine, appendfsync everysec."""
 
 
 async def one_round(name: str, load: Load) -> Figures:
@@ -225,7 +231,7 @@ def report(name: str, arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--store", nargs="+", default=list(STORES), choices=list(STORES))
+    parser.add_argument("--store", nargs="+", default=["sqlite", "memory"], choices=list(STORES))
     parser.add_argument("--calls", type=int, default=8_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--in-flight", type=int, nargs="+", default=[1, 8, 32, 256])

@@ -112,7 +112,8 @@ local function index(p, r, tip)
 end
 
 local function bucket(p, digest)
-  return p .. ':l:' .. string.format('%02x%02x', string.byte(digest, 1), string.byte(digest, 2) or 0)
+  local hex = string.format('%02x%02x', string.byte(digest, 1), string.byte(digest, 2) or 0)
+  return p .. ':l:' .. string.sub(hex, 1, 3)
 end
 
 local function without(names, name)

@@ -4,7 +4,7 @@ What a key holds (p: the prefix and the tenant's tag, `holdfast:{team-a}`):
 
     p:s:SESSION  its newest end, `redis_requests.Tip`      p:e:SESSION  its log: chain and event
     p:h:SESSION  open holds                               p:c:SESSION  contents
-    p:k:SESSION  digests that name it                     p:l:XXXX     sessions by digest
+    p:k:SESSION  digests that name it                     p:l:XXX      sessions by digest
     p:b:ACCOUNT  a balance                                p:bz         accounts by when touched
     p:z          sessions by update; p:z:s:STATE, p:z:a:AGENT: those of a state, of an agent
     p:d          holds by deadline                        p:q, p:w     handoffs, owed webhooks

@@ -154,8 +154,8 @@ class Queries:
 
 
 def _bucket(digest: bytes) -> str:
-    """Digests that begin alike lie together: a thousand small keys cost more than one."""
-    return digest[:2].ljust(2, b"\0").hex()
+    """Digests that begin alike lie together: many small keys cost more than a larger one."""
+    return digest[:2].ljust(2, b"\0").hex()[:3]
 
 
 def raws(reply: Reply) -> list[bytes]:

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 PATIENCE_SECONDS = 3.0
 """A restart and most failovers are over by then; who waits has a client of its own that waits."""
 
+_PROMPT_TRIES = 5
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.01, 0.25
 _PROBLEMS = (Lost, ServerError, OSError, TimeoutError, StoreUnavailable)
 
@@ -160,9 +161,11 @@ class Servers:
                 return answered
             asking = self._nodes.redirect(key, problem)
             attempt += 1
+            if asking is not None or (_is_prompt(problem) and attempt <= _PROMPT_TRIES):
+                continue
             if not self._may_pass(problem) or loop.time() - asked_at >= patience:
                 raise self._fails(problem, asked_at)
-            if asking is None and attempt > 1 and not _is_prompt(problem):
+            if attempt > 1:
                 await self.clock.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
@@ -244,5 +247,5 @@ class Servers:
 
 
 def _is_prompt(problem: Exception) -> bool:
-    """Whether to ask again is of use at once."""
+    """Whether to ask again is of use at once, however long the server was away before."""
     return isinstance(problem, ServerError) and problem.code in ("NOSCRIPT", "MOVED")

@@ -276,3 +276,27 @@ async def test_every_key_has_an_end(server: RedisServer) -> None:
     assert len(left) > 15
     assert [key for key, seconds in left.items() if seconds == -1] == []
     await store.close()
+
+
+async def test_a_user_with_few_rights_is_enough(server: RedisServer) -> None:
+    """Those that docs/fleet.md names; one without them is told so."""
+    rights = "~holdfast:* &holdfast:* +@all -@dangerous +info +config|get"
+    assert rights in (Path(__file__).parents[2] / "docs/fleet.md").read_text()
+    server.ask("ACL", "SETUSER", "few", "on", ">secret", *rights.split())
+    server.ask("ACL", "SETUSER", "none", "on", ">secret", "~holdfast:*", "+@read", "+info")
+    store = RedisStore(f"redis://few:secret@127.0.0.1:{server.port}", SECRET)
+    await store.open()
+    await store.append(replace(hold(KEY, "c1"), links=(b"x",)))
+    await store.append(settled("c1"))
+    heard = asyncio.Event()
+    channel = f"{store.servers.prefix}:c"
+    store.servers.listen([channel], lambda _, data: heard.set(), lambda: None)
+    while not heard.is_set():
+        await store.servers.publish(channel, b"x")
+    listed, _ = await store.list_sessions()
+
+    assert len(listed) == 1
+    assert await store.purge(NOW + 1, NOW + 1) == 1
+    await store.close()
+    with pytest.raises(StoreUnavailable, match="may not do what is needed"):
+        await RedisStore(f"redis://none:secret@127.0.0.1:{server.port}", SECRET).open()

@@ -121,6 +121,21 @@ async def test_a_script_that_was_forgotten_is_taught_again(server: RedisServer) 
     await servers.close()
 
 
+async def test_a_server_that_is_back_is_taught_scripts_however_long_it_was_away(
+    server: RedisServer,
+) -> None:
+    """Nobody waits any more when it has been away for long: asked once, it knows no script yet."""
+    servers = Servers(server.url)
+    await servers.open()
+    echo = Script("echo", b"return ARGV[1]")
+    await servers.evaluate(echo, KEY, "hello")
+    server.ask("SCRIPT", "FLUSH")
+    servers._failing_since = asyncio.get_running_loop().time() - 60
+
+    assert await servers.evaluate(echo, KEY, "hello") == b"hello"
+    await servers.close()
+
+
 async def test_a_wrong_password_is_told_at_once(server: RedisServer) -> None:
     """Asking again does not mend it."""
     server.ask("ACL", "SETUSER", "agent", "on", ">right", "~*", "&*", "+@all")
