@@ -108,7 +108,8 @@ def _name(text: str) -> str:
 
 def _write(path: Path, pieces: Iterable[bytes]) -> None:
     """Whole or not at all, and on the disk. For its owner alone. Raises OSError."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, exist_ok=True)
     aside = path.with_name(f".{secrets.token_hex(8)}")
     descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:

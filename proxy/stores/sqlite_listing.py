@@ -137,9 +137,10 @@ def _places(connection: sqlite3.Connection, asked: Asked, after: Place, limit: i
     """Found among the newest, among all that are wanted where these are few, or facet by facet."""
     terms, values = asked
     soon = _WANTED_BY_UPDATE.format(terms)
-    places = connection.execute(soon, (*after, _SOON, *values, limit)).fetchall()
-    if len(places) == limit:
-        return places
+    if DELETED not in values:  # tombstones are not in that index
+        places = connection.execute(soon, (*after, _SOON, *values, limit)).fetchall()
+        if len(places) == limit:
+            return places
     all_ = connection.execute(_WANTED.format(terms), (*values, *after, _SOON)).fetchall()
     if len(all_) < _SOON:
         return nlargest(limit, all_)

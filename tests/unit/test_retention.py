@@ -87,7 +87,8 @@ async def test_a_session_is_archived_before_it_is_deleted(archive: tuple[Kept, P
     (path,) = [path for path in folder.rglob("*") if path.is_file()]
 
     assert path == folder / "team-a" / "old.1.holdfast"
-    assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    modes = [one.stat().st_mode & 0o777 for one in (path, path.parent, folder)]
+    assert modes == [0o600, 0o700, 0o700]
     _, dump = read_export([path.read_bytes()])
     assert dump == before
     assert await kept.left() == ["new", "w"]
