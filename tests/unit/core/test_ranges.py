@@ -74,3 +74,13 @@ def test_what_is_no_list_is_said_to_be_none(broken: bytes) -> None:
         return
     with pytest.raises(ValueError, match="not a list"):
         ranges_of(broken, b"[1")
+
+
+def test_short_elements_are_given() -> None:
+    """Naming each would cost more than it saves."""
+    listed = spelled([[n] for n in range(99)], (",", ":"))
+
+    assert ranges_of(listed, spelled([[n] for n in range(98, -1, -1)], (",", ":"))) == (
+        *(0, 0),
+        len(listed),
+    )
