@@ -166,7 +166,7 @@ def test_what_cannot_be_looked_into_is_compared_as_written(one: bytes, other: by
 
 def test_any_depth_is_compared_or_refused() -> None:
     """What can just be read may be too deep to be walked."""
-    for depth in range(700, 1_000):
+    for depth in range(800, 1_000, 4):
         body = b'{"messages":[{"role":"user","x":%b1%b}]}'
         one = Sent("chat", body % (b"[" * depth, b"]" * depth))
         other = Sent("chat", (body % (b"[" * depth, b"]" * depth)).replace(b"1", b"2"))
