@@ -46,8 +46,11 @@ def _arguments() -> argparse.Namespace:
 async def _run(asked: argparse.Namespace, folder: Path) -> list[Shown]:
     if asked.what == "latency":
         with running(server := RedisServer(asked.server, folder / "redis")):
-            wanted = latency.Asked(asked.replicas, asked.rounds)
-            return [await latency.latency(wanted, server.url, folder)]
+            heard = await latency.latency(
+                latency.Asked(asked.replicas, asked.rounds), server.url, folder
+            )
+            print(heard.shown(), flush=True)
+            return [heard]
     load = (asked.replicas, asked.concurrent, asked.rounds)
     if asked.what == "spending":
         runs = [spending.Asked(*load)]
@@ -61,6 +64,7 @@ async def _run(asked: argparse.Namespace, folder: Path) -> list[Shown]:
         (folder / str(number)).mkdir()
         with pair(asked.server, folder / str(number)) as servers:
             shown.append(await spending.spending(one, servers, folder / str(number)))
+            print(shown[-1].shown(), flush=True)
     return shown
 
 
@@ -74,8 +78,6 @@ def main() -> int:
     ):
         results = runner.run(_run(asked, Path(folder)))
     faults = [fault for one in results for fault in one.faults()]
-    for one in results:
-        print(one.shown())
     print("\n".join(faults) or "all bounds held")
     return 1 if faults else 0
 

@@ -42,6 +42,16 @@ class Pair:
         primary.kill()
         primary.start()
 
+    def away(self, seconds: float) -> None:
+        """Both are dead for so long, and then there as the crash left them."""
+        primary = self.primary()
+        other = self.two if primary is self.one else self.one
+        primary.kill()
+        other.kill()
+        sleep(seconds)
+        primary.start()
+        other.start()
+
     def fail_over(self) -> float:
         """The primary dies, and its replica takes over; after how many seconds."""
         before, began = self.primary(), perf_counter()

@@ -24,6 +24,8 @@ from tests.integration.kit import PATHS, body_of
 _TURNS = (Turn(text_tokens=40, first_token_seconds=0.3, chunk_gap_seconds=0.01),)
 _CALL_MICRO_USD = 90
 _SETTLED_SECONDS = 60.0
+_AWAY_SECONDS = 6.0
+"""Longer than appends are patient."""
 _AGAIN = ("store_unavailable", "connection lost", "upstream_unavailable")
 _PAUSES_SECONDS = (0.5, 1.0, 2.0, 4.0)
 
@@ -74,6 +76,8 @@ class Spent:
             found += [f"{name}: {fault}" for fault in self._faults_of(balance)]
         if self.asked.on_failure == "closed" and self.billed > self.asked.budget_micro_usd:
             found.append(f"billed {self.billed} of a budget of {self.asked.budget_micro_usd}")
+        if self.asked.on_failure == "open" and not any("away" in w for w in self.warnings):
+            found.append("the store was never away")
         if not self.told["answered"]:
             found.append("no call was answered")
         return found
@@ -170,7 +174,9 @@ async def _harm(asked: Asked, on: Stage, pair: Pair, spent: Spent) -> None:
         victim.process.send_signal(signal.SIGKILL)
         await victim.process.wait()
     await _reached(on, asked, 0.25)
-    if asked.restarts:
+    if asked.restarts and asked.on_failure == "open":
+        await loop.run_in_executor(None, pair.away, _AWAY_SECONDS)
+    elif asked.restarts:
         await loop.run_in_executor(None, pair.restart)
     await _reached(on, asked, 0.45)
     if asked.fails_over:

@@ -182,7 +182,7 @@ async def test_redis_away_at_the_start(tmp_path: Path, server: RedisServer) -> N
 
 @pytest.mark.timeout(170)
 @pytest.mark.parametrize(
-    ("on_failure", "share", "kills"), [("closed", 0.6, True), ("open", 2.0, False)]
+    ("on_failure", "share", "kills"), [("closed", 1.2, True), ("open", 2.0, False)]
 )
 async def test_one_budget_under_load(
     tmp_path: Path, on_failure: str, share: float, *, kills: bool
