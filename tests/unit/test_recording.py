@@ -328,7 +328,7 @@ async def test_a_history_that_was_cut_short_is_told_by_the_one_before_it() -> No
     session = await Session().begin()
     messages = [message(n, 2_000) for n in range(40)]
     await session.ask(chat(messages))
-    await session.ask(chat([message(99, 900), *messages[20:], message(41)]))
+    await session.ask(chat([message(99, 900), *messages[20:], message(41)], user="u" * 40))
 
     assert session.sizes["c0001.q"] < session.sizes["c0000.q"] / 10
     await session.check()
