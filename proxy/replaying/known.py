@@ -1,7 +1,8 @@
 """What this process has read of the sessions that are resumed, and how they are connected."""
 
+import asyncio
 from collections import OrderedDict
-from weakref import WeakSet
+from weakref import WeakSet, WeakValueDictionary
 
 from proxy.core.alike import steady_chain
 from proxy.core.histories import Histories
@@ -51,6 +52,15 @@ class KnownSessions:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._known: OrderedDict[SessionKey, Known] = OrderedDict()
+        self._turns: WeakValueDictionary[SessionKey, asyncio.Lock] = WeakValueDictionary()
+
+    def turn(self, key: SessionKey) -> asyncio.Lock:
+        """Held while a call of a session is decided on: of many at once each would find that
+        another was decided on meanwhile, and only so often is that tried again."""
+        lock = self._turns.get(key)
+        if lock is None:
+            lock = self._turns[key] = asyncio.Lock()
+        return lock
 
     async def read(self, key: SessionKey) -> Known:
         """With all that is in the session's log by now."""

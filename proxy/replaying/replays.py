@@ -99,26 +99,35 @@ class Replays:
     async def _served(
         self, exchange: Exchange, call: Call, wish: Wish, request_id: str
     ) -> Call | None:
+        async with self._sessions.turn(call.key):
+            verdict = await self._decided(exchange.connection, call, wish)
+        if verdict is None:
+            return call  # it is refused like any other
+        if verdict.given is None:
+            return replace(call, replay=_said(verdict))
+        await self._give(exchange, call, verdict, request_id)
+        return None
+
+    async def _decided(self, connection: Connection, call: Call, wish: Wish) -> Verdict | None:
+        """What the call is due, once that is written down; None where its session is closed."""
         for _ in range(_ATTEMPTS):
             state = await self._ledger.state(call.key)
             if refuse_closed(call.rules.refusal_status, state, call.key.session) is not None:
-                return call  # it is refused like any other
+                return None
             known = await self._sessions.read(call.key)
             if known.record.seq < state.seq:
                 await self._ledger.latest(call.key)  # waits for what this process has written
                 continue
             wakes = state.finished or is_idle(state, call.policy.idle_seconds, self._clock.now())
-            asked = _asked(known, exchange.connection, begins=wish == "restart" or wakes)
+            asked = _asked(known, connection, begins=wish == "restart" or wakes)
             verdict = await self._judge.judge(call, known, asked)
             if wakes and not known.record.is_empty:
                 verdict = replace(verdict, begins=True)  # or its id would begin anew
             if await self._written(call, state, verdict):
-                known.came_by(exchange.connection, begins=verdict.begins)
+                known.came_by(connection, begins=verdict.begins)
                 if verdict.given is None:
                     known.goes_live(call.call_id, call.request)
-                    return replace(call, replay=_said(verdict))
-                await self._give(exchange, call, verdict, request_id)
-                return None
+                return verdict
             await self._ledger.latest(call.key)
         raise StoreUnavailable("the session is resumed by too many at once; try again")
 

@@ -242,6 +242,20 @@ async def test_equal_calls_at_once_are_each_given_another_answer(tmp_path: Path)
             assert len(on.sim.journal) == 8
 
 
+async def test_any_number_of_calls_may_be_resumed_at_once(tmp_path: Path) -> None:
+    """A graph that fans out: each is decided on what the ones before it were given."""
+    script = Script((Turn(text="{{step}}", text_tokens=9),))
+    policy = "limits: {parallel: null}\nloops: off"
+    async with sidecar(tmp_path, policy, script=script) as on:
+        async with process(on) as by:
+            first = await asyncio.gather(*(by.call(user=str(n)) for n in range(80)))
+        async with process(on) as by:
+            again = await asyncio.gather(*(by.call(resume=True, user=str(n)) for n in range(80)))
+
+        assert [a.body for a in again] == [a.body for a in first]
+        assert len(on.sim.journal) == 80
+
+
 async def test_histories_of_one_session_are_replayed_whatever_their_order(tmp_path: Path) -> None:
     """Sub-agents: one of them ended, one did not begin, one is new."""
     async with sidecar(tmp_path, script=SCRIPT) as on:
