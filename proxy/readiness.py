@@ -35,7 +35,7 @@ class Readiness:
         if self.draining:
             said = "not ready: draining"
         elif not self.writable:
-            said = "not ready: the store cannot be written to"
+            said = "not ready: the store cannot be written to; the log says why"
         elif self._seat is not None and (board := self._seat.shared.board).ready() < board.workers:
             said = f"not ready: {board.ready()} of {board.workers} workers are up"
         error = self._watcher.last_error
