@@ -265,7 +265,8 @@ def plan(counts: Counter[Point], rounds: int, per_load: int, seed: int) -> list[
     while len(order) < len(counts):
         order += [points[depth] for points in ways.values() if depth < len(points)]
         depth += 1
-    return [_aim(order[n % len(order)], counts, per_load, draw) for n in range(rounds)]
+    played = rounds if order else 0
+    return [_aim(order[n % len(order)], counts, per_load, draw) for n in range(played)]
 
 
 def _aim(at: Point, counts: Counter[Point], per_load: int, draw: random.Random) -> Aim:
