@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter, sleep
 
+from proxy.stores.redis import WATCH_SECONDS
 from tests.fakes_redis import RedisServer, needs_server, running
 from tests.fakes_redis import _environment as environment
 
@@ -63,12 +64,14 @@ class Pair:
         return perf_counter() - began
 
     def until_in_step(self) -> None:
-        """The replica has what the primary has."""
+        """The replica has what the primary has, and those who write know that it is there: from
+        then on they wait for it."""
         began = perf_counter()
         while "state=online" not in self.primary().ask("INFO", "replication"):
             if perf_counter() - began > _WAIT_SECONDS:
                 raise RuntimeError("the replica does not follow")
             sleep(0.02)
+        sleep(WATCH_SECONDS + 1)
 
 
 class _Sentinel(RedisServer):
