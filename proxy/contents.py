@@ -16,6 +16,7 @@ from proxy.core.policy import Policy
 from proxy.core.rebuilding import Body, decode_answered, decode_told, inflated
 from proxy.core.recording import (
     BY_ANSWER,
+    MOST_DEPTH,
     UNPRIMED,
     WINDOW_BYTES,
     Answered,
@@ -112,7 +113,7 @@ class Contents:
     def _body(self, shelf: "Shelf", step: RecordedStep) -> bytes:
         name = request_name(step.call_id)
         shelf.check(name, step.content[:16])
-        body, mark = _unwound(shelf.body, step.call_id), unpack(step.content)
+        body, mark = shelf.body(step.call_id), unpack(step.content)
         if mark is None or not body.is_of(mark, self._seed):
             raise ContentMissing(
                 f"{name} is not what was sent: it, or what it is told by, was altered"
@@ -122,7 +123,7 @@ class Contents:
     def _answer(self, shelf: "Shelf", step: RecordedStep) -> Given:
         name = answer_name(step.call_id)
         shelf.check(name, step.answer)
-        record, literal = _unwound(shelf.answer, step.call_id)
+        record, literal = shelf.answer(step.call_id)
         try:
             headers = _decode_headers(literal[: record.head])
         except msgspec.MsgspecError as error:
@@ -139,6 +140,7 @@ class Shelf:
         self._told: dict[str, Told] = {}
         self._literals: dict[str, bytes] = {}
         self._windows: dict[str, bytes] = {}
+        self._deep = 0
         self._bodies: OrderedDict[str, Body] = OrderedDict()
 
     def check(self, name: str, digest: bytes) -> None:
@@ -205,14 +207,17 @@ class Shelf:
     def _before(self, told: Told) -> bytes:
         """The window that a request's record was primed with."""
         base = told.base
-        if told.primed == BY_ANSWER:
-            name = answer_name(base)
-            if name not in self._windows:
+        by_answer = told.primed == BY_ANSWER
+        name = answer_name(base) if by_answer else request_name(base)
+        if name not in self._windows:
+            self._deep += 1
+            if self._deep > 2 * MOST_DEPTH:  # no ledger of ours lets so many stand in a row
+                raise ContentMissing(f"{name} is told by too many others")
+            if by_answer:
                 self.answer(base)
-        else:
-            name = request_name(base)
-            if name not in self._windows:
+            else:
                 self.literal(base)
+            self._deep -= 1
         return self._windows[name]
 
     def _stored(self, name: str) -> bytes:
@@ -223,14 +228,6 @@ class Shelf:
 
     def _opened(self, name: str) -> bytes:
         return self._sealing.opened(name, self._stored(name))
-
-
-def _unwound(read: Callable[[str], T], call_id: str) -> T:
-    """Raises ContentMissing where more records are needed than any ledger lets stand in a row."""
-    try:
-        return read(call_id)
-    except RecursionError as error:
-        raise ContentMissing(f"call {call_id} is told by too many others") from error
 
 
 def _window(window: bytes, literal: bytes) -> bytes:
