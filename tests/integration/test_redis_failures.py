@@ -11,11 +11,12 @@ from msgspec.structs import replace
 from proxy.core.events import StepReserved
 from proxy.core.session import SessionKey
 from proxy.errors import HoldfastError, StoreUnavailable
-from proxy.stores import Append, Balance, Charge, Maximum, SessionHead
+from proxy.stores import Append, Balance, Charge, Content, Maximum, SessionHead
 from proxy.stores.chain import first_altered
 from proxy.stores.redis import RedisStore
-from tests.fakes_redis import RedisServer, needs_server, running
+from tests.fakes_redis import RedisServer, free_port, needs_server, running
 from tests.fakes_stores import KEY, NOW, SECRET, opened, reserved, settled
+from tests.fakes_tls import CERTIFICATE
 
 pytestmark = pytest.mark.timeout(60)
 BUDGET = 100_000
@@ -300,3 +301,42 @@ async def test_a_user_with_few_rights_is_enough(server: RedisServer) -> None:
     await store.close()
     with pytest.raises(StoreUnavailable, match="may not do what is needed"):
         await RedisStore(f"redis://none:secret@127.0.0.1:{server.port}", SECRET).open()
+
+
+@pytest.fixture(params=["redis", "valkey"])
+def tls_port(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[int]:
+    needs_server(request.param)
+    port, file = free_port(), str(CERTIFICATE)
+    options = (
+        "--tls-port", str(port), "--tls-cert-file", file, "--tls-key-file", file,
+        "--tls-ca-cert-file", file, "--tls-auth-clients", "no",
+    )  # fmt: skip
+    with running(RedisServer(request.param, tmp_path / "server", options)):
+        yield port
+
+
+async def test_a_ledger_is_reached_over_tls(tls_port: int) -> None:
+    """And only where the server's certificate is one that is trusted."""
+    store = RedisStore(f"rediss://localhost:{tls_port}?ca={CERTIFICATE}", SECRET)
+    await store.open()
+    assert (await store.append(opened())).seq == 1
+    await store.close()
+
+    with pytest.raises(StoreUnavailable, match="CERTIFICATE_VERIFY_FAILED"):
+        await RedisStore(f"rediss://localhost:{tls_port}", SECRET).open()
+
+
+async def test_what_has_ended_leaves_no_key_behind(server: RedisServer) -> None:
+    """Of a session that was purged only that it was, for three minutes."""
+    store = await started(server)
+    head = SessionHead(waits=("h",), owed=("h",), agent="coder", state="killed", updated_at=NOW)
+    await store.append(replace(hold(KEY, "c1"), links=(b"x",), contents=(Content("n", b"n"),)))
+    await store.append(replace(settled("c1"), head=head))
+    for _ in range(2):
+        assert await store.purge(NOW + 9, NOW + 8) == 1
+    assert await store.purge_accounts(NOW + 9) == 1
+    left = await store.servers.call("holdfast:{*}", "KEYS", "*")
+    assert isinstance(left, list)
+
+    assert sorted(left) == [b"holdfast:{*}:id", b"holdfast:{*}:t", b"holdfast:{team-a}:x:s1"]
+    await store.close()

@@ -553,3 +553,29 @@ async def test_accounts_that_were_not_charged_for_long_are_purged(store: Store) 
     assert (left["held"].held_micro_usd, left["tree"].counts.calls) == (1, 1)
     await store.append(reserved("c2", charges=[Charge("old7", 3)]))
     assert await store.balances(["old7"]) == {"old7": Balance(0, 3)}
+
+
+async def test_closing_a_call_of_a_tree_frees_what_it_held_there_and_counts_what_it_was(
+    store: Store,
+) -> None:
+    """Tokens held and the call in flight go down by themselves; steps and tool calls are told."""
+    event = StepReserved(
+        NOW,
+        call_id="c1",
+        step=1,
+        owner="here",
+        deadline=NOW + 600,
+        hold_cost_micro_usd=9,
+        hold_tokens=50,
+        accounts=("day",),
+        trees=("tree",),
+    )
+    held = Charge("tree", 9, counts=Counts(held_tokens=50, steps=1, calls=1))
+    await store.append(Append(KEY, (event,), charges=(held, Charge("day", 9))))
+    done = replace(settled("c1"), spent_micro_usd=4, counts=Counts(tokens=30, tool_calls=2))
+    await store.append(done)
+
+    assert await store.balances(["tree", "day"]) == {
+        "tree": Balance(4, 0, Counts(tokens=30, steps=1, tool_calls=2)),
+        "day": Balance(4, 0),
+    }
