@@ -7,6 +7,8 @@ import msgspec
 
 _LEAST_BYTES = 64
 """Shorter elements are given: naming them costs as much."""
+_BETWEEN_BYTES = 1_024
+"""So much between two elements is looked for in the base: it grows as long as nothing is found."""
 _split = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
@@ -22,16 +24,17 @@ def ranges_of(listed: bytes, base: bytes) -> tuple[int, ...]:
     for start, element in _elements(listed):
         if len(element) < _LEAST_BYTES:
             continue
-        last, between = ranges[-1], listed[at:start]
-        follows = last[0] + last[1] + len(between)
+        last, between = ranges[-1], start - at
+        end = last[0] + last[1]
         if (
             at
-            and base.startswith(element, follows)
-            and base.startswith(between, follows - len(between))
+            and between <= _BETWEEN_BYTES
+            and base.startswith(element, end + between)
+            and base.startswith(listed[at:start], end)
         ):
-            last[1] += len(between) + len(element)
+            last[1] += between + len(element)
         elif (found := known.get(element)) is not None:
-            last[2] = len(between)
+            last[2] = between
             ranges.append([found, len(element), 0])
         else:
             continue

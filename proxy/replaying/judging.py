@@ -33,6 +33,9 @@ How = Literal["exact", "messages"]
 _MOST_COMPARED = 16
 """So many recorded calls of one history are compared with one that has it, too."""
 _READ_AT_ONCE = 64
+_AT_ONCE_BYTES = 65_536
+_OF_STEPS = 512
+"""A session of more steps than that may be given its record as often as one of so many."""
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -84,8 +87,9 @@ class Judge:
         record, begins = known.record, asked.begins
         if record.is_empty:
             return Verdict()
-        if record.since_live >= MOST_REPLAYS:
-            return Verdict(why=f"its record was used {MOST_REPLAYS} times without a new call")
+        most = MOST_REPLAYS * (1 + len(record.steps) // _OF_STEPS)
+        if record.since_live >= most:
+            return Verdict(why=f"its record was used {most} times without a new call")
         try:
             if not asked.is_new and _has_diverged(call.request, record):
                 raise _Live("its history has diverged")
@@ -225,7 +229,11 @@ class Judge:
         guards = call.rules.tools
         if not guards.globs:
             return False
-        guarded = [one for one in calls_of(call, given) if guards.guards((one.name,))]
+        if len(given.body) <= _AT_ONCE_BYTES:
+            calls = calls_of(call, given)
+        else:
+            calls = await asyncio.to_thread(calls_of, call, given)
+        guarded = [one for one in calls if guards.guards((one.name,))]
         if not guarded:
             return False
         digests = {effect_of(one.name, one.arguments) for one in guarded} - record.claimed
