@@ -30,8 +30,9 @@ class Record:
 
     given: call ids that this run has had, of whatever body; skipped: those of them that it was not
     given, for what they asked for is done. diverged: histories (chains) that went another way in
-    this run. claimed: tool calls (`effect_of`) whose executor asks before it acts. since_live:
-    events of replays since a call went to the provider. openings: generations that were begun.
+    this run. claimed: tool calls (`effect_of`) whose executor asks before it acts; handed: guarded
+    ones that went to the agent. since_live: events of replays since a call went to the provider.
+    openings: generations that were begun.
     """
 
     def __init__(self) -> None:
@@ -42,6 +43,8 @@ class Record:
         self.skipped: set[str] = set()
         self.diverged: set[bytes] = set()
         self.claimed: set[bytes] = set()
+        self.handed: set[bytes] = set()
+        self._generation = 0
         self._log = StepLog()
 
     @property
@@ -68,9 +71,7 @@ class Record:
     def _take(self, event: ev.AnyEvent) -> None:
         match event:
             case ev.SessionOpened() | ev.SessionDeleted():
-                self._begin()
-                self.since_live = 0
-                self.openings += 1
+                self._opened(event)
             case ev.StepReserved():
                 self.given.add(event.call_id)
                 self.since_live = 0
@@ -80,8 +81,21 @@ class Record:
             case ev.CallClaimed() | ev.ResultRecorded():
                 if isinstance(event, ev.CallClaimed) or event.source == "claim":
                     self.claimed.add(event.call)
+            case ev.CallsHanded():
+                self.handed.update([call.digest for call in event.calls])
             case _:
                 pass
+
+    def _opened(self, event: ev.SessionOpened | ev.SessionDeleted) -> None:
+        """What was claimed before the first call of a generation is of it."""
+        self._begin()
+        self.since_live = 0
+        self.openings += 1
+        generation = event.generation if isinstance(event, ev.SessionOpened) else 0
+        if generation != self._generation:
+            self._generation = generation
+            self.claimed.clear()
+            self.handed.clear()
 
     def _replayed(self, event: ev.ReplayBegan | ev.StepReplayed | ev.ReplayDiverged) -> None:
         match event:

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from proxy.contents import Contents
 from proxy.core.alike import differs, steady_chain
+from proxy.core.globs import matches
 from proxy.core.histories import beginnings
 from proxy.core.kept import Given
 from proxy.core.recording import chain_of
@@ -21,6 +22,8 @@ from proxy.core.replaying import MOST_REPLAYS, Pick, Record, pick
 from proxy.core.request import CONVERSATIONS, Request
 from proxy.core.steps import RecordedStep
 from proxy.core.tools.facts import effect_of
+from proxy.core.tools.policy import Tools
+from proxy.core.usage import ToolCall
 from proxy.errors import ContentMissing
 from proxy.guard.recall import Recall
 from proxy.intake import Call
@@ -218,22 +221,28 @@ class Judge:
             given = await self._contents.answer_of(call.key, step)
             if given.stream != call.request.stream:
                 raise _Live(f"step {step.step} was {'' if given.stream else 'not '}streamed")
-            if not await self._is_done(call, known.record, given):
+            guarded = await self._guarded(call, given)
+            if (tool := _forbidden(call.rules.tools, guarded, known.record)) is not None:
+                raise _Live(f"step {step.step} asks for {tool}, which was handed out more freely")
+            if not await self._is_done(call, known.record, guarded):
                 break
             skipped.append(step)
             step = await self._next(call, known, step)
         return replace(verdict, given=given, step=step, skipped=tuple(skipped))
 
-    async def _is_done(self, call: Call, record: Record, given: Given) -> bool:
-        """Whether it asks for a guarded call that was carried out, by who would do it again."""
+    async def _guarded(self, call: Call, given: Given) -> Sequence[ToolCall]:
+        """The calls of guarded tools that it asks for."""
         guards = call.rules.tools
         if not guards.globs:
-            return False
+            return ()
         if len(given.body) <= _AT_ONCE_BYTES:
             calls = calls_of(call, given)
         else:
             calls = await asyncio.to_thread(calls_of, call, given)
-        guarded = [one for one in calls if guards.guards((one.name,))]
+        return [one for one in calls if guards.names(one.name)]
+
+    async def _is_done(self, call: Call, record: Record, guarded: Sequence[ToolCall]) -> bool:
+        """Whether one of them was carried out, by who would do it again."""
         if not guarded:
             return False
         digests = {effect_of(one.name, one.arguments) for one in guarded} - record.claimed
@@ -259,6 +268,19 @@ def _has_diverged(request: Request, record: Record) -> bool:
     if not record.diverged:
         return False
     return not record.diverged.isdisjoint(beginnings(request.history.chain))
+
+
+def _forbidden(tools: Tools, calls: Sequence[ToolCall], record: Record) -> str | None:
+    """The tool of these calls that the policy in force keeps from the agent: it was handed out
+    under another policy, and no human has approved it."""
+    for one in calls:
+        if matches(tools.deny, one.name):
+            return one.name
+        if matches(tools.require_approval, one.name):
+            digest = effect_of(one.name, one.arguments)
+            if digest not in record.handed:
+                return one.name
+    return None
 
 
 def _as_asked(same: Sequence[RecordedStep], request: Request) -> Sequence[RecordedStep]:

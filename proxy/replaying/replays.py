@@ -19,7 +19,8 @@ from proxy.core.closed import refuse_closed
 from proxy.core.memo import Memo
 from proxy.core.paths import PathParts
 from proxy.core.recording import chain_of
-from proxy.core.session import SessionState, is_idle
+from proxy.core.session import SessionKey, SessionState, is_idle
+from proxy.core.tree import MOST_ABOVE
 from proxy.errors import MalformedRequest, StoreUnavailable
 from proxy.intake import Call
 from proxy.ledger import Ledger
@@ -112,7 +113,7 @@ class Replays:
         """What the call is due, once that is written down; None where its session is closed."""
         for _ in range(_ATTEMPTS):
             state = await self._ledger.state(call.key)
-            if refuse_closed(call.rules.refusal_status, state, call.key.session) is not None:
+            if await self._is_closed(call, state):
                 return None
             known = await self._sessions.read(call.key)
             if known.record.seq < state.seq:
@@ -130,6 +131,16 @@ class Replays:
                 return verdict
             await self._ledger.latest(call.key)
         raise StoreUnavailable("the session is resumed by too many at once; try again")
+
+    async def _is_closed(self, call: Call, state: SessionState) -> bool:
+        """Whether a human has stopped the session, or one above it."""
+        for _ in range(MOST_ABOVE + 1):
+            if refuse_closed(call.rules.refusal_status, state, call.key.session) is not None:
+                return True
+            if state.parent is None:
+                return False
+            state = await self._ledger.state(SessionKey(call.key.tenant, state.parent))
+        return False
 
     async def _written(self, call: Call, before: SessionState, verdict: Verdict) -> bool:
         """False where another call was decided on since, or the session is open no more."""

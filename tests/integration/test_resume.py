@@ -564,6 +564,19 @@ async def test_an_agent_over_its_limits_does_not_fill_the_log(
         assert len(await kinds(on, "Replay")) <= 7
 
 
+async def test_a_long_session_is_given_again_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of 5,000 steps was paid again from its 4,096th on."""
+    monkeypatch.setattr(judging, "MOST_REPLAYS", 2)
+    monkeypatch.setattr(judging, "_OF_STEPS", 1)
+    async with sidecar(tmp_path, script=SCRIPT) as on:
+        await run(on, "chat", stream=False, steps=4)
+        _, answers = await run(on, "chat", stream=False, steps=4, resume=True)
+
+        assert told(answers) == replayed(1, 2, 3, 4)
+
+
 async def test_a_stream_is_not_given_for_a_whole_answer(tmp_path: Path) -> None:
     """Nor the other way round: it is asked for anew, and that is said."""
     async with sidecar(tmp_path, script=SCRIPT) as on:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -230,3 +231,62 @@ async def test_an_answer_that_its_agent_was_refused_is_not_given_again(
 
         assert first.value.code == second.value.code == "duplicate_side_effect"
         assert len(agent.sent) == 1
+
+
+@CALLS
+@pytest.mark.parametrize("rule", ["deny", "require_approval"])
+async def test_what_the_policy_has_come_to_forbid_is_not_handed_again(
+    tmp_path: Path, dialect: DialectName, stream: bool, rule: str
+) -> None:
+    """The record is from before: the call goes on live, under the guard."""
+    script = Script((Turn(tool_calls=(MAIL,)), Turn(text="The end.")))
+    async with sidecar(tmp_path, script=script) as on:
+        await run(on, dialect, stream=stream, steps=1, resume=False)
+        file = tmp_path / "policy.yaml"
+        file.write_text(file.read_text() + f'tools: {{{rule}: ["send_*"]}}\n')
+        await on.admin("POST", "/policy/reload")
+        async with process(on) as by:
+            again = Agent(by, dialect, stream, resume=True)
+            with suppress(Cut):
+                await again.step()
+
+        assert again.last is not None
+        why = "step 1 asks for send_email, which was handed out more freely"
+        assert again.last.headers["x-holdfast-replay"] == f"live; why={why}"
+        assert again.sent == []
+
+
+async def test_what_a_human_has_approved_is_handed_again(tmp_path: Path) -> None:
+    script = Script((Turn(tool_calls=(MAIL,)), Turn(text="The end.")))
+    async with sidecar(tmp_path, 'tools: {require_approval: ["send_*"]}\n', script=script) as on:
+        agent = Agent(on, "chat", False)
+        with pytest.raises(Cut):
+            await agent.step()
+        handoffs: Any = (await on.admin("GET", "/handoffs"))["handoffs"]
+        call_id = handoffs[0]["tool_call"]["id"]
+        await on.admin("POST", "/sessions/s1/approve", {"tool_call_id": call_id})
+        await agent.step()
+        assert len(agent.sent) == 1
+        again, said = await run(on, "chat", stream=False, steps=1)
+
+        assert said == ["replayed"]
+        assert len(again.sent) == 1
+
+
+@pytest.mark.parametrize("verb", ["pause", "kill"])
+async def test_a_child_of_a_session_that_was_stopped_is_given_nothing(
+    tmp_path: Path, verb: str
+) -> None:
+    script = Script((Turn(tool_calls=(looks(0),)), Turn(text="The end.")))
+    headers = {"x-holdfast-parent": "root"}
+    async with sidecar(tmp_path, script=script) as on:
+        async with process(on) as by:
+            await Agent(by, "chat", False, session="kid", headers=headers).step()
+        await on.admin("POST", f"/sessions/root/{verb}")
+        async with process(on) as by:
+            again = Agent(by, "chat", False, session="kid", headers=headers, resume=True)
+            with pytest.raises(Cut) as cut:
+                await again.step()
+
+        assert cut.value.code == f"session_{'paused' if verb == 'pause' else 'killed'}"
+        assert await kinds(on, "StepReplayed", "kid") == []

@@ -204,3 +204,12 @@ def test_a_pick_says_which_and_whether_a_run_begins() -> None:
 
     assert pick(record, [step], begins=False, same_process=False) == Pick(step, begins=True)
     assert record.seq == 3
+
+
+def test_what_was_claimed_is_known_in_its_generation() -> None:
+    """A generation may begin with claims, and go on with its first call."""
+    claim = ev.CallClaimed(at=1.0, call=b"x", until=9.0)
+
+    assert record_of(claim, OPENED).claimed == {b"x"}
+    assert record_of(claim, ev.SessionOpened(at=5.0, generation=2)).claimed == set()
+    assert record_of(claim, ev.SessionDeleted(at=5.0), OPENED).claimed == set()
