@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from proxy.core.histories import DIGEST_BYTES
-from proxy.core.loops.normal import normal_text
+from proxy.core.loops.normal import normal_text, timeless_text
 from proxy.core.request import Message, Request
 
 
@@ -66,17 +66,18 @@ def differs(
 
 
 def steady_chain(request: Request) -> bytes:
-    """Its history, digest by digest: equal for one whose tool results differ in nothing but what
-    changes by itself."""
+    """Its history, digest by digest: equal for one whose tool results differ in nothing but their
+    times."""
     return b"".join([steady_digest(message) for message in request.history.messages])
 
 
 def steady_digest(message: Message) -> bytes:
-    """16 bytes over what a message says, and of a tool's result without what changes by itself: a
-    command that is run again takes another time, and says so."""
+    """16 bytes over what a message says, and of a tool's result without its times: a command that
+    is run again takes another one, and says so. Its ids count: the recorded answer goes on with
+    those of then."""
     if message.tool_result_id is None or not message.text:
         return message.content_digest
-    said = (message.tool_result_id, message.is_error, message.attached, normal_text(message.text))
+    said = (message.tool_result_id, message.is_error, message.attached, timeless_text(message.text))
     return blake2b(_pack(said), digest_size=DIGEST_BYTES).digest()
 
 

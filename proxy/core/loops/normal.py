@@ -45,6 +45,13 @@ def normal_text(text: str) -> bytes:
     return normal + rest if rest else normal
 
 
+def timeless_text(text: str) -> bytes:
+    """What a text says, without when and for how long. Its ids stay: what follows may name them."""
+    raw = text.encode(*_UTF8)
+    head, rest = raw[:NORMALISED_BYTES], raw[NORMALISED_BYTES:]
+    return _without(head, volatile_spans(head, ids=False)) + rest
+
+
 def text_digest(text: str) -> bytes:
     """8 bytes over what a text says."""
     return digest(normal_text(text))

@@ -105,16 +105,18 @@ _KINDS: Final = bytes.maketrans(_WORD, b"0" * 10 + b"a" * 26 + b"A" * 26)
 _CHANGES: Final = (b"aA", b"Aa", b"a0", b"0a", b"A0", b"0A")
 
 
-def volatile_spans(text: bytes) -> list[Span]:
-    """Where it changes by itself, from left to right; spans neither touch nor overlap."""
+def volatile_spans(text: bytes, *, ids: bool = True) -> list[Span]:
+    """Where it changes by itself, from left to right; spans neither touch nor overlap. ids: also
+    where there are ids and blobs."""
     found: list[Span] = []
     digits = text.translate(_TO_DIGITS)
     if b"0" in digits:
         _look(text, digits, _IN_DIGITS, found)
-        _look(text, text.translate(_TO_HEX), _IN_HEX, found)
-        words = text.translate(_TO_WORDS)
-        if _TOKEN in words:
-            found += _tokens(text, words)
+        if ids:
+            _look(text, text.translate(_TO_HEX), _IN_HEX, found)
+            words = text.translate(_TO_WORDS)
+            if _TOKEN in words:
+                found += _tokens(text, words)
         found += _at_the_edges(text, digits)
     if b"\x1b" in text or b"\\" in text:
         _look(text, text, _ESCAPES, found)

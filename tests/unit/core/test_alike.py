@@ -184,6 +184,31 @@ def test_a_tool_result_may_differ_in_what_changes_by_itself() -> None:
     assert compared("chat", one, another, history=True) == "message 2 (assistant) is another"
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (
+            "order 7c9e6679-7425-40de-944b-e07fc1f90ae7",
+            "order 0d1f8a7e-7425-40de-944b-e07fc1f90ae7",
+        ),
+        ("HEAD is now at 538c3a2f", "HEAD is now at 982d8e2a"),
+        ("key sk4Xq9Zb2Lm7Rt5Wv8Yn1", "key Qp3Jd6Fh0Ks9Gc2Vx7Bz4"),
+        ("if x:\n    return y", "if x:\nreturn y"),
+    ],
+)
+def test_a_tool_result_with_another_id_is_another(one: str, other: str) -> None:
+    """The recorded answer goes on with the id of then: it would pay the first order again."""
+
+    def ran(text: str) -> dict[str, Any]:
+        calls = [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+        said = {"role": "tool", "tool_call_id": "c1", "content": text}
+        return {"messages": [*SAID, {"role": "assistant", "tool_calls": calls}, said]}
+
+    why = compared("chat", ran(one), ran(other), history=True)
+
+    assert why == "message 3 (tool result) is another"
+
+
 def test_what_a_user_says_counts_to_the_letter() -> None:
     """To ask for another time is to ask for something else."""
 
