@@ -43,10 +43,12 @@ class Facts:
         append = Append(key, tuple(events), expected_seq=state.seq, contents=contents)
         return await self._append(fold_, append, fold(events, start=state))
 
-    async def before(self, want: Reservation) -> SessionState:
-        """The state that a call will be held on, as far as is known: with what it begins."""
+    async def before(self, want: Reservation) -> tuple[SessionState, bool]:
+        """The state that a call will be held on, as far as is known: with what it begins. And
+        whether all of it was written."""
         fold_ = self._folds.at_hand(want.key, new=want.new) or await self._folds.load(want.key)
-        return fold(opening(want, fold_.state, self._clock.now()), start=fold_.state)
+        state = fold(opening(want, fold_.state, self._clock.now()), start=fold_.state)
+        return state, fold_.pending == 0
 
     async def attempt(self, key: SessionKey, decide: Decide, *, fresh: bool) -> SessionState:
         """Appends what `decide` makes of the session's state (nothing: then nothing happens), on no

@@ -156,7 +156,8 @@ class Governed:
         one = recorder.recording(call.key, call.call_id, call.request, call.body, checkpoints)
         if one is not None:
             if one.is_large:
-                await one.prepare(await self._p.ledger.before(want))
+                state, written = await self._p.ledger.before(want)
+                await one.prepare(state, written=written)
             want = changed(want, keep=one.keep)
         outcome = await self._p.ledger.reserve(want)
         if isinstance(outcome, Admitted):

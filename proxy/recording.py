@@ -58,6 +58,9 @@ class Windows:
     def get(self, call_id: str) -> Window | None:
         return self._windows.get(call_id)
 
+    def forget(self, call_id: str) -> None:
+        self._windows.pop(call_id, None)
+
     def put(self, call_id: str, window: Window) -> None:
         self._windows[call_id] = window
         self._windows.move_to_end(call_id)
@@ -66,13 +69,25 @@ class Windows:
 
 
 class Prepared(msgspec.Struct, frozen=True, gc=False):
-    """What is kept of a request. based: told by another, so that it is good only while its session
-    is that one: in this generation, that began then."""
+    """What is kept of a request, and the window after it. told_by: the recorded request that it was
+    told by, none: nothing; certain: that is in the ledger. Good only while its session is that one:
+    in this generation, that began then."""
 
     kept: Kept
-    based: bool
+    after: Window | None
+    told_by: tuple[str, bytes] | None
+    certain: bool
     generation: int
     created_at: float
+
+    def is_good(self, state: SessionState) -> bool:
+        """Whether it can be read back, once it is held on this state: not where what it was told by
+        was refused by the store meanwhile, or was written otherwise than it had been submitted."""
+        if self.told_by is None:
+            return True
+        if (self.generation, self.created_at) != (state.generation, state.created_at):
+            return False
+        return self.certain or self.told_by in state.recorded
 
 
 class Recording(msgspec.Struct, eq=False):
@@ -91,22 +106,23 @@ class Recording(msgspec.Struct, eq=False):
         """Whether it may take more than an event loop has time for."""
         return len(self.body) > ALIKE_BYTES
 
-    async def prepare(self, state: SessionState) -> None:
-        """For a large body. state: of its session, as its call will find it, as far as is known."""
-        kept, based = await self.recorder.prepared(self, state.recorded)
-        self.ahead = Prepared(kept, based, state.generation, state.created_at)
+    async def prepare(self, state: SessionState, *, written: bool) -> None:
+        """For a large body. state: of its session, as its call will find it, as far as is known.
+        written: all of it is in the ledger; else what is in flight may be refused yet."""
+        kept, after, base = await self.recorder.prepared(self, state.recorded)
+        told_by = next((one for one in state.recorded if one[0] == base), None)
+        certain = written or base not in state.held
+        began = state.created_at
+        self.ahead = Prepared(kept, after, told_by, certain, state.generation, began)
 
     def keep(self, state: SessionState) -> Kept:
         """What to write with its hold, at once. state: that it is held on."""
         ahead = self.ahead
-        if ahead is None:
+        if ahead is None or not ahead.is_good(state):
             return self.recorder.request(self, state.recorded)
-        session = (state.generation, state.created_at)
-        if not ahead.based or (ahead.generation, ahead.created_at) == session:
-            return ahead.kept
-        if len(self.body) <= AT_ONCE_BYTES:
-            return self.recorder.request(self, state.recorded)
-        return NOT_KEPT  # its session has begun anew, this very moment
+        if ahead.after is not None:
+            self.recorder.windows.put(self.call_id, ahead.after)
+        return ahead.kept
 
 
 class Recorder:
@@ -133,15 +149,18 @@ class Recorder:
         return Recording(self, key, call_id, request, body, checkpoints)
 
     def request(self, one: Recording, recorded: Recorded) -> Kept:
-        """Records a request."""
+        """Records a request, unless it is too much to be recorded at once."""
         sealer, laid, basis, mark = self._found(one, recorded)
+        if one.is_large and _given_bytes(mark, basis, ()) > AT_ONCE_BYTES:
+            self.windows.forget(one.call_id)
+            return NOT_KEPT
         kept, after = self._told(one, laid, basis, mark, sealer)
         if after is not None:
             self.windows.put(one.call_id, after)
         return kept
 
-    async def prepared(self, one: Recording, recorded: Recorded) -> tuple[Kept, bool]:
-        """The same for a large body, and whether it is told by another."""
+    async def prepared(self, one: Recording, recorded: Recorded) -> tuple[Kept, Window | None, str]:
+        """For a large body: what is kept, the window after it, and the call that it is told by."""
         sealer, laid, basis, mark = self._found(one, recorded)
         ranges: tuple[int, ...] = ()
         if mark.list_bytes - basis.kept > ALIKE_BYTES and one.checkpoints.content == "full":
@@ -155,9 +174,7 @@ class Recorder:
             kept, after = self._told(*told)
         else:
             kept, after = await asyncio.to_thread(self._told, *told)
-        if after is not None:
-            self.windows.put(one.call_id, after)
-        return kept, bool(basis.base)
+        return kept, after, basis.base
 
     def _found(self, one: Recording, recorded: Recorded) -> tuple[Sealer | None, Laid, Basis, Mark]:
         sealer = self._sealing.of(one.checkpoints)

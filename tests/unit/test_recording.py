@@ -72,7 +72,7 @@ class Session:
         recording = self.recorder.recording(KEY, call_id, request, body, checkpoints)
         assert recording is not None
         if recording.is_large:
-            await recording.prepare(self.state)
+            await recording.prepare(self.state, written=True)
         kept = recording.keep(self.state)
         event = StepReserved(NOW, call_id, 1, content=kept.mark, chain=kept.chain)
         await self.write(event, *([kept.content] if kept.content else []))
@@ -296,7 +296,7 @@ async def test_a_large_body_is_told_by_what_was_known_when_it_was_prepared() -> 
     request = dialect_of("chat").parse(large, BOUNDS, None)
     recording = session.recorder.recording(KEY, "c9", request, large, FULL)
     assert recording is not None
-    await recording.prepare(before)
+    await recording.prepare(before, written=True)
     anew = apply(session.state, SessionOpened(NOW, 2))
 
     assert recording.keep(anew) is NOT_KEPT
@@ -305,6 +305,37 @@ async def test_a_large_body_is_told_by_what_was_known_when_it_was_prepared() -> 
     assert len(kept.content.data) < len(large) / 2
     await session.write(StepReserved(NOW, "c9", content=kept.mark), kept.content)
     assert await session.contents.body_of(KEY, (await session.steps())["c9"]) == large
+
+
+@pytest.mark.parametrize("written", ["not", "otherwise"])
+async def test_a_large_body_is_not_told_by_what_the_store_refused(written: str) -> None:
+    """Of two calls at once the second was prepared on the first, which then lost to a writer in
+    another process: it was refused, or submitted again, and told by another."""
+    session = await Session().begin()
+    await session.ask(chat([message(0, 3_000)]))
+    first, second = chat([message(1, 3_000)]), chat([message(1, 3_000), message(2, 20_000)])
+    one, other = (
+        session.recorder.recording(
+            KEY, call_id, dialect_of("chat").parse(body, BOUNDS, None), body, FULL
+        )
+        for call_id, body in (("c8", first), ("c9", second))
+    )
+    assert one is not None
+    assert other is not None
+    submitted = one.keep(EMPTY)
+    event = StepReserved(NOW, "c8", content=submitted.mark)
+    await other.prepare(apply(session.state, event), written=False)
+    if written == "otherwise":
+        again = one.keep(session.state)
+        assert again.content is not None
+        assert again.content != submitted.content
+        await session.write(StepReserved(NOW, "c8", content=again.mark), again.content)
+
+    kept = other.keep(session.state)
+    assert kept.content is not None
+    await session.write(StepReserved(NOW, "c9", content=kept.mark), kept.content)
+
+    assert await session.contents.body_of(KEY, (await session.steps())["c9"]) == second
 
 
 @pytest.mark.parametrize("restarts", [False, True])
