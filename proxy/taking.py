@@ -118,7 +118,7 @@ class Taking:
         elif len(body) > self.most_bytes or not self._take(_DEFLATING_BYTES):
             self._lose()
         else:
-            await asyncio.to_thread(self._deflate_whole, body)
+            await self._deflate_whole(body)
 
     @property
     def is_there(self) -> bool:
@@ -140,11 +140,13 @@ class Taking:
         self.closed = True
         self._reset()
 
-    def _deflate_whole(self, body: bytes) -> None:
-        """Piece by piece, to be given up as soon as it is too much."""
+    async def _deflate_whole(self, body: bytes) -> None:
+        """Piece by piece, to be given up as soon as it is too much. Counted here and not on the
+        thread, which goes on though its call is cancelled: what it took then would never be given
+        back."""
         for at in range(0, len(body), _PIECE_BYTES):
             self._pieces.append(body[at : at + _PIECE_BYTES])
-            self._deflate_all(LEVEL_OF_MUCH)
+            await asyncio.to_thread(self._deflate_all, LEVEL_OF_MUCH)
             self._count(self._done[-1])
             if self.lost:
                 return

@@ -1,5 +1,6 @@
 """An answer that is taken down while it passes."""
 
+import asyncio
 import random
 
 import msgspec
@@ -77,6 +78,22 @@ async def test_all_together_take_no_more_than_there_is_room_for() -> None:
     for taking in takings:
         taking.drop()
     assert room.left_bytes == 530_000
+
+
+async def test_one_that_is_given_up_while_it_is_deflated_takes_no_room_for_ever() -> None:
+    """The client leaves: the thread goes on for a while."""
+    room, body = Room(), random.Random(1).randbytes(6 * 1024 * 1024)
+    before = room.left_bytes
+    for seconds in (0.0, 0.01, 0.05):
+        taking = Taking(room, None)
+        deflating = asyncio.ensure_future(taking.whole(200, (), body, 0))
+        await asyncio.wait([deflating], timeout=seconds)
+        deflating.cancel()
+        await asyncio.wait([deflating])
+        taking.drop()
+    await asyncio.get_running_loop().shutdown_default_executor()
+
+    assert room.left_bytes == before
 
 
 async def test_what_hardly_deflates_is_kept_up_to_a_size() -> None:
