@@ -21,6 +21,7 @@ from proxy.core.request import Message, Request
 class _Message(msgspec.Struct):
     role: str | None = None
     content: msgspec.Raw = msgspec.Raw(b"null")
+    name: msgspec.Raw = msgspec.Raw(b"null")
 
 
 _MESSAGES = msgspec.json.Decoder(list[_Message])
@@ -28,7 +29,7 @@ _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _VALUE = msgspec.json.Decoder()
 _pack = msgspec.msgpack.Encoder().encode
 _encode = msgspec.json.Encoder(order="deterministic").encode
-_CONVERSATION: Final = frozenset({"messages", "input", "prompt"})
+_CONVERSATION: Final = frozenset({"messages", "input"})
 _SYSTEM: Final = frozenset({"system", "instructions"})
 _SYSTEM_ROLES: Final = frozenset({"system", "developer"})
 _BY_RUN: Final = frozenset(
@@ -59,6 +60,8 @@ def differs(
     one, other = _OBJECT.decode(body), _OBJECT.decode(recorded)
     if _system(one) != _system(other):
         return "another system text"
+    if _names(one) != _names(other):
+        return "another name of who speaks"
     for name in sorted({*one, *other} - _CONVERSATION - _SYSTEM - _BY_RUN):
         if _value(one.get(name)) != _value(other.get(name)):
             return f"another {_shown(name)}"
@@ -105,6 +108,13 @@ def _system(members: Mapping[str, msgspec.Raw]) -> bytes:
             if message.role in _SYSTEM_ROLES:
                 texts += _texts(message.content)
     return b"\n".join([_steady(text) for text in texts if not _is_billing(text)])
+
+
+def _names(members: Mapping[str, msgspec.Raw]) -> list[bytes]:
+    """Of those who say its messages, where a dialect has any: they are no part of a history."""
+    return [
+        _value(one.name) for name in _CONVERSATION & members.keys() for one in _said(members[name])
+    ]
 
 
 def _said(raw: msgspec.Raw) -> list[_Message]:

@@ -209,6 +209,23 @@ def test_a_tool_result_with_another_id_is_another(one: str, other: str) -> None:
     assert why == "message 3 (tool result) is another"
 
 
+@pytest.mark.parametrize("other", [{"id": "p2"}, {"id": "p1", "variables": {"city": "Bonn"}}])
+def test_another_prompt_of_the_provider_is_another_request(other: dict[str, Any]) -> None:
+    """Of responses: what it says is not in the request."""
+    one = {"id": "p1", "variables": {"city": "Rome"}}
+
+    why = compared("responses", {"input": "hi", "prompt": one}, {"input": "hi", "prompt": other})
+
+    assert why == "another prompt"
+
+
+def test_another_speaker_is_another_request() -> None:
+    one, other = ({"messages": [{**SAID[0], "name": name}]} for name in ("bob", "eve"))
+
+    assert compared("chat", one, other) == "another name of who speaks"
+    assert compared("chat", one, one) == ""
+
+
 def test_what_a_user_says_counts_to_the_letter() -> None:
     """To ask for another time is to ask for something else."""
 
