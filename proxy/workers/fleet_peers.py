@@ -4,6 +4,8 @@ Theory of operation. Everybody listens on one channel for all and on one of its 
 something to say publishes it once, with the names of those that are to answer; each answers on the
 asker's own channel, under the number of the question. What is published while one's connection is
 broken goes unheard: so when it is there again, one looks at what it may have missed (`on_missed`).
+That a session has changed (a kill) is also for those who are taken for dead: one whose lease has
+ended may only have been stopped for a while, or Redis was away, and its calls are to be cut too.
 The workers of one `serve` speak through their sockets, also where answers are long.
 Who can publish can write to the ledger: the channel is as trusted as that, but anything that is not
 understood is left out, and only what fits in one frame is answered.
@@ -42,12 +44,13 @@ _ANSWERED = (SessionChanged, WhoRuns, ReloadWanted, BreakersChanged, BreakersWan
 
 
 class _Said(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """A question. to: who is to answer."""
+    """A question. to: who is to answer. known: whom its sender takes for living."""
 
     number: int
     by: str
     to: tuple[str, ...]
     message: bytes
+    known: tuple[str, ...] = ()
 
 
 class _Told(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -141,16 +144,18 @@ class FleetPeers:
         return {**told[0], **told[1]}
 
     async def _ask(self, message: Message, whom: list[str]) -> dict[str, bytes]:
-        if not whom:
+        if not whom and not isinstance(message, SessionChanged):
             return {}
         number, told = next(self._numbers), dict[str, bytes]()
         answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._asked[number] = (set(whom), told, answered)
         try:
-            said = _Said(number, self._owners.name, tuple(whom), _encode(message))
+            living = tuple(self._owners.others())
+            said = _Said(number, self._owners.name, tuple(whom), _encode(message), living)
             async with asyncio.timeout(ANSWER_SECONDS):
                 await self._bus.publish(_ALL, _encode(said))
-                await answered
+                if whom:
+                    await answered
         except TimeoutError:
             missing = sorted(set(whom) - told.keys())
             log.warning("another process does not answer", extra={"owners": missing})
@@ -185,7 +190,7 @@ class FleetPeers:
 
     def _asked_of(self, said: _Said) -> None:
         me = self._owners.name
-        if said.by == me or me not in said.to:
+        if said.by == me or (me not in said.to and not self._is_for_unknown(said)):
             return
         self._owners.seen(said.by)
         if self._answering >= _MOST_AT_ONCE:
@@ -193,6 +198,14 @@ class FleetPeers:
             return
         self._answering += 1
         self._tasks.spawn(self._answer(said), "answer another process")
+
+    def _is_for_unknown(self, said: _Said) -> bool:
+        """It is for those too that its sender takes for dead."""
+        if self._owners.name in said.known:
+            return False
+        with suppress(msgspec.MsgspecError, RecursionError):
+            return isinstance(decode_message(said.message), SessionChanged)
+        return False
 
     async def _answer(self, said: _Said) -> None:
         try:

@@ -53,11 +53,13 @@ class Replica:
         crew = FolderPeers(near, name.partition(".")[0])
         self.peers = FleetPeers(self.fleet, self.owners, crew, self.tasks)
         self.heard: list[Message] = []
+        self.hears = asyncio.Event()
         self.missed = asyncio.Event()
         self.peers.on_missed = self.missed.set
 
     async def hear(self, message: Message) -> AsyncGenerator[bytes, None]:
         self.heard.append(message)
+        self.hears.set()
         yield self.name.encode()
 
     async def start(self) -> "Replica":
@@ -166,6 +168,24 @@ async def test_a_newcomer_is_known_when_it_speaks(
     await new.peers.ask(Arrived("2-b"), new.peers.others())
 
     assert one.peers.others() == ["2-b"]
+
+
+@pytest.mark.parametrize("others", [(), ("3-c",)])
+async def test_a_kill_is_heard_by_one_that_is_taken_for_dead(
+    server: RedisServer, stack: AsyncExitStack, others: tuple[str, ...]
+) -> None:
+    """It was stopped for a while, or Redis was away: its lease has ended, and its calls go on."""
+    one, two, *_ = await replicas(stack, server, "1-a", "2-b", *others)
+    one.owners._left = {name: left for name, left in one.owners._left.items() if name != "2-b"}
+    killed = SessionChanged("t", "s", Refusal(422, "session_killed", "session_state", "Ended."))
+
+    assert (await one.peers.ask(killed, list(others))).keys() == set(others)
+    assert await one.peers.ask(WhoRuns("s"), list(others)) == {
+        name: name.encode() for name in others
+    }
+    async with asyncio.timeout(5):
+        await two.hears.wait()
+    assert two.heard == [killed]
 
 
 @pytest.mark.parametrize(
