@@ -39,6 +39,8 @@ class Listener:
         self._clock = clock
         self._missing = 0
         self._heard = False
+        self._refused: ServerError | None = None
+        self._warned = False
         self._task: asyncio.Task[None] | None = None
 
     def start(self, ended: Callable[["Listener"], None]) -> None:
@@ -54,19 +56,24 @@ class Listener:
             try:
                 await self._hear()
             except (OSError, TimeoutError, Lost, ServerError, StoreUnavailable) as problem:
-                log.info("what is published is not heard (%s); trying again", problem)
+                is_new = isinstance(problem, ServerError) and not self._warned
+                self._warned = self._warned or is_new
+                level = logging.WARNING if is_new else logging.INFO
+                log.log(level, "what is published is not heard (%s); trying again", problem)
             await self._clock.sleep(_PAUSE_SECONDS)
 
     async def _hear(self) -> None:
         """Until the connection breaks. A ping each second tells of one that is only dead."""
         connection = await connect(await self._find(), self._login, self._take)
         try:
-            self._missing = len(self._channels)
+            self._missing, self._refused = len(self._channels), None
             connection.push(("SUBSCRIBE", *self._channels))
             while connection.is_open:
                 self._heard = False
                 connection.push(("PING",))
                 await asyncio.wait({connection.lost}, timeout=PING_SECONDS)
+                if self._refused is not None:  # it may not listen
+                    raise self._refused
                 if not self._heard:
                     raise Lost("the server does not answer in time")
         finally:
@@ -74,6 +81,8 @@ class Listener:
 
     def _take(self, reply: Reply) -> None:
         self._heard = True
+        if isinstance(reply, ServerError):
+            self._refused = reply
         if not isinstance(reply, list) or not reply:
             return
         if reply[0] == b"message":
@@ -81,4 +90,5 @@ class Listener:
         elif reply[0] == b"subscribe":
             self._missing -= 1
             if not self._missing:
+                self._warned = False
                 self._on_connected()

@@ -171,6 +171,29 @@ async def test_what_is_published_is_heard_also_after_the_connection_broke(
     await servers.close()
 
 
+async def test_who_may_not_listen_is_told_so(
+    server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A user has no channels, where none were given; with some it hears."""
+    rights = ("on", ">secret", "~*", "resetchannels", "+@all")
+    server.ask("ACL", "SETUSER", "deaf", *rights)
+    servers, connected = Servers(f"redis://deaf:secret@127.0.0.1:{server.port}"), asyncio.Event()
+    await servers.open()
+    listener = servers.listen(["a"], lambda _, data: None, connected.set)
+    async with asyncio.timeout(10):
+        while not caplog.records:
+            await servers.clock.sleep(0.05)
+    assert "is not heard (NOPERM" in caplog.text
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    server.ask("ACL", "SETUSER", "deaf", "&a")
+
+    async with asyncio.timeout(10):
+        await connected.wait()
+    listener.close()
+    await servers.close()
+    server.ask("ACL", "DELUSER", "deaf")
+
+
 async def test_a_cluster_s_keys_are_found_also_when_slots_move(cluster: Cluster) -> None:
     """Each on its node; a slot that has moved is asked for where it is now."""
     servers = Servers(cluster.url)
