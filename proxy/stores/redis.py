@@ -50,6 +50,8 @@ log = logging.getLogger(__name__)
 
 WATCH_SECONDS = 5.0
 _SWEEP_SECONDS = 5.0
+_REFRESH_SECONDS = 86_400.0
+"""A log outlives its end's key by two days from when it was refreshed: see `redis_append.lua`."""
 
 
 class RedisStore:
@@ -191,7 +193,9 @@ class _Open:
     def __init__(self, servers: Servers, url: RedisUrl, secret: bytes) -> None:
         self._servers = servers
         self.versions = Versions()
-        self.maker = Maker(Chain(secret), url.prefix, url.expire_seconds / 10)
+        self.maker = Maker(
+            Chain(secret), url.prefix, min(url.expire_seconds / 10, _REFRESH_SECONDS)
+        )
         tips = Tips()
         self._replicas = Replicas(servers, url.replicas)
         self._windows = Windows(servers, url.expire_seconds)

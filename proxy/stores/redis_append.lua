@@ -5,6 +5,7 @@
 local attempt, cluster, expire = tonumber(ARGV[1]), ARGV[2] == '1', tonumber(ARGV[3])
 local call, unpack_, pack = redis.call, cmsgpack.unpack, cmsgpack.pack
 local MOST = 9007199254740992 -- 2^53: what a double counts exactly
+local account_expire = math.max(expire, 3456000) -- 40 days: a window of a month is never forgotten
 
 local function tip_of(key)
   local raw = call('GET', key)
@@ -177,9 +178,9 @@ local function book(accounts, r)
     if a.is_new then
       local all = tag_of(key) .. ':bz'
       call('ZADD', all, a[8], key)
-      call('EXPIRE', all, expire)
+      call('EXPIRE', all, account_expire)
     end
-    call('SET', key, pack({a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8]}), 'EX', expire)
+    call('SET', key, pack({a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8]}), 'EX', account_expire)
   end
 end
 

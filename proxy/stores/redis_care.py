@@ -26,6 +26,9 @@ from proxy.stores.redis_scripts import script
 from proxy.stores.redis_servers import Servers
 from proxy.stores.written import Written
 
+ACCOUNT_SECONDS = 40 * 86_400
+"""For so long at the least an account is kept, as the scripts do: longer than any window."""
+
 _AT_ONCE = 64
 _CONTENT_BYTES = 1 << 20
 _Answer = Written[Appended | None]
@@ -162,10 +165,15 @@ class Care:
             words += [content.name, content.data]
             size += len(content.data)
             if size > _CONTENT_BYTES:
-                await self._servers.call(name, "HSET", name, *words)
+                await self._send(name, words)
                 words, size = [], 0
         if words:
-            await self._servers.call(name, "HSET", name, *words)
+            await self._send(name, words)
+
+    async def _send(self, name: str, words: Sequence[bytes | str]) -> None:
+        """Whoever dies before the session is there leaves nothing for ever."""
+        sent = [("HSET", name, *words), ("EXPIRE", name, self._expire)]
+        await self._servers.calls(name, sent)
 
     async def dump_accounts(self, after: str, limit: int) -> Sequence[AccountRow]:
         """By name: the names are read when the first page is asked for."""
@@ -182,10 +190,9 @@ class Care:
             key = account_key(self._servers.prefix, name)
             every = f"{key.partition('}')[0]}}}:bz"
             value = pack((*_numbers(balance), at))
-            await self._servers.call(key, "SET", key, value, "EX", self._expire)
-            await self._servers.calls(
-                every, [("ZADD", every, at, key), ("EXPIRE", every, self._expire)]
-            )
+            expire = max(self._expire, ACCOUNT_SECONDS)
+            await self._servers.call(key, "SET", key, value, "EX", expire)
+            await self._servers.calls(every, [("ZADD", every, at, key), ("EXPIRE", every, expire)])
 
     async def purge_accounts(self, touched_before: float) -> int:
         total = 0

@@ -156,7 +156,7 @@ class Maker:
         append = prepared.append
         rows, seq, previous = self._chained(prepared, before)
         head = head_after(None if before is None else before.as_head(), append)
-        refresh = before is None or now - before.refreshed_at > self.refresh_seconds
+        refresh = before is None or abs(now - before.refreshed_at) > self.refresh_seconds
         tip = Tip(
             version,
             seq,

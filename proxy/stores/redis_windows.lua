@@ -3,6 +3,7 @@
 -- untouched key goes, and what it is done with.
 local call, unpack_, pack = redis.call, cmsgpack.unpack, cmsgpack.pack
 local expire, MOST = tonumber(ARGV[2]), 9007199254740992
+local account_expire = math.max(expire, 3456000) -- 40 days: a window of a month is never forgotten
 
 local function tag_of(key) return string.sub(key, 1, string.find(key, '}', 1, true)) end
 
@@ -18,9 +19,9 @@ local function move(movements, sign, at)
     if at > a[8] then a[8] = at end
     if is_new then
       call('ZADD', tag_of(key) .. ':bz', a[8], key)
-      call('EXPIRE', tag_of(key) .. ':bz', expire)
+      call('EXPIRE', tag_of(key) .. ':bz', account_expire)
     end
-    call('SET', key, pack(a), 'EX', expire)
+    call('SET', key, pack(a), 'EX', account_expire)
   end
 end
 
@@ -74,7 +75,7 @@ function doing.apply(tag, ...)
     end
   end
   call('HSET', KEYS[2], tag, string.format('%.0f', last))
-  call('EXPIRE', KEYS[2], expire)
+  call('PERSIST', KEYS[2]) -- as the numbering is: without it nothing would be carried out again
   return last
 end
 

@@ -137,10 +137,9 @@ class Windows:
 
     async def carry_out(self, p: str, entry: bytes) -> None:
         """What an append of this tenant has sent; all before it too, where those are missing."""
-        number = msgspec.msgpack.decode(entry, strict=False)[0]
         last = await self._do("apply", p, entry)
         assert isinstance(last, int)
-        if last < number:
+        if last < _number(entry):
             await self.drain(p)
         else:
             self._later(self._trim(p, last))
@@ -154,11 +153,12 @@ class Windows:
                 return
             last = await self._do("apply", p, *entries)
             assert isinstance(last, int)
-            if not await self._trim(p, last):
+            if last < _number(entries[0]):
                 raise StoreUnavailable(
                     f"entries of {p}:o follow none that were carried out: the cluster has lost "
                     "writes of this tenant, or of the shared accounts (docs/fleet.md)"
                 )
+            await self._trim(p, last)
 
     async def sweep(self, tags: Sequence[str], every_seconds: float) -> None:
         """Carries out what is left over and gives back claims that came to nothing."""
@@ -210,6 +210,12 @@ class Windows:
         keys = (f"{self._p}:p", f"{self._p}:a")
         command = ("EVALSHA", windows.sha, 2, *keys, what, self._expire, *arguments)
         return await self._servers.call(self._p, *command)
+
+
+def _number(entry: bytes) -> int:
+    number = msgspec.msgpack.decode(entry, strict=False)[0]
+    assert isinstance(number, int)
+    return number
 
 
 async def _quietly(work: Coroutine[None, None, object]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from proxy.clock import SystemClock
 from proxy.core.events import StepReserved
 from proxy.core.session import SessionKey
 from proxy.errors import HoldfastError, StoreUnavailable
@@ -277,6 +278,48 @@ async def test_every_key_has_an_end(server: RedisServer) -> None:
     assert len(left) > 15
     assert [key for key, seconds in left.items() if seconds == -1] == []
     await store.close()
+
+
+async def test_a_month_s_budget_outlives_what_was_said_to_expire(server: RedisServer) -> None:
+    """An idle week must not begin it anew."""
+    store = await started(server, "?expire_days=7")
+    month = replace(hold(KEY, "c1"), charges=[Charge("global:-:1mo:2026-11", 1)])
+    await store.append(month)
+    await store.restore_accounts([("tenant:t:1mo:2026-11", Balance(5), NOW)])
+    for tag, name in (("*", "global:-:1mo:2026-11"), ("t", "tenant:t:1mo:2026-11")):
+        for key in (f"holdfast:{{{tag}}}:b:{name}", f"holdfast:{{{tag}}}:bz"):
+            left = await store.servers.call(key, "TTL", key)
+            assert isinstance(left, int)
+            assert left > 31 * 86_400
+    await store.close()
+
+
+@pytest.mark.parametrize("days", [-2, 2])
+async def test_a_log_does_not_expire_before_its_end(server: RedisServer, days: int) -> None:
+    """Whatever the clock of the process that wrote it."""
+    clock = Shifted()
+    store = RedisStore(server.url, SECRET, clock)
+    await store.open()
+    await store.append(opened())
+    log, end = (f"holdfast:{{{KEY.tenant}}}:{kind}:{KEY.session}" for kind in "es")
+    await store.servers.call(log, "EXPIRE", log, 60)  # as if its time had come
+    clock.ahead = days * 86_400.0
+    await store.append(hold(KEY, "c1"))
+    lives, ends = [await store.servers.call(key, "TTL", key) for key in (log, end)]
+
+    assert isinstance(lives, int)
+    assert isinstance(ends, int)
+    assert lives > ends
+    await store.close()
+
+
+class Shifted(SystemClock):
+    """A clock that is wrong."""
+
+    ahead = 0.0
+
+    def now(self) -> float:
+        return super().now() + self.ahead
 
 
 async def test_a_user_with_few_rights_is_enough(server: RedisServer) -> None:

@@ -16,6 +16,7 @@ from proxy.core.session import SessionKey
 from proxy.errors import AccountExceeded, HoldfastError, SeqConflict
 from proxy.stores import Append, Balance, Charge, Maximum
 from proxy.stores.redis import RedisStore
+from proxy.stores.redis_windows import Windows
 from tests.fakes_redis import url_for
 from tests.fakes_stores import NOW, SECRET, settled
 
@@ -95,6 +96,41 @@ async def test_a_refused_append_leaves_no_trace_anywhere(store: RedisStore) -> N
     assert await store.balances([GLOBAL]) == {GLOBAL: Balance(0, BUDGET)}
     claims = f"{store.servers.prefix}:{{*}}:p"
     assert await store.servers.call(claims, "HLEN", claims) == 0
+
+
+async def test_how_far_it_is_carried_out_is_known_as_long_as_what_is_numbered(
+    store: RedisStore,
+) -> None:
+    """After a long silence what is sent would follow nothing, and be carried out never."""
+    await store.append(hold(SessionKey("a", "s"), "c"))
+    await store.close()
+    await store.open()
+    names = [f"{store.servers.prefix}:{end}" for end in ("{a}:on", "{*}:a")]
+
+    assert [await store.servers.call(name, "TTL", name) for name in names] == [-1, -1]
+
+
+async def test_two_that_carry_out_the_same_do_not_take_it_for_lost(
+    store: RedisStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one tidies up between what this one does."""
+    monkeypatch.setattr(Windows, "carry_out", _nothing)
+    await store.append(hold(SessionKey("a", "s"), "c"))
+    other, trim = await opened(tmp_path), Windows._trim
+
+    async def later(windows: Windows, p: str, last: int) -> int:
+        await trim(windows, p, last)
+        return await trim(windows, p, last)
+
+    monkeypatch.setattr(Windows, "_trim", later)
+    await other.open_holds()
+
+    assert await store.balances([GLOBAL]) == {GLOBAL: Balance(0, COST)}
+    await other.close()
+
+
+async def _nothing(windows: Windows, p: str, entry: bytes) -> None:
+    return None
 
 
 async def test_many_at_once_never_pass_a_budget_above_tenants(tmp_path: Path) -> None:
