@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from proxy.core.kept import Given
-from proxy.core.marks import unpack
+from proxy.core.marks import is_kept, unpack
 from proxy.core.policy import Policy
 from proxy.core.rebuilding import Body, decode_answered, decode_told, inflated
 from proxy.core.recording import (
@@ -27,7 +27,7 @@ from proxy.core.recording import (
 from proxy.core.session import SessionKey
 from proxy.core.steps import RecordedStep
 from proxy.errors import ContentMissing, StoreUnavailable
-from proxy.recording import Recorder, is_kept
+from proxy.recording import Recorder
 from proxy.sealing import Sealing
 from proxy.stores import Store, answer_name, request_name
 

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from proxy.alike import ALIKE_BYTES, Alike, ListOf
 from proxy.core.checkpoints import Checkpoints
 from proxy.core.kept import NOT_KEPT, Content, Kept
-from proxy.core.marks import IN_CLEAR, NOTHING_KEPT, Mark, Recorded, pack
+from proxy.core.marks import IN_CLEAR, Mark, Recorded, pack
 from proxy.core.ranges import copied
 from proxy.core.recording import (
     WINDOW_BYTES,
@@ -223,8 +223,3 @@ def _given_bytes(mark: Mark, basis: Basis, ranges: tuple[int, ...]) -> int:
 
 def _content(name: str, data: bytes, sealer: Sealer | None) -> Content:
     return Content(name, data if sealer is None else sealer.seal(name, data))
-
-
-def is_kept(mark: bytes) -> bool:
-    """Whether an event's `content` says that there is something to read back."""
-    return bool(mark) and not mark.startswith(NOTHING_KEPT)

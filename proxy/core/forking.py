@@ -13,7 +13,7 @@ from typing import Protocol
 import msgspec
 
 from proxy.core import events as ev
-from proxy.core.marks import DIGEST_BYTES, NOTHING_KEPT
+from proxy.core.marks import is_kept
 from proxy.core.steps import Logged, RecordedStep, counted, steps_of
 
 
@@ -124,11 +124,6 @@ def heir_of(log: Sequence[Chained], origin: str, step: int) -> Heir | None:
         chain=next((one.chain for one in log if one.seq == at), b""),
         missing=tuple(_missing(steps, step)),
     )
-
-
-def is_kept(mark: bytes) -> bool:
-    """Whether there is a content to this mark."""
-    return len(mark) >= DIGEST_BYTES and mark[:DIGEST_BYTES] != NOTHING_KEPT
 
 
 def _missing(steps: Collection[RecordedStep], upto: int) -> Iterator[int]:

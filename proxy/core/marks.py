@@ -35,6 +35,12 @@ Recorded = tuple[tuple[str, bytes], ...]
 """Pairs of a call id and its mark: the newest requests of a session's histories, newest last."""
 
 
+def is_kept(mark: bytes) -> bool:
+    """Whether an event's `content`, of a request or an answer, says that something can be read
+    back."""
+    return len(mark) >= DIGEST_BYTES and not mark.startswith(NOTHING_KEPT)
+
+
 class Mark(msgspec.Struct, frozen=True, gc=False):
     """What a packed mark says.
 

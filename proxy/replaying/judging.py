@@ -17,6 +17,7 @@ from proxy.core.alike import differs, steady_chain
 from proxy.core.globs import matches
 from proxy.core.histories import beginnings
 from proxy.core.kept import Given
+from proxy.core.marks import is_kept
 from proxy.core.recording import chain_of
 from proxy.core.replaying import MOST_REPLAYS, Pick, Record, pick
 from proxy.core.request import CONVERSATIONS, Request
@@ -27,7 +28,6 @@ from proxy.core.usage import ToolCall
 from proxy.errors import ContentMissing
 from proxy.guard.recall import Recall
 from proxy.intake import Call
-from proxy.recording import is_kept
 from proxy.replaying.known import Known
 from proxy.replaying.reading import calls_of, chains_of, parsed
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from proxy.core import events as ev
-from proxy.core.forking import Heir, heir_of, is_kept
-from proxy.core.marks import IN_CLEAR, NOTHING_KEPT, Mark, pack
+from proxy.core.forking import Heir, heir_of
+from proxy.core.marks import IN_CLEAR, Mark, pack
 from proxy.core.session import fold
 from proxy.core.steps import counted, steps_of
 from proxy.core.tools.facts import Handed
@@ -170,7 +170,6 @@ def test_what_was_not_kept_is_told() -> None:
 
     assert heir(log, 2).missing == (2,)
     assert heir(log, 1).missing == ()
-    assert [is_kept(one) for one in (b"", NOTHING_KEPT + b"x", mark("a"))] == [False, False, True]
 
 
 def test_a_fork_of_a_fork_has_the_steps_of_both() -> None:

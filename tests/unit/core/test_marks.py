@@ -3,7 +3,16 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.marks import Mark, base_of, borders_of, pack, remembered, unpack
+from proxy.core.marks import (
+    NOTHING_KEPT,
+    Mark,
+    base_of,
+    borders_of,
+    is_kept,
+    pack,
+    remembered,
+    unpack,
+)
 
 hashes = st.integers(0, 2**64 - 1)
 sizes = st.integers(0, 2**32 - 1)
@@ -47,3 +56,11 @@ def test_a_list_has_a_border_for_each_doubling_of_the_distance_from_its_end() ->
     assert list(borders_of(0)) == [0]
     assert list(borders_of(512)) == [512]
     assert list(borders_of(5_000)) == [5_000, 4_488, 3_976, 2_952, 904]
+
+
+def test_only_a_digest_says_that_something_was_kept() -> None:
+    """Of requests and of answers; where only hashes are kept, nothing can be given again."""
+    digest = b"d" * 16
+    marks = (b"", digest[:15], NOTHING_KEPT, NOTHING_KEPT + b"x", digest, digest + b"x")
+
+    assert [is_kept(mark) for mark in marks] == [False, False, False, False, True, True]
