@@ -10,8 +10,11 @@ which a ledger with the same key can check (`stores.chain.first_altered`).
 """
 
 import hashlib
+import os
+import secrets
 import zlib
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import msgspec
 
@@ -89,6 +92,29 @@ def export_of(dump: SessionDump, at: float) -> Iterator[bytes]:
     gathered += deflater.flush()
     digest.update(gathered)
     yield bytes(gathered) + digest.digest()
+
+
+def write_export(path: Path, pieces: Iterable[bytes]) -> int:
+    """Writes a file for its owner alone, whole or not at all, and on the disk: its size in bytes.
+    Raises OSError, and whatever its pieces raise."""
+    aside = path.with_name(f".{secrets.token_hex(8)}")
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.writelines(pieces)
+            size_bytes = file.tell()
+            file.flush()
+            os.fsync(descriptor)
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    return size_bytes
 
 
 def _entries(dump: SessionDump, at: float) -> Iterator[_Entry]:

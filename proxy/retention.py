@@ -1,8 +1,6 @@
 """How long sessions are kept that nobody uses, and what is written elsewhere before they go."""
 
 import logging
-import os
-import secrets
 from asyncio import to_thread
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -12,7 +10,7 @@ from proxy.clock import Clock
 from proxy.core.checkpoints import Checkpoints
 from proxy.core.session import SessionKey
 from proxy.errors import SeqConflict, SessionBusy
-from proxy.exports import SUFFIX, export_of
+from proxy.exports import SUFFIX, export_of, write_export
 from proxy.stores import LIVE, Store
 
 log = logging.getLogger(__name__)
@@ -107,22 +105,7 @@ def _name(text: str) -> str:
 
 
 def _write(path: Path, pieces: Iterable[bytes]) -> None:
-    """Whole or not at all, and on the disk. For its owner alone. Raises OSError."""
+    """Raises OSError."""
     path.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.parent.mkdir(mode=0o700, exist_ok=True)
-    aside = path.with_name(f".{secrets.token_hex(8)}")
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.writelines(pieces)
-            file.flush()
-            os.fsync(descriptor)
-        aside.replace(path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    write_export(path, pieces)

@@ -2,16 +2,14 @@
 
 import argparse
 import hashlib
-import os
 import sys
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
 from proxy.admin.shapes import Json
 from proxy.cli.admin_client import AdminClient, AdminError
-from proxy.exports import DIGEST_BYTES, MAGIC, SUFFIX, read_export
+from proxy.exports import DIGEST_BYTES, MAGIC, SUFFIX, read_export, write_export
 
 ACTIONS = {
     "diff": "what two steps of it differ in, message by message",
@@ -87,7 +85,7 @@ def take_in(client: AdminClient, args: argparse.Namespace) -> dict[str, Json]:
     """`import`."""
     try:
         with args.file.open("rb") as file:
-            size_bytes = _checked(args.file, iter(lambda: file.read(1 << 20), b""))
+            size_bytes = sum(map(len, _checked(args.file, iter(lambda: file.read(1 << 20), b""))))
             file.seek(0)
             asked = _query({"as": args.new, "tenant": args.tenant})
             return client.upload(f"/api/v1/sessions/import{asked}", file, size_bytes)
@@ -105,7 +103,7 @@ def _export(client: AdminClient, path: str, args: argparse.Namespace) -> dict[st
         return None
     target = Path(args.output or args.session + SUFFIX)
     try:
-        size_bytes = _write(target, pieces)
+        size_bytes = write_export(target, _checked(target, pieces))
         told: dict[str, Json] = {"session": args.session, "file": str(target), "bytes": size_bytes}
         return {**told, **_deleted(client, path, args, target)}
     except OSError as error:
@@ -124,39 +122,20 @@ def _deleted(
     return client.call("DELETE", path + asked)
 
 
-def _write(target: Path, pieces: Iterable[bytes]) -> int:
-    """A file that is there is whole, and nobody else's to read. Raises OSError, AdminError."""
-    aside = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            for piece in pieces:
-                file.write(piece)
-            file.flush()
-            os.fsync(descriptor)
-        with aside.open("rb") as file:
-            size_bytes = _checked(target, iter(lambda: file.read(1 << 20), b""))
-        aside.rename(target)
-    except BaseException:
-        with suppress(OSError):
-            aside.unlink()
-        raise
-    return size_bytes
-
-
-def _checked(name: Path, pieces: Iterable[bytes]) -> int:
-    """The size of an export that is as it was written. Raises AdminError."""
-    digest, size_bytes, tail = hashlib.sha256(), 0, b""
+def _checked(name: Path, pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The pieces of an export, as they are. At their end raises AdminError where they are not what
+    was written."""
+    digest, begun, tail = hashlib.sha256(), False, b""
     for piece in pieces:
-        if not size_bytes and not piece.startswith(MAGIC):
+        if not begun and not piece.startswith(MAGIC):
             raise AdminError(f"{name}: it is no export of a session, or of a later version")
-        size_bytes += len(piece)
+        begun = True
         tail += piece
         digest.update(tail[:-DIGEST_BYTES])
         tail = tail[-DIGEST_BYTES:]
+        yield piece
     if digest.digest() != tail:
         raise AdminError(f"{name}: it is cut off, or was altered: export the session again")
-    return size_bytes
 
 
 def _print_body(pieces: Iterable[bytes]) -> None:
