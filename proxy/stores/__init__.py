@@ -159,6 +159,12 @@ class StoreAway(StoreUnavailable):
     log: tuple[AnyEvent, ...] = ()
 
 
+@dataclass
+class LogCutShort(StoreUnavailable):
+    """The log of a session is shorter than was acknowledged of late. Told for a while, so that
+    somebody notices; then what is there counts."""
+
+
 class Store(Protocol):
     """Shared by all calls of the process, from its event loop; StoreUnavailable when it cannot.
 

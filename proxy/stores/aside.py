@@ -14,7 +14,7 @@ from enum import Enum
 from proxy.core.events import StepReserved
 from proxy.core.session import SessionKey
 from proxy.errors import SeqConflict, StoreUnavailable
-from proxy.stores import ASIDE, Append, Appended, Store
+from proxy.stores import ASIDE, Append, Appended, LogCutShort, Store
 from proxy.stores.effects import prepare
 from proxy.stores.spool import Spool
 from proxy.stores.written import Written, outlasting
@@ -89,7 +89,8 @@ class Aside:
 
     def _answered(self, entry: _Entry, asked: "asyncio.Future[Appended]") -> None:
         error = asked.exception()
-        if isinstance(error, StoreUnavailable):
+        is_about_one = isinstance(error, LogCutShort) and not self._is_lost()
+        if isinstance(error, StoreUnavailable) and not is_about_one:
             self._lost(error)
             entry.state = _State.TRIED
         elif isinstance(error, SeqConflict) and self._is_lost():

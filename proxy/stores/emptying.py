@@ -9,9 +9,9 @@ from typing import Final
 
 from proxy.core.session import SessionKey
 from proxy.errors import HoldfastError, SeqConflict, StoreUnavailable
-from proxy.stores import Append, Appended, Store
+from proxy.stores import Append, Appended, LogCutShort, Store
 from proxy.stores.reconciling import Known, is_written, known_of, rebased
-from proxy.stores.spool import Spool, Spooled
+from proxy.stores.spool import Spool, Spooled, Unreadable
 from proxy.stores.written import outlasting
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,12 @@ class Emptying:
     async def some(self) -> list[SessionKey]:
         """Writes the first few; the session of each that is not left any more, none where nothing
         was. Raises StoreUnavailable where the store, or the spool, is away."""
-        rows = await self.spool.rows(0, AT_ONCE)
+        try:
+            rows = await self.spool.rows(0, AT_ONCE)
+        except Unreadable as damaged:  # it must not hold up all behind it
+            await self.spool.refuse([number for number, _ in damaged.rows])
+            log.error(damaged.message, extra={"appends": len(damaged.rows)})
+            return [key for _, key in damaged.rows]
         sessions: dict[SessionKey, list[Spooled]] = defaultdict(list)
         for row in rows:
             sessions[row.append.key].append(row)
@@ -144,7 +149,8 @@ class Emptying:
         them again and again, would hold up all behind it."""
         told.away = error
         first = next((row for row in left if row.number not in told.done), None)
-        if first is None or not await self._primary.writable():
+        passes = isinstance(error, LogCutShort)
+        if first is None or passes or not await self._primary.writable():
             return
         self._failures[first.number] += 1
         if self._failures[first.number] >= _FAILURES:

@@ -13,6 +13,7 @@ making; a cluster has one for each tenant.
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from proxy.core.session import SessionKey
@@ -23,7 +24,7 @@ from proxy.errors import (
     SessionBusy,
     StoreUnavailable,
 )
-from proxy.stores import Appended
+from proxy.stores import Appended, LogCutShort
 from proxy.stores.chain import GENESIS
 from proxy.stores.redis_claiming import Claiming, Ran, Result, is_charged_elsewhere
 from proxy.stores.redis_connection import Command
@@ -133,7 +134,8 @@ class Lane:
         names = [f"{self._p(key)}:s:{key.session}" for key in wanted]
         raw = await self._servers.calls(names[0], [("GET", name) for name in names])
         for key, one in zip(wanted, raw, strict=True):
-            await self._learnt(key, decode_tip(one))
+            with suppress(LogCutShort):  # said to who writes there, not to all of the batch
+                await self._learnt(key, decode_tip(one))
 
     async def _learnt(self, key: SessionKey, tip: Tip | None) -> None:
         tips = self._shared.tips
@@ -222,17 +224,25 @@ class Lane:
                 tip = decode_tip(said[0])
                 seq, chain = (0, GENESIS) if tip is None else (tip.seq, tip.chain)
                 self._answer(job, Appended(seq, chain, repeated=True))
-            case b"tip" if job.once:
-                tip = decode_tip(said[0])
-                self._answer(job, SeqConflict(0 if tip is None else tip.seq))
             case b"tip":
-                await self._learnt(job.key, decode_tip(said[0]))
-                return False
+                return await self._ends_elsewhere(job, decode_tip(said[0]))
             case b"anew":
                 return False
             case _:
                 self._answer(job, _refusal(job, verdict, said))
         return True
+
+    async def _ends_elsewhere(self, job: Job, tip: Tip | None) -> bool:
+        """The log does, than was known here. True where the job is answered with that."""
+        if job.once:
+            self._answer(job, SeqConflict(0 if tip is None else tip.seq))
+            return True
+        try:
+            await self._learnt(job.key, tip)
+        except LogCutShort as error:
+            self._answer(job, error)
+            return True
+        return False
 
     def _written(self, job: Job, writing: Writing, unconfirmed: StoreUnavailable | None) -> None:
         if writing.request.wipe == 2:

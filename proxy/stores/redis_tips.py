@@ -4,7 +4,7 @@ import asyncio
 from collections import OrderedDict
 
 from proxy.core.session import SessionKey
-from proxy.errors import StoreUnavailable
+from proxy.stores import LogCutShort
 from proxy.stores.redis_keys import tag
 from proxy.stores.redis_requests import Tip
 from proxy.stores.redis_servers import Servers
@@ -50,7 +50,7 @@ class Tips:
         return False
 
     async def check(self, servers: Servers, key: SessionKey, seq: int) -> None:
-        """Raises StoreUnavailable where the server's log is shorter than it has been, and was not
+        """Raises LogCutShort where the server's log is shorter than it has been, and was not
         deleted: a deletion leaves a mark for as long as tips are trusted."""
         if not self.is_ahead(key, seq):
             return
@@ -58,7 +58,7 @@ class Tips:
         if await servers.call(mark, "EXISTS", mark) or not self.is_ahead(key, seq):
             self.forget(key)
             return
-        raise StoreUnavailable(
+        raise LogCutShort(
             f"the ledger went back in time: session {key.session!r} ends at event {seq} in Redis, "
             f"but was acknowledged up to {self._tips[key][0].seq}. Was it emptied, restored from "
             "an older copy, or did it crash with appendfsync everysec? (docs/fleet.md)"

@@ -8,7 +8,7 @@ or, after its death, by whoever has locked it (`spools`).
 import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar, cast
 
@@ -35,6 +35,13 @@ Result = TypeVar("Result")
 Work = Callable[[sqlite3.Connection], object]
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Append).decode
+
+
+@dataclass
+class Unreadable(StoreUnavailable):
+    """What stands in the file is no append. rows: their numbers and sessions."""
+
+    rows: list[tuple[int, SessionKey]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +76,21 @@ class Spool:
         return cast("asyncio.Future[int]", self._submit(insert))
 
     async def rows(self, after: int, limit: int) -> list[Spooled]:
-        """The first that are left, of those with a higher number than `after`."""
-        sql = """SELECT id, append, tried FROM spool
+        """The first that are left, of those with a higher number than `after`. Raises Unreadable
+        where some of them are none."""
+        sql = """SELECT id, tenant, session, append, tried FROM spool
             WHERE id > ? AND NOT refused ORDER BY id LIMIT ?"""
-        found = await self._select(sql, (after, limit))
-        return [Spooled(int(n), _read(a, self.path), bool(t)) for n, a, t in found]  # type: ignore[call-overload]  # columns
+        rows, damaged = [], Unreadable("")
+        for number, tenant, session, append, tried in await self._select(sql, (after, limit)):
+            assert isinstance(number, int)
+            try:
+                rows.append(Spooled(number, _read(append, self.path), bool(tried)))
+            except StoreUnavailable as error:
+                damaged.message = error.message
+                damaged.rows.append((number, SessionKey(str(tenant), str(session))))
+        if damaged.rows:
+            raise damaged
+        return rows
 
     async def of_session(self, key: SessionKey) -> list[Append]:
         """What is left of one session, in order."""

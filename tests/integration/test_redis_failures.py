@@ -261,6 +261,26 @@ async def test_who_says_so_may_use_a_server_that_keeps_nothing(server: RedisServ
     await store.close()
 
 
+async def test_a_log_that_was_cut_short_fails_nobody_else(server: RedisServer) -> None:
+    """Whatever was sent together with an append to it is written."""
+    store, other = await started(server), SessionKey(KEY.tenant, "other")
+    names = [f"holdfast:{{{KEY.tenant}}}:{kind}:{KEY.session}" for kind in "se"]
+    await store.append(opened())
+    before = await store.servers.call(names[0], "GET", names[0])
+    assert isinstance(before, bytes)
+    await store.append(hold(KEY, "c1"))
+    await store.append(opened(other))
+    await store.servers.call(names[0], "SET", names[0], before)
+    await store.servers.call(names[1], "RPOP", names[1])
+    sent = [store.append(hold(key, f"d{n}")) for n, key in enumerate((other, KEY, other, other))]
+    results = await asyncio.gather(*sent, return_exceptions=True)
+
+    assert [isinstance(one, StoreUnavailable) for one in results] == [False, True, False, False]
+    assert "went back in time" in str(results[1])
+    assert len(await store.read(other)) == 4
+    await store.close()
+
+
 async def test_every_key_has_an_end(server: RedisServer) -> None:
     """Should nobody ever purge: ninety days after the last touch."""
     store = await started(server)

@@ -3,7 +3,8 @@
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator, Awaitable
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -17,7 +18,16 @@ from proxy.core.session import SessionKey, fold
 from proxy.errors import StoreUnavailable
 from proxy.ledger import Ledger
 from proxy.reservation import Admitted, Reservation
-from proxy.stores import ASIDE, Append, Appended, Balance, Charge, Store
+from proxy.stores import (
+    ASIDE,
+    Append,
+    Appended,
+    Balance,
+    Charge,
+    LogCutShort,
+    Store,
+    Stored,
+)
 from proxy.stores.memory import MemoryStore
 from proxy.stores.open_on_failure import Mode, OpenOnFailure
 from proxy.stores.spools import Spools
@@ -508,6 +518,73 @@ async def test_what_the_ledger_never_takes_stays_for_a_human(
     assert side.store.mode is Mode.HERE
     assert fold(await log_of(going)).cost_micro_usd == 10
     assert await side.store._spool().refused() == 1
+
+
+async def test_a_log_that_was_cut_short_is_waited_for(
+    side: Side, going: Going, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that came back without its last seconds says so for a minute: not for ever."""
+    going.away = "before"
+    await side.call("a", 10)
+    going.away = ""
+    read = going.read
+
+    async def cut(key: SessionKey, after_seq: int = 0) -> Sequence[Stored]:
+        raise LogCutShort("the ledger went back in time")
+
+    monkeypatch.setattr(going, "read", cut)
+    for _ in range(20):
+        await side.store.look()
+    assert side.store.waiting == 2
+    monkeypatch.setattr(going, "read", read)
+    await side.back()
+
+    assert await spent(going, clock) == Balance(10)
+    assert await side.store._spool().refused() == 0
+
+
+async def test_one_log_that_was_cut_short_does_not_open_all_budgets(
+    side: Side, going: Going, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store is there: it is the one session that has to wait."""
+
+    async def cut(append: Append, away: str) -> Appended:
+        raise LogCutShort("the ledger went back in time")
+
+    monkeypatch.setattr(going, "_append", cut)
+
+    assert isinstance(await outcome(side.store, opened()), LogCutShort)
+    assert side.store.mode is Mode.HERE
+
+
+async def test_what_a_dead_process_wrote_and_nobody_can_read_holds_nothing_up(
+    going: Going, tmp_path: Path, clock: FakeClock
+) -> None:
+    """It may have been of a newer version: the rest is booked, and it stays for a human."""
+    dead = Side(going, tmp_path, "dead", clock)
+    going.away = "before"
+    await dead.call("a", 10)
+    await dead.call("b", 20, SessionKey("team-a", "other"))
+    await dead.store._spool().close()
+    dead.kill()
+    with sqlite3.connect(tmp_path / "dead.spool") as spool:
+        spool.execute("UPDATE spool SET append = x'c1' WHERE session = 'other'")
+    spool.close()
+    going.away = ""
+    living = Side(going, tmp_path, "living", clock)
+    await living.store.open()
+    assert await spent(going, clock) == Balance(10)
+
+    going.away = "before"
+    await living.call("c", 30)
+    await living.back()
+
+    assert await spent(going, clock) == Balance(40)
+    assert living.store.waiting == 0
+    await living.tasks.close()
+    await living.store.close()
+    assert [name for name in os.listdir(tmp_path) if name.endswith(".spool")] == ["dead.spool"]
+    await going.open()
 
 
 async def test_sqlite_whose_disk_is_full_for_a_while(tmp_path: Path, clock: FakeClock) -> None:
