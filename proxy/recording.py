@@ -37,6 +37,8 @@ from proxy.stores import answer_name, request_name
 from proxy.taking import AT_ONCE_BYTES, Room, Taking
 
 _WINDOWS_BYTES = 64 * 1024 * 1024
+_ANEW_BYTES = 4 * AT_ONCE_BYTES
+"""So much is recorded at once where another process came first: that is rare, and takes 5 ms."""
 
 
 class Taken(msgspec.Struct, frozen=True, gc=False):
@@ -49,20 +51,27 @@ class Taken(msgspec.Struct, frozen=True, gc=False):
 
 
 class Windows:
-    """By call id, up to so many bytes of them; the oldest go first."""
+    """By call id, up to so many bytes of them; the oldest go first. With each goes the mark of the
+    request as this process has submitted it last, until it is answered."""
 
     def __init__(self, capacity_bytes: int = _WINDOWS_BYTES) -> None:
         self._most = max(capacity_bytes // WINDOW_BYTES, 1)
-        self._windows: OrderedDict[str, Window] = OrderedDict()
+        self._windows: OrderedDict[str, tuple[Window, bytes]] = OrderedDict()
 
     def get(self, call_id: str) -> Window | None:
-        return self._windows.get(call_id)
+        found = self._windows.get(call_id)
+        return None if found is None else found[0]
+
+    def mark(self, call_id: str) -> bytes:
+        """b"" where it is not known."""
+        found = self._windows.get(call_id)
+        return b"" if found is None else found[1]
 
     def forget(self, call_id: str) -> None:
         self._windows.pop(call_id, None)
 
-    def put(self, call_id: str, window: Window) -> None:
-        self._windows[call_id] = window
+    def put(self, call_id: str, window: Window, mark: bytes = b"") -> None:
+        self._windows[call_id] = (window, mark)
         self._windows.move_to_end(call_id)
         if len(self._windows) > self._most:
             self._windows.popitem(last=False)
@@ -80,14 +89,18 @@ class Prepared(msgspec.Struct, frozen=True, gc=False):
     generation: int
     created_at: float
 
-    def is_good(self, state: SessionState) -> bool:
+    def is_of(self, state: SessionState) -> bool:
+        """Whether it is of the session that is to be held on."""
+        session = (state.generation, state.created_at)
+        return self.told_by is None or (self.generation, self.created_at) == session
+
+    def is_readable(self, state: SessionState, windows: Windows) -> bool:
         """Whether it can be read back, once it is held on this state: not where what it was told by
         was refused by the store meanwhile, or was written otherwise than it had been submitted."""
-        if self.told_by is None:
+        if self.told_by is None or self.certain or self.told_by in state.recorded:
             return True
-        if (self.generation, self.created_at) != (state.generation, state.created_at):
-            return False
-        return self.certain or self.told_by in state.recorded
+        base, mark = self.told_by  # another may have gone on from it
+        return base in state.held and windows.mark(base) == mark
 
 
 class Recording(msgspec.Struct, eq=False):
@@ -108,20 +121,23 @@ class Recording(msgspec.Struct, eq=False):
 
     async def prepare(self, state: SessionState, *, written: bool) -> None:
         """For a large body. state: of its session, as its call will find it, as far as is known.
-        written: all of it is in the ledger; else what is in flight may be refused yet."""
+        written: all of it is in the ledger; else what this process submitted may be refused yet."""
         kept, after, base = await self.recorder.prepared(self, state.recorded)
         told_by = next((one for one in state.recorded if one[0] == base), None)
-        certain = written or base not in state.held
+        ours = base in state.held and self.recorder.windows.mark(base) != b""
+        certain = written or not ours
         began = state.created_at
         self.ahead = Prepared(kept, after, told_by, certain, state.generation, began)
 
     def keep(self, state: SessionState) -> Kept:
         """What to write with its hold, at once. state: that it is held on."""
         ahead = self.ahead
-        if ahead is None or not ahead.is_good(state):
+        if ahead is None or not ahead.is_of(state):
             return self.recorder.request(self, state.recorded)
+        if not ahead.is_readable(state, self.recorder.windows):
+            return self.recorder.request(self, state.recorded, _ANEW_BYTES)
         if ahead.after is not None:
-            self.recorder.windows.put(self.call_id, ahead.after)
+            self.recorder.windows.put(self.call_id, ahead.after, ahead.kept.mark)
         return ahead.kept
 
 
@@ -148,15 +164,15 @@ class Recorder:
             return None
         return Recording(self, key, call_id, request, body, checkpoints)
 
-    def request(self, one: Recording, recorded: Recorded) -> Kept:
+    def request(self, one: Recording, recorded: Recorded, most_bytes: int = AT_ONCE_BYTES) -> Kept:
         """Records a request, unless it is too much to be recorded at once."""
         sealer, laid, basis, mark = self._found(one, recorded)
-        if one.is_large and _given_bytes(mark, basis, ()) > AT_ONCE_BYTES:
+        if one.is_large and _given_bytes(mark, basis, ()) > most_bytes:
             self.windows.forget(one.call_id)
             return NOT_KEPT
         kept, after = self._told(one, laid, basis, mark, sealer)
         if after is not None:
-            self.windows.put(one.call_id, after)
+            self.windows.put(one.call_id, after, kept.mark)
         return kept
 
     async def prepared(self, one: Recording, recorded: Recorded) -> tuple[Kept, Window | None, str]:
