@@ -78,12 +78,12 @@ class RedisServer:
     def url(self) -> str:
         return f"{self.kind}://127.0.0.1:{self.port}"
 
-    def watch(self, name: str, port: int) -> None:
+    def watch(self, name: str, port: int, down_after_seconds: float = 0.5) -> None:
         """Makes it a sentinel of that primary, alone and quick to judge."""
         settings = (
             f"port {self.port}", "bind 127.0.0.1", "protected-mode no", f"dir {self.folder}",
             f"sentinel monitor {name} 127.0.0.1 {port} 1",
-            f"sentinel down-after-milliseconds {name} 500",
+            f"sentinel down-after-milliseconds {name} {down_after_seconds * 1000:.0f}",
             f"sentinel failover-timeout {name} 3000",
         )  # fmt: skip
         (self.folder / "sentinel.conf").write_text("\n".join(settings) + "\n")

@@ -36,9 +36,6 @@ class Tips:
     def forget(self, key: SessionKey) -> None:
         self._tips.pop(key, None)
 
-    def clear(self) -> None:
-        self._tips.clear()
-
     def is_ahead(self, key: SessionKey, seq: int) -> bool:
         """Whether the server's log is shorter than it has been of late."""
         known = self._tips.get(key)

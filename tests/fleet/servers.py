@@ -1,16 +1,17 @@
 """A Redis that can be killed, restarted and failed over: a primary, its replica, a sentinel."""
 
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter, sleep
 
 from proxy.stores.redis import WATCH_SECONDS
-from tests.fakes_redis import RedisServer, needs_server, running
-from tests.fakes_redis import _environment as environment
+from tests.fakes_redis import RedisServer, running
 
 _NAME = "main"
+_AT_ONCE = ("--repl-diskless-sync-delay", "0")
+_DOWN_AFTER_SECONDS = 2.0
+"""Longer than a restart takes."""
 _WAIT_SECONDS = 60.0
 
 
@@ -18,15 +19,11 @@ class Pair:
     """`url` names the primary by way of the sentinel, whichever of the two it is."""
 
     def __init__(self, kind: str, folder: Path) -> None:
-        self.one = RedisServer(kind, folder / "one")
-        self.two = RedisServer(kind, folder / "two", ("--replicaof", f"127.0.0.1 {self.one.port}"))
-        config = folder / "sentinel.conf"
-        config.write_text(
-            f"sentinel monitor {_NAME} 127.0.0.1 {self.one.port} 1\n"
-            f"sentinel down-after-milliseconds {_NAME} 2000\n"
-            f"sentinel failover-timeout {_NAME} 3000\n"
-        )
-        self.sentinel = _Sentinel(kind, folder / "sentinel", config)
+        self.one = RedisServer(kind, folder / "one", _AT_ONCE)
+        of_one = ("--replicaof", f"127.0.0.1 {self.one.port}")
+        self.two = RedisServer(kind, folder / "two", (*_AT_ONCE, *of_one))
+        self.sentinel = RedisServer(kind, folder / "sentinel")
+        self.sentinel.watch(_NAME, self.one.port, _DOWN_AFTER_SECONDS)
 
     @property
     def url(self) -> str:
@@ -63,33 +60,18 @@ class Pair:
             sleep(0.02)
         return perf_counter() - began
 
-    def until_in_step(self) -> None:
-        """The replica has what the primary has, and those who write know that it is there: from
-        then on they wait for it."""
+    def until_followed(self) -> None:
+        """The replica has what the primary has."""
         began = perf_counter()
         while "state=online" not in self.primary().ask("INFO", "replication"):
             if perf_counter() - began > _WAIT_SECONDS:
                 raise RuntimeError("the replica does not follow")
             sleep(0.02)
+
+    def until_in_step(self) -> None:
+        """And those who write know that it is there: from then on they wait for it."""
+        self.until_followed()
         sleep(WATCH_SECONDS + 1)
-
-
-class _Sentinel(RedisServer):
-    """It has a file of its own, which it rewrites."""
-
-    def __init__(self, kind: str, folder: Path, config: Path) -> None:
-        super().__init__(kind, folder)
-        self._config = config
-
-    def start(self) -> "_Sentinel":
-        words = ["--sentinel", "--port", str(self.port), "--bind", "127.0.0.1"]
-        with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [needs_server(self.kind), str(self._config), *words],
-                env=environment(), stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-            )  # fmt: skip
-        self._until_it_answers()
-        return self
 
 
 @contextmanager
@@ -97,5 +79,5 @@ def pair(kind: str, folder: Path) -> Iterator[Pair]:
     """All three, until the end."""
     made = Pair(kind, folder)
     with running(made.one), running(made.two), running(made.sentinel):
-        made.until_in_step()
+        made.until_followed()
         yield made
