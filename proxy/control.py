@@ -22,6 +22,8 @@ from proxy.stores import SessionRow, Store, Stored
 from proxy.workers.messages import Running, SessionChanged, WhoRuns
 from proxy.workers.peers import Peers
 
+_LOOK_AGAIN_SECONDS = 1.0
+
 
 @dataclass
 class UnknownSession(HoldfastError):
@@ -138,14 +140,24 @@ class Control:
         await self.peers.ask(changed, self.peers.others())
 
     async def catch_up(self) -> None:
-        """Looks at all sessions that have calls in flight: what others said of them may have gone
-        unheard."""
-        with suppress(StoreUnavailable):
-            for key in self.calls.running():
-                await self.refresh(key)
-                state = await self.ledger.state(key)
-                if state.killed:
-                    self.calls.cut_session(key, self._killed(key, state))
+        """Looks at all sessions that have calls in flight, and at others with their next call: what
+        was said of them may have gone unheard. Until the store has told of each."""
+        self.ledger.doubt()
+        left = set(self.calls.running())
+        while left:
+            for key in tuple(left):
+                with suppress(StoreUnavailable):
+                    await self._look_at(key)
+                    left.discard(key)
+            if left:
+                await self.clock.sleep(_LOOK_AGAIN_SECONDS)
+                left.intersection_update(self.calls.running())
+
+    async def _look_at(self, key: SessionKey) -> None:
+        await self.refresh(key)
+        state = await self.ledger.state(key)
+        if state.killed:
+            self.calls.cut_session(key, self._killed(key, state))
 
     def _killed(self, key: SessionKey, state: SessionState) -> Refusal:
         status = self.policy.current.rejection.status

@@ -115,6 +115,11 @@ class Folds:
             fold_.is_aside = False
         self._balances.clear()
 
+    def doubt(self) -> None:
+        """Others may have written, which went unheard: all that is known here is read anew."""
+        for fold_ in self._folds.values():
+            fold_.stale = True
+
     def _keep(self, fold_: Fold) -> Fold:
         self._folds[fold_.key] = fold_
         self._evict()

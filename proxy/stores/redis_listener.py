@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from proxy.clock import Clock
 from proxy.errors import StoreUnavailable
 from proxy.stores.redis_connection import Login, Reply, connect
-from proxy.stores.redis_errors import Lost, ServerError
+from proxy.stores.redis_errors import PASSING, Lost, ServerError
 from proxy.stores.redis_url import Address
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ class Listener:
 
     def _take(self, reply: Reply) -> None:
         self._heard = True
-        if isinstance(reply, ServerError):
+        if isinstance(reply, ServerError) and reply.code not in PASSING:
             self._refused = reply
         if not isinstance(reply, list) or not reply:
             return
