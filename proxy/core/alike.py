@@ -111,10 +111,9 @@ def _system(members: Mapping[str, msgspec.Raw]) -> bytes:
 
 
 def _names(members: Mapping[str, msgspec.Raw]) -> list[bytes]:
-    """Of those who say its messages, where a dialect has any: they are no part of a history."""
-    return [
-        _value(one.name) for name in _CONVERSATION & members.keys() for one in _said(members[name])
-    ]
+    """Of users who have one: it is no part of a history. Only those, for a turn may be left out."""
+    said = [one for name in _CONVERSATION & members.keys() for one in _said(members[name])]
+    return [name for one in said if one.role == "user" and (name := _value(one.name)) != b"null"]
 
 
 def _said(raw: msgspec.Raw) -> list[_Message]:
