@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 DIGEST_BYTES: Final = 16
+_TRIED: Final = 8
 
 
 def beginnings(chain: bytes) -> Iterator[bytes]:
@@ -63,9 +64,15 @@ class Histories:
     def before(self, chain: bytes) -> str:
         """The step whose history is the longest that this one begins with and is longer than;
         "" for none. Of several with the same, the first."""
-        for size in sorted(self._sizes, reverse=True):
-            if size < len(chain) and (found := self.of(chain[:size])):
+        sizes = [size for size in sorted(self._sizes, reverse=True) if size < len(chain)]
+        for size in sizes[:_TRIED]:
+            if found := self.of(chain[:size]):
                 return found[0]
+        if rest := sizes[_TRIED:]:  # of many histories beside this one
+            digests = [*beginnings(chain)]
+            for size in rest:
+                if found := self._ends.get(digests[size // DIGEST_BYTES - 1], ()):
+                    return found[0]
         return ""
 
     def of(self, chain: bytes) -> Sequence[str]:
@@ -89,6 +96,13 @@ class Histories:
         if not any(node.parent in skipped for node in path):
             return None
         return b"".join([node.added for node in path if node.parent not in skipped])
+
+    def is_shortened(self, call_id: str, skipped: Collection[str], chain: bytes) -> bool:
+        """Whether its history `without` the skipped steps is this one. Most are told apart by
+        their last message."""
+        node = self._nodes[call_id]
+        last = b"" if node.parent in skipped else node.added[-DIGEST_BYTES:]
+        return chain.endswith(last) and self.without(call_id, skipped) == chain
 
     def _path(self, call_id: str) -> list[Node]:
         """From its beginning to it."""

@@ -164,7 +164,7 @@ class Judge:
         tree, skipped = known.histories, known.record.skipped
         of = set(tree.of(own))
         if skipped:
-            of |= {s.call_id for s in left if tree.without(s.call_id, skipped) == own}
+            of |= {s.call_id for s in left if tree.is_shortened(s.call_id, skipped, own)}
         same = [step for step in left if step.call_id in of]
         why = await self._compared(call, same) if same else {}
         return [step for step in same if why.get(step.call_id) == ""]

@@ -183,9 +183,10 @@ def _asked(known: Known, connection: Connection, *, begins: bool) -> Asked:
     return Asked(begins, connection in known.connections, known.is_alone())
 
 
-def _decided_on(state: SessionState) -> tuple[int, int, bool]:
-    """What of a session's state a verdict depends on."""
-    return state.generation, state.replays, state.finished
+def _decided_on(state: SessionState) -> tuple[float, int, int, bool]:
+    """What of a session's state a verdict depends on: one that was deleted and begun anew is
+    another."""
+    return state.created_at, state.generation, state.replays, state.finished
 
 
 def _events(call: Call, verdict: Verdict, now: float) -> tuple[ev.AnyEvent, ...]:
