@@ -122,10 +122,11 @@ class Recording(msgspec.Struct, eq=False):
     async def prepare(self, state: SessionState, *, written: bool) -> None:
         """For a large body. state: of its session, as its call will find it, as far as is known.
         written: all of it is in the ledger; else what this process submitted may be refused yet."""
-        kept, after, base = await self.recorder.prepared(self, state.recorded)
-        told_by = next((one for one in state.recorded if one[0] == base), None)
-        ours = base in state.held and self.recorder.windows.mark(base) != b""
-        certain = written or not ours
+        recorder, recorded = self.recorder, state.recorded
+        ours = [one for one, _ in recorded if one in state.held and recorder.windows.mark(one)]
+        kept, after, base = await recorder.prepared(self, recorded)
+        told_by = next((one for one in recorded if one[0] == base), None)
+        certain = written or base not in ours
         began = state.created_at
         self.ahead = Prepared(kept, after, told_by, certain, state.generation, began)
 
