@@ -350,14 +350,3 @@ async def test_the_stream_of_events_tells_what_happens(tmp_path: Path) -> None:
                     seen.append(json.loads(line[6:])["type"])
 
         assert seen == ["SessionOpened", "StepReserved", "StepSettled"]
-
-
-async def test_what_is_not_built_yet_is_refused_not_ignored(tmp_path: Path) -> None:
-    """An agent that believes it resumes would pay for every call again."""
-    async with sidecar(tmp_path) as on:
-        by_path = await on.send("/r/s1/v1/chat/completions", body_of("chat"))
-        by_header = await on.call(headers={"x-holdfast-resume": "true"})
-
-        assert (by_path.status, by_header.status) == (400, 400)
-        assert "not available in this version" in str(by_path.error["message"])
-        assert not on.sim.journal
