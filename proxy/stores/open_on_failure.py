@@ -167,7 +167,10 @@ class OpenOnFailure(Passing):
         """Brings what was spooled home, again and again, until cancelled."""
         while True:
             await clock.sleep(LOOK_SECONDS)
-            await self.look()
+            try:
+                await self.look()
+            except Exception:  # or calls would be let through until a restart
+                log.exception("what was spooled cannot be brought home; trying again")
 
     async def look(self) -> None:
         """Once: whether the store is back, and whether a process died and left a spool."""

@@ -210,7 +210,7 @@ def _read(data: object, path: Path) -> Append:
     assert isinstance(data, bytes)
     try:
         return _decode(data)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise StoreUnavailable(
             f"{path} holds what cannot be read ({error}): it was altered, or written by a newer "
             "version of Holdfast"

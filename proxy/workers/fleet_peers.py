@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 _ALL: Final = "all"
 _MOST_BYTES: Final = 1024 * 1024
 _MOST_AT_ONCE: Final = 256
+_NONE_OF_OURS: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _ANSWERED = (SessionChanged, WhoRuns, ReloadWanted, BreakersChanged, BreakersWanted, Arrived)
 
 
@@ -170,7 +171,7 @@ class FleetPeers:
             return
         try:
             said = _decode(data)
-        except (msgspec.MsgspecError, RecursionError):
+        except _NONE_OF_OURS:
             log.debug("what was published is not understood")
             return
         match said:
@@ -203,7 +204,7 @@ class FleetPeers:
         """It is for those too that its sender takes for dead."""
         if self._owners.name in said.known:
             return False
-        with suppress(msgspec.MsgspecError, RecursionError):
+        with suppress(*_NONE_OF_OURS):
             return isinstance(decode_message(said.message), SessionChanged)
         return False
 
@@ -216,7 +217,7 @@ class FleetPeers:
                 frame = await anext(frames, b"")
             told = _encode(_Told(said.number, self._owners.name, frame))
             await self._bus.publish(said.by, told)
-        except (msgspec.MsgspecError, RecursionError, StoreUnavailable) as error:
+        except (*_NONE_OF_OURS, StoreUnavailable) as error:
             log.debug("another process was not answered", extra={"reason": str(error)})
         finally:
             self._answering -= 1

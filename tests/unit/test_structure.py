@@ -30,6 +30,7 @@ ALLOWED: Mapping[str, str] = {
     "proxy.stores.sqlite_threads._result": "a thread's boundary: raised again where it is awaited",
     "proxy.stores.redis_lanes._run": "a task's boundary: who waits must hear of anything",
     "proxy.stores.spool._results": "a thread's boundary: who waits must hear of anything",
+    "proxy.stores.open_on_failure.watch": "logged, and tried again: else budgets would stay open",
 }
 """`module` or `module.function` -> why it may break a law."""
 

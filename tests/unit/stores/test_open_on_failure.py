@@ -33,7 +33,7 @@ from proxy.stores.open_on_failure import Mode, OpenOnFailure
 from proxy.stores.spools import Spools
 from proxy.stores.sqlite import SqliteStore
 from proxy.tasks import Tasks
-from tests.fakes import FakeClock
+from tests.fakes import FakeClock, turns
 from tests.fakes_stores import KEY, NOW, SECRET, Disk, Going, opened, outcome, reserved, settled
 from tests.unit.test_ledger import used, wants
 
@@ -557,8 +557,31 @@ async def test_one_log_that_was_cut_short_does_not_open_all_budgets(
     assert side.store.mode is Mode.HERE
 
 
+async def test_nothing_ends_the_watch(
+    side: Side, going: Going, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or the budgets of this process would be open until somebody starts it anew."""
+    going.away = "before"
+    await side.call("a", 10)
+    going.away = ""
+    watching = asyncio.ensure_future(side.store.watch(clock))
+    await turns()
+    with monkeypatch.context() as patch:
+        patch.setattr(going, "writable", lambda: 1 / 0)
+        clock.advance(0.25)
+        await turns()
+    clock.advance(0.25)
+    async with asyncio.timeout(5):
+        while side.store.mode is not Mode.HERE:
+            await turns()
+
+    assert await spent(going, clock) == Balance(10)
+    watching.cancel()
+
+
+@pytest.mark.parametrize("damaged", ["c1", "81a36b657992a1ffa179"])
 async def test_what_a_dead_process_wrote_and_nobody_can_read_holds_nothing_up(
-    going: Going, tmp_path: Path, clock: FakeClock
+    going: Going, tmp_path: Path, clock: FakeClock, damaged: str
 ) -> None:
     """It may have been of a newer version: the rest is booked, and it stays for a human."""
     dead = Side(going, tmp_path, "dead", clock)
@@ -568,7 +591,7 @@ async def test_what_a_dead_process_wrote_and_nobody_can_read_holds_nothing_up(
     await dead.store._spool().close()
     dead.kill()
     with sqlite3.connect(tmp_path / "dead.spool") as spool:
-        spool.execute("UPDATE spool SET append = x'c1' WHERE session = 'other'")
+        spool.execute(f"UPDATE spool SET append = x'{damaged}' WHERE session = 'other'")
     spool.close()
     going.away = ""
     living = Side(going, tmp_path, "living", clock)

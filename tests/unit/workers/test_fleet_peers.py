@@ -193,6 +193,7 @@ async def test_a_kill_is_heard_by_one_that_is_taken_for_dead(
     [
         b"",
         b"\xc1",
+        b"\x95\xa5_Said\x01\xa1\xff\x91\xa31-a\xc4\x00",
         b"\x93" * 10_000,
         b"{}",
         msgspec.msgpack.encode(["_Said", 1, "2-b", ["1-a"], b"\xff\xff"]),
