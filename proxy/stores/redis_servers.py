@@ -191,7 +191,9 @@ class Servers:
         codes = {one.code for one in answered if isinstance(one, ServerError)}
         if "NOSCRIPT" in codes:
             known = [("SCRIPT", "LOAD", one.text) for one in self._scripts.values()]
-            await connection.request(*known)
+            taught = await connection.request(*known)
+            # Where it may not be taught, that is what is wrong.
+            answered = [*(one for one in taught if isinstance(one, ServerError)), *answered]
         if "READONLY" in codes:
             connection.close("it is a replica now")
         return answered

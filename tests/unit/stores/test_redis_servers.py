@@ -121,6 +121,17 @@ async def test_a_script_that_was_forgotten_is_taught_again(server: RedisServer) 
     await servers.close()
 
 
+async def test_who_may_not_teach_scripts_is_told_so(server: RedisServer) -> None:
+    """At once, and by what mends it."""
+    server.ask("ACL", "SETUSER", "mute", "on", ">secret", "~*", "&*", "+@all", "-script")
+    servers = Servers(f"redis://mute:secret@127.0.0.1:{server.port}")
+    await servers.open()
+    with pytest.raises(StoreUnavailable, match="may not do what is needed"):
+        await servers.evaluate(Script("new", b"return 'never seen'"), KEY)
+    await servers.close()
+    server.ask("ACL", "DELUSER", "mute")
+
+
 async def test_a_server_that_is_back_is_taught_scripts_however_long_it_was_away(
     server: RedisServer,
 ) -> None:
