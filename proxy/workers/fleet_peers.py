@@ -109,6 +109,7 @@ class FleetPeers:
         self._hear: Hear | None = None
         self._listener: Closing | None = None
         self._connected = asyncio.Event()
+        self._is_late = False
 
     async def listen(self, hear: Hear) -> None:
         """From now on others are heard, as soon as the store is there. Raises StoreUnavailable."""
@@ -116,9 +117,11 @@ class FleetPeers:
         self._hear = hear
         channels = (_ALL, self._owners.name)
         self._listener = self._bus.listen(channels, self._heard, self._is_connected)
-        with suppress(TimeoutError):
+        try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 await self._connected.wait()
+        except TimeoutError:  # calls begin all the same, and what is said of them goes unheard
+            self._is_late = True
 
     async def close(self) -> None:
         if self._listener is not None:
@@ -223,6 +226,6 @@ class FleetPeers:
             self._answering -= 1
 
     def _is_connected(self) -> None:
-        if self._connected.is_set():
+        if self._connected.is_set() or self._is_late:
             self.on_missed()
         self._connected.set()

@@ -243,3 +243,19 @@ async def test_the_server_away(tmp_path: Path, stack: AsyncExitStack) -> None:
 
         assert await one.peers.ask(WhoRuns("s"), ["2-b"]) == {"2-b": b"2-b"}
         await stack.aclose()
+
+
+async def test_who_started_without_it_has_missed_what_was_said(tmp_path: Path) -> None:
+    """Under on_failure: open calls are let through before it is there."""
+    needs_server("redis")
+    server = RedisServer("redis", tmp_path)
+    with running(server):
+        server.kill()
+        one = Replica(server.url, "1-a")
+        await one.peers.listen(one.hear)
+        assert not one.missed.is_set()
+        server.start()
+        async with asyncio.timeout(10):
+            await one.missed.wait()
+        await one.peers.close()
+        await one.fleet.close()
