@@ -41,11 +41,12 @@ async def test_the_rig_alone_is_measured_the_same_way() -> None:
 
 
 async def test_sessions_with_growing_histories_are_all_booked(tmp_path: Path) -> None:
-    """Named by path, by header, and by their history alone: no two are merged, none is split."""
+    """Named by path, by header, and by their history alone: no two are merged, none is split. In
+    the file is also what each step sent and was answered: some 2,000 bytes of all together."""
     done = await soak_sessions(tmp_path, 200, 5)
 
     assert faults_of_sessions(done) == []
-    assert done.file_bytes / (200 * 5) < 2_000
+    assert done.file_bytes / (200 * 5) < 2_500
 
 
 def test_memory_that_grows_with_sessions_is_a_fault() -> None:
