@@ -28,6 +28,11 @@ GENESIS = bytes(32)
 KEY_BYTES = 32
 
 _PREFIXES = 4_096
+_SQLITE = b"SQLite format 3\0"
+_APPLICATION = slice(68, 72)
+_OURS = b"HOLD"
+"""Of a SQLite file's header: whose it is (sqlite.org/fileformat.html, 1.3.17); it is written with
+the tables, so a file that a crash left behind may have none yet."""
 _BLOCK_BYTES = 64
 
 
@@ -93,14 +98,14 @@ def first_altered(
 
 def load_or_create_key(path: Path, ledger: Path | None = None) -> bytes:
     """The 32 random bytes in `path`, made there with mode 0600 if it does not exist. ledger: what
-    is chained with it; where that has something in it the key was lost, and none is made.
+    is chained with it; where that is there already the key was lost, and none is made.
 
     Several processes may race for it: all get the same key. Raises StoreUnavailable if others can
     read the file (group bits are let pass: Kubernetes' fsGroup sets them on every mount).
     """
     try:
         if not path.exists():
-            if ledger is not None and _has_something(ledger):
+            if ledger is not None and _may_be_chained(ledger):
                 raise StoreUnavailable(
                     f"the key {path} of the ledger {ledger} is gone: put it back from a backup, "
                     "set HOLDFAST_CHAIN_KEY if the ledger was made with that, or move the ledger "
@@ -128,11 +133,14 @@ def load_or_create_key(path: Path, ledger: Path | None = None) -> bytes:
     return key
 
 
-def _has_something(ledger: Path) -> bool:
+def _may_be_chained(ledger: Path) -> bool:
+    """Whether it may be one of ours: what is none is refused for that, not for its key."""
     try:
-        return ledger.stat().st_size > 0
+        with ledger.open("rb") as file:
+            head = file.read(_APPLICATION.stop)
     except FileNotFoundError:
         return False
+    return head.startswith(_SQLITE) and head[_APPLICATION] in (_OURS, bytes(4))
 
 
 def create_secret(path: Path, secret: bytes) -> None:
