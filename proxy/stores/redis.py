@@ -35,7 +35,7 @@ from proxy.stores.redis_identity import Identity
 from proxy.stores.redis_jobs import AppendJob, Job
 from proxy.stores.redis_keys import shared, tag
 from proxy.stores.redis_lanes import Lane, Shared
-from proxy.stores.redis_listings import Listing, Listings
+from proxy.stores.redis_listings import Listings
 from proxy.stores.redis_queries import Queries
 from proxy.stores.redis_replicas import Replicas
 from proxy.stores.redis_requests import Maker
@@ -44,6 +44,7 @@ from proxy.stores.redis_tenants import Tenants
 from proxy.stores.redis_tips import Tips
 from proxy.stores.redis_url import RedisUrl, parse_url
 from proxy.stores.redis_windows import Windows
+from proxy.stores.sessions import Listing
 from proxy.stores.written import Written
 
 log = logging.getLogger(__name__)

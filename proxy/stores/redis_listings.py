@@ -11,20 +11,10 @@ from proxy.stores.codec import decode_cursor, encode_cursor
 from proxy.stores.redis_queries import Queries, raws
 from proxy.stores.redis_requests import decode_tip
 from proxy.stores.redis_servers import Servers
+from proxy.stores.sessions import Listing
 
 PAGE = 200
 _NUMBER_DIGITS = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """The parameters of `Store.list_sessions`."""
-
-    state: str | None
-    agent: str | None
-    tenant: str | None
-    limit: int
-    cursor: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,3 +79,14 @@ class SessionDump(msgspec.Struct, frozen=True, gc=False):
     holds: tuple[tuple[str, Hold], ...] = ()
     links: tuple[bytes, ...] = ()
     contents: tuple[Content, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The parameters of `Store.list_sessions`."""
+
+    state: str | None
+    agent: str | None
+    tenant: str | None
+    limit: int
+    cursor: str | None

@@ -33,6 +33,7 @@ from proxy.stores import sqlite_listing as listing
 from proxy.stores import sqlite_queries as queries
 from proxy.stores.chain import ChainedPayload, load_or_create_key
 from proxy.stores.effects import prepare
+from proxy.stores.sessions import Listing
 from proxy.stores.sqlite_contents import read_contents
 from proxy.stores.sqlite_file import Connect, connect, create_file
 from proxy.stores.sqlite_handle import SqliteFile
@@ -117,7 +118,7 @@ class SqliteStore:
         limit: int = 100,
         cursor: str | None = None,
     ) -> tuple[Sequence[SessionRow], str | None]:
-        asked = listing.Listing(state, agent, tenant, limit, cursor)
+        asked = Listing(state, agent, tenant, limit, cursor)
         return await self._read(partial(listing.list_sessions, listing=asked))
 
     async def list_queue(self, queue: Queue, limit: int) -> Sequence[SessionRow]:

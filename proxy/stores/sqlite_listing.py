@@ -10,13 +10,13 @@ time.
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
 from heapq import nlargest
 from typing import cast
 
 from proxy.core.session import SessionKey
 from proxy.stores import DELETED, SessionHead, SessionRow
 from proxy.stores.codec import decode_cursor, encode_cursor
+from proxy.stores.sessions import Listing
 from proxy.stores.sqlite_overlay import Overlay
 from proxy.stores.sqlite_queries import shown
 from proxy.stores.sqlite_rows import Bulk
@@ -55,17 +55,6 @@ _IDLE = """SELECT tenant, session FROM sessions INDEXED BY sessions_by_facet
 Place = tuple[float, int]
 Asked = tuple[str, list[str]]
 """Terms over `facets`, and their values."""
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """The parameters of `Store.list_sessions`."""
-
-    state: str | None
-    agent: str | None
-    tenant: str | None
-    limit: int
-    cursor: str | None
 
 
 def list_sessions(
