@@ -43,10 +43,10 @@ async def served(on: Stage) -> AsyncIterator[tuple[Serving, Clients]]:
         yield car, clients
 
 
-async def refusal(car: Serving, clients: Clients) -> tuple[int, str]:
+async def refusal(car: Serving, clients: Clients, most: int = 40) -> tuple[int, str]:
     """What a new call is told. The file may have some room left that was made before: so it is
-    asked until it is refused."""
-    for number in range(40):
+    asked until it is refused, `most` times."""
+    for number in range(most):
         url = f"{car.url}/s/new-{number}/v1/chat/completions"
         body = body_of("chat", text="x" * 20_000)
         async with car.http.post(url, json=body, headers=clients.headers) as response:
@@ -238,12 +238,15 @@ async def test_a_wal_that_is_removed_takes_nothing_with_it(tmp_path: Path) -> No
 
 
 async def test_an_emptied_ledger_is_not_begun_anew_in_the_middle(tmp_path: Path) -> None:
-    """All budgets would begin again, and nobody would know."""
+    """All budgets would begin again, and nobody would know. A checkpoint that runs in that moment
+    writes all of so young a ledger into it again, and nothing is lost: then once more."""
     async with stage(tmp_path) as on, served(on) as (car, clients):
         path = tmp_path / "ledger.db"
-        shutil.copy(path, tmp_path / "backup")
-        os.truncate(path, 0)
-        status, said = await refusal(car, clients)
+        for _ in range(3):
+            os.truncate(path, 0)
+            status, said = await refusal(car, clients, most=1)
+            if status == 503:
+                break
 
         assert status == 503
         assert "was emptied while it was in use: put a backup in its place" in said
