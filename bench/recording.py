@@ -83,13 +83,13 @@ class Session:
         assert kept.content is not None
         event = StepReserved(1.0, call_id, 1, content=kept.mark, chain=kept.chain)
         sent = await self.write(event, kept.content)
-        taking = self.recorder.taking(call_id, FULL)
-        assert taking is not None
+        capture = self.recorder.capture(call_id, FULL)
+        assert capture is not None
         began = thread_time()
-        await taking.whole(200, JSON, answer, 0)
-        taken = self.recorder.answer(call_id, taking, FULL)
+        await capture.whole(200, JSON, answer, 0)
+        taken = self.recorder.answer(call_id, capture, FULL)
         answered = thread_time() - began
-        taking.drop()
+        capture.drop()
         given = await self.write(StepSettled(1.0, call_id, content=taken.mark), taken.content)
         self.recorder.windows.put(call_id, taken.after)
         self.sizes.append((sent, given))

@@ -21,8 +21,8 @@ async def take_down(
 ) -> None:
     """What is about to be given, for the record. Whatever ends the call meanwhile, it is paid."""
     progress.usage = answer.read.usage
-    if progress.taking is not None:
-        await progress.taking.whole(answer.status, answer.headers, body, dropped)
+    if progress.capture is not None:
+        await progress.capture.whole(answer.status, answer.headers, body, dropped)
 
 
 async def respond(

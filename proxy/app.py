@@ -12,6 +12,7 @@ from proxy.admin.door import Door, Site, listen, own_hosts
 from proxy.admin.live import Live
 from proxy.admin.token import admin_token
 from proxy.attempting.building import build_attempting
+from proxy.backend import build_backend
 from proxy.breakers.building import build_breakers
 from proxy.breakers.registry import Breakers
 from proxy.call_lines import CallLines
@@ -28,7 +29,6 @@ from proxy.core.events import AnyEvent
 from proxy.core.memo import Memo, memo_bytes
 from proxy.core.session import SessionKey, SessionState
 from proxy.errors import HoldfastError
-from proxy.footing import footing
 from proxy.governed import Governed, Parts
 from proxy.guard.building import build_guarded
 from proxy.guard.recall import Recall
@@ -96,27 +96,27 @@ class App:
         self.live = Live()
         self.metrics = Metrics(lambda: self.ledger.running, lambda: self.calls.streams)
         self.metrics.count_reloads(self.watcher.outcomes)
-        self._footing = footing(
+        self._backend = build_backend(
             *(self.store_url, self._key, env, name, seat, self.watcher, self.metrics),
             *(clock, self.tasks, lambda: idle_seconds(self.watcher.current)),
         )
-        self.store = self._footing.store
-        self.owners, self.peers = self._footing.owners, self._footing.peers
+        self.store = self._backend.store
+        self.owners, self.peers = self._backend.owners, self._backend.peers
         self._recorder, self.contents = build_recording(self.store, self._key, env, self.watcher)
         self.joins = Joins(clock, self.peers, self.tasks)
-        self._ready = Readiness(seat, self.store, self.watcher, self._footing.said)
+        self._ready = Readiness(seat, self.store, self.watcher, self._backend.said)
         self._orphaned = False
         self.port, self.admin_port = settings.port, settings.admin_port
 
     async def start(self) -> None:
         """Opens the store and listens on both ports. Raises StoreUnavailable and OSError."""
         await self.store.open()
-        await self._footing.claim(self.watcher)
+        await self._backend.claim(self.watcher)
         self._ready.writable = True
         self.upstreams = UpstreamPool(self._env)
         relay = self._build()
         on_gone, on_missed = self.sweeper.recover, self.control.catch_up
-        self._footing.watch(self.ledger.forget_aside, on_gone, on_missed)
+        self._backend.watch(self.ledger.forget_spooled, on_gone, on_missed)
         await self.crew.join(self.owners.name)
         policy = self.watcher.current
         bounds = Bounds(
@@ -278,7 +278,7 @@ class App:
         await self.tasks.close()
         await self.ledger.drained()
         await self.store.close()
-        await self._footing.leave(settled=not self.ledger.running)
+        await self._backend.leave(settled=not self.ledger.running)
         self.lines.flush()
 
 

@@ -12,11 +12,11 @@ from proxy.contents import Contents
 from proxy.control import Control
 from proxy.copies import Copies, UnknownStep
 from proxy.core import events as ev
+from proxy.core.contents import RecordedAnswer
+from proxy.core.continuation import Continuation, continuation_of
 from proxy.core.dialects.base import Bounds
 from proxy.core.dialects.registry import DIALECTS
 from proxy.core.differing import Difference, Sent, difference
-from proxy.core.kept import Given
-from proxy.core.onward import Onward, onward
 from proxy.core.request import DialectName
 from proxy.core.session import SessionKey, SessionState, fold
 from proxy.core.steps import RecordedStep, counted, steps_of
@@ -40,21 +40,22 @@ class Owed(msgspec.Struct, frozen=True):
 
 class Checkpoint(msgspec.Struct, frozen=True):
     """state: of the session right after the step. attempts: of this step, the one that counts among
-    them. answer: None where there is none, or it was not kept (`unkept` says why). onward: None for
-    a dialect without conversations, or where the answer cannot be gone on with (also `unkept`)."""
+    them. answer: None where there is none, or it was not kept (`unkept` says why). continuation:
+    None for a dialect without conversations, or where the answer cannot be gone on with (also
+    `unkept`)."""
 
     step: RecordedStep
     last: int
     attempts: tuple[RecordedStep, ...]
     state: SessionState
     body: bytes
-    answer: Given | None
-    onward: Onward | None
+    answer: RecordedAnswer | None
+    continuation: Continuation | None
     owed: tuple[Owed, ...]
     unkept: str = ""
 
 
-class Checkpoints:
+class CheckpointReader:
     """Shared by the admin API's handlers. bounds: that bodies are held to now.
 
     Raises UnknownStep, ContentMissing, StoreUnavailable."""
@@ -87,7 +88,9 @@ class Checkpoints:
         sent = [Sent(dialect_of(each), bodies[each.call_id]) for each in (one, other)]
         return await asyncio.to_thread(difference, *sent)
 
-    async def _answer(self, key: SessionKey, step: RecordedStep) -> tuple[Given | None, str]:
+    async def _answer(
+        self, key: SessionKey, step: RecordedStep
+    ) -> tuple[RecordedAnswer | None, str]:
         """And why there is none."""
         if step.outcome is None:
             return None, "the call is in flight: its request is to be sent again"
@@ -104,14 +107,14 @@ class Records(NamedTuple):
     """What the admin API does with the record of sessions."""
 
     copies: Copies
-    checkpoints: Checkpoints
+    checkpoints: CheckpointReader
 
 
 def build_records(control: Control, contents: Contents, secret: bytes) -> Records:
     """secret: the ledger's chain key."""
     return Records(
         Copies(control, contents, secret),
-        Checkpoints(control.store, contents, lambda: dialect_bounds(control.policy.current)),
+        CheckpointReader(control.store, contents, lambda: dialect_bounds(control.policy.current)),
     )
 
 
@@ -138,17 +141,17 @@ class _Making(NamedTuple):
     steps: Sequence[RecordedStep]
     step: RecordedStep
     body: bytes
-    answer: Given | None
+    answer: RecordedAnswer | None
     bounds: Bounds
 
     def checkpoint(self, why: str) -> Checkpoint:
         """Takes a processor up to some 100 ms a megabyte. why: there is no answer."""
         step, answer = self.step, self.answer
-        onward, unkept = None, why
+        continuation, unkept = None, why
         try:
             if answer is not None:
                 answer = replace(answer, body=_in_clear(answer))
-            onward = self._onward(answer)
+            continuation = self._continuation(answer)
         except MalformedRequest as error:
             unkept = f"the answer cannot be gone on with: {error}"
         end = max(step.reserved_seq, step.settled_seq)
@@ -159,16 +162,16 @@ class _Making(NamedTuple):
             state=fold([one.event for one in self.log if one.seq <= end]),
             body=self.body,
             answer=answer,
-            onward=onward,
-            owed=() if onward is None else self._owed(onward.owed),
+            continuation=continuation,
+            owed=() if continuation is None else self._owed(continuation.owed),
             unkept=unkept,
         )
 
-    def _onward(self, answer: Given | None) -> Onward | None:
+    def _continuation(self, answer: RecordedAnswer | None) -> Continuation | None:
         said = None if answer is None else answer.body
         stream = answer is not None and answer.stream
         name = dialect_of(self.step)
-        return onward(name, self.body, said, stream=stream, bounds=self.bounds)
+        return continuation_of(name, self.body, said, stream=stream, bounds=self.bounds)
 
     def _owed(self, calls: Sequence[ToolCall]) -> tuple[Owed, ...]:
         """With what is known of them: of several results the first holds."""
@@ -183,7 +186,7 @@ class _Making(NamedTuple):
         )
 
 
-def _in_clear(answer: Given) -> bytes:
+def _in_clear(answer: RecordedAnswer) -> bytes:
     """Raises MalformedRequest for an encoding that is not read here."""
     encoding = next((v for name, v in answer.headers if name.lower() == "content-encoding"), None)
     return decoded(answer.body, encoding, _MOST_ANSWER_BYTES)

@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
-from proxy.core.kept import Given
+from proxy.core.contents import RecordedAnswer
 from proxy.core.marks import is_kept, unpack
 from proxy.core.policy import Policy
 from proxy.core.rebuilding import Body, decode_answered, decode_told, inflated
@@ -80,7 +80,7 @@ class Contents:
         shelf = await self._shelf(key)
         return await asyncio.to_thread(lambda: {s.call_id: self._body(shelf, s) for s in steps})
 
-    async def answer_of(self, key: SessionKey, step: RecordedStep) -> Given:
+    async def answer_of(self, key: SessionKey, step: RecordedStep) -> RecordedAnswer:
         """What the call was answered. Raises as `body_of`."""
         _check_kept(step.answer, "answer")
         shelf = await self._shelf(key)
@@ -120,7 +120,7 @@ class Contents:
             )
         return body.whole()
 
-    def _answer(self, shelf: "Shelf", step: RecordedStep) -> Given:
+    def _answer(self, shelf: "Shelf", step: RecordedStep) -> RecordedAnswer:
         name = answer_name(step.call_id)
         shelf.check(name, step.answer)
         record, literal = shelf.answer(step.call_id)
@@ -128,7 +128,7 @@ class Contents:
             headers = _decode_headers(literal[: record.head])
         except msgspec.MsgspecError as error:
             raise ContentMissing(f"{name} cannot be read: {error}") from error
-        return Given(record.status, headers, literal[record.head :], record.stream)
+        return RecordedAnswer(record.status, headers, literal[record.head :], record.stream)
 
 
 class Shelf:

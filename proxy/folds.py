@@ -105,14 +105,14 @@ class Folds:
         known = self._folds.get(key)
         if known is None:
             known = Fold(key, fold(away.log, start=EMPTY))
-        known.stale, known.is_aside = False, True
+        known.stale, known.is_spooled = False, True
         return self._keep(known)
 
-    def forget_aside(self) -> None:
-        """The store is back, and has all that was kept aside: what is known here is read anew."""
+    def forget_spooled(self) -> None:
+        """The store is back, and has all that was spooled: what is known here is read anew."""
         for fold_ in self._folds.values():
-            fold_.stale = fold_.stale or fold_.is_aside
-            fold_.is_aside = False
+            fold_.stale = fold_.stale or fold_.is_spooled
+            fold_.is_spooled = False
         self._balances.clear()
 
     def doubt(self) -> None:
@@ -213,8 +213,8 @@ class Folds:
 
     def _taken(self, done: Submitted, result: Appended) -> None:
         fold_ = done.fold
-        if result.aside:
-            fold_.is_aside = True
+        if result.spooled:
+            fold_.is_spooled = True
         elif result.repeated or result.seq != done.after.seq:
             fold_.stale = True
             fold_.misled = fold_.misled or not result.repeated

@@ -126,7 +126,7 @@ class Governed:
         assert isinstance(aimed, Call)
         self._p.calls.also(live, admitted.above)
         progress = begun_at(aimed, admitted, live, request_id)
-        progress.taking = self._p.settler.recorder.taking(call.call_id, call.policy.checkpoints)
+        progress.capture = self._p.settler.recorder.capture(call.call_id, call.policy.checkpoints)
         ends_with_session(live, call, admitted, self._p.clock.now())
         if call.request.stream:
             self._p.ledger.calls.may_cut(call.call_id, lambda: live.cut(spent(progress)))

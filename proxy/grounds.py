@@ -13,9 +13,9 @@ from proxy.clock import Clock
 from proxy.core import events as ev
 from proxy.core.again import fits_again, fits_instead
 from proxy.core.ask import Account, Ask, Instead
+from proxy.core.contents import NOT_RECORDED, Content
 from proxy.core.decision import Admit, Blocked, Decision, Granted, Wanted
 from proxy.core.engine import decide, fits_more
-from proxy.core.kept import NOT_KEPT, Content
 from proxy.core.policy import Limits
 from proxy.core.session import HeldCall, SessionKey, SessionState, apply, fold
 from proxy.core.tree import Kin, lowered
@@ -89,7 +89,7 @@ class Ground:
         """The append of an admitted call, and the state after it."""
         want, above, state = self._want, self.above, self._state
         trees = tuple([ancestor.account for ancestor in above]) if above else ()
-        kept = NOT_KEPT if want.keep is None else want.keep(state)
+        kept = NOT_RECORDED if want.keep is None else want.keep(state)
         events = holding(want, admit, state, self.accounts, trees, owner, self._now, kept)
         after = apply(state, events[0])
         if len(events) > 1:

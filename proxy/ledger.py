@@ -62,7 +62,7 @@ class Ledger:
         self._tasks = tasks
         self._folds = Folds(store, clock, tasks, sessions_in_memory, on_write)
         self._observers = tuple(observers)
-        self.forget_aside, self.doubt = self._folds.forget_aside, self._folds.doubt
+        self.forget_spooled, self.doubt = self._folds.forget_spooled, self._folds.doubt
         self.calls = RunningCalls()
         self._grounds, self.mend_head = Grounds(self._folds, clock), self._folds.mend_head
         self.lines = Lines()

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from proxy import bill
+from proxy.answer_capture import AnswerCapture
 from proxy.calls import LiveCall
 from proxy.core.ask import Ask
 from proxy.core.decision import Admit, DecisionName, Granted, Refusal
@@ -14,7 +15,6 @@ from proxy.core.session import EMPTY, SessionState
 from proxy.core.usage import Usage
 from proxy.intake import Call
 from proxy.reservation import Admitted, Settlement, most_output
-from proxy.taking import Taking
 
 _COUNT_TOLERANCE = 3.0
 _COUNT_SLACK = 16
@@ -50,7 +50,7 @@ class Progress:
     told results in the place of the agent's. usage: what the provider says of an answer that was
     read whole, and on whose calls it is still decided. ask: what this attempt was held for.
     held_tokens: of all attempts, like `held_cost_micro_usd`. tried: None where none has failed.
-    taking: takes down what the client is given; None where that is not kept.
+    capture: takes down what the client is given; None where that is not kept.
     """
 
     call: Call
@@ -80,7 +80,7 @@ class Progress:
     ask: Ask = field(init=False)
     held_tokens: int = 0
     tried: Tried | None = None
-    taking: Taking | None = None
+    capture: AnswerCapture | None = None
 
     def __post_init__(self) -> None:
         admit = self.admitted.admit

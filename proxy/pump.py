@@ -39,14 +39,14 @@ class Pump:
         self._begun = begun
         self._held = begun.held
         self._counted = self._largest = meter.output_tokens_counted
-        self._taking = progress.taking
+        self._capture = progress.capture
 
     async def run(self, settler: Settler) -> None:
         """Relays the stream to its end. Raises UpstreamUnavailable where the provider breaks
         off."""
         meter, begun = self._meter, self._begun
-        if self._taking is not None:
-            self._taking.begin(begun.status, begun.headers, Kind.LENGTH, stream=True)
+        if self._capture is not None:
+            self._capture.begin(begun.status, begun.headers, Kind.LENGTH, stream=True)
         await start(self._exchange, self._progress, begun)
         try:
             await self._catch_up(settler)
@@ -81,8 +81,8 @@ class Pump:
         return counted + self._largest <= progress.allowance or not self._needs_more()
 
     def _send(self, came: bytes) -> bool:
-        if self._taking is not None:
-            self._taking.add(came)
+        if self._capture is not None:
+            self._capture.add(came)
         return self._exchange.send(came)
 
     def _needs_more(self) -> bool:
@@ -169,8 +169,8 @@ class Pump:
 
     async def _settle(self, rest: bytes, settler: Settler) -> None:
         """rest: what is left to be given."""
-        if self._taking is not None:
-            self._taking.add(rest)
+        if self._capture is not None:
+            self._capture.add(rest)
         await settle(self._progress, self._meter, settler)
 
 

@@ -13,9 +13,9 @@ from collections import OrderedDict
 import msgspec
 from msgspec.structs import replace
 
-from proxy.alike import ALIKE_BYTES, Alike, ListOf
+from proxy.answer_capture import AT_ONCE_BYTES, AnswerCapture, Room
 from proxy.core.checkpoints import Checkpoints
-from proxy.core.kept import NOT_KEPT, Content, Kept
+from proxy.core.contents import NOT_RECORDED, Content, RecordedContent
 from proxy.core.marks import IN_CLEAR, Mark, Recorded, pack
 from proxy.core.ranges import copied
 from proxy.core.recording import (
@@ -32,9 +32,9 @@ from proxy.core.recording import (
 )
 from proxy.core.request import Request
 from proxy.core.session import SessionKey, SessionState
+from proxy.delta_bases import LEAST_DELTA_BYTES, DeltaBases, ListOf
 from proxy.sealing import Sealer, Sealing
 from proxy.stores import answer_name, request_name
-from proxy.taking import AT_ONCE_BYTES, Room, Taking
 
 _WINDOWS_BYTES = 64 * 1024 * 1024
 _ANEW_BYTES = 4 * AT_ONCE_BYTES
@@ -82,7 +82,7 @@ class Prepared(msgspec.Struct, frozen=True, gc=False):
     told by, none: nothing; certain: that is in the ledger. Good only while its session is that one:
     in this generation, that began then."""
 
-    kept: Kept
+    kept: RecordedContent
     after: Window | None
     told_by: tuple[str, bytes] | None
     certain: bool
@@ -117,7 +117,7 @@ class Recording(msgspec.Struct, eq=False):
     @property
     def is_large(self) -> bool:
         """Whether it may take more than an event loop has time for."""
-        return len(self.body) > ALIKE_BYTES
+        return len(self.body) > LEAST_DELTA_BYTES
 
     async def prepare(self, state: SessionState, *, written: bool) -> None:
         """For a large body. state: of its session, as its call will find it, as far as is known.
@@ -130,7 +130,7 @@ class Recording(msgspec.Struct, eq=False):
         began = state.created_at
         self.ahead = Prepared(kept, after, told_by, certain, state.generation, began)
 
-    def keep(self, state: SessionState) -> Kept:
+    def keep(self, state: SessionState) -> RecordedContent:
         """What to write with its hold, at once. state: that it is held on."""
         ahead = self.ahead
         if ahead is None or not ahead.is_of(state):
@@ -149,7 +149,7 @@ class Recorder:
         self._seed = seed
         self._sealing = sealing
         self._room = Room()
-        self._alike = Alike(list_of)
+        self._delta_bases = DeltaBases(list_of)
         self.windows = Windows()
 
     def recording(
@@ -165,27 +165,31 @@ class Recorder:
             return None
         return Recording(self, key, call_id, request, body, checkpoints)
 
-    def request(self, one: Recording, recorded: Recorded, most_bytes: int = AT_ONCE_BYTES) -> Kept:
+    def request(
+        self, one: Recording, recorded: Recorded, most_bytes: int = AT_ONCE_BYTES
+    ) -> RecordedContent:
         """Records a request, unless it is too much to be recorded at once."""
         sealer, laid, basis, mark = self._found(one, recorded)
         if one.is_large and _given_bytes(mark, basis, ()) > most_bytes:
             self.windows.forget(one.call_id)
-            return NOT_KEPT
+            return NOT_RECORDED
         kept, after = self._told(one, laid, basis, mark, sealer)
         if after is not None:
             self.windows.put(one.call_id, after, kept.mark)
         return kept
 
-    async def prepared(self, one: Recording, recorded: Recorded) -> tuple[Kept, Window | None, str]:
+    async def prepared(
+        self, one: Recording, recorded: Recorded
+    ) -> tuple[RecordedContent, Window | None, str]:
         """For a large body: what is kept, the window after it, and the call that it is told by."""
         sealer, laid, basis, mark = self._found(one, recorded)
         ranges: tuple[int, ...] = ()
-        if mark.list_bytes - basis.kept > ALIKE_BYTES and one.checkpoints.content == "full":
+        if mark.list_bytes - basis.kept > LEAST_DELTA_BYTES and one.checkpoints.content == "full":
             listed = one.body[laid.start : laid.end]
-            if (found := await self._alike.find(one.key, listed, recorded, mark)) is not None:
+            if (found := await self._delta_bases.find(one.key, listed, recorded, mark)) is not None:
                 basis, ranges = found
                 mark = replace(mark, base=basis.base)
-            self._alike.keep(one.call_id, listed, mark.base)
+            self._delta_bases.keep(one.call_id, listed, mark.base)
         told = (one, laid, basis, mark, sealer, ranges)
         if _given_bytes(mark, basis, ranges) <= AT_ONCE_BYTES:
             kept, after = self._told(*told)
@@ -207,26 +211,26 @@ class Recorder:
         mark: Mark,
         sealer: Sealer | None,
         ranges: tuple[int, ...] = (),
-    ) -> tuple[Kept, Window | None]:
+    ) -> tuple[RecordedContent, Window | None]:
         """What is kept, and the window after it."""
         chain = chain_of(one.request)
         if one.checkpoints.content == "hashes":
-            return Kept(pack(mark), None, chain), None
+            return RecordedContent(pack(mark), None, chain), None
         window = self.windows.get(basis.base) if basis.base else None
         told, after = told_by(one.body, laid, basis, window, ranges)
         content = _content(request_name(one.call_id), encode(told), sealer)
-        kept = Kept(pack(replace(mark, digest=digest_of(content.data))), content, chain)
+        kept = RecordedContent(pack(replace(mark, digest=digest_of(content.data))), content, chain)
         return kept, after
 
-    def taking(self, call_id: str, checkpoints: Checkpoints) -> Taking | None:
+    def capture(self, call_id: str, checkpoints: Checkpoints) -> AnswerCapture | None:
         """Takes the answer of a call down whose request was recorded; None where it is not kept."""
         if checkpoints.content != "full":
             return None
-        return Taking(self._room, self.windows.get(call_id))
+        return AnswerCapture(self._room, self.windows.get(call_id))
 
-    def answer(self, call_id: str, taking: Taking, checkpoints: Checkpoints) -> Taken:
+    def answer(self, call_id: str, capture: AnswerCapture, checkpoints: Checkpoints) -> Taken:
         """Records an answer that was taken down."""
-        record, after = taking.end()
+        record, after = capture.end()
         content = _content(answer_name(call_id), encode(record), self._sealing.of(checkpoints))
         return Taken(digest_of(content.data), content, after)
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from proxy.core.ask import Account, Ask
+from proxy.core.contents import NOT_RECORDED, RecordedContent
 from proxy.core.decision import Admit
 from proxy.core.effects import brought, recorded
 from proxy.core.engine import Rules
@@ -17,7 +18,6 @@ from proxy.core.events import (
     SessionOpened,
     StepReserved,
 )
-from proxy.core.kept import NOT_KEPT, Kept
 from proxy.core.limits.rooms import SESSION, Place
 from proxy.core.policy import Budget, Limits, Policy
 from proxy.core.request import DialectName, Message
@@ -65,7 +65,7 @@ class Reservation(msgspec.Struct, frozen=True):
     budget_steps: int | None = None
     brings: Brings | None = None
     stream: bool = False
-    keep: Callable[[SessionState], Kept] | None = None
+    keep: Callable[[SessionState], RecordedContent] | None = None
 
 
 class Admitted(msgspec.Struct, frozen=True, gc=False):
@@ -96,7 +96,7 @@ class Settlement(msgspec.Struct, frozen=True, gc=False):
     asked: bytes = b""
     upstream: str = ""
     model: str = ""
-    kept: Kept = NOT_KEPT
+    kept: RecordedContent = NOT_RECORDED
 
 
 def idle_seconds(policy: Policy) -> float:
@@ -148,7 +148,7 @@ def holding(
     trees: tuple[str, ...],
     owner: str,
     now: float,
-    kept: Kept,
+    kept: RecordedContent,
 ) -> tuple[AnyEvent, ...]:
     """The events of an admitted call: its hold, and what it is warned of for the first time."""
     ask, noted = want.ask, admit.noted

@@ -3,10 +3,10 @@
 from msgspec.structs import replace
 
 from proxy import bill
+from proxy.core.contents import RecordedContent
 from proxy.core.decision import Granted, Wanted
 from proxy.core.dialects.base import Meter
 from proxy.core.events import Outcome
-from proxy.core.kept import Kept
 from proxy.core.limits.rooms import Place
 from proxy.core.usage import Answer, Usage
 from proxy.identity import SessionIndex
@@ -130,21 +130,21 @@ class Settler:
         if progress.facts or progress.tried is not None:
             what = _told(progress, what)
         progress.settled = what
-        call, taking = progress.call, progress.taking
+        call, capture = progress.call, progress.capture
         taken: Taken | None = None
-        if taking is not None:
-            if what.outcome == "answered" and taking.is_there:
-                taken = self.recorder.answer(call.call_id, taking, call.policy.checkpoints)
-                what = replace(what, kept=Kept(taken.mark, taken.content))
-            taking.drop()
+        if capture is not None:
+            if what.outcome == "answered" and capture.is_there:
+                taken = self.recorder.answer(call.call_id, capture, call.policy.checkpoints)
+                what = replace(what, kept=RecordedContent(taken.mark, taken.content))
+            capture.drop()
         progress.state = await self._ledger.settle(call.key, call.call_id, what)
         if taken is not None:
             self.recorder.windows.put(call.call_id, taken.after)
 
     async def _release(self, progress: Progress) -> None:
         progress.settled = bill.failed(0)
-        if progress.taking is not None:
-            progress.taking.drop()
+        if progress.capture is not None:
+            progress.capture.drop()
         call = progress.call
         reason = progress.outcome or "unsent"
         progress.state = await self._ledger.release(call.key, call.call_id, reason)

@@ -17,7 +17,7 @@ class Fold:
     token: of the append submitted last, b"" where the state was read from the log. pending: appends
     not answered yet; answers: those that came; awaited: who waits until there are so many.
     stale: the log is not what was foreseen. misled: a head was written that tells of another log:
-    an append before it was refused, or another process's is not in it. is_aside: it was made, or
+    an append before it was refused, or another process's is not in it. is_spooled: it was made, or
     gone on with, while the store was away.
     """
 
@@ -27,7 +27,7 @@ class Fold:
     pending: int = 0
     stale: bool = False
     misled: bool = False
-    is_aside: bool = False
+    is_spooled: bool = False
     answers: int = 0
     awaited: list[tuple[int, asyncio.Future[None]]] = field(default_factory=list)
 

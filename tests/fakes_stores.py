@@ -11,9 +11,9 @@ from proxy.core.events import SessionOpened, StepReserved, StepSettled
 from proxy.core.session import SessionKey
 from proxy.errors import HoldfastError, StoreUnavailable
 from proxy.stores import Append, Appended, Balance, Charge, Store, Stored
+from proxy.stores.delegating import DelegatingStore
 from proxy.stores.memory import MemoryStore
 from proxy.stores.open_on_failure import OpenOnFailure
-from proxy.stores.passing import Passing
 from proxy.stores.redis import RedisStore
 from proxy.stores.spools import Spools
 from proxy.stores.sqlite import SqliteStore
@@ -78,7 +78,7 @@ async def outcomes(store: Store, appends: Sequence[Append]) -> list[Appended | H
     return await asyncio.gather(*(outcome(store, append) for append in appends))
 
 
-class Going(Passing):
+class Going(DelegatingStore):
     """A store that a test can take away: each append from then on is lost before it was written, or
     (`after`) written with its answer lost."""
 

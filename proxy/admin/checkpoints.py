@@ -10,9 +10,9 @@ from aiohttp import web
 from proxy.admin.door import Site
 from proxy.admin.shapes import Json, timestamp, whole_number
 from proxy.checkpoints import Checkpoint, Owed, dialect_of
+from proxy.core.contents import RecordedAnswer
 from proxy.core.differing import Changed, Difference, Setting
 from proxy.core.endpoints import path_of
-from proxy.core.kept import Given
 from proxy.core.limits.base import usd
 from proxy.core.session import SessionKey, SessionState
 from proxy.core.steps import RecordedStep
@@ -45,9 +45,9 @@ class CheckpointSite:
         found = await checkpoints.show(key, step)
         if raw != "next":
             return _spliced(checkpoint_json(key, found))
-        if found.onward is None:
+        if found.continuation is None:
             raise ContentMissing(found.unkept or "a request of prompts is not gone on with")
-        return _alone(key, found.step, found.onward.body)
+        return _alone(key, found.step, found.continuation.body)
 
     async def difference(self, request: web.Request) -> web.Response:
         key, query = await self._key(request), request.query
@@ -63,10 +63,10 @@ class CheckpointSite:
 
 def checkpoint_json(key: SessionKey, found: Checkpoint) -> dict[str, object]:
     """Bodies stand in it as they were sent, byte for byte."""
-    step, onward = found.step, found.onward
+    step, continuation = found.step, found.continuation
     following: dict[str, object] | None = None
-    if onward is not None:
-        following = {"body": msgspec.Raw(onward.body), "owed": [*map(_owed, found.owed)]}
+    if continuation is not None:
+        following = {"body": msgspec.Raw(continuation.body), "owed": [*map(_owed, found.owed)]}
     return {
         **_names(key),
         "step": step.step,
@@ -116,7 +116,7 @@ def _came_to(step: RecordedStep) -> dict[str, object]:
     }
 
 
-def _answer(answer: Given) -> dict[str, object]:
+def _answer(answer: RecordedAnswer) -> dict[str, object]:
     """An answer that is no JSON (a stream) as text."""
     body = _raw(answer.body)
     return {

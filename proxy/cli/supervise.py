@@ -13,10 +13,10 @@ from proxy import logs
 from proxy.admin.door import listen
 from proxy.admin.token import admin_token
 from proxy.app import Settings
+from proxy.backend import crew_folder
 from proxy.clock import SystemClock
 from proxy.config.watch import PolicyWatcher
 from proxy.errors import StoreUnavailable
-from proxy.footing import crew_folder
 from proxy.stores.redis_url import is_redis
 from proxy.stores.urls import chain_key, secret_beside
 from proxy.workers.board import Board

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from proxy.core import events as ev
 from proxy.core.effects import answered, learnt
-from proxy.core.events_kept import RecordEvent
+from proxy.core.events_record import RecordEvent
 from proxy.core.loops.finding import strongest
 from proxy.core.loops.thread import begun_anew
 from proxy.core.marks import remembered

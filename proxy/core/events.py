@@ -7,15 +7,15 @@ so that a later version reads a log written today: fields are only ever added, w
 from typing import Literal
 
 from proxy.core.event import Event
-from proxy.core.events_kept import CheckpointEvent
-from proxy.core.events_kept import ReplayAllowed as ReplayAllowed
-from proxy.core.events_kept import ReplayBegan as ReplayBegan
-from proxy.core.events_kept import ReplayDiverged as ReplayDiverged
-from proxy.core.events_kept import SessionDeleted as SessionDeleted
-from proxy.core.events_kept import SessionForked as SessionForked
-from proxy.core.events_kept import SessionImported as SessionImported
-from proxy.core.events_kept import StepInherited as StepInherited
-from proxy.core.events_kept import StepReplayed as StepReplayed
+from proxy.core.events_record import CheckpointEvent
+from proxy.core.events_record import ReplayAllowed as ReplayAllowed
+from proxy.core.events_record import ReplayBegan as ReplayBegan
+from proxy.core.events_record import ReplayDiverged as ReplayDiverged
+from proxy.core.events_record import SessionDeleted as SessionDeleted
+from proxy.core.events_record import SessionForked as SessionForked
+from proxy.core.events_record import SessionImported as SessionImported
+from proxy.core.events_record import StepInherited as StepInherited
+from proxy.core.events_record import StepReplayed as StepReplayed
 from proxy.core.loops.finding import Rung
 from proxy.core.tools.events import AnswerKept as AnswerKept
 from proxy.core.tools.events import CallClaimed as CallClaimed

@@ -1,8 +1,8 @@
 """Which recorded request goes on from which: the tree of a session's histories.
 
-A history is the digests of its messages in a row (`alike.steady_chain`), 16 bytes each. A step
-goes on from the one with the longest history that its own begins with. Each node keeps only what it
-adds, so that a session's tree is as long as its messages, not their square.
+A history is the digests of its messages in a row (`equivalence.steady_chain`), 16 bytes each. A
+step goes on from the one with the longest history that its own begins with. Each node keeps only
+what it adds, so that a session's tree is as long as its messages, not their square.
 """
 
 from collections.abc import Collection, Iterator, Sequence

@@ -77,8 +77,8 @@ class Shown:
         """Goes to the client, now or once the answer has started."""
         if passed:
             self.meter.feed(passed)
-            if self._progress.taking is not None:
-                self._progress.taking.add(passed)
+            if self._progress.capture is not None:
+                self._progress.capture.add(passed)
             self.pending += passed
             self.quiet = False
 
@@ -111,5 +111,5 @@ class Shown:
         """Whose head the answer may be started with."""
         if self._begun is None:
             self._begun = begun
-            if self._progress.taking is not None:
-                self._progress.taking.begin(begun.status, begun.headers, Kind.LENGTH, stream=True)
+            if self._progress.capture is not None:
+                self._progress.capture.begin(begun.status, begun.headers, Kind.LENGTH, stream=True)

@@ -157,8 +157,8 @@ class GuardedStream:
         """Booked, for the provider has answered; what was given of it so far is no answer, and must
         not be given again as one."""
         progress = self._progress
-        if progress.taking is not None:
-            progress.taking.drop()
+        if progress.capture is not None:
+            progress.capture.drop()
         await self._p.settler.settle(progress, came_to)
 
     @property

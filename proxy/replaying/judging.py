@@ -13,10 +13,10 @@ import msgspec
 from msgspec.structs import replace
 
 from proxy.contents import Contents
-from proxy.core.alike import differs, steady_chain
+from proxy.core.contents import RecordedAnswer
+from proxy.core.equivalence import differs, steady_chain
 from proxy.core.globs import matches
 from proxy.core.histories import beginnings
-from proxy.core.kept import Given
 from proxy.core.marks import is_kept
 from proxy.core.recording import chain_of
 from proxy.core.replaying import MOST_REPLAYS, Pick, Record, pick
@@ -62,7 +62,7 @@ class Verdict(msgspec.Struct, frozen=True):
     why: it is live; diverged: for it is not what was recorded as that step."""
 
     begins: bool = False
-    given: Given | None = None
+    given: RecordedAnswer | None = None
     step: RecordedStep | None = None
     how: How = "exact"
     skipped: tuple[RecordedStep, ...] = ()
@@ -230,7 +230,7 @@ class Judge:
             step = await self._next(call, known, step)
         return replace(verdict, given=given, step=step, skipped=tuple(skipped))
 
-    async def _guarded(self, call: Call, given: Given) -> Sequence[ToolCall]:
+    async def _guarded(self, call: Call, given: RecordedAnswer) -> Sequence[ToolCall]:
         """The calls of guarded tools that it asks for."""
         guards = call.rules.tools
         if not guards.globs:

@@ -4,7 +4,7 @@ import asyncio
 from collections import OrderedDict
 from weakref import WeakSet, WeakValueDictionary
 
-from proxy.core.alike import steady_chain
+from proxy.core.equivalence import steady_chain
 from proxy.core.histories import Histories
 from proxy.core.replaying import Record
 from proxy.core.request import Request

@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from proxy.core.alike import steady_chain
+from proxy.core.contents import RecordedAnswer
 from proxy.core.dialects.base import PARSE_ON_THREAD_BYTES, Dialect
 from proxy.core.dialects.registry import DIALECTS
-from proxy.core.kept import Given
+from proxy.core.equivalence import steady_chain
 from proxy.core.request import Request
 from proxy.core.steps import RecordedStep
 from proxy.core.usage import ToolCall
@@ -18,7 +18,7 @@ _UNREADABLE: Final = "what was recorded cannot be read under this policy"
 _DIALECTS: Mapping[str, Dialect] = {str(name): one for name, one in DIALECTS.items()}
 
 
-def calls_of(call: Call, given: Given) -> Sequence[ToolCall]:
+def calls_of(call: Call, given: RecordedAnswer) -> Sequence[ToolCall]:
     """What a recorded answer asks to be called."""
     dialect = _DIALECTS[call.request.dialect]
     if not given.stream:
@@ -32,7 +32,7 @@ def calls_of(call: Call, given: Given) -> Sequence[ToolCall]:
 def chains_of(
     call: Call, steps: Sequence[RecordedStep], bodies: Mapping[str, bytes]
 ) -> Mapping[str, bytes]:
-    """Their histories (`alike.steady_chain`). Runs on a thread. Raises ContentMissing."""
+    """Their histories (`equivalence.steady_chain`). Runs on a thread. Raises ContentMissing."""
     bounds = dialect_bounds(call.policy)
     try:
         return {

@@ -126,16 +126,16 @@ class Append(msgspec.Struct, frozen=True, gc=False):
 
 
 class Appended(msgspec.Struct, frozen=True, gc=False):
-    """The seq of the last event written, and the chain's HMAC at it. aside: it is kept here until
+    """The seq of the last event written, and the chain's HMAC at it. spooled: it is kept here until
     the store is back (`stores.open_on_failure`); where in the log it will be is not known yet."""
 
     seq: int
     chain: bytes
     repeated: bool = False
-    aside: bool = False
+    spooled: bool = False
 
 
-ASIDE = Appended(0, b"", aside=True)
+SPOOLED = Appended(0, b"", spooled=True)
 
 
 @dataclass(frozen=True, slots=True)

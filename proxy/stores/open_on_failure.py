@@ -21,10 +21,10 @@ from proxy.core.events import AnyEvent
 from proxy.core.session import SessionKey
 from proxy.errors import StoreUnavailable
 from proxy.stores import Append, Appended, Balance, Store, StoreAway, Stored
-from proxy.stores.aside import Aside
-from proxy.stores.emptying import Emptying
-from proxy.stores.passing import Passing
+from proxy.stores.delegating import DelegatingStore
 from proxy.stores.spool import Spool
+from proxy.stores.spool_drain import SpoolDrain
+from proxy.stores.spooling import Spooling
 from proxy.stores.spools import Spools
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class Mode(Enum):
     BACK = "back"
 
 
-class OpenOnFailure(Passing):
+class OpenOnFailure(DelegatingStore):
     """See `Store`. For one process and its loop.
 
     is_open: what the policy says now. idle_seconds: after which a session begins anew. let_through:
@@ -67,16 +67,16 @@ class OpenOnFailure(Passing):
         self.mode = Mode.HERE
         self._is_opened = False
         self._why = ""
-        self._aside = Aside(primary, self._spool, self._lost, self._is_lost, let_through)
-        self._own: Emptying | None = None
-        self._adopted: dict[str, Emptying] = {}
+        self._spooling = Spooling(primary, self._spool, self._lost, self._is_lost, let_through)
+        self._own: SpoolDrain | None = None
+        self._adopted: dict[str, SpoolDrain] = {}
         self._looks = 0
         self._reconciled = 0
 
     @property
     def waiting(self) -> int:
         """Appends that the store does not have yet."""
-        return self._aside.waiting if self._is_lost() or self._aside.left else 0
+        return self._spooling.waiting if self._is_lost() or self._spooling.left else 0
 
     def said(self) -> str | None:
         """What an operator should know; None where there is nothing."""
@@ -112,19 +112,19 @@ class OpenOnFailure(Passing):
         self.mode, self._is_open = Mode.HERE, lambda: False  # what comes after is refused
         if self._is_opened:
             await self._primary.close()
-        for name, emptying in self._adopted.items():
-            await self._spools.leave(name, emptying.spool, is_empty=False)
+        for name, drain in self._adopted.items():
+            await self._spools.leave(name, drain.spool, is_empty=False)
         own = self._own
-        is_empty = own is None or (self._aside.is_empty and not await own.spool.refused())
+        is_empty = own is None or (self._spooling.is_empty and not await own.spool.refused())
         await self._spools.close(is_empty=is_empty)
 
     def append(self, append: Append) -> Awaitable[Appended]:
-        """As in `Store`. While the store is away the answer is `ASIDE`."""
+        """As in `Store`. While the store is away the answer is `SPOOLED`."""
         if self.mode is Mode.HERE:
-            return self._aside.ask(append) if self._is_open() else self._primary.append(append)
+            return self._spooling.ask(append) if self._is_open() else self._primary.append(append)
         if not self._is_open() and not append.closes:
             raise StoreUnavailable(self._why)
-        return self._aside.put(append)
+        return self._spooling.put(append)
 
     async def read(self, key: SessionKey, after_seq: int = 0) -> Sequence[Stored]:
         """Raises StoreAway where what is known here counts."""
@@ -133,7 +133,7 @@ class OpenOnFailure(Passing):
                 return await self._primary.read(key, after_seq)
             except StoreUnavailable as error:
                 await self._or_lost(error)
-        elif self.mode is Mode.BACK and not self._aside.left[key]:
+        elif self.mode is Mode.BACK and not self._spooling.left[key]:
             return await self._primary.read(key, after_seq)
         raise StoreAway(self._why, log=await self._log(key))
 
@@ -211,7 +211,7 @@ class OpenOnFailure(Passing):
         self._lost(error)
 
     async def _log(self, key: SessionKey) -> tuple[AnyEvent, ...]:
-        if not self._aside.left[key]:
+        if not self._spooling.left[key]:
             return ()
         events: list[AnyEvent] = []
         for spool in (*(one.spool for one in self._adopted.values()), self._spool()):
@@ -221,11 +221,11 @@ class OpenOnFailure(Passing):
 
     def _spool(self) -> Spool:
         """Raises StoreUnavailable."""
-        return self._emptying().spool
+        return self._drain().spool
 
-    def _emptying(self) -> Emptying:
+    def _drain(self) -> SpoolDrain:
         if self._own is None:
-            self._own = Emptying(self._spools.own(), self._primary, self._idle_seconds)
+            self._own = SpoolDrain(self._spools.own(), self._primary, self._idle_seconds)
         return self._own
 
     async def _can_spool(self) -> bool:
@@ -240,31 +240,33 @@ class OpenOnFailure(Passing):
         for name, spool in self._spools.adopt():
             try:
                 for key, count in await spool.sessions():
-                    self._aside.count(key, count)
+                    self._spooling.count(key, count)
             except StoreUnavailable as error:
                 log.error("a dead process's spool cannot be read", extra={"reason": error.message})
                 await self._spools.leave(name, spool, is_empty=False)
                 continue
-            self._adopted[name] = Emptying(spool, self._primary, self._idle_seconds, all_tried=True)
+            self._adopted[name] = SpoolDrain(
+                spool, self._primary, self._idle_seconds, all_tried=True
+            )
 
     async def _empty(self) -> None:
         """Those of the dead first: what they did came before what is done now."""
-        for name, emptying in tuple(self._adopted.items()):
-            while await self._some(emptying):
+        for name, drain in tuple(self._adopted.items()):
+            while await self._some(drain):
                 pass
-            refused = await emptying.spool.refused()
+            refused = await drain.spool.refused()
             del self._adopted[name]
-            await self._spools.leave(name, emptying.spool, is_empty=not refused)
+            await self._spools.leave(name, drain.spool, is_empty=not refused)
         while self.mode is Mode.BACK:
-            if self._aside.is_empty:
+            if self._spooling.is_empty:
                 self._come_back()  # before anything else runs
-            elif not await self._some(self._emptying()):
+            elif not await self._some(self._drain()):
                 return  # it goes on at the next look
 
-    async def _some(self, emptying: Emptying) -> int:
-        done = await emptying.some()
+    async def _some(self, drain: SpoolDrain) -> int:
+        done = await drain.some()
         for key in done:
-            self._aside.count(key, -1)
+            self._spooling.count(key, -1)
         self._reconciled += len(done)
         return len(done)
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import msgspec
 
-from proxy.core.kept import Content as Content
-from proxy.core.kept import answer_name as answer_name
-from proxy.core.kept import request_name as request_name
+from proxy.core.contents import Content as Content
+from proxy.core.contents import answer_name as answer_name
+from proxy.core.contents import request_name as request_name
 from proxy.core.session import SessionKey
 from proxy.stores.chain import ChainedPayload
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy.answer_capture import Room
 from proxy.app import App
 from proxy.config.problems import PolicyInvalid
 from proxy.core import events as ev
@@ -16,7 +17,6 @@ from proxy.core.session import SessionKey
 from proxy.core.steps import RecordedStep, steps_of
 from proxy.simulator import Script, Turn
 from proxy.simulator.script import ToolCall
-from proxy.taking import Room
 from tests.integration.kit import DIALECTS, MODEL, ONCE, PATHS, Answer, Sidecar, body_of, sidecar
 
 every_dialect = pytest.mark.parametrize("dialect", DIALECTS)

@@ -15,9 +15,9 @@ from msgspec.structs import replace
 from proxy.contents import Contents
 from proxy.core import rebuilding
 from proxy.core.checkpoints import Checkpoints
+from proxy.core.contents import NOT_RECORDED, RecordedAnswer
 from proxy.core.dialects.base import Bounds
 from proxy.core.events import SessionOpened, StepReserved, StepSettled
-from proxy.core.kept import NOT_KEPT, Given
 from proxy.core.marks import IN_CLEAR, NOTHING_KEPT, Mark, base_of, pack, seed_name
 from proxy.core.recording import BY_REQUEST, MOST_DEPTH, VERSION, deflated, digest_of
 from proxy.core.request import DialectName
@@ -49,7 +49,7 @@ class Session:
         self.contents = Contents(self.store, SEED, SEALING)
         self.recorder = Recorder(SEED, SEALING, self.contents.list_of)
         self.sent: dict[str, bytes] = {}
-        self.answered: dict[str, Given] = {}
+        self.answered: dict[str, RecordedAnswer] = {}
         self.sizes: dict[str, int] = {}
 
     async def begin(self) -> "Session":
@@ -80,20 +80,20 @@ class Session:
         return call_id
 
     async def answer(
-        self, call_id: str, given: Given, pieces: int = 1, checkpoints: Checkpoints = FULL
+        self, call_id: str, given: RecordedAnswer, pieces: int = 1, checkpoints: Checkpoints = FULL
     ) -> None:
-        taking = self.recorder.taking(call_id, checkpoints)
-        assert taking is not None
+        capture = self.recorder.capture(call_id, checkpoints)
+        assert capture is not None
         if given.stream:
-            taking.begin(given.status, given.headers, stream=True)
+            capture.begin(given.status, given.headers, stream=True)
             size = -(-len(given.body) // pieces) or 1
             for at in range(0, len(given.body), size):
-                taking.add(given.body[at : at + size])
+                capture.add(given.body[at : at + size])
         else:
-            await taking.whole(given.status, given.headers, given.body, 0)
-        taken = self.recorder.answer(call_id, taking, checkpoints)
+            await capture.whole(given.status, given.headers, given.body, 0)
+        taken = self.recorder.answer(call_id, capture, checkpoints)
         await self.write(StepSettled(NOW, call_id, content=taken.mark), taken.content)
-        taking.drop()
+        capture.drop()
         self.recorder.windows.put(call_id, taken.after)
         self.answered[call_id] = given
 
@@ -152,7 +152,7 @@ async def nothing(key: SessionKey, call_id: str) -> None:
     """No list can be read back."""
 
 
-SOME = Given(200, (("content-type", "application/json"),), b'{"id":"x"}')
+SOME = RecordedAnswer(200, (("content-type", "application/json"),), b'{"id":"x"}')
 edits = st.lists(
     st.tuples(
         st.sampled_from(["add", "add", "add", "cut", "change", "move", "other", "head", "again"]),
@@ -184,7 +184,7 @@ def test_any_sequence_of_edited_bodies_is_read_back_byte_for_byte(
             if n in answers:
                 headers = (("content-type", "text/event-stream"), ("x", str(n)))
                 stream = b"data: %d\n\n" % n * (size // 20)
-                said = Given(200, headers, stream, stream=bool(size % 2))
+                said = RecordedAnswer(200, headers, stream, stream=bool(size % 2))
                 await session.answer(call_id, said, pieces=at + 1)
         await session.check()
 
@@ -222,7 +222,7 @@ async def test_a_session_costs_what_is_new_in_it() -> None:
         call_id = await session.ask(body)
         turn = message(2 * n + 1, 800)
         answer = json.dumps({"id": f"chatcmpl-{n}", "choices": [{"index": 0, "message": turn}]})
-        await session.answer(call_id, Given(200, SOME.headers, answer.encode()))
+        await session.answer(call_id, RecordedAnswer(200, SOME.headers, answer.encode()))
         messages += [turn, message(2 * n + 2, 2400)]
         said += [answer, json.dumps(messages[-1])]
     whole = len(zlib.compress("".join(said).encode(), 9))
@@ -299,7 +299,7 @@ async def test_a_large_body_is_told_by_what_was_known_when_it_was_prepared() -> 
     await recording.prepare(before, written=True)
     anew = apply(session.state, SessionOpened(NOW, 2))
 
-    assert recording.keep(anew) is NOT_KEPT
+    assert recording.keep(anew) is NOT_RECORDED
     kept = recording.keep(session.state)
     assert kept.content is not None
     assert len(kept.content.data) < len(large) / 2

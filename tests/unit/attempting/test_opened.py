@@ -106,7 +106,7 @@ class Reader:
 async def test_how_long_its_client_keeps_it_waiting_is_added_up() -> None:
     meter = dialect_of("chat").meter(strip_usage=False, bounds=Bounds(64, 65_536))
     begun = Begun(Stream(()), meter, CONTENT, CONTENT)  # type: ignore[arg-type]
-    pump = Pump(Reader(), SimpleNamespace(taking=None), meter, begun)  # type: ignore[arg-type]
+    pump = Pump(Reader(), SimpleNamespace(capture=None), meter, begun)  # type: ignore[arg-type]
     await pump._drained()
     await pump._drained()
 

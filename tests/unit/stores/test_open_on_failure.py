@@ -19,7 +19,7 @@ from proxy.errors import StoreUnavailable
 from proxy.ledger import Ledger
 from proxy.reservation import Admitted, Reservation
 from proxy.stores import (
-    ASIDE,
+    SPOOLED,
     Append,
     Appended,
     Balance,
@@ -60,7 +60,7 @@ class Side:
         )
         self.tasks = Tasks()
         self.ledger = Ledger(self.store, self.clock, self.name, self.tasks)
-        self.store.on_back = self.ledger.forget_aside
+        self.store.on_back = self.ledger.forget_spooled
 
     def _let_through(self) -> None:
         self.let_through += 1
@@ -352,7 +352,7 @@ async def test_in_flight_when_it_goes(going: Going, tmp_path: Path) -> None:
     for place, is_written in ((2, True), (1, False), (3, False)):
         slow.answers[place].set_result(is_written)
 
-    assert await asyncio.gather(*written, young) == [ASIDE] * 5
+    assert await asyncio.gather(*written, young) == [SPOOLED] * 5
     slow.hangs = False
     await store.look()
     assert store.mode is Mode.HERE
@@ -392,19 +392,19 @@ async def test_a_full_disk_closes(side: Side) -> None:
     side.disk.fill()
     for _ in range(100):
         told = await outcome(side.store, reserved("x" * 9_000))
-        if told != ASIDE:
+        if told != SPOOLED:
             break
     assert isinstance(told, StoreUnavailable)
     assert "disk is full" in told.message
     side.disk.repair()
-    assert await outcome(side.store, reserved("y")) == ASIDE
+    assert await outcome(side.store, reserved("y")) == SPOOLED
 
 
 async def test_a_spool_is_bounded(going: Going, tmp_path: Path, clock: FakeClock) -> None:
     side = Side(going, tmp_path, "one", clock, most_bytes=300_000)
     going.away = "before"
     told: list[object] = []
-    while ASIDE in told[-1:] or not told:
+    while SPOOLED in told[-1:] or not told:
         told.append(await outcome(side.store, reserved(f"{len(told)}{'x' * 5_000}")))
     assert isinstance(told[-1], StoreUnavailable)
     assert 20 < len(told) < 60
@@ -418,7 +418,7 @@ async def test_a_spool_is_bounded(going: Going, tmp_path: Path, clock: FakeClock
 async def test_the_spool_of_a_dead_process_is_taken_over(
     going: Going, tmp_path: Path, clock: FakeClock, *, begun: bool
 ) -> None:
-    """Also where it died between writing to the ledger and emptying its spool."""
+    """Also where it died between writing to the ledger and drain its spool."""
     dead = Side(going, tmp_path / "a", "dead", clock)
     going.away = "before"
     await dead.call("a", 10)
@@ -502,7 +502,7 @@ async def test_what_the_ledger_never_takes_stays_for_a_human(
     going.away = "before"
     await side.call("a", 10)
     poison = SessionKey("team-a", "poison")
-    assert await outcome(side.store, opened(poison)) == ASIDE
+    assert await outcome(side.store, opened(poison)) == SPOOLED
 
     class Picky(MemoryStore):
         def _append(self, append: Append) -> Appended:
@@ -618,7 +618,7 @@ async def test_sqlite_whose_disk_is_full_for_a_while(tmp_path: Path, clock: Fake
     store = OpenOnFailure(primary, spools, lambda: True, lambda: 3600.0)
     await store.open()
     ledger = Ledger(store, clock, "one", Tasks())
-    store.on_back = ledger.forget_aside
+    store.on_back = ledger.forget_spooled
     await ledger.reserve(wanted("a"))
     disk.protect()
     await ledger.settle(KEY, "a", used(10))
@@ -643,7 +643,7 @@ async def test_a_balance_is_not_compared_with_a_maximum_any_more(side: Side) -> 
     await side.store.append(replace(opened(), charges=(charged("a", 90),)))
     side.going.away = "before"
     more = replace(opened(at=NOW + 1), charges=(charged("a", 90),), expected_seq=0)
-    assert await outcome(side.store, more) == ASIDE
+    assert await outcome(side.store, more) == SPOOLED
     await side.back()
 
     assert await side.store.balances(["a"]) == {"a": Balance(180)}

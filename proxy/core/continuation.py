@@ -18,7 +18,7 @@ _LISTS: dict[DialectName, bytes] = {
 """The least request of each dialect that holds one answer."""
 
 
-class Onward(msgspec.Struct, frozen=True):
+class Continuation(msgspec.Struct, frozen=True):
     """body: the request with the answer after all that was sent. owed: the calls of the answer, in
     order; what each came to has to follow before the model is asked again."""
 
@@ -26,9 +26,9 @@ class Onward(msgspec.Struct, frozen=True):
     owed: tuple[ToolCall, ...] = ()
 
 
-def onward(
+def continuation_of(
     name: DialectName, body: bytes, answer: bytes | None, *, stream: bool, bounds: Bounds
-) -> Onward | None:
+) -> Continuation | None:
     """After an answer as its client was given it (`stream`: as server-sent events; None: there is
     none). Without an answer, or one that says nothing, the request is to be sent again as it is.
 
@@ -38,14 +38,14 @@ def onward(
     if name not in CONVERSATIONS:
         return None
     if answer is None:
-        return Onward(body)
+        return Continuation(body)
     dialect = DIALECTS[name]
     turn, response_id = _turn(dialect, answer, stream=stream, bounds=bounds)
     if turn in (b"", b"[]"):
-        return Onward(body)
+        return Continuation(body)
     request = dialect.parse(body, bounds)
     after = dialect.follow_up(body, request, turn, (), response_id)
-    return Onward(after, _calls(dialect, turn, bounds))
+    return Continuation(after, _calls(dialect, turn, bounds))
 
 
 def _turn(

@@ -20,7 +20,7 @@ from proxy.stores import (
 from proxy.stores.chain import ChainedPayload
 
 
-class Passing:
+class DelegatingStore:
     """See `Store`."""
 
     def __init__(self, primary: Store) -> None:

@@ -20,7 +20,7 @@ def answer_name(call_id: str) -> str:
     return f"{call_id}.a"
 
 
-class Kept(msgspec.Struct, frozen=True, gc=False):
+class RecordedContent(msgspec.Struct, frozen=True, gc=False):
     """What is kept of a request or an answer, and what its event says of that. chain: of a
     request, see `core.recording.chain_of`."""
 
@@ -29,10 +29,10 @@ class Kept(msgspec.Struct, frozen=True, gc=False):
     chain: bytes = b""
 
 
-NOT_KEPT = Kept()
+NOT_RECORDED = RecordedContent()
 
 
-class Given(msgspec.Struct, frozen=True, gc=False):
+class RecordedAnswer(msgspec.Struct, frozen=True, gc=False):
     """An answer as its client was given it, but for our own headers and the names of the request.
     body: content-encoded as `headers` say; of a stream all its events."""
 

@@ -14,7 +14,7 @@ from enum import Enum
 from proxy.core.events import StepReserved
 from proxy.core.session import SessionKey
 from proxy.errors import SeqConflict, StoreUnavailable
-from proxy.stores import ASIDE, Append, Appended, LogCutShort, Store
+from proxy.stores import SPOOLED, Append, Appended, LogCutShort, Store
 from proxy.stores.effects import prepare
 from proxy.stores.spool import Spool
 from proxy.stores.written import Written, outlasting
@@ -35,7 +35,7 @@ class _Entry:
     state: _State
 
 
-class Aside:
+class Spooling:
     """For one process. lost: told of what the store failed with. is_lost: whether it is away now.
     spool: this process's own, made when it is asked for. let_through: told of each such call."""
 
@@ -121,7 +121,7 @@ class Aside:
                 return
             if any(isinstance(event, StepReserved) for event in append.events):
                 self._let_through()
-            entry.written.answer(ASIDE)
+            entry.written.answer(SPOOLED)
 
         try:
             put = self._spool().put(append, tried=entry.state is _State.TRIED)

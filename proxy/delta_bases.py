@@ -14,7 +14,7 @@ from proxy.core.ranges import copied, ranges_of
 from proxy.core.recording import Basis, bases_of, framed
 from proxy.core.session import SessionKey
 
-ALIKE_BYTES = 8_192
+LEAST_DELTA_BYTES = 8_192
 """What is less is given again: it costs less than to look for it."""
 _TRIED = 3
 _KEPT_BYTES = 32 * 1024 * 1024
@@ -23,7 +23,7 @@ ListOf = Callable[[SessionKey, str], Awaitable[bytes | None]]
 """Reads the list of a recorded call back; None where that cannot be."""
 
 
-class Alike:
+class DeltaBases:
     """One for each process."""
 
     def __init__(self, list_of: ListOf) -> None:
@@ -36,7 +36,7 @@ class Alike:
     ) -> tuple[Basis, tuple[int, ...]] | None:
         """A base that has at least half of the list, and its ranges; None where none has.
         mark: of the body that the list is in."""
-        bases = [one for one in bases_of(recorded, mark) if one[1].list_bytes >= ALIKE_BYTES]
+        bases = [one for one in bases_of(recorded, mark) if one[1].list_bytes >= LEAST_DELTA_BYTES]
         bases.sort(key=lambda one: sum(framed(one[1], mark)), reverse=True)
         for call_id, base in bases[:_TRIED]:
             before = self._lists.get(call_id)

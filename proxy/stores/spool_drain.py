@@ -32,7 +32,7 @@ class _Written:
     away: StoreUnavailable | None = None
 
 
-class Emptying:
+class SpoolDrain:
     """Of one spool. all_tried: another process wrote it and may have begun to empty it. What is
     being written when it is cancelled is looked for next time."""
 

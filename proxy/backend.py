@@ -26,21 +26,21 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Footing:
-    """kept: the store itself, where it is one that can be away. fleet: what replicas have in
+class Backend:
+    """on_failure: the store itself, where it is one that can be away. fleet: what replicas have in
     common, where it is a store for them."""
 
     store: Store
     owners: Owners
     peers: Peers
-    kept: OpenOnFailure | None
+    on_failure: OpenOnFailure | None
     fleet: Fleet | None
     clock: Clock
     tasks: Tasks
 
     def said(self) -> str | None:
         """What an operator should know of the store."""
-        return self.kept.said() if self.kept is not None else None
+        return self.on_failure.said() if self.on_failure is not None else None
 
     async def claim(self, policy: PolicyWatcher) -> None:
         """Says that this process lives. Raises StoreUnavailable."""
@@ -70,16 +70,16 @@ class Footing:
         """From now on. on_back: called when the store has all that it missed. on_gone: when a
         replica has died. on_missed: when something may have been said that went unheard."""
         spawn = self.tasks.spawn
-        if self.kept is not None:
-            self.kept.on_back = on_back
-            spawn(self.kept.watch(self.clock), "watch for the store to be back")
+        if self.on_failure is not None:
+            self.on_failure.on_back = on_back
+            spawn(self.on_failure.watch(self.clock), "watch for the store to be back")
         if self.fleet is not None:
             self.fleet.owners.on_gone = lambda: spawn(on_gone(), "recover")
             self.fleet.peers.on_missed = lambda: spawn(on_missed(), "catch up")
             spawn(self.fleet.owners.run(), "renew the lease")
 
 
-def footing(
+def build_backend(
     store_url: str,
     key: bytes,
     env: Mapping[str, str],
@@ -90,7 +90,7 @@ def footing(
     clock: Clock,
     tasks: Tasks,
     idle_seconds: Callable[[], float],
-) -> Footing:
+) -> Backend:
     """Of the process of that name, which no other has had. key: of the log's chain. Nothing is
     opened yet. Raises ValueError for a URL that is none."""
     store, kept = open_store(store_url, key), None
@@ -107,9 +107,9 @@ def footing(
     if is_redis(store_url):
         near = FolderOwners(crew_folder(env, crew) if seat is not None else None, name)
         fleet = _fleet(store_url, near, FolderPeers(near, crew), clock, tasks)
-        return Footing(store, fleet.owners, fleet.peers, kept, fleet, clock, tasks)
+        return Backend(store, fleet.owners, fleet.peers, kept, fleet, clock, tasks)
     owners = FolderOwners(owners_folder(store_url), name)
-    return Footing(store, owners, FolderPeers(owners, crew), kept, None, clock, tasks)
+    return Backend(store, owners, FolderPeers(owners, crew), kept, None, clock, tasks)
 
 
 def crew_folder(env: Mapping[str, str], crew: str) -> Path:

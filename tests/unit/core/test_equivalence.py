@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from proxy.core.alike import differs
 from proxy.core.dialects.base import Bounds
 from proxy.core.dialects.registry import DIALECTS
+from proxy.core.equivalence import differs
 from proxy.core.request import DialectName
 
 LISTS: dict[DialectName, str] = {"chat": "messages", "responses": "input", "messages": "messages"}

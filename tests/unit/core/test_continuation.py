@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from proxy.core.continuation import Continuation, continuation_of
 from proxy.core.dialects.base import Bounds
 from proxy.core.dialects.registry import DIALECTS
-from proxy.core.onward import Onward, onward
 from proxy.core.request import DialectName, Request
 from proxy.core.usage import ToolCall
 from proxy.errors import MalformedRequest
@@ -69,8 +69,8 @@ ANSWERS: dict[DialectName, Any] = {
 }
 
 
-def after(dialect: DialectName, answer: bytes | None, *, stream: bool = False) -> Onward:
-    found = onward(dialect, BODIES[dialect], answer, stream=stream, bounds=Bounds())
+def after(dialect: DialectName, answer: bytes | None, *, stream: bool = False) -> Continuation:
+    found = continuation_of(dialect, BODIES[dialect], answer, stream=stream, bounds=Bounds())
     assert found is not None
     return found
 
@@ -95,7 +95,7 @@ def test_the_answer_follows_all_that_was_sent(dialect: DialectName) -> None:
 @every_dialect
 def test_without_an_answer_the_request_is_sent_again(dialect: DialectName) -> None:
     """One that was cut, or is still in flight."""
-    assert after(dialect, None) == Onward(BODIES[dialect])
+    assert after(dialect, None) == Continuation(BODIES[dialect])
 
 
 @every_dialect
@@ -103,13 +103,13 @@ def test_without_an_answer_the_request_is_sent_again(dialect: DialectName) -> No
 def test_an_answer_that_says_nothing_adds_nothing(dialect: DialectName, answer: bytes) -> None:
     for stream in (False, True):
         said = b"data: %b\n\n" % answer if stream else answer
-        assert after(dialect, said, stream=stream) == Onward(BODIES[dialect])
+        assert after(dialect, said, stream=stream) == Continuation(BODIES[dialect])
 
 
 def test_an_answer_without_items_adds_none() -> None:
     answer = b'{"id":"r1","status":"completed","output":[]}'
 
-    assert after("responses", answer) == Onward(BODIES["responses"])
+    assert after("responses", answer) == Continuation(BODIES["responses"])
 
 
 @every_dialect
@@ -124,7 +124,7 @@ def test_a_stream_that_ends_in_its_last_event_is_read_to_its_end(dialect: Dialec
 
 @pytest.mark.parametrize("dialect", ["completions", "embeddings"])
 def test_prompts_have_no_conversation_to_go_on_with(dialect: DialectName) -> None:
-    assert onward(dialect, b"{}", b"{}", stream=False, bounds=Bounds()) is None
+    assert continuation_of(dialect, b"{}", b"{}", stream=False, bounds=Bounds()) is None
 
 
 def test_of_several_choices_the_first_is_gone_on_with() -> None:
@@ -144,7 +144,7 @@ def test_what_the_provider_keeps_is_gone_on_from_by_its_id() -> None:
     body = b'{"model":"m","input":"x","previous_response_id":"r0"}'
     answer = json.dumps(ANSWERS["responses"]).encode()
 
-    found = onward("responses", body, answer, stream=False, bounds=Bounds())
+    found = continuation_of("responses", body, answer, stream=False, bounds=Bounds())
     assert found is not None
     assert json.loads(found.body) == {"model": "m", "input": [], "previous_response_id": "r1"}
     assert found.owed == (CALL,)
@@ -154,7 +154,9 @@ def test_a_body_of_another_dialect_is_refused() -> None:
     answer = json.dumps(ANSWERS["chat"]).encode()
 
     with pytest.raises(MalformedRequest):
-        onward("chat", b'{"model":"m","messages":1}', answer, stream=False, bounds=Bounds())
+        continuation_of(
+            "chat", b'{"model":"m","messages":1}', answer, stream=False, bounds=Bounds()
+        )
 
 
 @every_dialect
@@ -188,7 +190,7 @@ def test_recorded_answers_are_gone_on_from(dialect: DialectName) -> None:
             continue
         if response["status"] != 200:
             continue
-        found = onward(dialect, body, answer, stream=bool(stream), bounds=Bounds())
+        found = continuation_of(dialect, body, answer, stream=bool(stream), bounds=Bounds())
         assert found is not None
         if found.body == body:
             continue

@@ -62,7 +62,7 @@ class Room:
         self.left_bytes += size_bytes
 
 
-class Taking:
+class AnswerCapture:
     """One answer. Its owner calls `drop` in the end, whatever became of it."""
 
     __slots__ = (
