@@ -16,6 +16,7 @@ from proxy.admin.openapi import DOCUMENT
 from proxy.admin.queue import QueueSite
 from proxy.admin.replies import json_response
 from proxy.admin.shapes import (
+    STATES,
     event_json,
     policy_json,
     row_json,
@@ -30,7 +31,6 @@ from proxy.errors import MalformedRequest
 _BODY_BYTES = 65_536
 _MOST_LISTED = 1_000
 _HEARTBEAT_SECONDS = 15.0
-STATES = ("active", "warned", "paused", "awaiting_human", "killed", "finished", "deleted")
 
 
 @dataclass(frozen=True, slots=True)

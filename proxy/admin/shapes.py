@@ -18,6 +18,9 @@ from proxy.stores import SessionRow, Stored
 
 Json: TypeAlias = dict[str, "Json"] | list["Json"] | str | int | float | bool | None
 
+STATES = ("active", "warned", "paused", "awaiting_human", "killed", "finished", "deleted")
+"""That sessions are listed by."""
+
 _LOGIN = re.compile(r"://[^/]*@")
 _SECRET = frozenset({"api_key", "key_hashes", "url"})
 
@@ -92,8 +95,11 @@ def row_json(row: SessionRow) -> dict[str, Json]:
 
 
 def event_json(stored: Stored) -> dict[str, Json]:
-    """One event of the log, with its place and its link of the chain."""
+    """One event of the log, with its place and its link of the chain. What an event itself calls
+    `chain`, which is over the messages that it sent, is `history` here."""
     event = msgspec.to_builtins(stored.event)
+    if "chain" in event:
+        event["history"] = event.pop("chain")
     return {"seq": stored.seq, "chain": stored.chain.hex(), **event}
 
 

@@ -104,8 +104,11 @@ def _told(part: Json) -> str:
     who = plain(str(part.get("role") or part.get("type") or "?"))
     said = [_said(one) for one in _parts(part.get("content"))]
     said += [_called(one) for one in _parts(part.get("tool_calls"))]
-    if "content" not in part:
-        said.append(_called(part) if "name" in part else json.dumps(part, ensure_ascii=False))
+    said += [_said(one) for one in _parts(part.get("output"))]
+    if "name" in part and "content" not in part:
+        said.append(_called(part))
+    if not said:
+        said.append(json.dumps(part, ensure_ascii=False))
     return f"{who:<10} {_cut(' '.join(filter(None, said)))}"
 
 
@@ -117,8 +120,8 @@ def _said(part: Json) -> str:
         return text
     if "name" in part:
         return _called(part)
-    inner = part.get("content")
-    return inner if isinstance(inner, str) else json.dumps(part, ensure_ascii=False)
+    inner = _parts(part.get("content"))
+    return " ".join(map(_said, inner)) if inner else json.dumps(part, ensure_ascii=False)
 
 
 def _called(call: Json) -> str:

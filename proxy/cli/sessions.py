@@ -5,7 +5,7 @@ import json
 import sys
 from urllib.parse import quote, urlencode
 
-from proxy.admin.shapes import Json
+from proxy.admin.shapes import STATES, Json
 from proxy.cli import admin_client, session_records
 from proxy.cli.admin_client import AdminClient, AdminError
 from proxy.cli.session_text import checkpoint_text, difference_text
@@ -13,14 +13,17 @@ from proxy.cli.tables import table
 from proxy.core.limits.registry import EXTENDABLE_COUNTS, EXTENDABLE_MONEY
 
 _COLUMNS = ("session", "agent", "state", "steps", "tokens", "cost_usd", "held_usd", "updated_at")
+_FILTERS = ("state", "agent", "tenant", "limit", "cursor")
+_SAME_ID = "needed only where several tenants use the id"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="sessions, newest first")
-    listing.add_argument("--state")
-    listing.add_argument("--agent")
-    listing.add_argument("--limit", type=int, default=100)
+    listing.add_argument("--state", metavar="STATE", help="one of " + ", ".join(STATES))
+    listing.add_argument("--agent", help="only those of this agent")
+    listing.add_argument("--limit", type=int, default=100, metavar="N", help="up to 1000 (100)")
+    listing.add_argument("--cursor", help="go on with the next page, as the last one's end says")
     summaries = {
         "show": "one session",
         "events": "its log",
@@ -49,7 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         actions.add_parser("import", help="take in a session that another ledger exported")
     )
     for action in actions.choices.values():
-        action.add_argument("--tenant", help="needed only where several tenants use the id")
+        used = "only those of this tenant" if action is listing else _SAME_ID
+        action.add_argument("--tenant", help=used)
         action.add_argument("--json", action="store_true", help="print the API's JSON")
         admin_client.add_arguments(action)
 
@@ -72,6 +76,8 @@ def run(args: argparse.Namespace) -> int:
         return 1
     if answer is not None:
         print(json.dumps(answer, indent=2) if args.json else _human(args.action, answer))
+        if not args.json and (cursor := answer.get("next_cursor")):
+            print(f"there are more: --cursor {cursor}", file=sys.stderr)
     return 0
 
 
@@ -90,7 +96,7 @@ def _act(client: AdminClient, args: argparse.Namespace) -> dict[str, Json] | Non
 
 
 def _list(client: AdminClient, args: argparse.Namespace) -> dict[str, Json]:
-    filters = {name: getattr(args, name) for name in ("state", "agent", "tenant", "limit")}
+    filters = {name: getattr(args, name) for name in _FILTERS}
     query = urlencode({name: value for name, value in filters.items() if value is not None})
     return client.call("GET", f"/api/v1/sessions?{query}")
 

@@ -1,12 +1,14 @@
 """`holdfast sessions` against a running sidecar: what a human at a shell sees and does."""
 
 import asyncio
+import base64
 import json
 from pathlib import Path
 
 import pytest
 
 from proxy.cli.main import main
+from proxy.core.session import SessionKey
 from tests.integration.kit import TOKEN, Sidecar, sidecar
 
 
@@ -76,6 +78,20 @@ async def test_list_narrows_by_state_and_agent(tmp_path: Path, shell: Shell) -> 
         assert "'tired' (allowed: active, warned, paused" in wrong
 
 
+async def test_a_list_says_that_there_are_more_and_goes_on(tmp_path: Path, shell: Shell) -> None:
+    async with sidecar(tmp_path) as on:
+        shell.beside(on)
+        for session in ("s1", "s2", "s3"):
+            await on.call(session=session)
+
+        _, first = await shell.run("list", "--limit", "2")
+        *rows, more = first.splitlines()
+        assert [row.split()[0] for row in rows[1:]] == ["s3", "s2"]
+        assert more.startswith("there are more: --cursor ")
+        _, second = await shell.run("list", "--limit", "2", *more.split()[3:])
+        assert [row.split()[0] for row in second.splitlines()[1:]] == ["s1"]
+
+
 async def test_json_is_what_the_api_said(tmp_path: Path, shell: Shell) -> None:
     """For scripts: one document on stdout."""
     async with sidecar(tmp_path) as on:
@@ -97,6 +113,11 @@ async def test_events_are_the_log(tmp_path: Path, shell: Shell) -> None:
         events = [json.loads(line) for line in told.splitlines()]
         assert code == 0
         assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+        (tenant,) = await on.app.store.find_tenants("s1")
+        stored = await on.app.store.read(SessionKey(tenant, "s1"))
+        assert [event["chain"] for event in events] == [one.chain.hex() for one in stored]
+        reserved = next(event for event in events if event["type"] == "StepReserved")
+        assert len(base64.b64decode(reserved["history"])) == 16
 
 
 async def test_pause_resume_and_kill_do_what_they_say(tmp_path: Path, shell: Shell) -> None:
