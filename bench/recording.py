@@ -81,7 +81,7 @@ class Session:
         kept = self.recorder.request(one, self.state.recorded)
         asked = thread_time() - began
         assert kept.content is not None
-        event = StepReserved(1.0, call_id, 1, content=kept.mark, chain=kept.chain)
+        event = StepReserved(1.0, call_id, 1, content=kept.fingerprint, chain=kept.chain)
         sent = await self.write(event, kept.content)
         capture = self.recorder.capture(call_id, FULL)
         assert capture is not None
@@ -90,7 +90,7 @@ class Session:
         taken = self.recorder.answer(call_id, capture, FULL)
         answered = thread_time() - began
         capture.drop()
-        given = await self.write(StepSettled(1.0, call_id, content=taken.mark), taken.content)
+        given = await self.write(StepSettled(1.0, call_id, content=taken.digest), taken.content)
         self.recorder.windows.put(call_id, taken.after)
         self.sizes.append((sent, given))
         self.seconds.append((asked, answered))

@@ -17,8 +17,8 @@ from proxy.core.recording import (
     MOST_DEPTH,
     UNPRIMED,
     VERSION,
-    Answered,
     Deflate,
+    PackedAnswer,
     Window,
     deflating,
     grown,
@@ -125,13 +125,13 @@ class AnswerCapture:
         """Whether there is an answer, and all of it."""
         return self.status > 0 and not self.lost
 
-    def end(self) -> tuple[Answered, Window]:
+    def end(self) -> tuple[PackedAnswer, Window]:
         """Its record, and the window after it. Nothing more is taken down."""
         self.closed = True
         deflate, window = self._deflate_all(), self._window
         data = b"".join((*self._done, deflate.flush()))
         primed = UNPRIMED if window is None else BY_REQUEST
-        record = Answered(VERSION, primed, self.status, self.stream, self._head, data)
+        record = PackedAnswer(VERSION, primed, self.status, self.stream, self._head, data)
         before, depth = (b"", -1) if window is None else (window.data, window.depth)
         return record, Window(grown(before, self._last), depth + 1, answered=True)
 

@@ -68,7 +68,7 @@ class Closings:
             what.asked,
             what.upstream,
             what.model,
-            what.kept.mark,
+            what.kept.fingerprint,
         )
         append = Append(
             key,

@@ -11,16 +11,16 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from proxy.core.contents import RecordedAnswer
-from proxy.core.marks import is_kept, unpack
+from proxy.core.fingerprints import is_kept, unpack
 from proxy.core.policy import Policy
-from proxy.core.rebuilding import Body, decode_answered, decode_told, inflated
+from proxy.core.rebuilding import Body, decode_answer, decode_delta, inflated
 from proxy.core.recording import (
     BY_ANSWER,
     MOST_DEPTH,
     UNPRIMED,
     WINDOW_BYTES,
-    Answered,
-    Told,
+    PackedAnswer,
+    RequestDelta,
     digest_of,
     grown,
 )
@@ -53,7 +53,7 @@ def build_recording(
 
 
 def seed_of(key: bytes) -> int:
-    """Of the hashes in marks, the same for all who share a ledger."""
+    """Of the hashes in fingerprints, the same for all who share a ledger."""
     return int.from_bytes(hmac.digest(key, b"contents", "sha256")[:8])
 
 
@@ -77,53 +77,53 @@ class Contents:
         """The same of several calls, by their ids."""
         for step in steps:
             _check_kept(step.content, "request")
-        shelf = await self._shelf(key)
-        return await asyncio.to_thread(lambda: {s.call_id: self._body(shelf, s) for s in steps})
+        reader = await self._reader(key)
+        return await asyncio.to_thread(lambda: {s.call_id: self._body(reader, s) for s in steps})
 
     async def answer_of(self, key: SessionKey, step: RecordedStep) -> RecordedAnswer:
         """What the call was answered. Raises as `body_of`."""
         _check_kept(step.answer, "answer")
-        shelf = await self._shelf(key)
-        return await asyncio.to_thread(self._answer, shelf, step)
+        reader = await self._reader(key)
+        return await asyncio.to_thread(self._answer, reader, step)
 
     async def list_of(self, key: SessionKey, call_id: str) -> bytes | None:
         """The list of a call's body, without its bracket; None where it cannot be read back."""
         try:
-            shelf = await self._shelf(key)
-            return bytes((await asyncio.to_thread(shelf.body, call_id)).listed)
+            reader = await self._reader(key)
+            return bytes((await asyncio.to_thread(reader.body, call_id)).listed)
         except (ContentMissing, StoreUnavailable):
             return None
 
     async def needed(self, key: SessionKey, call_ids: Iterable[str]) -> Mapping[str, bytes]:
         """All contents, as they are stored, that reading these calls back takes."""
         contents = await self._store.read_contents(key)
-        shelf = Shelf(contents, self._sealing)
+        reader = RecordReader(contents, self._sealing)
         needed, known = dict[str, bytes](), set[str]()
         for call_id in call_ids:
-            for one in shelf.line(call_id, known):
+            for one in reader.line(call_id, known):
                 known.add(one)
                 for name in (request_name(one), answer_name(one)):
                     if name in contents:
                         needed[name] = contents[name]
         return needed
 
-    async def _shelf(self, key: SessionKey) -> "Shelf":
-        return Shelf(await self._store.read_contents(key), self._sealing)
+    async def _reader(self, key: SessionKey) -> "RecordReader":
+        return RecordReader(await self._store.read_contents(key), self._sealing)
 
-    def _body(self, shelf: "Shelf", step: RecordedStep) -> bytes:
+    def _body(self, reader: "RecordReader", step: RecordedStep) -> bytes:
         name = request_name(step.call_id)
-        shelf.check(name, step.content[:16])
-        body, mark = shelf.body(step.call_id), unpack(step.content)
-        if mark is None or not body.is_of(mark, self._seed):
+        reader.check(name, step.content[:16])
+        body, fingerprint = reader.body(step.call_id), unpack(step.content)
+        if fingerprint is None or not body.is_of(fingerprint, self._seed):
             raise ContentMissing(
                 f"{name} is not what was sent: it, or what it is told by, was altered"
             )
         return body.whole()
 
-    def _answer(self, shelf: "Shelf", step: RecordedStep) -> RecordedAnswer:
+    def _answer(self, reader: "RecordReader", step: RecordedStep) -> RecordedAnswer:
         name = answer_name(step.call_id)
-        shelf.check(name, step.answer)
-        record, literal = shelf.answer(step.call_id)
+        reader.check(name, step.answer)
+        record, literal = reader.answer(step.call_id)
         try:
             headers = _decode_headers(literal[: record.head])
         except msgspec.MsgspecError as error:
@@ -131,13 +131,13 @@ class Contents:
         return RecordedAnswer(record.status, headers, literal[record.head :], record.stream)
 
 
-class Shelf:
+class RecordReader:
     """A session's contents while some of them are read. Used by one thread at a time."""
 
     def __init__(self, contents: Mapping[str, bytes], sealing: Sealing) -> None:
         self._contents = contents
         self._sealing = sealing
-        self._told: dict[str, Told] = {}
+        self._deltas: dict[str, RequestDelta] = {}
         self._literals: dict[str, bytes] = {}
         self._windows: dict[str, bytes] = {}
         self._deep = 0
@@ -155,25 +155,25 @@ class Shelf:
             if call_id in line:
                 raise ContentMissing(f"{request_name(call_id)} is told by itself")
             line[call_id] = None
-            call_id = self.told(call_id).base
+            call_id = self.delta(call_id).base
         return [*line]
 
-    def told(self, call_id: str) -> Told:
-        told = self._told.get(call_id)
-        if told is None:
+    def delta(self, call_id: str) -> RequestDelta:
+        delta = self._deltas.get(call_id)
+        if delta is None:
             name = request_name(call_id)
-            told = self._told[call_id] = _readable(decode_told, name, self._opened(name))
-        return told
+            delta = self._deltas[call_id] = _readable(decode_delta, name, self._opened(name))
+        return delta
 
     def body(self, call_id: str) -> Body:
         """Of which the next ones of its history may be made; not to be changed."""
         line = self.line(call_id, self._bodies)
-        at = self.told(line[-1]).base if line else call_id
+        at = self.delta(line[-1]).base if line else call_id
         body = self._bodies[at].copy() if at else Body()
         for one in reversed(line):
             literal = self.literal(one)
             try:
-                body.go_on(self._told[one], literal)
+                body.apply(self._deltas[one], literal)
             except ValueError as error:
                 raise ContentMissing(f"{request_name(one)} cannot be read: {error}") from error
         self._bodies[call_id] = body
@@ -185,17 +185,17 @@ class Shelf:
         """What the record of a request gives."""
         literal = self._literals.get(call_id)
         if literal is None:
-            told, name = self.told(call_id), request_name(call_id)
-            window = b"" if told.primed == UNPRIMED else self._before(told)
-            literal = _readable(inflated, name, told.deflated, window)
+            delta, name = self.delta(call_id), request_name(call_id)
+            window = b"" if delta.primed == UNPRIMED else self._before(delta)
+            literal = _readable(inflated, name, delta.deflated, window)
             self._literals[call_id] = literal
             self._windows[request_name(call_id)] = _window(window, literal)
         return literal
 
-    def answer(self, call_id: str) -> tuple[Answered, bytes]:
+    def answer(self, call_id: str) -> tuple[PackedAnswer, bytes]:
         """The record of an answer, and what it gives."""
         name = answer_name(call_id)
-        record = _readable(decode_answered, name, self._opened(name))
+        record = _readable(decode_answer, name, self._opened(name))
         window = b""
         if record.primed != UNPRIMED:
             self.literal(call_id)
@@ -204,10 +204,10 @@ class Shelf:
         self._windows[name] = _window(window, literal)
         return record, literal
 
-    def _before(self, told: Told) -> bytes:
+    def _before(self, delta: RequestDelta) -> bytes:
         """The window that a request's record was primed with."""
-        base = told.base
-        by_answer = told.primed == BY_ANSWER
+        base = delta.base
+        by_answer = delta.primed == BY_ANSWER
         name = answer_name(base) if by_answer else request_name(base)
         if name not in self._windows:
             self._deep += 1
@@ -234,9 +234,9 @@ def _window(window: bytes, literal: bytes) -> bytes:
     return grown(window, literal) if window else literal[-WINDOW_BYTES:]
 
 
-def _check_kept(mark: bytes, what: str) -> None:
+def _check_kept(fingerprint: bytes, what: str) -> None:
     """Raises ContentMissing where its event says that nothing was."""
-    if not is_kept(mark):
+    if not is_kept(fingerprint):
         raise ContentMissing(
             f"the {what} was not kept: checkpoints.content was not full then, or it was too large"
         )

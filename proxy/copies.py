@@ -8,8 +8,8 @@ import msgspec
 
 from proxy.contents import Contents
 from proxy.control import Control, UnknownSession
+from proxy.core.fingerprints import is_kept
 from proxy.core.forking import heir_of
-from proxy.core.marks import is_kept
 from proxy.core.paths import checked_id
 from proxy.core.session import SessionKey, SessionState
 from proxy.core.steps import steps_of

@@ -9,9 +9,9 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 
-from proxy.core.marks import Mark, Recorded
+from proxy.core.fingerprints import Fingerprint, Recorded
 from proxy.core.ranges import copied, ranges_of
-from proxy.core.recording import Basis, bases_of, framed
+from proxy.core.recording import Overlap, bases_of, framed
 from proxy.core.session import SessionKey
 
 LEAST_DELTA_BYTES = 8_192
@@ -32,12 +32,14 @@ class DeltaBases:
         self._kept_bytes = 0
 
     async def find(
-        self, key: SessionKey, listed: bytes, recorded: Recorded, mark: Mark
-    ) -> tuple[Basis, tuple[int, ...]] | None:
+        self, key: SessionKey, listed: bytes, recorded: Recorded, fingerprint: Fingerprint
+    ) -> tuple[Overlap, tuple[int, ...]] | None:
         """A base that has at least half of the list, and its ranges; None where none has.
-        mark: of the body that the list is in."""
-        bases = [one for one in bases_of(recorded, mark) if one[1].list_bytes >= LEAST_DELTA_BYTES]
-        bases.sort(key=lambda one: sum(framed(one[1], mark)), reverse=True)
+        fingerprint: of the body that the list is in."""
+        bases = [
+            one for one in bases_of(recorded, fingerprint) if one[1].list_bytes >= LEAST_DELTA_BYTES
+        ]
+        bases.sort(key=lambda one: sum(framed(one[1], fingerprint)), reverse=True)
         for call_id, base in bases[:_TRIED]:
             before = self._lists.get(call_id)
             if before is None:
@@ -46,8 +48,8 @@ class DeltaBases:
                 continue
             ranges = await asyncio.to_thread(_ranges, listed, before)
             if 2 * copied(ranges) >= len(listed):
-                head, tail = framed(base, mark)
-                return Basis(call_id, 0, head, tail), ranges
+                head, tail = framed(base, fingerprint)
+                return Overlap(call_id, 0, head, tail), ranges
         return None
 
     def keep(self, call_id: str, listed: bytes, instead_of: str = "") -> None:

@@ -105,19 +105,19 @@ def _check_times(events: Sequence[ev.AnyEvent], now: float) -> None:
 
 def _checked(contents: Sequence[Content], events: Sequence[ev.AnyEvent]) -> tuple[Content, ...]:
     """Those that the log speaks of, each with the digest that it has there."""
-    marks = dict(_marks(events))
+    fingerprints = dict(_fingerprints(events))
     kept = []
     for content in contents:
-        mark = marks.get(content.name)
-        if mark is None:
+        fingerprint = fingerprints.get(content.name)
+        if fingerprint is None:
             continue
-        if mark[:_DIGEST_BYTES] != blake2b(content.data, digest_size=_DIGEST_BYTES).digest():
+        if fingerprint[:_DIGEST_BYTES] != blake2b(content.data, digest_size=_DIGEST_BYTES).digest():
             raise _refused(f"content {content.name} is not what the log says it is")
         kept.append(content)
     return tuple(kept)
 
 
-def _marks(events: Sequence[ev.AnyEvent]) -> Iterator[tuple[str, bytes]]:
+def _fingerprints(events: Sequence[ev.AnyEvent]) -> Iterator[tuple[str, bytes]]:
     for event in events:
         match event:
             case ev.StepReserved(call_id=call_id, content=content):

@@ -16,19 +16,19 @@ from msgspec.structs import replace
 from proxy.answer_capture import AT_ONCE_BYTES, AnswerCapture, Room
 from proxy.core.checkpoints import Checkpoints
 from proxy.core.contents import NOT_RECORDED, Content, RecordedContent
-from proxy.core.marks import IN_CLEAR, Mark, Recorded, pack
+from proxy.core.fingerprints import IN_CLEAR, Fingerprint, Recorded, pack
 from proxy.core.ranges import copied
 from proxy.core.recording import (
     WINDOW_BYTES,
-    Basis,
-    Laid,
+    Overlap,
+    Span,
     Window,
     chain_of,
+    delta_of,
     digest_of,
     encode,
     find,
-    laid_of,
-    told_by,
+    span_of,
 )
 from proxy.core.request import Request
 from proxy.core.session import SessionKey, SessionState
@@ -41,18 +41,18 @@ _ANEW_BYTES = 4 * AT_ONCE_BYTES
 """So much is recorded at once where another process came first: that is rare, and takes 5 ms."""
 
 
-class Taken(msgspec.Struct, frozen=True, gc=False):
+class AnswerRecord(msgspec.Struct, frozen=True, gc=False):
     """An answer's record: what its event says of it, and the window for `Windows`, once it is
     committed."""
 
-    mark: bytes
+    digest: bytes
     content: Content
     after: Window
 
 
 class Windows:
-    """By call id, up to so many bytes of them; the oldest go first. With each goes the mark of the
-    request as this process has submitted it last, until it is answered."""
+    """By call id, up to so many bytes of them; the oldest go first. With each goes the fingerprint
+    of the request as this process has submitted it last, until it is answered."""
 
     def __init__(self, capacity_bytes: int = _WINDOWS_BYTES) -> None:
         self._most = max(capacity_bytes // WINDOW_BYTES, 1)
@@ -62,7 +62,7 @@ class Windows:
         found = self._windows.get(call_id)
         return None if found is None else found[0]
 
-    def mark(self, call_id: str) -> bytes:
+    def fingerprint(self, call_id: str) -> bytes:
         """b"" where it is not known."""
         found = self._windows.get(call_id)
         return b"" if found is None else found[1]
@@ -70,21 +70,21 @@ class Windows:
     def forget(self, call_id: str) -> None:
         self._windows.pop(call_id, None)
 
-    def put(self, call_id: str, window: Window, mark: bytes = b"") -> None:
-        self._windows[call_id] = (window, mark)
+    def put(self, call_id: str, window: Window, fingerprint: bytes = b"") -> None:
+        self._windows[call_id] = (window, fingerprint)
         self._windows.move_to_end(call_id)
         if len(self._windows) > self._most:
             self._windows.popitem(last=False)
 
 
 class Prepared(msgspec.Struct, frozen=True, gc=False):
-    """What is kept of a request, and the window after it. told_by: the recorded request that it was
+    """What is kept of a request, and the window after it. base: the recorded request that it was
     told by, none: nothing; certain: that is in the ledger. Good only while its session is that one:
     in this generation, that began then."""
 
     kept: RecordedContent
     after: Window | None
-    told_by: tuple[str, bytes] | None
+    base: tuple[str, bytes] | None
     certain: bool
     generation: int
     created_at: float
@@ -92,15 +92,15 @@ class Prepared(msgspec.Struct, frozen=True, gc=False):
     def is_of(self, state: SessionState) -> bool:
         """Whether it is of the session that is to be held on."""
         session = (state.generation, state.created_at)
-        return self.told_by is None or (self.generation, self.created_at) == session
+        return self.base is None or (self.generation, self.created_at) == session
 
     def is_readable(self, state: SessionState, windows: Windows) -> bool:
         """Whether it can be read back, once it is held on this state: not where what it was told by
         was refused by the store meanwhile, or was written otherwise than it had been submitted."""
-        if self.told_by is None or self.certain or self.told_by in state.recorded:
+        if self.base is None or self.certain or self.base in state.recorded:
             return True
-        base, mark = self.told_by  # another may have gone on from it
-        return base in state.held and windows.mark(base) == mark
+        base, fingerprint = self.base  # another may have gone on from it
+        return base in state.held and windows.fingerprint(base) == fingerprint
 
 
 class Recording(msgspec.Struct, eq=False):
@@ -123,12 +123,14 @@ class Recording(msgspec.Struct, eq=False):
         """For a large body. state: of its session, as its call will find it, as far as is known.
         written: all of it is in the ledger; else what this process submitted may be refused yet."""
         recorder, recorded = self.recorder, state.recorded
-        ours = [one for one, _ in recorded if one in state.held and recorder.windows.mark(one)]
-        kept, after, base = await recorder.prepared(self, recorded)
-        told_by = next((one for one in recorded if one[0] == base), None)
-        certain = written or base not in ours
+        ours = [
+            one for one, _ in recorded if one in state.held and recorder.windows.fingerprint(one)
+        ]
+        kept, after, base_id = await recorder.prepared(self, recorded)
+        base = next((one for one in recorded if one[0] == base_id), None)
+        certain = written or base_id not in ours
         began = state.created_at
-        self.ahead = Prepared(kept, after, told_by, certain, state.generation, began)
+        self.ahead = Prepared(kept, after, base, certain, state.generation, began)
 
     def keep(self, state: SessionState) -> RecordedContent:
         """What to write with its hold, at once. state: that it is held on."""
@@ -138,7 +140,7 @@ class Recording(msgspec.Struct, eq=False):
         if not ahead.is_readable(state, self.recorder.windows):
             return self.recorder.request(self, state.recorded, _ANEW_BYTES)
         if ahead.after is not None:
-            self.recorder.windows.put(self.call_id, ahead.after, ahead.kept.mark)
+            self.recorder.windows.put(self.call_id, ahead.after, ahead.kept.fingerprint)
         return ahead.kept
 
 
@@ -169,57 +171,66 @@ class Recorder:
         self, one: Recording, recorded: Recorded, most_bytes: int = AT_ONCE_BYTES
     ) -> RecordedContent:
         """Records a request, unless it is too much to be recorded at once."""
-        sealer, laid, basis, mark = self._found(one, recorded)
-        if one.is_large and _given_bytes(mark, basis, ()) > most_bytes:
+        sealer, span, overlap, fingerprint = self._found(one, recorded)
+        if one.is_large and _given_bytes(fingerprint, overlap, ()) > most_bytes:
             self.windows.forget(one.call_id)
             return NOT_RECORDED
-        kept, after = self._told(one, laid, basis, mark, sealer)
+        kept, after = self._encoded(one, span, overlap, fingerprint, sealer)
         if after is not None:
-            self.windows.put(one.call_id, after, kept.mark)
+            self.windows.put(one.call_id, after, kept.fingerprint)
         return kept
 
     async def prepared(
         self, one: Recording, recorded: Recorded
     ) -> tuple[RecordedContent, Window | None, str]:
         """For a large body: what is kept, the window after it, and the call that it is told by."""
-        sealer, laid, basis, mark = self._found(one, recorded)
+        sealer, span, overlap, fingerprint = self._found(one, recorded)
         ranges: tuple[int, ...] = ()
-        if mark.list_bytes - basis.kept > LEAST_DELTA_BYTES and one.checkpoints.content == "full":
-            listed = one.body[laid.start : laid.end]
-            if (found := await self._delta_bases.find(one.key, listed, recorded, mark)) is not None:
-                basis, ranges = found
-                mark = replace(mark, base=basis.base)
-            self._delta_bases.keep(one.call_id, listed, mark.base)
-        told = (one, laid, basis, mark, sealer, ranges)
-        if _given_bytes(mark, basis, ranges) <= AT_ONCE_BYTES:
-            kept, after = self._told(*told)
+        if (
+            fingerprint.list_bytes - overlap.kept > LEAST_DELTA_BYTES
+            and one.checkpoints.content == "full"
+        ):
+            listed = one.body[span.start : span.end]
+            if (
+                found := await self._delta_bases.find(one.key, listed, recorded, fingerprint)
+            ) is not None:
+                overlap, ranges = found
+                fingerprint = replace(fingerprint, base=overlap.base)
+            self._delta_bases.keep(one.call_id, listed, fingerprint.base)
+        known = (one, span, overlap, fingerprint, sealer, ranges)
+        if _given_bytes(fingerprint, overlap, ranges) <= AT_ONCE_BYTES:
+            kept, after = self._encoded(*known)
         else:
-            kept, after = await asyncio.to_thread(self._told, *told)
-        return kept, after, basis.base
+            kept, after = await asyncio.to_thread(self._encoded, *known)
+        return kept, after, overlap.base
 
-    def _found(self, one: Recording, recorded: Recorded) -> tuple[Sealer | None, Laid, Basis, Mark]:
+    def _found(
+        self, one: Recording, recorded: Recorded
+    ) -> tuple[Sealer | None, Span, Overlap, Fingerprint]:
         sealer = self._sealing.of(one.checkpoints)
-        laid = laid_of(one.request, one.body)
+        span = span_of(one.request, one.body)
         key = IN_CLEAR if sealer is None else sealer.name
-        return sealer, laid, *find(one.body, laid, recorded, self._seed, key)
+        return sealer, span, *find(one.body, span, recorded, self._seed, key)
 
-    def _told(
+    def _encoded(
         self,
         one: Recording,
-        laid: Laid,
-        basis: Basis,
-        mark: Mark,
+        span: Span,
+        overlap: Overlap,
+        fingerprint: Fingerprint,
         sealer: Sealer | None,
         ranges: tuple[int, ...] = (),
     ) -> tuple[RecordedContent, Window | None]:
         """What is kept, and the window after it."""
         chain = chain_of(one.request)
         if one.checkpoints.content == "hashes":
-            return RecordedContent(pack(mark), None, chain), None
-        window = self.windows.get(basis.base) if basis.base else None
-        told, after = told_by(one.body, laid, basis, window, ranges)
-        content = _content(request_name(one.call_id), encode(told), sealer)
-        kept = RecordedContent(pack(replace(mark, digest=digest_of(content.data))), content, chain)
+            return RecordedContent(pack(fingerprint), None, chain), None
+        window = self.windows.get(overlap.base) if overlap.base else None
+        delta, after = delta_of(one.body, span, overlap, window, ranges)
+        content = _content(request_name(one.call_id), encode(delta), sealer)
+        kept = RecordedContent(
+            pack(replace(fingerprint, digest=digest_of(content.data))), content, chain
+        )
         return kept, after
 
     def capture(self, call_id: str, checkpoints: Checkpoints) -> AnswerCapture | None:
@@ -228,18 +239,22 @@ class Recorder:
             return None
         return AnswerCapture(self._room, self.windows.get(call_id))
 
-    def answer(self, call_id: str, capture: AnswerCapture, checkpoints: Checkpoints) -> Taken:
+    def answer(
+        self, call_id: str, capture: AnswerCapture, checkpoints: Checkpoints
+    ) -> AnswerRecord:
         """Records an answer that was taken down."""
         record, after = capture.end()
         content = _content(answer_name(call_id), encode(record), self._sealing.of(checkpoints))
-        return Taken(digest_of(content.data), content, after)
+        return AnswerRecord(digest_of(content.data), content, after)
 
 
-def _given_bytes(mark: Mark, basis: Basis, ranges: tuple[int, ...]) -> int:
+def _given_bytes(fingerprint: Fingerprint, overlap: Overlap, ranges: tuple[int, ...]) -> int:
     """What of a body its record has to give, and not its base."""
-    copies = copied(ranges) if ranges else basis.kept
-    framed_bytes = mark.head_bytes * (not basis.head) + mark.tail_bytes * (not basis.tail)
-    return mark.list_bytes - copies + framed_bytes
+    copies = copied(ranges) if ranges else overlap.kept
+    framed_bytes = fingerprint.head_bytes * (not overlap.head) + fingerprint.tail_bytes * (
+        not overlap.tail
+    )
+    return fingerprint.list_bytes - copies + framed_bytes
 
 
 def _content(name: str, data: bytes, sealer: Sealer | None) -> Content:

@@ -169,7 +169,7 @@ def holding(
         trees,
         bool(admit.guidance),
         *(noted.thread, noted.round, noted.key, noted.users),
-        *(kept.mark, kept.chain, want.stream),
+        *(kept.fingerprint, kept.chain, want.stream),
     )
     events: tuple[AnyEvent, ...] = (reserved,)
     if admit.warnings or admit.at_rung:

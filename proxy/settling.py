@@ -14,7 +14,7 @@ from proxy.intake import Call
 from proxy.ledger import Ledger
 from proxy.prices.book import PriceBook
 from proxy.progress import Progress
-from proxy.recording import Recorder, Taken
+from proxy.recording import AnswerRecord, Recorder
 from proxy.reservation import Settlement, place_of
 from proxy.usual import UsualOutput
 
@@ -128,14 +128,14 @@ class Settler:
         if progress.earlier is not None:
             what = bill.together(progress.earlier, what)
         if progress.facts or progress.tried is not None:
-            what = _told(progress, what)
+            what = _delta(progress, what)
         progress.settled = what
         call, capture = progress.call, progress.capture
-        taken: Taken | None = None
+        taken: AnswerRecord | None = None
         if capture is not None:
             if what.outcome == "answered" and capture.is_there:
                 taken = self.recorder.answer(call.call_id, capture, call.policy.checkpoints)
-                what = replace(what, kept=RecordedContent(taken.mark, taken.content))
+                what = replace(what, kept=RecordedContent(taken.digest, taken.content))
             capture.drop()
         progress.state = await self._ledger.settle(call.key, call.call_id, what)
         if taken is not None:
@@ -202,7 +202,7 @@ class Settler:
         return self._index.remember_answer(call.key.tenant, call.identified, call.request, answer)
 
 
-def _told(progress: Progress, what: Settlement) -> Settlement:
+def _delta(progress: Progress, what: Settlement) -> Settlement:
     """With what is written beside it."""
     tried, call = progress.tried, progress.call
     if tried is None:

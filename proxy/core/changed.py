@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from proxy.core import events as ev
 from proxy.core.effects import answered, learnt
 from proxy.core.events_record import RecordEvent
+from proxy.core.fingerprints import remembered
 from proxy.core.loops.finding import strongest
 from proxy.core.loops.thread import begun_anew
-from proxy.core.marks import remembered
 from proxy.core.state import SessionState
 from proxy.core.tools.events import ToolEvent
 

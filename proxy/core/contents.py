@@ -24,7 +24,7 @@ class RecordedContent(msgspec.Struct, frozen=True, gc=False):
     """What is kept of a request or an answer, and what its event says of that. chain: of a
     request, see `core.recording.chain_of`."""
 
-    mark: bytes = b""
+    fingerprint: bytes = b""
     content: Content | None = None
     chain: bytes = b""
 

@@ -63,9 +63,10 @@ class StepReserved(Event, frozen=True):
     guided: it carries what a human has to say to the model.
     thread, turn, tail, users: what it brings to which history of the session, as
     `core.loops.thread` notes it (turn: its round); all empty where nobody looks for loops.
-    content: the mark of its body (`core.recording`), which begins with the digest of what was kept
-    of it; b"" where bodies are not recorded. chain: 16 bytes over its canonical history: equal for
-    the same conversation however it is spelled. stream: whether its answer was to be a stream.
+    content: the fingerprint of its body (`core.fingerprints`), which begins with the digest of what
+    was kept of it; b"" where bodies are not recorded. chain: 16 bytes over its canonical history:
+    equal for the same conversation however it is spelled. stream: whether its answer was to be a
+    stream.
     """
 
     call_id: str = ""

@@ -13,7 +13,7 @@ from typing import Protocol
 import msgspec
 
 from proxy.core import events as ev
-from proxy.core.marks import is_kept
+from proxy.core.fingerprints import is_kept
 from proxy.core.steps import Logged, RecordedStep, counted, steps_of
 
 
@@ -74,10 +74,10 @@ class Heir(msgspec.Struct, frozen=True):
             match event:
                 case ev.StepReserved() | ev.StepInherited():
                     call_id = event.call_id
-                    mark = event.content if call_id in requests else b""
+                    fingerprint = event.content if call_id in requests else b""
                     answer = event.answer if isinstance(event, ev.StepInherited) else b""
                     answer = said.get(call_id, answer) if call_id in answers else b""
-                    yield from self._of_call(call_id, mark, answer)
+                    yield from self._of_call(call_id, fingerprint, answer)
                 case ev.CallsHanded() if one.seq < self.end:
                     handed.update([call.digest for call in event.calls])
                     yield event
@@ -88,7 +88,9 @@ class Heir(msgspec.Struct, frozen=True):
                 case _:
                     pass
 
-    def _of_call(self, call_id: str, mark: bytes, answer: bytes) -> Iterator[ev.StepInherited]:
+    def _of_call(
+        self, call_id: str, fingerprint: bytes, answer: bytes
+    ) -> Iterator[ev.StepInherited]:
         step = self.steps.get(call_id)
         if step is not None and (step.is_answered or not answer):
             yield ev.StepInherited(
@@ -100,11 +102,11 @@ class Heir(msgspec.Struct, frozen=True):
                 body_digest=step.body_digest,
                 chain=step.chain,
                 stream=step.stream,
-                content=mark,
+                content=fingerprint,
                 answer=answer,
             )
-        elif mark:
-            yield ev.StepInherited(at=0.0, call_id=call_id, content=mark, answer=answer)
+        elif fingerprint:
+            yield ev.StepInherited(at=0.0, call_id=call_id, content=fingerprint, answer=answer)
 
 
 def heir_of(log: Sequence[Chained], origin: str, step: int) -> Heir | None:

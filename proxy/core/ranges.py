@@ -13,7 +13,7 @@ _split = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def ranges_of(listed: bytes, base: bytes) -> tuple[int, ...]:
-    """`core.recording.Told.ranges` of a list by its base, both without their closing brackets.
+    """`RequestDelta.ranges` of a list by its base, both without their closing brackets.
 
     Raises ValueError where either is not what a JSON list begins with."""
     known: dict[bytes, int] = {}

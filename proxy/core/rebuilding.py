@@ -7,17 +7,17 @@ from typing import TypeVar
 import msgspec
 from xxhash import xxh3_64_intdigest
 
-from proxy.core.marks import Mark, seed_name
-from proxy.core.recording import SAME, VERSION, Answered, Told
+from proxy.core.fingerprints import Fingerprint, seed_name
+from proxy.core.recording import SAME, VERSION, PackedAnswer, RequestDelta
 
 MOST_BYTES = 1024 * 1024 * 1024
 """Of a body or an answer, the most that a policy allows: what came from a file may be made to fill
 the memory."""
 
-Record = TypeVar("Record", Told, Answered)
+Record = TypeVar("Record", RequestDelta, PackedAnswer)
 
-_decode_told = msgspec.msgpack.Decoder(Told).decode
-_decode_answered = msgspec.msgpack.Decoder(Answered).decode
+_decode_delta = msgspec.msgpack.Decoder(RequestDelta).decode
+_decode_answer = msgspec.msgpack.Decoder(PackedAnswer).decode
 
 
 def inflated(data: bytes, window: bytes = b"") -> bytes:
@@ -34,17 +34,17 @@ def inflated(data: bytes, window: bytes = b"") -> bytes:
     return literal
 
 
-def decode_told(data: bytes) -> Told:
+def decode_delta(data: bytes) -> RequestDelta:
     """Raises ValueError for what no version up to this one wrote."""
-    told = _decoded(_decode_told, data)
-    if len(told.ranges) % 3:
+    delta = _decoded(_decode_delta, data)
+    if len(delta.ranges) % 3:
         raise ValueError("its ranges are not whole")
-    return told
+    return delta
 
 
-def decode_answered(data: bytes) -> Answered:
-    """Raises ValueError, as `decode_told`."""
-    return _decoded(_decode_answered, data)
+def decode_answer(data: bytes) -> PackedAnswer:
+    """Raises ValueError, as `decode_delta`."""
+    return _decoded(_decode_answer, data)
 
 
 class Body:
@@ -60,16 +60,16 @@ class Body:
         self.listed = bytearray(listed)
         self.tail = tail
 
-    def go_on(self, told: Told, literal: bytes) -> None:
+    def apply(self, delta: RequestDelta, literal: bytes) -> None:
         """From its base's body to that of a record. Raises ValueError where that tells of more
         than there is; then this is no body any more."""
-        at = 0 if told.head == SAME else told.head
-        end = len(literal) - (0 if told.tail == SAME else told.tail)
-        if told.head != SAME:
+        at = 0 if delta.head == SAME else delta.head
+        end = len(literal) - (0 if delta.tail == SAME else delta.tail)
+        if delta.head != SAME:
             self.head = literal[:at]
-        if told.tail != SAME:
+        if delta.tail != SAME:
             self.tail = literal[end:]
-        before, ranges = self.listed, _bounded(told.ranges)
+        before, ranges = self.listed, _bounded(delta.ranges)
         if len(ranges) > 3 or ranges[:1] != (0,):
             self.listed = bytearray()
         for n in range(0, len(ranges), 3):
@@ -91,15 +91,15 @@ class Body:
     def whole(self) -> bytes:
         return b"".join((self.head, self.listed, self.tail))
 
-    def is_of(self, mark: Mark, seed: int) -> bool:
+    def is_of(self, fingerprint: Fingerprint, seed: int) -> bool:
         """Whether it is the one that was recorded; of another ledger's, as far as can be said."""
         sizes = (len(self.head), len(self.listed), len(self.tail))
-        if sizes != (mark.head_bytes, mark.list_bytes, mark.tail_bytes):
+        if sizes != (fingerprint.head_bytes, fingerprint.list_bytes, fingerprint.tail_bytes):
             return False
-        return seed_name(seed) != mark.seed or (
-            xxh3_64_intdigest(self.head, seed) == mark.head
-            and xxh3_64_intdigest(self.tail, seed) == mark.tail
-            and mark.borders[:1] == (xxh3_64_intdigest(self.listed, seed),)
+        return seed_name(seed) != fingerprint.seed or (
+            xxh3_64_intdigest(self.head, seed) == fingerprint.head
+            and xxh3_64_intdigest(self.tail, seed) == fingerprint.tail
+            and fingerprint.borders[:1] == (xxh3_64_intdigest(self.listed, seed),)
         )
 
 

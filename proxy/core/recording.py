@@ -5,7 +5,7 @@ head and tail are said to be the base's, or are given. All that is given is defl
 what was recorded before it in the same history as a dictionary: the answer that the agent sends
 back, the names of its tools, the frames of a stream. Such a window begins anew every so many
 records, so that none takes longer than that to inflate. No record needs more to be made than the
-base's mark (and, to be small, the window): who has neither records more, never wrongly.
+base's fingerprint (and, to be small, the window): who has neither records more, never wrongly.
 """
 
 import zlib
@@ -16,10 +16,10 @@ from typing import Final, Protocol
 import msgspec
 from xxhash import xxh3_64, xxh3_64_intdigest
 
-from proxy.core.marks import (
+from proxy.core.fingerprints import (
     DIGEST_BYTES,
     NOTHING_KEPT,
-    Mark,
+    Fingerprint,
     Recorded,
     borders_of,
     seed_name,
@@ -56,14 +56,14 @@ class Deflate(Protocol):
     def flush(self) -> bytes: ...
 
 
-class Laid(msgspec.Struct, frozen=True, gc=False):
+class Span(msgspec.Struct, frozen=True, gc=False):
     """Where the list is in a body."""
 
     start: int
     end: int
 
 
-class Basis(msgspec.Struct, frozen=True, gc=False):
+class Overlap(msgspec.Struct, frozen=True, gc=False):
     """What a body is told by. kept: bytes of the base's list that it begins with. head, tail:
     whether they are the base's."""
 
@@ -81,7 +81,7 @@ class Window(msgspec.Struct, frozen=True, gc=False):
     answered: bool = False
 
 
-class Told(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class RequestDelta(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The record of a request. head, tail: bytes of the literal that they take, -1: the base's.
     ranges: offset and length in the base's list, and length in the literal of what follows, again
     and again. primed: see `Primed`. deflated: the literal."""
@@ -95,7 +95,7 @@ class Told(msgspec.Struct, frozen=True, array_like=True, gc=False):
     deflated: bytes
 
 
-class Answered(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class PackedAnswer(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The record of an answer. deflated: `head` bytes of headers, and the body."""
 
     version: int
@@ -120,69 +120,72 @@ def digest_of(data: bytes) -> bytes:
     return blake2b(data, digest_size=DIGEST_BYTES).digest()
 
 
-def laid_of(request: Request, body: bytes) -> Laid:
+def span_of(request: Request, body: bytes) -> Span:
     """Where its messages are; a body without a list of them is all head."""
     at = request.listed
     if 0 <= at < len(request.laid):
         member = request.laid[at]
         start, end = member.value_start, member.value_end + request.moved - 1
         if 0 <= start < end < len(body) and body[end] == _CLOSES:
-            return Laid(start, end)
-    return Laid(len(body), len(body))
+            return Span(start, end)
+    return Span(len(body), len(body))
 
 
-def find(body: bytes, laid: Laid, recorded: Recorded, seed: int, key: bytes) -> tuple[Basis, Mark]:
-    """What of the recorded requests a body goes on from, the most of it; and its own mark, but for
-    digest and depth. key: names what is sealed with now; what was sealed otherwise is no base."""
+def find(
+    body: bytes, span: Span, recorded: Recorded, seed: int, key: bytes
+) -> tuple[Overlap, Fingerprint]:
+    """What of the recorded requests a body goes on from, the most of it; and its own fingerprint,
+    but for the digest. key: names what is sealed with now; what was sealed otherwise is no base."""
     view = memoryview(body)
-    size = laid.end - laid.start
-    head = xxh3_64_intdigest(view[: laid.start], seed)
-    tail = xxh3_64_intdigest(view[laid.end :], seed)
+    size = span.end - span.start
+    head = xxh3_64_intdigest(view[: span.start], seed)
+    tail = xxh3_64_intdigest(view[span.end :], seed)
     own = tuple(borders_of(size))
-    marks = _bases(recorded, key)
+    bases = _bases(recorded, key)
     places = set(own)
-    for _, mark in marks:
-        places.update([at for at in borders_of(mark.list_bytes) if at <= size])
-    hashes = _hashed(view[laid.start : laid.end], sorted(places), seed)
-    basis, most, goes_on = Basis(), _LEAST_SAVED_BYTES, False
-    for call_id, mark in reversed(marks):
-        kept = _kept(mark, hashes)
-        same_head = mark.head == head and mark.head_bytes == laid.start
-        same_tail = mark.tail == tail and mark.tail_bytes == len(body) - laid.end
-        saved = kept + same_head * mark.head_bytes + same_tail * mark.tail_bytes
+    for _, base in bases:
+        places.update([at for at in borders_of(base.list_bytes) if at <= size])
+    hashes = _hashed(view[span.start : span.end], sorted(places), seed)
+    overlap, most, goes_on = Overlap(), _LEAST_SAVED_BYTES, False
+    for call_id, base in reversed(bases):
+        kept = _kept(base, hashes)
+        same_head = base.head == head and base.head_bytes == span.start
+        same_tail = base.tail == tail and base.tail_bytes == len(body) - span.end
+        saved = kept + same_head * base.head_bytes + same_tail * base.tail_bytes
         if saved > most:
-            basis, most = Basis(call_id, kept, same_head, same_tail), saved
-            goes_on = 2 * kept >= mark.list_bytes and (kept > 0 or same_head)
+            overlap, most = Overlap(call_id, kept, same_head, same_tail), saved
+            goes_on = 2 * kept >= base.list_bytes and (kept > 0 or same_head)
     borders = tuple([hashes[at] for at in own])
-    before = basis.base if goes_on else ""  # not of another history that is only framed alike
-    sizes = (laid.start, size, len(body) - laid.end)
-    return basis, Mark(NOTHING_KEPT, key, seed_name(seed), *sizes, head, tail, before, borders)
+    before = overlap.base if goes_on else ""  # not of another history that is only framed alike
+    sizes = (span.start, size, len(body) - span.end)
+    named = (NOTHING_KEPT, key, seed_name(seed))
+    return overlap, Fingerprint(*named, *sizes, head, tail, before, borders)
 
 
-def bases_of(recorded: Recorded, mark: Mark) -> list[tuple[str, Mark]]:
-    """What a body of this mark may be told by, newest first."""
-    return _bases(recorded, mark.key)[::-1]
+def bases_of(recorded: Recorded, fingerprint: Fingerprint) -> list[tuple[str, Fingerprint]]:
+    """What a body of this fingerprint may be told by, newest first."""
+    return _bases(recorded, fingerprint.key)[::-1]
 
 
-def framed(base: Mark, mark: Mark) -> tuple[bool, bool]:
+def framed(base: Fingerprint, fingerprint: Fingerprint) -> tuple[bool, bool]:
     """Whether two bodies have one head, and one tail."""
     return (
-        (base.head, base.head_bytes) == (mark.head, mark.head_bytes),
-        (base.tail, base.tail_bytes) == (mark.tail, mark.tail_bytes),
+        (base.head, base.head_bytes) == (fingerprint.head, fingerprint.head_bytes),
+        (base.tail, base.tail_bytes) == (fingerprint.tail, fingerprint.tail_bytes),
     )
 
 
-def _bases(recorded: Recorded, key: bytes) -> list[tuple[str, Mark]]:
+def _bases(recorded: Recorded, key: bytes) -> list[tuple[str, Fingerprint]]:
     return [
-        (call_id, mark)
+        (call_id, fingerprint)
         for call_id, packed in recorded
-        if (mark := unpack(packed)) and _is_base(mark, key)
+        if (fingerprint := unpack(packed)) and _is_base(fingerprint, key)
     ]
 
 
-def _is_base(mark: Mark, key: bytes) -> bool:
+def _is_base(fingerprint: Fingerprint, key: bytes) -> bool:
     """Whether it can be read back by whoever has the key that is sealed with now."""
-    return mark.digest != NOTHING_KEPT and mark.key == key
+    return fingerprint.digest != NOTHING_KEPT and fingerprint.key == key
 
 
 def _hashed(view: memoryview, places: Sequence[int], seed: int) -> Mapping[int, int]:
@@ -195,43 +198,45 @@ def _hashed(view: memoryview, places: Sequence[int], seed: int) -> Mapping[int, 
     return hashes
 
 
-def _kept(mark: Mark, hashes: Mapping[int, int]) -> int:
-    for at, border in zip(borders_of(mark.list_bytes), mark.borders, strict=False):
+def _kept(fingerprint: Fingerprint, hashes: Mapping[int, int]) -> int:
+    for at, border in zip(borders_of(fingerprint.list_bytes), fingerprint.borders, strict=False):
         if hashes.get(at) == border:
             return at
     return 0
 
 
-def told_by(
-    body: bytes, laid: Laid, basis: Basis, window: Window | None, ranges: tuple[int, ...] = ()
-) -> tuple[Told, Window]:
+def delta_of(
+    body: bytes, span: Span, overlap: Overlap, window: Window | None, ranges: tuple[int, ...] = ()
+) -> tuple[RequestDelta, Window]:
     """The record of a body, and the window after it. ranges: where they were found to be others
     than its beginning (`core.ranges`)."""
-    ranges = ranges or (0, basis.kept, laid.end - laid.start - basis.kept)
-    literal = _literal(body, laid, basis, ranges)
-    head = SAME if basis.head else laid.start
-    tail = SAME if basis.tail else len(body) - laid.end
+    ranges = ranges or (0, overlap.kept, span.end - span.start - overlap.kept)
+    literal = _literal(body, span, overlap, ranges)
+    head = SAME if overlap.head else span.start
+    tail = SAME if overlap.tail else len(body) - span.end
     if window is None or window.depth >= MOST_DEPTH:
         return (
-            Told(VERSION, basis.base, head, tail, ranges, UNPRIMED, deflated(literal)),
+            RequestDelta(VERSION, overlap.base, head, tail, ranges, UNPRIMED, deflated(literal)),
             Window(literal[-WINDOW_BYTES:], 0),
         )
     primed = BY_ANSWER if window.answered else BY_REQUEST
     return (
-        Told(VERSION, basis.base, head, tail, ranges, primed, deflated(literal, window.data)),
+        RequestDelta(
+            VERSION, overlap.base, head, tail, ranges, primed, deflated(literal, window.data)
+        ),
         Window(grown(window.data, literal), window.depth + 1),
     )
 
 
-def _literal(body: bytes, laid: Laid, basis: Basis, ranges: tuple[int, ...]) -> bytes:
-    parts = [] if basis.head else [body[: laid.start]]
-    at = laid.start
+def _literal(body: bytes, span: Span, overlap: Overlap, ranges: tuple[int, ...]) -> bytes:
+    parts = [] if overlap.head else [body[: span.start]]
+    at = span.start
     for n in range(0, len(ranges), 3):
         at += ranges[n + 1]
         parts.append(body[at : at + ranges[n + 2]])
         at += ranges[n + 2]
-    if not basis.tail:
-        parts.append(body[laid.end :])
+    if not overlap.tail:
+        parts.append(body[span.end :])
     return b"".join(parts)
 
 
@@ -254,5 +259,5 @@ def deflating(window: bytes, level: int = LEVEL) -> Deflate:
     return zlib.compressobj(level, zlib.DEFLATED, -15)
 
 
-def encode(record: Told | Answered) -> bytes:
+def encode(record: RequestDelta | PackedAnswer) -> bytes:
     return _encode(record)

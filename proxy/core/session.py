@@ -6,9 +6,9 @@ from msgspec.structs import replace
 
 from proxy.core import events as ev
 from proxy.core.changed import changed
+from proxy.core.fingerprints import remembered
 from proxy.core.loops.rounds import is_of_calls
 from proxy.core.loops.thread import Noted, Threads, after_answer, after_request
-from proxy.core.marks import remembered
 from proxy.core.state import EMPTY as EMPTY
 from proxy.core.state import NOTHING_BELOW as NOTHING_BELOW
 from proxy.core.state import VELOCITY_SECONDS as VELOCITY_SECONDS

@@ -6,9 +6,9 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from proxy.core.events import HandedOff
+from proxy.core.fingerprints import Recorded
 from proxy.core.loops.finding import Rung
 from proxy.core.loops.thread import Threads
-from proxy.core.marks import Recorded
 from proxy.core.tools.state import NOTHING_KNOWN, ToolState
 
 Costs = tuple[tuple[float, int], ...]

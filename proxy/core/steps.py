@@ -27,11 +27,11 @@ class RecordedStep(msgspec.Struct, frozen=True, gc=False):
     """One attempt of a step.
 
     step: its number; several attempts of one step have the same, and a fork goes on from the
-    number that it was forked at. upstream, model: who was asked
-    last. stream, body_digest, chain: of its request. content, answer: marks of what is kept of the
-    request and of the answer; b"" where nothing is. outcome: None while it is in flight.
-    settled_seq, settled_at: 0 until then. tools: that its answer asks to be called, by name.
-    inherited: of the session that this one was forked from; it counts and costs nothing here.
+    number that it was forked at. upstream, model: who was asked last. stream, body_digest, chain:
+    of its request. content: its fingerprint; answer: the digest of what is kept of its answer; b""
+    where nothing is. outcome: None while it is in flight. settled_seq, settled_at: 0 until then.
+    tools: that its answer asks to be called, by name. inherited: of the session that this one was
+    forked from; it counts and costs nothing here.
     """
 
     step: int

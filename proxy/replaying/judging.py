@@ -15,9 +15,9 @@ from msgspec.structs import replace
 from proxy.contents import Contents
 from proxy.core.contents import RecordedAnswer
 from proxy.core.equivalence import differs, steady_chain
+from proxy.core.fingerprints import is_kept
 from proxy.core.globs import matches
 from proxy.core.histories import beginnings
-from proxy.core.marks import is_kept
 from proxy.core.recording import chain_of
 from proxy.core.replaying import MOST_REPLAYS, Pick, Record, pick
 from proxy.core.request import CONVERSATIONS, Request

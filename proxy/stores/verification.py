@@ -13,7 +13,7 @@ from typing import Literal
 import msgspec
 
 from proxy.core import events as ev
-from proxy.core.marks import DIGEST_BYTES, NOTHING_KEPT
+from proxy.core.fingerprints import DIGEST_BYTES, NOTHING_KEPT
 from proxy.core.session import SessionKey
 from proxy.stores import answer_name, request_name
 from proxy.stores.chain import Chain, ChainedPayload, prefix_of
@@ -232,7 +232,7 @@ def _contents_of(payload: bytes) -> list[tuple[str, bytes]]:
             pairs = [(request_name(call_id), content), (answer_name(call_id), answer)]
         case _:
             pairs = []
-    digests = [(name, mark[:DIGEST_BYTES]) for name, mark in pairs]
+    digests = [(name, fingerprint[:DIGEST_BYTES]) for name, fingerprint in pairs]
     return [(n, d) for n, d in digests if len(d) == DIGEST_BYTES and d != NOTHING_KEPT]
 
 

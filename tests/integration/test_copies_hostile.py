@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from proxy.core.marks import unpack
+from proxy.core.fingerprints import unpack
 from proxy.exports import export_of, read_export
 from proxy.simulator import Script, ToolCall, Turn
 from proxy.stores import Content, SessionDump
@@ -79,11 +79,11 @@ def retold(row: ChainedPayload, contents: dict[str, bytes]) -> ChainedPayload:
     if not ending or data is None or not isinstance(event.get("content"), str):
         return row
     try:
-        mark = msgspec.convert(event["content"], bytes)
+        fingerprint = msgspec.convert(event["content"], bytes)
     except msgspec.ValidationError:
         return row
-    mark = blake2b(data, digest_size=16).digest() + mark[16:]
-    event["content"] = msgspec.to_builtins(mark)
+    fingerprint = blake2b(data, digest_size=16).digest() + fingerprint[16:]
+    event["content"] = msgspec.to_builtins(fingerprint)
     return replace(row, payload=json.dumps(event).encode())
 
 

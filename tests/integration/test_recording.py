@@ -11,7 +11,7 @@ from proxy.answer_capture import Room
 from proxy.app import App
 from proxy.config.problems import PolicyInvalid
 from proxy.core import events as ev
-from proxy.core.marks import NOTHING_KEPT
+from proxy.core.fingerprints import NOTHING_KEPT
 from proxy.core.request import DialectName
 from proxy.core.session import SessionKey
 from proxy.core.steps import RecordedStep, steps_of

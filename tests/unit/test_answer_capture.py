@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from proxy.answer_capture import AT_ONCE_BYTES, AnswerCapture, Room
 from proxy.core.contents import RecordedAnswer
 from proxy.core.rebuilding import inflated
-from proxy.core.recording import MOST_DEPTH, WINDOW_BYTES, Answered, Window, grown
+from proxy.core.recording import MOST_DEPTH, WINDOW_BYTES, PackedAnswer, Window, grown
 
 KIND = (("content-type", "text/event-stream"),)
 
 
-def read(record: Answered, window: bytes = b"") -> tuple[int, bytes]:
+def read(record: PackedAnswer, window: bytes = b"") -> tuple[int, bytes]:
     literal = inflated(record.deflated, window)
     return record.status, literal[record.head :]
 
@@ -143,6 +143,6 @@ def test_neither_our_own_headers_nor_those_of_its_moment_are_kept() -> None:
     assert RecordedAnswer(200, kept, b"") == RecordedAnswer(200, _headers(record), b"")
 
 
-def _headers(record: Answered) -> tuple[tuple[str, str], ...]:
+def _headers(record: PackedAnswer) -> tuple[tuple[str, str], ...]:
     literal = inflated(record.deflated)[: record.head]
     return msgspec.msgpack.decode(literal, type=tuple[tuple[str, str], ...])

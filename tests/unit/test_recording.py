@@ -18,7 +18,7 @@ from proxy.core.checkpoints import Checkpoints
 from proxy.core.contents import NOT_RECORDED, RecordedAnswer
 from proxy.core.dialects.base import Bounds
 from proxy.core.events import SessionOpened, StepReserved, StepSettled
-from proxy.core.marks import IN_CLEAR, NOTHING_KEPT, Mark, base_of, pack, seed_name
+from proxy.core.fingerprints import IN_CLEAR, NOTHING_KEPT, Fingerprint, base_of, pack, seed_name
 from proxy.core.recording import BY_REQUEST, MOST_DEPTH, VERSION, deflated, digest_of
 from proxy.core.request import DialectName
 from proxy.core.session import EMPTY, SessionKey, SessionState, apply
@@ -74,7 +74,7 @@ class Session:
         if recording.is_large:
             await recording.prepare(self.state, written=True)
         kept = recording.keep(self.state)
-        event = StepReserved(NOW, call_id, 1, content=kept.mark, chain=kept.chain)
+        event = StepReserved(NOW, call_id, 1, content=kept.fingerprint, chain=kept.chain)
         await self.write(event, *([kept.content] if kept.content else []))
         self.sent[call_id] = body
         return call_id
@@ -92,7 +92,7 @@ class Session:
         else:
             await capture.whole(given.status, given.headers, given.body, 0)
         taken = self.recorder.answer(call_id, capture, checkpoints)
-        await self.write(StepSettled(NOW, call_id, content=taken.mark), taken.content)
+        await self.write(StepSettled(NOW, call_id, content=taken.digest), taken.content)
         capture.drop()
         self.recorder.windows.put(call_id, taken.after)
         self.answered[call_id] = given
@@ -303,7 +303,7 @@ async def test_a_large_body_is_told_by_what_was_known_when_it_was_prepared() -> 
     kept = recording.keep(session.state)
     assert kept.content is not None
     assert len(kept.content.data) < len(large) / 2
-    await session.write(StepReserved(NOW, "c9", content=kept.mark), kept.content)
+    await session.write(StepReserved(NOW, "c9", content=kept.fingerprint), kept.content)
     assert await session.contents.body_of(KEY, (await session.steps())["c9"]) == large
 
 
@@ -323,17 +323,17 @@ async def test_a_large_body_is_not_told_by_what_the_store_refused(written: str) 
     assert one is not None
     assert other is not None
     submitted = one.keep(EMPTY)
-    event = StepReserved(NOW, "c8", content=submitted.mark)
+    event = StepReserved(NOW, "c8", content=submitted.fingerprint)
     await other.prepare(apply(session.state, event), written=False)
     if written == "otherwise":
         again = one.keep(session.state)
         assert again.content is not None
         assert again.content != submitted.content
-        await session.write(StepReserved(NOW, "c8", content=again.mark), again.content)
+        await session.write(StepReserved(NOW, "c8", content=again.fingerprint), again.content)
 
     kept = other.keep(session.state)
     assert kept.content is not None
-    await session.write(StepReserved(NOW, "c9", content=kept.mark), kept.content)
+    await session.write(StepReserved(NOW, "c9", content=kept.fingerprint), kept.content)
 
     assert await session.contents.body_of(KEY, (await session.steps())["c9"]) == second
 
@@ -477,8 +477,10 @@ async def shelf_of(contents: dict[str, bytes]) -> tuple[Contents, RecordedStep]:
     store = MemoryStore(SECRET)
     await store.open()
     kept = tuple([Content(name, data) for name, data in contents.items()])
-    mark = pack(Mark(digest_of(contents["c.q"]), IN_CLEAR, seed_name(1), 0, 0, 0, 0, 0))
-    reserved = StepReserved(NOW, call_id="c", step=1, content=mark)
+    fingerprint = pack(
+        Fingerprint(digest_of(contents["c.q"]), IN_CLEAR, seed_name(1), 0, 0, 0, 0, 0)
+    )
+    reserved = StepReserved(NOW, call_id="c", step=1, content=fingerprint)
     await store.append(Append(KEY, (SessionOpened(NOW), reserved), contents=kept))
     (step,) = steps_of(await store.read(KEY))
     return Contents(store, SEED, SEALING), step

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from proxy.core import events as ev
+from proxy.core.fingerprints import IN_CLEAR, Fingerprint, pack
 from proxy.core.forking import Heir, heir_of
-from proxy.core.marks import IN_CLEAR, Mark, pack
 from proxy.core.session import fold
 from proxy.core.steps import counted, steps_of
 from proxy.core.tools.facts import Handed
@@ -24,7 +24,7 @@ def logged(*events: ev.AnyEvent) -> list[Logged]:
     return [Logged(n, event, b"chain-%d" % n) for n, event in enumerate(events, 1)]
 
 
-def mark(of: str) -> bytes:
+def digest(of: str) -> bytes:
     return of.encode().ljust(16, b".") + b"-mark"
 
 
@@ -35,10 +35,10 @@ def reserved(call_id: str, step: int, **more: object) -> ev.StepReserved:
         step=step,
         dialect="messages",
         model="m",
-        body_digest=mark("d" + call_id),
-        chain=mark("h" + call_id),
+        body_digest=digest("d" + call_id),
+        chain=digest("h" + call_id),
         stream=True,
-        content=mark("q" + call_id),
+        content=digest("q" + call_id),
         hold_cost_micro_usd=50,
         accounts=("global:day",),
         trees=("tree",),
@@ -47,7 +47,7 @@ def reserved(call_id: str, step: int, **more: object) -> ev.StepReserved:
 
 
 def settled(call_id: str, outcome: ev.Outcome = "answered", **more: object) -> ev.StepSettled:
-    content = mark("a" + call_id)
+    content = digest("a" + call_id)
     return ev.StepSettled(
         at=9.0,
         call_id=call_id,
@@ -65,11 +65,11 @@ def inherited(call_id: str, step: int, *, answered: bool = True) -> ev.StepInher
         call_id=call_id,
         dialect="messages",
         model="m",
-        body_digest=mark("d" + call_id),
-        chain=mark("h" + call_id),
+        body_digest=digest("d" + call_id),
+        chain=digest("h" + call_id),
         stream=True,
-        content=mark("q" + call_id),
-        answer=mark("a" + call_id) if answered else b"",
+        content=digest("q" + call_id),
+        answer=digest("a" + call_id) if answered else b"",
     )
 
 
@@ -120,7 +120,7 @@ def test_it_has_cost_nothing_and_holds_nothing() -> None:
 
 def test_what_comes_next_is_told_by_what_it_inherited() -> None:
     """Its first own body is kept as what it adds to the last one of the other."""
-    packed = pack(Mark(b"d" * 16, IN_CLEAR, bytes(4), 1, 2, 3, 4, 5))
+    packed = pack(Fingerprint(b"d" * 16, IN_CLEAR, bytes(4), 1, 2, 3, 4, 5))
     log: list[ev.AnyEvent] = [OPENED, replace(reserved("c1", 1), content=packed), settled("c1")]
 
     assert fold(forked(log, 1)).recorded == (("c1", packed),)
@@ -288,9 +288,9 @@ def test_what_a_body_is_told_by_goes_along_and_is_never_given() -> None:
     assert found.kept == ("c3", "c4")
     events = found.events(("c1", "c2", "c3", "c4"), ("c2", "c3", "c4"), None, 1.0)
     bases = [
-        ev.StepInherited(at=0.0, call_id="c1", content=mark("qc1")),
-        ev.StepInherited(at=0.0, call_id="c2", content=mark("qc2"), answer=mark("ac2")),
-        ev.StepInherited(at=0.0, call_id="c3", content=mark("qc3"), answer=mark("ac3")),
+        ev.StepInherited(at=0.0, call_id="c1", content=digest("qc1")),
+        ev.StepInherited(at=0.0, call_id="c2", content=digest("qc2"), answer=digest("ac2")),
+        ev.StepInherited(at=0.0, call_id="c3", content=digest("qc3"), answer=digest("ac3")),
     ]
     assert events[2:-1] == (*bases, replace(inherited("c4", 1), at=1.0))
     again = heir(events, 1)

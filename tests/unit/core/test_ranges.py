@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from proxy.core.ranges import copied, ranges_of
 from proxy.core.rebuilding import Body
-from proxy.core.recording import SAME, Told
+from proxy.core.recording import SAME, RequestDelta
 
 elements = st.one_of(
     st.integers(0, 9),
@@ -35,7 +35,7 @@ def told(listed: bytes, base: bytes) -> tuple[bytes, tuple[int, ...]]:
         literal += listed[at : at + ranges[n + 2]]
         at += ranges[n + 2]
     body = Body(b"", base, b"")
-    body.go_on(Told(1, "b", SAME, SAME, ranges, 0, b""), literal)
+    body.apply(RequestDelta(1, "b", SAME, SAME, ranges, 0, b""), literal)
     return body.whole(), ranges
 
 

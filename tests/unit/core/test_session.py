@@ -6,16 +6,18 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from proxy.core import events as ev
-from proxy.core.marks import IN_CLEAR, Mark, pack
+from proxy.core.fingerprints import IN_CLEAR, Fingerprint, pack
 from proxy.core.session import EMPTY, failed_before, fold, is_idle
 from proxy.core.usage import Usage
 
-MARK = Mark(b"d" * 16, IN_CLEAR, bytes(4), 1, 900, 1, 5, 6, "", (7, 8))
+FINGERPRINT = Fingerprint(b"d" * 16, IN_CLEAR, bytes(4), 1, 900, 1, 5, 6, "", (7, 8))
 calls = st.sampled_from(["a", "b", "c"])
 times = st.floats(min_value=1.0, max_value=1e9)
 amounts = st.integers(min_value=0, max_value=10**9)
 names = st.sampled_from(["h1", "h2", "h3"])
-marks = st.sampled_from([b"", bytes(16), pack(MARK), pack(replace(MARK, base="a"))])
+fingerprints = st.sampled_from(
+    [b"", bytes(16), pack(FINGERPRINT), pack(replace(FINGERPRINT, base="a"))]
+)
 events = st.one_of(
     st.builds(ev.SessionOpened, at=times, generation=st.integers(1, 9)),
     st.builds(
@@ -32,7 +34,7 @@ events = st.one_of(
         turn=st.sampled_from([b"", b"r" * 24]),
         tail=st.sampled_from([b"", b"t" * 8]),
         users=st.sampled_from([b"", b"u" * 8]),
-        content=marks,
+        content=fingerprints,
     ),
     st.builds(
         ev.HoldExtended, at=times, call_id=calls, hold_cost_micro_usd=amounts, hold_tokens=amounts
@@ -60,7 +62,7 @@ events = st.one_of(
     st.builds(ev.HandoffAnswered, at=times, handoff=names),
     st.builds(ev.Guided, at=times, message=names),
     st.builds(ev.WebhookDelivered, at=times, handoff=names),
-    st.builds(ev.StepInherited, at=times, call_id=names, content=marks),
+    st.builds(ev.StepInherited, at=times, call_id=names, content=fingerprints),
     st.builds(ev.SessionForked, at=times, origin=names),
     st.builds(ev.SessionImported, at=times, origin=names),
     st.builds(ev.SessionDeleted, at=times),
@@ -350,7 +352,7 @@ def test_a_session_that_waits_for_its_human_is_never_idle() -> None:
 
 
 def asked(call_id: str, base: str = "", at: float = 1.0) -> ev.StepReserved:
-    return ev.StepReserved(at, call_id, 1, content=pack(replace(MARK, base=base)))
+    return ev.StepReserved(at, call_id, 1, content=pack(replace(FINGERPRINT, base=base)))
 
 
 def test_a_recorded_request_takes_the_place_of_the_one_it_goes_on_from() -> None:
@@ -364,7 +366,7 @@ def test_of_many_histories_the_newest_eight_are_gone_on_from() -> None:
     log: list[ev.AnyEvent] = [asked(f"c{n}") for n in range(10)]
 
     assert [call_id for call_id, _ in fold(log).recorded] == [f"c{n}" for n in range(2, 10)]
-    assert fold(log).recorded[0][1] == pack(MARK)
+    assert fold(log).recorded[0][1] == pack(FINGERPRINT)
 
 
 def test_a_new_generation_goes_on_from_nothing_recorded_before() -> None:
@@ -375,7 +377,10 @@ def test_a_new_generation_goes_on_from_nothing_recorded_before() -> None:
 
 
 def test_what_a_fork_inherited_is_gone_on_from() -> None:
-    log: list[ev.AnyEvent] = [ev.StepInherited(1.0, 1, "a1", content=pack(MARK)), asked("b", "a1")]
+    log: list[ev.AnyEvent] = [
+        ev.StepInherited(1.0, 1, "a1", content=pack(FINGERPRINT)),
+        asked("b", "a1"),
+    ]
 
     assert [call_id for call_id, _ in fold(log[:1]).recorded] == ["a1"]
     assert [call_id for call_id, _ in fold(log).recorded] == ["b"]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from proxy.core.events import AnyEvent, LimitWarned, SessionDeleted, StepReserved, StepSettled
-from proxy.core.marks import NOTHING_KEPT
+from proxy.core.fingerprints import NOTHING_KEPT
 from proxy.stores.chain import GENESIS, Chain, ChainedPayload, prefix_of
 from proxy.stores.codec import encode_event
 from proxy.stores.verification import (

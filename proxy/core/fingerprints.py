@@ -1,12 +1,12 @@
-"""The mark of a recorded request: what its event says of its body, and how a later body is found to
-go on from it.
+"""The fingerprint of a recorded request: what its event says of its body, and how a later body is
+found to go on from it.
 
 A body is head, list and tail: the list is the dialect's messages, without the bracket that closes
 them. A list that goes on is the old one and more; clients that rewrite their last messages keep
-what is before them. So a mark has hashes of the list up to its end and up to 512, 1024, 2048 …
-bytes before it, a few bytes for each doubling: whoever hashes a new list once, up to the same
-places, knows how much of it is the old one, without the old one at hand. The hashes are seeded with
-what no client knows.
+what is before them. So a fingerprint has hashes of the list up to its end and up to 512, 1024,
+2048 … bytes before it, a few bytes for each doubling: whoever hashes a new list once, up to the
+same places, knows how much of it is the old one, without the old one at hand. The hashes are seeded
+with what no client knows.
 """
 
 import struct
@@ -19,7 +19,7 @@ import msgspec
 
 DIGEST_BYTES: Final = 16
 NOTHING_KEPT: Final = bytes(DIGEST_BYTES)
-"""In the place of the digest of what was kept, where only marks are."""
+"""In the place of the digest of what was kept, where only fingerprints are."""
 IN_CLEAR: Final = bytes(4)
 """In the place of the name of a key."""
 
@@ -32,17 +32,17 @@ _BASE_AT = _LAYOUT.size
 _LENGTH_AT = _LAYOUT.size - 1
 
 Recorded = tuple[tuple[str, bytes], ...]
-"""Pairs of a call id and its mark: the newest requests of a session's histories, newest last."""
+"""A call id and its packed fingerprint: the newest of a session's histories, newest last."""
 
 
-def is_kept(mark: bytes) -> bool:
+def is_kept(fingerprint: bytes) -> bool:
     """Whether an event's `content`, of a request or an answer, says that something can be read
     back."""
-    return len(mark) >= DIGEST_BYTES and not mark.startswith(NOTHING_KEPT)
+    return len(fingerprint) >= DIGEST_BYTES and not fingerprint.startswith(NOTHING_KEPT)
 
 
-class Mark(msgspec.Struct, frozen=True, gc=False):
-    """What a packed mark says.
+class Fingerprint(msgspec.Struct, frozen=True, gc=False):
+    """What a packed fingerprint says.
 
     digest: of what was kept of the body (`stores.Content.data`), 16 bytes. key: names what that was
     sealed with, 4 bytes. seed: names what the hashes are seeded with, 4 bytes: those of another
@@ -63,20 +63,21 @@ class Mark(msgspec.Struct, frozen=True, gc=False):
     borders: tuple[int, ...] = ()
 
 
-def pack(mark: Mark) -> bytes:
-    base = mark.base.encode()
+def pack(fingerprint: Fingerprint) -> bytes:
+    base = fingerprint.base.encode()
     fixed = _LAYOUT.pack(
-        mark.digest, _VERSION, mark.key, mark.seed,
-        mark.head_bytes, mark.list_bytes, mark.tail_bytes, mark.head, mark.tail, len(base),
+        fingerprint.digest, _VERSION, fingerprint.key, fingerprint.seed,
+        fingerprint.head_bytes, fingerprint.list_bytes, fingerprint.tail_bytes,
+        fingerprint.head, fingerprint.tail, len(base),
     )  # fmt: skip
-    borders = mark.borders
+    borders = fingerprint.borders
     return b"".join((fixed, base, struct.pack(f">{len(borders)}Q", *borders)))
 
 
 @lru_cache(4_096)
-def unpack(packed: bytes) -> Mark | None:
+def unpack(packed: bytes) -> Fingerprint | None:
     """None for what this version did not write, or only a digest."""
-    if not _is_mark(packed):
+    if not _is_fingerprint(packed):
         return None
     fields = _LAYOUT.unpack_from(packed)
     digest, _, key, seed, head_bytes, list_bytes, tail_bytes, head, tail, length = fields
@@ -85,7 +86,7 @@ def unpack(packed: bytes) -> Mark | None:
     left = packed[end:]
     borders = struct.unpack_from(f">{len(left) // _BORDER.size}Q", left)
     sizes = (head_bytes, list_bytes, tail_bytes)
-    return Mark(digest, key, seed, *sizes, head, tail, base, borders)
+    return Fingerprint(digest, key, seed, *sizes, head, tail, base, borders)
 
 
 def borders_of(list_bytes: int) -> Iterator[int]:
@@ -104,8 +105,8 @@ def seed_name(seed: int) -> bytes:
 
 
 def base_of(packed: bytes) -> str:
-    """The base of a mark, without a look at the rest of it."""
-    if not _is_mark(packed):
+    """The base of a fingerprint, without a look at the rest of it."""
+    if not _is_fingerprint(packed):
         return ""
     end = _BASE_AT + packed[_LENGTH_AT]
     return packed[_BASE_AT:end].decode(errors="replace")
@@ -113,7 +114,7 @@ def base_of(packed: bytes) -> str:
 
 def remembered(recorded: Recorded, call_id: str, packed: bytes) -> Recorded:
     """The newest requests after one more, which takes the place of the one that it goes on from."""
-    if not _is_mark(packed):
+    if not _is_fingerprint(packed):
         return recorded
     if recorded:
         base = base_of(packed)
@@ -121,5 +122,5 @@ def remembered(recorded: Recorded, call_id: str, packed: bytes) -> Recorded:
     return (*recorded, (call_id, packed))[-_HISTORIES:]
 
 
-def _is_mark(packed: bytes) -> bool:
+def _is_fingerprint(packed: bytes) -> bool:
     return len(packed) >= _LAYOUT.size and packed[DIGEST_BYTES] == _VERSION

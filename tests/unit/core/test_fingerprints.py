@@ -1,11 +1,11 @@
-"""Marks of recorded requests."""
+"""Fingerprints of recorded requests."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.marks import (
+from proxy.core.fingerprints import (
     NOTHING_KEPT,
-    Mark,
+    Fingerprint,
     base_of,
     borders_of,
     is_kept,
@@ -18,8 +18,8 @@ hashes = st.integers(0, 2**64 - 1)
 sizes = st.integers(0, 2**32 - 1)
 digests = st.binary(min_size=16, max_size=16)
 short = st.binary(min_size=4, max_size=4)
-marks = st.builds(
-    Mark,
+fingerprints = st.builds(
+    Fingerprint,
     digests,
     short,
     short,
@@ -33,21 +33,21 @@ marks = st.builds(
 )
 
 
-@given(marks)
-def test_a_mark_is_read_as_it_was_written(mark: Mark) -> None:
-    packed = pack(mark)
+@given(fingerprints)
+def test_a_fingerprint_is_read_as_it_was_written(fingerprint: Fingerprint) -> None:
+    packed = pack(fingerprint)
 
-    assert unpack(packed) == mark
-    assert base_of(packed) == mark.base
-    assert packed[:16] == mark.digest
+    assert unpack(packed) == fingerprint
+    assert base_of(packed) == fingerprint.base
+    assert packed[:16] == fingerprint.digest
 
 
 @given(st.binary(max_size=90))
 def test_anything_else_is_no_mark(packed: bytes) -> None:
     """Events of a later version, or altered ones, are folded all the same."""
-    mark = unpack(packed)
+    fingerprint = unpack(packed)
 
-    assert mark is None or pack(mark)[:16] == packed[:16]
+    assert fingerprint is None or pack(fingerprint)[:16] == packed[:16]
     assert remembered((), "c", packed) in ((), (("c", packed),))
     assert isinstance(base_of(packed), str)
 
@@ -61,6 +61,6 @@ def test_a_list_has_a_border_for_each_doubling_of_the_distance_from_its_end() ->
 def test_only_a_digest_says_that_something_was_kept() -> None:
     """Of requests and of answers; where only hashes are kept, nothing can be given again."""
     digest = b"d" * 16
-    marks = (b"", digest[:15], NOTHING_KEPT, NOTHING_KEPT + b"x", digest, digest + b"x")
+    packed = (b"", digest[:15], NOTHING_KEPT, NOTHING_KEPT + b"x", digest, digest + b"x")
 
-    assert [is_kept(mark) for mark in marks] == [False, False, False, False, True, True]
+    assert [is_kept(one) for one in packed] == [False, False, False, False, True, True]
