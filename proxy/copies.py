@@ -9,7 +9,7 @@ import msgspec
 from proxy.contents import Contents
 from proxy.control import Control, UnknownSession
 from proxy.core.fingerprints import is_kept
-from proxy.core.forking import heir_of
+from proxy.core.forking import fork_of
 from proxy.core.paths import checked_id
 from proxy.core.session import SessionKey, SessionState
 from proxy.core.steps import steps_of
@@ -90,7 +90,7 @@ class Forked(msgspec.Struct, frozen=True):
     missing: tuple[int, ...]
 
 
-class TakenIn(msgspec.Struct, frozen=True):
+class Imported(msgspec.Struct, frozen=True):
     """opening: what the file said. own: this ledger's key has written it. expired: calls that were
     in flight when it was exported. unread: why what it sent cannot be read here, "" where it can.
     """
@@ -117,7 +117,7 @@ class Copies:
         self._contents = contents
         self._secret = secret
         self._new_id = unique_ids()
-        self._taking_in = asyncio.Lock()
+        self._importing = asyncio.Lock()
 
     async def fork(self, key: SessionKey, step: int | None, session: str | None) -> Forked:
         """A new session that has all of this one up to a step (None: its last), with nothing spent
@@ -125,22 +125,22 @@ class Copies:
         name = self._name(key.session) if session is None else checked_id(session, "session")
         log, state = await self._store.read(key), await self._control.show(key)
         last = max([one.step for one in steps_of(log)], default=0)
-        heir = heir_of(log, key.session, last if step is None else step)
-        if heir is None:
+        fork = fork_of(log, key.session, last if step is None else step)
+        if fork is None:
             raise UnknownStep(key.session, step, last)
-        if not heir.kept:
+        if not fork.kept:
             raise NothingKept(key.session)
-        needed = await self._contents.needed(key, heir.kept)
+        needed = await self._contents.needed(key, fork.kept)
         kept = tuple([Content(name, data) for name, data in needed.items()])
         asked, said = _calls(needed, request_name("")), _calls(needed, answer_name(""))
-        events = heir.events(asked, said, state.agent, self._clock.now())
+        events = fork.events(asked, said, state.agent, self._clock.now())
         target = SessionKey(key.tenant, name)
         try:
             after = await self._ledger.begin(target, events, kept)
         except SeqConflict as error:
             raise SessionExists(name) from error
         await self._control.tell(target)
-        return Forked(target, after, heir.step, heir.missing)
+        return Forked(target, after, fork.step, fork.missing)
 
     def _name(self, session: str) -> str:
         return f"{session[:_LONGEST_STEM]}.fork-{self._new_id()[8:]}"
@@ -156,10 +156,10 @@ class Copies:
 
     async def take_in(
         self, pieces: AsyncIterator[bytes], session: str | None, tenant: str | None
-    ) -> TakenIn:
+    ) -> Imported:
         """Makes a session of a file that a ledger wrote. session, tenant: under which it is to be
         known here (None: as it was). One at a time: each may fill much memory."""
-        async with self._taking_in:
+        async with self._importing:
             reader = ExportReader()
             async for piece in pieces:
                 await asyncio.to_thread(reader.feed, piece)
@@ -174,7 +174,7 @@ class Copies:
         await self._control.refresh(key)
         await self._control.tell(key)
         own, unread = is_of(dump, self._secret), await self._unread(key)
-        return TakenIn(key, found.state, opening, own, found.expired, unread)
+        return Imported(key, found.state, opening, own, found.expired, unread)
 
     async def _unread(self, key: SessionKey) -> str:
         """Why the newest request of a session cannot be read here; "" where it can."""

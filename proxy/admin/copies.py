@@ -10,7 +10,7 @@ from proxy.admin.body import read_object
 from proxy.admin.door import Site
 from proxy.admin.replies import json_response
 from proxy.admin.shapes import Json, session_json, timestamp, whole_number
-from proxy.copies import TakenIn
+from proxy.copies import Imported
 from proxy.core.policy import Caller, limits_for
 from proxy.core.session import SessionKey, SessionState
 from proxy.errors import MalformedRequest
@@ -122,7 +122,7 @@ async def _pieces(request: web.Request) -> AsyncIterator[bytes]:
         yield piece
 
 
-def _notes(taken: TakenIn) -> list[str]:
+def _notes(taken: Imported) -> list[str]:
     """What a human should know of a session that came from a file."""
     notes = []
     if not taken.own:

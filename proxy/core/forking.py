@@ -24,7 +24,7 @@ class Chained(Logged, Protocol):
     def chain(self) -> bytes: ...
 
 
-class Heir(msgspec.Struct, frozen=True):
+class Fork(msgspec.Struct, frozen=True):
     """What can be inherited. log: of the generation. steps: the attempts, by call id. end: the seq
     of the first event that came after the step. chain: the log's HMAC at the step. missing: steps
     whose answers were not kept; the new session asks for them anew."""
@@ -109,7 +109,7 @@ class Heir(msgspec.Struct, frozen=True):
             yield ev.StepInherited(at=0.0, call_id=call_id, content=fingerprint, answer=answer)
 
 
-def heir_of(log: Sequence[Chained], origin: str, step: int) -> Heir | None:
+def fork_of(log: Sequence[Chained], origin: str, step: int) -> Fork | None:
     """Of the session `origin`, which has this log, up to a step; None where it has no such step."""
     steps = steps_of(log)
     last = counted(steps, step)
@@ -117,7 +117,7 @@ def heir_of(log: Sequence[Chained], origin: str, step: int) -> Heir | None:
         return None
     later = (one.reserved_seq for one in steps if one.step > step)
     at = max(last.settled_seq, last.reserved_seq)
-    return Heir(
+    return Fork(
         log=log[_generation(log) :],
         origin=origin,
         step=step,

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping
 from msgspec.structs import replace
 
 from proxy.core import events as ev
-from proxy.core.changed import changed
 from proxy.core.fingerprints import remembered
 from proxy.core.loops.rounds import is_of_calls
 from proxy.core.loops.thread import Noted, Threads, after_answer, after_request
@@ -21,6 +20,7 @@ from proxy.core.state import SessionState as SessionState
 from proxy.core.state import SessionStatus as SessionStatus
 from proxy.core.state import failed_before as failed_before
 from proxy.core.state import is_idle as is_idle
+from proxy.core.transitions import changed
 
 _REMEMBERED_FAILURES = 16
 _TOLD = ("answered", "cut")

@@ -9,8 +9,8 @@ from proxy.guard.recall import Recall
 from proxy.ledger import Ledger
 from proxy.records import CallRecord
 from proxy.replaying.judging import Judge
-from proxy.replaying.known import KnownSessions
 from proxy.replaying.replays import Replays
+from proxy.replaying.sessions import ResumedSessions
 from proxy.stores import Store
 
 
@@ -24,4 +24,4 @@ def build_replays(
     observe: Callable[[CallRecord], None],
 ) -> Replays:
     judge = Judge(contents, recall)
-    return Replays(ledger, KnownSessions(store), judge, clock, memo, observe)
+    return Replays(ledger, ResumedSessions(store), judge, clock, memo, observe)

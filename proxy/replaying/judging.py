@@ -28,8 +28,8 @@ from proxy.core.usage import ToolCall
 from proxy.errors import ContentMissing
 from proxy.guard.recall import Recall
 from proxy.intake import Call
-from proxy.replaying.known import Known
 from proxy.replaying.reading import calls_of, chains_of, parsed
+from proxy.replaying.sessions import ResumedSession
 
 How = Literal["exact", "messages"]
 
@@ -85,7 +85,7 @@ class Judge:
         self._contents = contents
         self._recall = recall
 
-    async def judge(self, call: Call, known: Known, asked: Asked) -> Verdict:
+    async def judge(self, call: Call, known: ResumedSession, asked: Asked) -> Verdict:
         """On what is known now. Writes nothing."""
         record, begins = known.record, asked.begins
         if record.is_empty:
@@ -106,7 +106,7 @@ class Judge:
             begins = begins or bool(live.diverged and asked.is_new)
             return Verdict(begins=begins, why=live.why, diverged=live.diverged)
 
-    async def _due(self, call: Call, known: Known, asked: Asked) -> tuple[Pick, How]:
+    async def _due(self, call: Call, known: ResumedSession, asked: Asked) -> tuple[Pick, How]:
         """The step whose answer is due. Raises _Live."""
         request, record = call.request, known.record
         said = [step for step in record.answered if step.dialect == request.dialect]
@@ -122,7 +122,7 @@ class Judge:
         return due, how
 
     async def _alike(
-        self, call: Call, known: Known, said: Sequence[RecordedStep], asked: Asked
+        self, call: Call, known: ResumedSession, said: Sequence[RecordedStep], asked: Asked
     ) -> Sequence[RecordedStep]:
         """Steps that asked for the same in other bytes. Raises _Live."""
         own = chain_of(call.request)
@@ -157,7 +157,7 @@ class Judge:
         return why
 
     async def _steady(
-        self, call: Call, known: Known, left: Sequence[RecordedStep], own: bytes
+        self, call: Call, known: ResumedSession, left: Sequence[RecordedStep], own: bytes
     ) -> Sequence[RecordedStep]:
         """Steps whose history is the request's, but for what changes by itself, and for turns that
         this run was not given."""
@@ -172,7 +172,7 @@ class Judge:
     async def _elsewhere(
         self,
         call: Call,
-        known: Known,
+        known: ResumedSession,
         left: Sequence[RecordedStep],
         asked: Asked,
         own: bytes,
@@ -192,7 +192,7 @@ class Judge:
         why = differs(call.body, call.request, body, request, history=True)
         return _Live(why or "another request", missed[0].step)
 
-    async def _read_histories(self, call: Call, known: Known) -> None:
+    async def _read_histories(self, call: Call, known: ResumedSession) -> None:
         """Those of the steps that were answered since they were read."""
         tree = known.histories
         new = [step for step in known.record.answered if step.call_id not in tree]
@@ -212,7 +212,7 @@ class Judge:
         body = await self._contents.body_of(call.key, step)
         return body, await parsed(call, step.dialect, body)
 
-    async def _answered(self, call: Call, known: Known, verdict: Verdict) -> Verdict:
+    async def _answered(self, call: Call, known: ResumedSession, verdict: Verdict) -> Verdict:
         """With the answer; that of a later step where it would have done again what was done.
         Raises _Live and ContentMissing."""
         step, skipped = verdict.step, list[RecordedStep]()
@@ -254,7 +254,7 @@ class Judge:
             await self._recall.tools(await self._recall.home(call.key, call.rules.tools))
         ).effects
 
-    async def _next(self, call: Call, known: Known, step: RecordedStep) -> RecordedStep:
+    async def _next(self, call: Call, known: ResumedSession, step: RecordedStep) -> RecordedStep:
         """The step that was answered after this one, in its history. Raises _Live."""
         await self._read_histories(call, known)
         after = set(known.histories.after(step.call_id))

@@ -26,7 +26,7 @@ from proxy.intake import Call
 from proxy.ledger import Ledger
 from proxy.records import CallRecord
 from proxy.replaying.judging import Asked, Judge, Verdict
-from proxy.replaying.known import Known, KnownSessions
+from proxy.replaying.sessions import ResumedSession, ResumedSessions
 from proxy.stamps import relayed_headers, replayed_stamps
 from proxy.stores import StoreAway
 from proxy.wire import Connection, Exchange
@@ -62,7 +62,7 @@ class Replays:
     def __init__(
         self,
         ledger: Ledger,
-        sessions: KnownSessions,
+        sessions: ResumedSessions,
         judge: Judge,
         clock: Clock,
         memo: Memo | None,
@@ -179,7 +179,7 @@ class Replays:
         await exchange.finish()
 
 
-def _asked(known: Known, connection: Connection, *, begins: bool) -> Asked:
+def _asked(known: ResumedSession, connection: Connection, *, begins: bool) -> Asked:
     return Asked(begins, connection in known.connections, known.is_alone())
 
 

@@ -29,13 +29,13 @@ from proxy.stores import (
 )
 from proxy.stores.chain import Chain, ChainedPayload
 from proxy.stores.effects import prepare
-from proxy.stores.redis_care import Care, Versions
 from proxy.stores.redis_checks import check_servers
 from proxy.stores.redis_identity import Identity
 from proxy.stores.redis_jobs import AppendJob, Job
 from proxy.stores.redis_keys import shared, tag
 from proxy.stores.redis_lanes import Lane, Shared
 from proxy.stores.redis_listings import Listings
+from proxy.stores.redis_maintenance import Maintenance, Versions
 from proxy.stores.redis_queries import Queries
 from proxy.stores.redis_replicas import Replicas
 from proxy.stores.redis_requests import Maker
@@ -140,7 +140,7 @@ class RedisStore:
         return await self._opened().listings.list_idle(updated_before, limit, states)
 
     async def list_keys(self, after: SessionKey | None, limit: int) -> Sequence[SessionKey]:
-        return await self._opened().care.list_keys(after, limit)
+        return await self._opened().maintenance.list_keys(after, limit)
 
     async def find_tenants(self, session: str) -> Sequence[str]:
         return await self._opened().queries.find_tenants(session)
@@ -149,13 +149,13 @@ class RedisStore:
         return await self._opened().queries.dump(key)
 
     async def restore(self, dump: SessionDump) -> None:
-        await self._opened().care.restore(dump)
+        await self._opened().maintenance.restore(dump)
 
     async def dump_accounts(self, after: str, limit: int) -> Sequence[AccountRow]:
-        return await self._opened().care.dump_accounts(after, limit)
+        return await self._opened().maintenance.dump_accounts(after, limit)
 
     async def restore_accounts(self, rows: Sequence[AccountRow]) -> None:
-        await self._opened().care.restore_accounts(rows)
+        await self._opened().maintenance.restore_accounts(rows)
 
     async def delete(
         self,
@@ -165,13 +165,13 @@ class RedisStore:
         reason: DeletionReason = "request",
         expected_seq: int | None = None,
     ) -> bool:
-        return await self._opened().care.delete(key, at, reason, expected_seq)
+        return await self._opened().maintenance.delete(key, at, reason, expected_seq)
 
     async def purge(self, updated_before: float, at: float) -> int:
-        return await self._opened().care.purge(updated_before, at)
+        return await self._opened().maintenance.purge(updated_before, at)
 
     async def purge_accounts(self, touched_before: float) -> int:
-        return await self._opened().care.purge_accounts(touched_before)
+        return await self._opened().maintenance.purge_accounts(touched_before)
 
     async def writable(self) -> bool:
         name = f"{shared(self._url.prefix)}:probe"
@@ -205,7 +205,7 @@ class _Open:
         expire = url.expire_seconds
         tenants = Tenants(servers, expire)
         self._shared = Shared(servers, tips, self._replicas, self._windows, tenants, expire)
-        self.care = Care(
+        self.maintenance = Maintenance(
             servers,
             self.queries,
             self.listings,

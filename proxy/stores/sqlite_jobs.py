@@ -56,10 +56,10 @@ class Probe:
     """Writes a row that nobody reads: would a write succeed?"""
 
 
-Care = Purge | PurgeAccounts | Delete | Restore | RestoreAccounts
+Maintenance = Purge | PurgeAccounts | Delete | Restore | RestoreAccounts
 """What goes past the appends, straight to the tables."""
 
-Work = Prepared | Care | Probe
+Work = Prepared | Maintenance | Probe
 Done = Appended | int
 
 

@@ -24,11 +24,11 @@ from proxy.stores import Appended
 from proxy.stores.batches import Delivery, deliver
 from proxy.stores.chain import Chain
 from proxy.stores.effects import Prepared, effects_of
-from proxy.stores.sqlite_care import carry_out
 from proxy.stores.sqlite_file import explain, primary_code
 from proxy.stores.sqlite_handle import Handle, SqliteFile
-from proxy.stores.sqlite_jobs import Care, Done, Probe, Work, WriteJob
+from proxy.stores.sqlite_jobs import Done, Maintenance, Probe, Work, WriteJob
 from proxy.stores.sqlite_journal import Journal, read
+from proxy.stores.sqlite_maintenance import carry_out
 from proxy.stores.sqlite_rows import DECIDED, TOLD, Changes
 from proxy.stores.sqlite_tables import SqliteTables
 
@@ -191,7 +191,7 @@ class SqliteWriter:
                 case Probe():
                     return _probe(connection)
                 case _:
-                    return self._care(work, connection)
+                    return self._maintain(work, connection)
         except StoreUnavailable:
             raise  # not this job's fault: the whole batch fails
         except HoldfastError as refused:
@@ -205,9 +205,9 @@ class SqliteWriter:
         self._tables.write(prepared.append, effects)
         return Appended(effects.seq, effects.chain)
 
-    def _care(self, care: Care, connection: sqlite3.Connection) -> int:
+    def _maintain(self, task: Maintenance, connection: sqlite3.Connection) -> int:
         self._flush(connection)
-        count = carry_out(care, connection, self._chain)
+        count = carry_out(task, connection, self._chain)
         if count:
             self._tables.forget()
             self._tables.begin(connection)

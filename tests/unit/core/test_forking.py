@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from proxy.core import events as ev
 from proxy.core.fingerprints import IN_CLEAR, Fingerprint, pack
-from proxy.core.forking import Heir, heir_of
+from proxy.core.forking import Fork, fork_of
 from proxy.core.session import fold
 from proxy.core.steps import counted, steps_of
 from proxy.core.tools.facts import Handed
@@ -79,15 +79,15 @@ for number in (1, 2, 3):
     RUN += [reserved(f"c{number}", number), settled(f"c{number}")]
 
 
-def heir(log: Sequence[ev.AnyEvent], step: int) -> Heir:
-    found = heir_of(logged(*log), "s1", step)
+def fork_at(log: Sequence[ev.AnyEvent], step: int) -> Fork:
+    found = fork_of(logged(*log), "s1", step)
     assert found is not None
     return found
 
 
 def forked(log: Sequence[ev.AnyEvent], step: int) -> tuple[ev.AnyEvent, ...]:
     """With all contents that there may be."""
-    found = heir(log, step)
+    found = fork_at(log, step)
     answered = [call for call, one in found.steps.items() if one.is_answered]
     return found.events(found.kept, answered, "agent", 100.0)
 
@@ -106,8 +106,8 @@ def test_a_fork_says_where_it_came_from_and_what_it_knows() -> None:
         inherited("c2", 2),
         ev.ReplayAllowed(at=100.0),
     )
-    assert heir(RUN, 2).kept == ("c1", "c2")
-    assert heir(RUN, 2).missing == ()
+    assert fork_at(RUN, 2).kept == ("c1", "c2")
+    assert fork_at(RUN, 2).missing == ()
 
 
 def test_it_has_cost_nothing_and_holds_nothing() -> None:
@@ -128,7 +128,7 @@ def test_what_comes_next_is_told_by_what_it_inherited() -> None:
 
 def test_a_step_that_is_not_there_cannot_be_forked() -> None:
     for step in (0, 4, -1):
-        assert heir_of(logged(*RUN), "s1", step) is None
+        assert fork_of(logged(*RUN), "s1", step) is None
 
 
 def test_attempts_that_failed_are_inherited_without_an_answer() -> None:
@@ -143,14 +143,14 @@ def test_attempts_that_failed_are_inherited_without_an_answer() -> None:
 
     fork = forked(log, 1)
     assert steps_in(fork) == [inherited("c1", 1, answered=False), inherited("c2", 1)]
-    assert heir(log, 1).missing == ()
+    assert fork_at(log, 1).missing == ()
 
 
 def test_a_step_in_flight_is_inherited_as_unanswered() -> None:
     fork = forked([*RUN, reserved("c4", 4)], 4)
 
     assert steps_in(fork)[-1] == inherited("c4", 4, answered=False)
-    assert heir([*RUN, reserved("c4", 4)], 4).missing == (4,)
+    assert fork_at([*RUN, reserved("c4", 4)], 4).missing == (4,)
     assert isinstance(fork[1], ev.SessionForked)
     assert fork[1].chain == b"chain-8"
 
@@ -160,7 +160,7 @@ def test_an_answer_that_is_an_error_is_none() -> None:
     log: list[ev.AnyEvent] = [OPENED, reserved("c1", 1), settled("c1", status=500)]
 
     assert steps_in(forked(log, 1)) == [inherited("c1", 1, answered=False)]
-    assert heir(log, 1).missing == (1,)
+    assert fork_at(log, 1).missing == (1,)
 
 
 def test_what_was_not_kept_is_told() -> None:
@@ -168,8 +168,8 @@ def test_what_was_not_kept_is_told() -> None:
     hashed = ev.StepSettled(at=9.0, call_id="c2", content=b"")
     log: list[ev.AnyEvent] = [OPENED, reserved("c1", 1), settled("c1"), reserved("c2", 2), hashed]
 
-    assert heir(log, 2).missing == (2,)
-    assert heir(log, 1).missing == ()
+    assert fork_at(log, 2).missing == (2,)
+    assert fork_at(log, 1).missing == ()
 
 
 def test_a_fork_of_a_fork_has_the_steps_of_both() -> None:
@@ -194,7 +194,7 @@ def test_only_the_newest_generation_is_forked() -> None:
 
     fork = forked(log, 1)
     assert steps_in(fork) == [inherited("n1", 1)]
-    assert heir_of(logged(*log), "s1", 2) is None
+    assert fork_of(logged(*log), "s1", 2) is None
 
 
 def handed(call_id: str) -> ev.CallsHanded:
@@ -284,7 +284,7 @@ def test_what_a_body_is_told_by_goes_along_and_is_never_given() -> None:
         settled("c4"),
     ]
 
-    found = heir(log, 1)
+    found = fork_at(log, 1)
     assert found.kept == ("c3", "c4")
     events = found.events(("c1", "c2", "c3", "c4"), ("c2", "c3", "c4"), None, 1.0)
     bases = [
@@ -293,17 +293,19 @@ def test_what_a_body_is_told_by_goes_along_and_is_never_given() -> None:
         ev.StepInherited(at=0.0, call_id="c3", content=digest("qc3"), answer=digest("ac3")),
     ]
     assert events[2:-1] == (*bases, replace(inherited("c4", 1), at=1.0))
-    again = heir(events, 1)
+    again = fork_at(events, 1)
     assert again.kept == ("c4",)
     assert (
         again.events(("c1", "c2", "c3", "c4"), ("c2", "c3", "c4"), None, 1.0)[2:-1] == events[2:-1]
     )
-    assert heir_of(logged(*events), "s1", 0) is None
+    assert fork_of(logged(*events), "s1", 0) is None
 
 
 def test_what_does_not_go_along_is_not_told_of() -> None:
     """A ledger that tells of a content that it has not is damaged."""
-    (one,) = [e for e in heir(RUN, 1).events((), (), None, 1.0) if isinstance(e, ev.StepInherited)]
+    (one,) = [
+        e for e in fork_at(RUN, 1).events((), (), None, 1.0) if isinstance(e, ev.StepInherited)
+    ]
 
     assert (one.content, one.answer) == (b"", b"")
 

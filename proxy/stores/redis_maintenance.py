@@ -45,7 +45,7 @@ class Versions:
         return self._process + next(self._numbers).to_bytes(8, "big")
 
 
-class Care:
+class Maintenance:
     """put: hands a job to its lane."""
 
     def __init__(

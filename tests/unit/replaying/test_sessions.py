@@ -7,8 +7,8 @@ from proxy.core.dialects.base import Bounds
 from proxy.core.dialects.registry import DIALECTS
 from proxy.core.request import Request
 from proxy.core.session import SessionKey
-from proxy.replaying import known as module
-from proxy.replaying.known import Known, KnownSessions
+from proxy.replaying import sessions as module
+from proxy.replaying.sessions import ResumedSession, ResumedSessions
 from proxy.stores import Append
 from proxy.stores.memory import MemoryStore
 from tests.unit.core.test_histories import chain
@@ -31,11 +31,11 @@ async def written(store: MemoryStore, *events: ev.AnyEvent) -> None:
     await store.append(Append(KEY, events))
 
 
-async def opened() -> tuple[MemoryStore, KnownSessions]:
+async def opened() -> tuple[MemoryStore, ResumedSessions]:
     store = MemoryStore(b"k" * 32)
     await store.open()
     await written(store, ev.SessionOpened(at=0.0), reserved("c1"))
-    return store, KnownSessions(store)
+    return store, ResumedSessions(store)
 
 
 async def test_a_log_is_read_on_from_where_it_was_read() -> None:
@@ -97,7 +97,7 @@ def asked(text: str) -> Request:
 
 def test_calls_that_come_to_nothing_do_not_fill_the_memory() -> None:
     """An agent over its limits, whose every call is another one."""
-    known = Known()
+    known = ResumedSession()
     known.histories.add("c", chain("a"))
     for n in range(3 * module._NOT_ANSWERED):
         known.goes_live(f"c{n}", asked(str(n)))
@@ -106,7 +106,7 @@ def test_calls_that_come_to_nothing_do_not_fill_the_memory() -> None:
 
 
 def test_a_call_whose_session_was_read_needs_not_be_read() -> None:
-    known = Known()
+    known = ResumedSession()
     known.goes_live("c1", asked("a"))
     assert "c1" not in known.histories  # nothing was read: it is not asked for
 
@@ -117,7 +117,7 @@ def test_a_call_whose_session_was_read_needs_not_be_read() -> None:
 
 
 def test_a_run_is_alone_once_its_connections_are_closed() -> None:
-    known, one, other = Known(), Client(), Client()
+    known, one, other = ResumedSession(), Client(), Client()
     assert known.is_alone()
 
     known.came_by(one, begins=False)
@@ -129,7 +129,7 @@ def test_a_run_is_alone_once_its_connections_are_closed() -> None:
 
 
 def test_a_run_that_begins_has_used_no_other_connection() -> None:
-    known, one, other = Known(), Client(), Client()
+    known, one, other = ResumedSession(), Client(), Client()
     known.came_by(one, begins=False)
 
     known.came_by(other, begins=True)
@@ -139,7 +139,7 @@ def test_a_run_that_begins_has_used_no_other_connection() -> None:
 
 
 def test_a_connection_that_is_gone_is_kept_by_nobody() -> None:
-    known = Known()
+    known = ResumedSession()
     known.came_by(Client(), begins=False)
 
     gc.collect()

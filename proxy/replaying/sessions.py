@@ -16,7 +16,7 @@ _SESSIONS = 256
 _NOT_ANSWERED = 256
 
 
-class Known:
+class ResumedSession:
     """One session. histories: of its answered steps, as far as they were asked for. connections:
     those that this run came by and that are still open. chain: that of the last event read."""
 
@@ -46,12 +46,12 @@ class Known:
         self.connections.add(connection)
 
 
-class KnownSessions:
+class ResumedSessions:
     """Those resumed last. Only read from the event loop."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._known: OrderedDict[SessionKey, Known] = OrderedDict()
+        self._known: OrderedDict[SessionKey, ResumedSession] = OrderedDict()
         self._turns: WeakValueDictionary[SessionKey, asyncio.Lock] = WeakValueDictionary()
 
     def turn(self, key: SessionKey) -> asyncio.Lock:
@@ -62,11 +62,11 @@ class KnownSessions:
             lock = self._turns[key] = asyncio.Lock()
         return lock
 
-    async def read(self, key: SessionKey) -> Known:
+    async def read(self, key: SessionKey) -> ResumedSession:
         """With all that is in the session's log by now."""
         known = self._known.get(key)
         if known is None or not await self._read_on(key, known):
-            known = Known()
+            known = ResumedSession()
             await self._read_on(key, known)
         self._known[key] = known
         self._known.move_to_end(key)
@@ -74,7 +74,7 @@ class KnownSessions:
             self._known.popitem(last=False)
         return known
 
-    async def _read_on(self, key: SessionKey, known: Known) -> bool:
+    async def _read_on(self, key: SessionKey, known: ResumedSession) -> bool:
         """Reads what follows. False where it is another log: that one was deleted."""
         record, last, chain = known.record, known.record.seq, known.chain
         tail = await self._store.read(key, max(last - 1, 0))
