@@ -43,17 +43,17 @@ class RecordedStep(msgspec.Struct, frozen=True, gc=False):
     body_digest: bytes
     chain: bytes
     content: bytes
-    answer: bytes
-    outcome: ev.Outcome | None
-    status: int
-    usage: Usage | None
-    cost_micro_usd: int
-    tools: tuple[str, ...]
     reserved_seq: int
-    settled_seq: int
     at: float
-    settled_at: float
-    inherited: bool
+    answer: bytes = b""
+    outcome: ev.Outcome | None = None
+    status: int = 0
+    usage: Usage | None = None
+    cost_micro_usd: int = 0
+    tools: tuple[str, ...] = ()
+    settled_seq: int = 0
+    settled_at: float = 0.0
+    inherited: bool = False
 
     @property
     def is_answered(self) -> bool:
@@ -79,7 +79,8 @@ class StepLog:
             case ev.StepInherited():
                 self.steps[event.call_id] = _inherited(event, seq)
             case ev.StepReserved():
-                self.steps[event.call_id] = _reserved(event, seq, self._forked_at)
+                number = self._forked_at + event.step
+                self.steps[event.call_id] = _begun(event, seq, number, event.upstream)
             case ev.StepSettled() | ev.StepReleased():
                 self._closed(event, seq)
             case _:
@@ -117,28 +118,21 @@ def _rank(step: RecordedStep) -> tuple[bool, bool]:
     return (not step.inherited, step.is_answered)
 
 
-def _reserved(event: ev.StepReserved, seq: int, forked_at: int) -> RecordedStep:
+def _begun(
+    event: ev.StepReserved | ev.StepInherited, seq: int, step: int, upstream: str = ""
+) -> RecordedStep:
     return RecordedStep(
-        step=forked_at + event.step,
+        step=step,
         call_id=event.call_id,
         dialect=event.dialect,
         model=event.model,
-        upstream=event.upstream,
+        upstream=upstream,
         stream=event.stream,
         body_digest=event.body_digest,
         chain=event.chain,
         content=event.content,
-        answer=b"",
-        outcome=None,
-        status=0,
-        usage=None,
-        cost_micro_usd=0,
-        tools=(),
         reserved_seq=seq,
-        settled_seq=0,
         at=event.at,
-        settled_at=0.0,
-        inherited=False,
     )
 
 
@@ -159,25 +153,12 @@ def _settled(step: RecordedStep, event: ev.StepSettled, seq: int) -> RecordedSte
 
 
 def _inherited(event: ev.StepInherited, seq: int) -> RecordedStep:
-    return RecordedStep(
-        step=event.step,
-        call_id=event.call_id,
-        dialect=event.dialect,
-        model=event.model,
-        upstream="",
-        stream=event.stream,
-        body_digest=event.body_digest,
-        chain=event.chain,
-        content=event.content,
+    return replace(
+        _begun(event, seq, event.step),
         answer=event.answer,
         outcome="answered" if event.answer else "failed",
         status=200 if event.answer else 0,
-        usage=None,
-        cost_micro_usd=0,
-        tools=(),
-        reserved_seq=seq,
         settled_seq=seq,
-        at=event.at,
         settled_at=event.at,
         inherited=True,
     )
