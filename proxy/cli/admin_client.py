@@ -3,10 +3,11 @@
 import argparse
 import json
 import os
+import sys
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
@@ -33,8 +34,9 @@ class AdminError(HoldfastError):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Where the sidecar is."""
+    """Where the sidecar is, and how its answer is printed."""
     env = os.environ
+    parser.add_argument("--json", action="store_true", help="print the API's JSON")
     port = env.get("HOLDFAST_ADMIN_PORT", "9090")
     parser.add_argument(
         "--admin-url",
@@ -107,6 +109,25 @@ class AdminClient:
             raise AdminError(_said(error)) from error
         except (OSError, HTTPException, ValueError) as error:
             raise AdminError(f"no sidecar answers at {self._url}: {error}") from error
+
+
+def run(
+    args: argparse.Namespace,
+    act: Callable[[AdminClient, argparse.Namespace], dict[str, Json] | None],
+    show: Callable[[dict[str, Json]], None],
+) -> int:
+    """Shows a human what the API answered or, with --json, prints it as it came; nothing where that
+    is None. 1 where the API refused."""
+    try:
+        answer = act(AdminClient(args.admin_url, args.store), args)
+    except AdminError as error:
+        print(f"holdfast: {error}", file=sys.stderr)
+        return 1
+    if answer is not None and args.json:
+        print(json.dumps(answer, indent=2))
+    elif answer is not None:
+        show(answer)
+    return 0
 
 
 def _said(error: urllib.error.HTTPError) -> str:

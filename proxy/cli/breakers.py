@@ -1,8 +1,6 @@
 """`holdfast breakers`: which upstreams and models are left alone, from a shell."""
 
 import argparse
-import json
-import sys
 from urllib.parse import quote, urlencode
 
 from proxy.admin.shapes import Json
@@ -22,20 +20,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, help="open for so long; else until it is closed")
     parser.add_argument("--state", choices=("open", "half-open", "closed"), help="list only these")
     parser.add_argument("--limit", type=int, default=100)
-    parser.add_argument("--json", action="store_true", help="print the API's JSON")
     admin_client.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints a table, or JSON with --json; 1 where the API refused."""
-    try:
-        client = AdminClient(args.admin_url, args.store)
-        answer = _list(client, args) if args.action == "list" else _turn(client, args)
-    except AdminError as error:
-        print(f"holdfast: {error}", file=sys.stderr)
-        return 1
-    print(json.dumps(answer, indent=2) if args.json else _human(args.action, answer))
-    return 0
+    """See `admin_client.run`."""
+    act = _list if args.action == "list" else _turn
+    return admin_client.run(args, act, lambda answer: print(_human(args.action, answer)))
 
 
 def _list(client: AdminClient, args: argparse.Namespace) -> dict[str, Json]:

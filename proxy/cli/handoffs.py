@@ -1,13 +1,11 @@
 """`holdfast handoffs`: what stands before a human, from a shell."""
 
 import argparse
-import json
-import sys
 from urllib.parse import quote
 
 from proxy.admin.shapes import Json
 from proxy.cli import admin_client
-from proxy.cli.admin_client import AdminClient, AdminError
+from proxy.cli.admin_client import AdminClient
 from proxy.cli.tables import plain, table
 
 _COLUMNS = ("session", "agent", "waits", "age", "reason", "steps", "cost_usd")
@@ -18,21 +16,17 @@ _UNITS = ((86_400, "d"), (3_600, "h"), (60, "m"))
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tenant", help="only this tenant's")
     parser.add_argument("--limit", type=int, default=100)
-    parser.add_argument("--json", action="store_true", help="print the API's JSON")
     admin_client.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints a table and how to answer each, or JSON with --json; 1 where the API refused."""
+    """A table, and how to answer each; see `admin_client.run`."""
+    return admin_client.run(args, _list, lambda answer: print(_human(answer)))
+
+
+def _list(client: AdminClient, args: argparse.Namespace) -> dict[str, Json]:
     tenant = f"&tenant={quote(args.tenant, safe='')}" if args.tenant else ""
-    try:
-        client = AdminClient(args.admin_url, args.store)
-        answer = client.call("GET", f"/api/v1/handoffs?limit={args.limit}{tenant}")
-    except AdminError as error:
-        print(f"holdfast: {error}", file=sys.stderr)
-        return 1
-    print(json.dumps(answer, indent=2) if args.json else _human(answer))
-    return 0
+    return client.call("GET", f"/api/v1/handoffs?limit={args.limit}{tenant}")
 
 
 def _human(answer: dict[str, Json]) -> str:

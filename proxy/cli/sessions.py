@@ -54,7 +54,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for action in actions.choices.values():
         used = "only those of this tenant" if action is listing else _SAME_ID
         action.add_argument("--tenant", help=used)
-        action.add_argument("--json", action="store_true", help="print the API's JSON")
         admin_client.add_arguments(action)
 
 
@@ -67,18 +66,8 @@ def _extend_arguments(action: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints a table, or JSON with --json; 1 where the API refused."""
-    try:
-        client = AdminClient(args.admin_url, args.store)
-        answer = _act(client, args)
-    except AdminError as error:
-        print(f"holdfast: {error}", file=sys.stderr)
-        return 1
-    if answer is not None:
-        print(json.dumps(answer, indent=2) if args.json else _human(args.action, answer))
-        if not args.json and (cursor := answer.get("next_cursor")):
-            print(f"there are more: --cursor {cursor}", file=sys.stderr)
-    return 0
+    """See `admin_client.run`."""
+    return admin_client.run(args, _act, lambda answer: _show(args.action, answer))
 
 
 def _act(client: AdminClient, args: argparse.Namespace) -> dict[str, Json] | None:
@@ -135,6 +124,12 @@ def _amounts(args: argparse.Namespace) -> dict[str, Json]:
             raise AdminError(f"--per-tool: {pair!r} is not GLOB=N")
         amounts[f"per_tool.{glob}"] = int(count)
     return amounts
+
+
+def _show(action: str, answer: dict[str, Json]) -> None:
+    print(_human(action, answer))
+    if cursor := answer.get("next_cursor"):
+        print(f"there are more: --cursor {cursor}", file=sys.stderr)
 
 
 def _human(action: str, answer: dict[str, Json]) -> str:
