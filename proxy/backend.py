@@ -93,7 +93,11 @@ def build_backend(
 ) -> Backend:
     """Of the process of that name, which no other has had. key: of the log's chain. Nothing is
     opened yet. Raises ValueError for a URL that is none."""
-    store, kept = open_store(store_url, key), None
+
+    def kept_for() -> float:
+        return max(policy.current.checkpoints.retention_seconds, idle_seconds())
+
+    store, kept = open_store(store_url, key, kept_for), None
     folder = spools_folder(store_url, env)
     if folder is not None:
         store = kept = OpenOnFailure(

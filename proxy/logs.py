@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from proxy.config.load import Loaded
+from proxy.stores.redis_url import shown_url
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +46,9 @@ def configure(level: str = "INFO", worker: int | None = None) -> None:
 
 def log_ready(port: int, admin_port: int, store_url: str) -> None:
     """Calls are served from now on, and where."""
-    _log.info("ready", extra={"port": port, "admin_port": admin_port, "store": store_url})
+    _log.info(
+        "ready", extra={"port": port, "admin_port": admin_port, "store": shown_url(store_url)}
+    )
 
 
 def log_warnings(policy: Loaded) -> None:

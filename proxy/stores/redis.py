@@ -8,7 +8,8 @@ and what a cluster does about budgets above tenants in `redis_windows`.
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import count
 from typing import cast
 
 from proxy.clock import Clock
@@ -30,6 +31,7 @@ from proxy.stores import (
 from proxy.stores.chain import Chain, ChainedPayload
 from proxy.stores.effects import prepare
 from proxy.stores.redis_checks import check_servers
+from proxy.stores.redis_expiry import Expiry
 from proxy.stores.redis_identity import Identity
 from proxy.stores.redis_jobs import AppendJob, Job
 from proxy.stores.redis_keys import shared, tag
@@ -50,24 +52,35 @@ from proxy.stores.written import Written
 log = logging.getLogger(__name__)
 
 WATCH_SECONDS = 5.0
+SHORT_SECONDS = 0.5
+"""Between two looks while a replica of Redis is missing: until it is seen, nobody waits for it."""
 _SWEEP_SECONDS = 5.0
 _REFRESH_SECONDS = 86_400.0
 """A log outlives its end's key by two days from when it was refreshed: see `redis_append.lua`."""
 
 
 class RedisStore:
-    """See `Store`. `servers` is there for whatever else a fleet shares (proxy/fleet)."""
+    """See `Store`. `servers` is there for whatever else a fleet shares (proxy/fleet).
+    retention_seconds: what the policy says now; keys live longer than that."""
 
-    def __init__(self, url: str, secret: bytes, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        secret: bytes,
+        clock: Clock | None = None,
+        retention_seconds: Callable[[], float] = lambda: 0.0,
+    ) -> None:
         self._url = parse_url(url)
         self._secret = secret
+        self._retention = retention_seconds
         self.servers = Servers(self._url, clock)
         self._open: _Open | None = None
 
     async def open(self) -> None:
         """Raises StoreUnavailable where no server is reached, or where it is none for a ledger."""
         self.servers = Servers(self._url, self.servers.clock)
-        opened = _Open(self.servers, self._url, self._secret)
+        expiry = Expiry(self._url.expire_seconds, self._retention, self.servers.clock.now)
+        opened = _Open(self.servers, self._url, self._secret, expiry)
         try:
             await self.servers.open()
             await check_servers(self.servers)
@@ -191,20 +204,18 @@ class RedisStore:
 class _Open:
     """What an open store works with."""
 
-    def __init__(self, servers: Servers, url: RedisUrl, secret: bytes) -> None:
+    def __init__(self, servers: Servers, url: RedisUrl, secret: bytes, expiry: Expiry) -> None:
         self._servers = servers
         self.versions = Versions()
-        self.maker = Maker(
-            Chain(secret), url.prefix, min(url.expire_seconds / 10, _REFRESH_SECONDS)
-        )
+        refresh_seconds = min(url.expire_seconds / 10, _REFRESH_SECONDS)
+        self.maker = Maker(Chain(secret), url.prefix, refresh_seconds, expiry)
         tips = Tips()
         self._replicas = Replicas(servers, url.replicas)
-        self._windows = Windows(servers, url.expire_seconds)
+        self._windows = Windows(servers, expiry)
         self.queries = Queries(servers, tips)
         self.listings = Listings(servers, self.queries)
-        expire = url.expire_seconds
-        tenants = Tenants(servers, expire)
-        self._shared = Shared(servers, tips, self._replicas, self._windows, tenants, expire)
+        tenants = Tenants(servers, expiry)
+        self._shared = Shared(servers, tips, self._replicas, self._windows, tenants, expiry)
         self.maintenance = Maintenance(
             servers,
             self.queries,
@@ -212,9 +223,9 @@ class _Open:
             self.maker,
             self.versions,
             self.put,
-            url.expire_seconds,
+            expiry,
         )
-        self._identity = Identity(servers, url.expire_seconds, secret)
+        self._identity = Identity(servers, expiry, secret)
         self._lanes: dict[str, Lane] = {}
         self._watching: asyncio.Task[None] | None = None
 
@@ -245,10 +256,13 @@ class _Open:
 
     async def _watch(self) -> None:
         """Whether it is still the same ledger, and who has a copy."""
-        while True:
-            await self._servers.clock.sleep(WATCH_SECONDS)
+        for turn in count(1):
+            await self._servers.clock.sleep(SHORT_SECONDS)
+            is_due = turn % round(WATCH_SECONDS / SHORT_SECONDS) == 0
             try:
-                await self._identity.check()
-                await self._replicas.look()
+                if is_due:
+                    await self._identity.check()
+                if is_due or self._replicas.is_short:
+                    await self._replicas.look()
             except StoreUnavailable as error:
                 log.debug("Redis was not looked at: %s", error)

@@ -1,5 +1,6 @@
 """What replicas on one Redis need of it beside the ledger: leases, and a way to speak."""
 
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 
 from proxy.stores.redis_listener import Listener
@@ -24,7 +25,7 @@ class RedisFleet:
 
     async def claim(self, name: str, seconds: float) -> Mapping[str, float] | None:
         """The first lease of that name; None where somebody has or had one. See `beat`."""
-        told = await self._run("claim", name, _milliseconds(seconds))
+        told = await self._run("claim", name, _milliseconds(seconds), secrets.token_hex(16))
         return _seconds(told) if isinstance(told, list) else None
 
     async def beat(self, name: str, seconds: float) -> Mapping[str, float]:

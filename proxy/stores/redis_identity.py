@@ -6,6 +6,7 @@ import secrets
 from proxy.errors import StoreUnavailable
 from proxy.stores.redis_connection import Connection
 from proxy.stores.redis_errors import ServerError
+from proxy.stores.redis_expiry import Expiry
 from proxy.stores.redis_keys import shared
 from proxy.stores.redis_servers import Servers
 
@@ -23,10 +24,10 @@ class Identity:
     """The ledger's name is made by whoever opens it first. Each new connection is asked for it, so
     that a server that came back empty is noticed before it is told anything."""
 
-    def __init__(self, servers: Servers, expire_seconds: int, secret: bytes) -> None:
+    def __init__(self, servers: Servers, expiry: Expiry, secret: bytes) -> None:
         self._servers = servers
         self._name = f"{shared(servers.prefix)}:id"
-        self._expire = expire_seconds
+        self._expiry = expiry
         self._key = hmac.digest(secret, b"holdfast ledger", "sha256").hex()[:32]
         self._known: bytes | None = None
 
@@ -34,7 +35,8 @@ class Identity:
         """Makes the name if there is none. Raises StoreUnavailable where it was made under another
         key: the logs could be read, and would not verify."""
         new = f"{self._key}:{secrets.token_hex(16)}"
-        await self._servers.call(self._name, "SET", self._name, new, "NX", "EX", self._expire)
+        seconds = self._expiry.seconds
+        await self._servers.call(self._name, "SET", self._name, new, "NX", "EX", seconds)
         self._known = await self._read() or b""
         if not self._known.startswith(self._key.encode()):
             raise StoreUnavailable(_OTHER_KEY)
@@ -45,7 +47,7 @@ class Identity:
         if await self._read() != self._known:
             self._servers.drop_connections(_GONE)
             raise StoreUnavailable(_GONE)
-        await self._servers.call(self._name, "EXPIRE", self._name, self._expire)
+        await self._servers.call(self._name, "EXPIRE", self._name, self._expiry.seconds)
 
     async def _read(self) -> bytes | None:
         found = await self._servers.call(self._name, "GET", self._name)

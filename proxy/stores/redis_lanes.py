@@ -28,6 +28,7 @@ from proxy.stores import Appended, LogCutShort
 from proxy.stores.chain import GENESIS
 from proxy.stores.redis_claiming import Claiming, Ran, Result, is_charged_elsewhere
 from proxy.stores.redis_connection import Command
+from proxy.stores.redis_expiry import Expiry
 from proxy.stores.redis_jobs import AppendJob, Job
 from proxy.stores.redis_keys import account_name, tag
 from proxy.stores.redis_replicas import Replicas
@@ -60,7 +61,7 @@ class Shared:
     replicas: Replicas
     windows: Windows
     tenants: Tenants
-    expire_seconds: int
+    expiry: Expiry
 
 
 class Lane:
@@ -201,7 +202,7 @@ class Lane:
 
         def commands(attempt: int) -> Sequence[Command]:
             evaluate: Command = (
-                "EVALSHA", append.sha, 1, key, attempt, cluster, shared.expire_seconds, *packed,
+                "EVALSHA", append.sha, 1, key, attempt, cluster, shared.expiry.seconds, *packed,
             )  # fmt: skip
             return (evaluate, *wait)
 

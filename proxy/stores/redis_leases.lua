@@ -4,8 +4,12 @@ local words = redis.call('TIME')
 local now = words[1] * 1000 + math.floor(words[2] / 1000)
 local owners, what, name = KEYS[1], ARGV[1], ARGV[2]
 local lock = owners .. ':' .. name
-if what == 'claim' and redis.call('ZSCORE', owners, name) then
-  return 0
+if what == 'claim' then -- one whose answer was lost is sent again, and knows itself by its token
+  local claim = owners .. ':claim:' .. name
+  if redis.call('ZSCORE', owners, name) and redis.call('GET', claim) ~= ARGV[4] then
+    return 0
+  end
+  redis.call('SET', claim, ARGV[4], 'EX', 600)
 end
 if what == 'claim' or what == 'beat' then
   redis.call('ZADD', owners, now + ARGV[3], name)

@@ -17,6 +17,7 @@ from proxy.stores import (
     DeletionReason,
     SessionDump,
 )
+from proxy.stores.redis_expiry import Expiry
 from proxy.stores.redis_jobs import DeleteJob, ForgetJob, Job, RestoreJob
 from proxy.stores.redis_keys import account_key, account_name, shared
 from proxy.stores.redis_listings import Listings
@@ -56,7 +57,7 @@ class Maintenance:
         maker: Maker,
         versions: Versions,
         put: Callable[[Job], None],
-        expire_seconds: int,
+        expiry: Expiry,
     ) -> None:
         self._servers = servers
         self._queries = queries
@@ -64,7 +65,7 @@ class Maintenance:
         self._maker = maker
         self._versions = versions
         self._put = put
-        self._expire = expire_seconds
+        self._expiry = expiry
         self._keys: dict[str, list[str]] = {}
         self._accounts: list[str] = []
 
@@ -172,7 +173,7 @@ class Maintenance:
 
     async def _send(self, name: str, words: Sequence[bytes | str]) -> None:
         """Whoever dies before the session is there leaves nothing for ever."""
-        sent = [("HSET", name, *words), ("EXPIRE", name, self._expire)]
+        sent = [("HSET", name, *words), ("EXPIRE", name, self._expiry.seconds)]
         await self._servers.calls(name, sent)
 
     async def dump_accounts(self, after: str, limit: int) -> Sequence[AccountRow]:
@@ -190,7 +191,7 @@ class Maintenance:
             key = account_key(self._servers.prefix, name)
             every = f"{key.partition('}')[0]}}}:bz"
             value = pack((*_numbers(balance), at))
-            expire = max(self._expire, ACCOUNT_SECONDS)
+            expire = max(self._expiry.seconds, ACCOUNT_SECONDS)
             await self._servers.call(key, "SET", key, value, "EX", expire)
             await self._servers.calls(every, [("ZADD", every, at, key), ("EXPIRE", every, expire)])
 

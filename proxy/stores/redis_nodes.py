@@ -56,11 +56,13 @@ class _Single:
 
 
 class _Sentinels:
-    """Asks them again whenever something is wrong. They are logged in to without a password."""
+    """Asks them again whenever something is wrong. They have a login of their own."""
 
     def __init__(self, url: RedisUrl, login: Login) -> None:
         self._url = url
-        self._login = Login("", "", 0, login.timeout_seconds, login.context)
+        self._login = Login(
+            url.sentinel_username, url.sentinel_password, 0, login.timeout_seconds, login.context
+        )
         self._primary: Address | None = None
 
     async def address_of(self, key: str | bytes) -> Address:

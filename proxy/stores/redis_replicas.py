@@ -11,31 +11,37 @@ from proxy.stores.redis_url import Address
 
 log = logging.getLogger(__name__)
 
-WAIT_MILLISECONDS = 1_000
-_ONLINE = re.compile(r"^slave\d+:.*state=online", re.MULTILINE)
+_WAIT_SECONDS = 1.0
+_REPLICA = re.compile(r"^slave\d+:.*state=(\w+)", re.MULTILINE)
 
 
 class Replicas:
-    """wanted: how many must have a write before it is acknowledged; None: one, if there is one."""
+    """wanted: how many must have a write before it is acknowledged; None: one, if there is one.
+
+    is_short: one that there was is missing, or one is on its way. Until it is looked for again what
+    is told has one copy only, so that should be soon."""
 
     def __init__(self, servers: Servers, wanted: int | None) -> None:
         self._servers = servers
         self._wanted = wanted
         self._waits = wanted or 0
+        # Longer than an answer may take, and it would look as if the server were dead.
+        self._wait = min(_WAIT_SECONDS, servers.url.timeout_seconds / 2)
+        self._had_one = False
+        self.is_short = False
 
     async def look(self) -> None:
         """Counts them anew. With several primaries the one with the fewest counts."""
         if self._wanted is not None:
             return
-        fewest = None
-        for address in await self._servers.primaries():
-            count = await self._count(address)
-            fewest = count if fewest is None else min(fewest, count)
-        self._waits = min(fewest or 0, 1)
+        states = [await self._states(one) for one in await self._servers.primaries()]
+        self._waits = min([state.count("online") for state in states], default=0) and 1
+        self._had_one = self._had_one or self._waits > 0
+        self.is_short = not self._waits and (self._had_one or any(states))
 
     def commands(self) -> Sequence[Command]:
         """To be sent behind a write, on its connection."""
-        return (("WAIT", self._waits, WAIT_MILLISECONDS),) if self._waits else ()
+        return (("WAIT", self._waits, round(self._wait * 1000)),) if self._waits else ()
 
     async def check(self, replies: Sequence[Reply]) -> StoreUnavailable | None:
         """What to say where too few have confirmed: the write is there, and may yet be lost."""
@@ -47,10 +53,10 @@ class Replicas:
             log.warning("Redis has no replica any more: what it is told now has one copy only")
             return None
         return StoreUnavailable(
-            f"no replica of Redis has confirmed the write within {WAIT_MILLISECONDS / 1e3:g} s: "
+            f"no replica of Redis has confirmed the write within {self._wait:g} s: "
             "bring the replica back, or disconnect it"
         )
 
-    async def _count(self, address: Address) -> int:
+    async def _states(self, address: Address) -> list[str]:
         reply = await self._servers.ask_primary(address, "INFO", "replication")
-        return len(_ONLINE.findall(reply.decode())) if isinstance(reply, bytes) else 0
+        return _REPLICA.findall(reply.decode()) if isinstance(reply, bytes) else []

@@ -16,6 +16,7 @@ from proxy.stores.chain import GENESIS, Chain
 from proxy.stores.codec import decode_head, encode_head
 from proxy.stores.effects import Prepared, head_after
 from proxy.stores.queue import stands_in
+from proxy.stores.redis_expiry import Expiry
 from proxy.stores.redis_keys import account_key, tag
 
 MOST = 2**53
@@ -142,11 +143,13 @@ class Writing(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Maker:
-    """What appends are made with. version: of a write, given to no other."""
+    """What appends are made with. version: of a write, given to no other. refresh_seconds: after
+    which a log is given a new end of its life."""
 
     chain: Chain
     prefix: str
     refresh_seconds: float
+    expiry: Expiry
 
     def make(
         self, prepared: Prepared, before: Tip | None, version: bytes, number: int, now: float
@@ -156,7 +159,11 @@ class Maker:
         append = prepared.append
         rows, seq, previous = self._chained(prepared, before)
         head = head_after(None if before is None else before.as_head(), append)
-        refresh = before is None or abs(now - before.refreshed_at) > self.refresh_seconds
+        refresh = (
+            before is None
+            or before.refreshed_at < self.expiry.since
+            or abs(now - before.refreshed_at) > self.refresh_seconds
+        )
         tip = Tip(
             version,
             seq,

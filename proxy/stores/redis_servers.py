@@ -2,7 +2,8 @@
 
 A request is asked again, until patience is at its end, where the server did nothing (it loads, it
 is a replica, the slot has moved, it does not know the script) and where the connection broke. There
-it may have been carried out: what is asked here is safe to ask twice.
+it may have been carried out: what is asked here is safe to ask twice. Patience is the URL's
+`timeout`: within the three seconds that it is by default, restarts and most failovers are over.
 """
 
 import asyncio
@@ -20,9 +21,6 @@ from proxy.stores.redis_scripts import Script
 from proxy.stores.redis_url import Address, RedisUrl, parse_url
 
 log = logging.getLogger(__name__)
-
-PATIENCE_SECONDS = 3.0
-"""A restart and most failovers are over by then; who waits has a client of its own that waits."""
 
 _PROMPT_TRIES = 5
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.01, 0.25
@@ -150,9 +148,9 @@ class Servers:
         """The answers of the server that has the key to all commands. Raises StoreUnavailable."""
         loop, attempt, pause = asyncio.get_running_loop(), 0, _FIRST_PAUSE_SECONDS
         asked_at = loop.time()
-        patience = PATIENCE_SECONDS
+        patience = self.url.timeout_seconds
         if self._failing_since is not None:  # everybody has waited for it once
-            patience = max(0.0, self._failing_since + PATIENCE_SECONDS - asked_at)
+            patience = max(0.0, self._failing_since + patience - asked_at)
         asking: Address | None = None
         while True:
             answered, problem = await self._try(key, make(attempt), asking)

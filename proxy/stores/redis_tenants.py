@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Collection
 
+from proxy.stores.redis_expiry import Expiry
 from proxy.stores.redis_keys import shared
 from proxy.stores.redis_servers import Servers
 
@@ -11,10 +12,10 @@ _REMEMBERED = 65_536
 
 
 class Tenants:
-    def __init__(self, servers: Servers, expire_seconds: int) -> None:
+    def __init__(self, servers: Servers, expiry: Expiry) -> None:
         self._servers = servers
         self._name = f"{shared(servers.prefix)}:t"
-        self._expire = expire_seconds
+        self._expiry = expiry
         self._told: dict[str, float] = {}
 
     async def introduce(self, tenants: Collection[str]) -> None:
@@ -26,7 +27,7 @@ class Tenants:
         if new:
             await self._servers.calls(
                 self._name,
-                [("SADD", self._name, *new), ("EXPIRE", self._name, self._expire)],
+                [("SADD", self._name, *new), ("EXPIRE", self._name, self._expiry.seconds)],
             )
             if len(self._told) > _REMEMBERED:
                 self._told.clear()

@@ -5,8 +5,8 @@
     redis+sentinel://host[:port],host[:port],…/name  the sentinels, and the primary's name
 
 Parameters: `prefix` of all keys, `timeout` (seconds), `replicas` that must confirm a write,
-`expire_days`, `persistence=none`, `cluster=1`, `username_env`, `password_env`, and with TLS
-`ca`, `cert`, `key` (files).
+`expire_days`, `persistence=none`, `cluster=1`, `username_env`, `password_env`, with TLS `ca`,
+`cert`, `key` (files), and of sentinels `sentinel_username`, `sentinel_password`, both with `_env`.
 """
 
 import os
@@ -27,14 +27,17 @@ ALLOWED = "redis://HOST[:PORT][/DB], redis+cluster://HOST,…, redis+sentinel://
 _PARAMETERS = {
     "prefix", "timeout", "replicas", "expire_days", "persistence", "cluster",
     "username_env", "password_env", "ca", "cert", "key",
+    "sentinel_username", "sentinel_password", "sentinel_username_env", "sentinel_password_env",
 }  # fmt: skip
+_SECRET = re.compile(r"(?<=://)[^/]*@|(?<=[?&]sentinel_password=)[^&]*")
 _PREFIX = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _PORT, _SENTINEL_PORT = 6379, 26379
 
 
 @dataclass(frozen=True, slots=True)
 class RedisUrl:
-    """kind: "", "cluster" or "sentinel". replicas: None for as many as there are, at most one."""
+    """kind: "", "cluster" or "sentinel". replicas: None for as many as there are, at most one.
+    timeout_seconds: of an answer, and of patience with a server that is away."""
 
     addresses: tuple[Address, ...]
     kind: str = ""
@@ -49,6 +52,8 @@ class RedisUrl:
     persistence: bool = True
     tls: bool = False
     files: Mapping[str, str] = field(default_factory=dict)
+    sentinel_username: str = ""
+    sentinel_password: str = field(default="", repr=False)
 
     @property
     def shown(self) -> str:
@@ -70,6 +75,11 @@ class RedisUrl:
         return context
 
 
+def shown_url(url: str) -> str:
+    """For logs: without what is secret."""
+    return _SECRET.sub("", url)
+
+
 def is_redis(url: str) -> bool:
     return url.partition("://")[0] in SCHEMES
 
@@ -87,6 +97,7 @@ def parse_url(url: str, env: Mapping[str, str] = os.environ) -> RedisUrl:
     if given.get("cluster") == "1" and not kind:
         kind = "cluster"
     user, password = _login(parts, given, env)
+    sentinel = _sentinel_login(given, env, kind)
     prefix = given.get("prefix", "holdfast")
     if not _PREFIX.fullmatch(prefix):
         raise ValueError("prefix: letters, digits, and . _ : - only")
@@ -106,18 +117,33 @@ def parse_url(url: str, env: Mapping[str, str] = os.environ) -> RedisUrl:
         given.get("persistence") != "none",
         name in ("rediss", "valkeys"),
         {name: given[name] for name in ("ca", "cert", "key") if name in given},
+        *sentinel,
     )
 
 
 def _login(parts: SplitResult, given: Mapping[str, str], env: Mapping[str, str]) -> tuple[str, str]:
     userinfo = parts.netloc.rpartition("@")[0]
     user, _, password = (unquote(part) for part in userinfo.partition(":"))
-    for name in ("username_env", "password_env"):
-        if name in given and given[name] not in env:
-            raise ValueError(f"{name} of store.url: the variable {given[name]} is not set")
-    user = env[given["username_env"]] if "username_env" in given else user
-    password = env[given["password_env"]] if "password_env" in given else password
+    return (
+        _from_env("username_env", given, env, user),
+        _from_env("password_env", given, env, password),
+    )
+
+
+def _sentinel_login(given: Mapping[str, str], env: Mapping[str, str], kind: str) -> tuple[str, str]:
+    names = ("sentinel_username", "sentinel_password")
+    if kind != "sentinel" and any(name.startswith(names) for name in given):
+        raise ValueError("only redis+sentinel:// has a login for sentinels")
+    user, password = (_from_env(f"{name}_env", given, env, given.get(name, "")) for name in names)
     return user, password
+
+
+def _from_env(name: str, given: Mapping[str, str], env: Mapping[str, str], otherwise: str) -> str:
+    if name not in given:
+        return otherwise
+    if given[name] not in env:
+        raise ValueError(f"{name} of store.url: the variable {given[name]} is not set")
+    return env[given[name]]
 
 
 def _addresses(parts: SplitResult, kind: str) -> tuple[Address, ...]:

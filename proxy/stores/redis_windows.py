@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from proxy.errors import StoreUnavailable
 from proxy.stores.redis_connection import Reply
+from proxy.stores.redis_expiry import Expiry
 from proxy.stores.redis_keys import account_name, shared
 from proxy.stores.redis_requests import MOST, Movement, Request, pack
 from proxy.stores.redis_scripts import script
@@ -111,9 +112,9 @@ def _elsewhere(keys: object, request: Request) -> Sequence[str]:
 class Windows:
     """Shared by all lanes of a store."""
 
-    def __init__(self, servers: Servers, expire_seconds: int) -> None:
+    def __init__(self, servers: Servers, expiry: Expiry) -> None:
         self._servers = servers
-        self._expire = expire_seconds
+        self._expiry = expiry
         self._p = shared(servers.prefix)
         self._tasks: set[asyncio.Future[None]] = set()
         self._swept_at = float("-inf")
@@ -183,7 +184,7 @@ class Windows:
             [
                 ("ZADD", fence, now, claim),
                 ("ZREMRANGEBYSCORE", fence, "-inf", now - _VOID_SECONDS),
-                ("EXPIRE", fence, self._expire),
+                ("EXPIRE", fence, self._expiry.seconds),
             ],
         )
         await self.drain(p)
@@ -208,7 +209,7 @@ class Windows:
         windows = script("windows")
         self._servers.know(windows)
         keys = (f"{self._p}:p", f"{self._p}:a")
-        command = ("EVALSHA", windows.sha, 2, *keys, what, self._expire, *arguments)
+        command = ("EVALSHA", windows.sha, 2, *keys, what, self._expiry.seconds, *arguments)
         return await self._servers.call(self._p, *command)
 
 

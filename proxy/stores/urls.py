@@ -1,7 +1,7 @@
 """Store URLs: which store, and where its secrets are kept."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from proxy.stores import Store
 from proxy.stores.chain import create_secret, load_or_create_key
 from proxy.stores.memory import MemoryStore
 from proxy.stores.redis_url import ALLOWED as REDIS_ALLOWED
-from proxy.stores.redis_url import is_redis, parse_url
+from proxy.stores.redis_url import is_redis, parse_url, shown_url
 from proxy.stores.sqlite import SqliteStore, key_path
 from proxy.stores.volumes import advice
 
@@ -22,24 +22,25 @@ _SQLITE = "sqlite:///"
 _ALLOWED = f"memory://, sqlite:///PATH (sqlite:////PATH where it is absolute), {REDIS_ALLOWED}"
 
 
-def open_store(url: str, key: bytes) -> Store:
-    """The store a URL names, not opened yet. key: of the log's HMAC chain.
+def open_store(url: str, key: bytes, retention_seconds: Callable[[], float] = lambda: 0.0) -> Store:
+    """The store a URL names, not opened yet. key: of the log's HMAC chain. retention_seconds: what
+    the policy says now, where it is looked after.
 
     Raises ValueError, with what is allowed; StoreUnavailable where what it needs is not installed.
     """
     if is_redis(url):
-        return _redis(url, key)
+        return _redis(url, key, retention_seconds)
     path = _path_of(url)
     return MemoryStore(key) if path is None else SqliteStore(path, key)
 
 
-def _redis(url: str, key: bytes) -> Store:
+def _redis(url: str, key: bytes, retention_seconds: Callable[[], float]) -> Store:
     parse_url(url)
     try:
         from proxy.stores.redis import RedisStore
     except ImportError as error:
         raise StoreUnavailable(str(error)) from error
-    return RedisStore(url, key)
+    return RedisStore(url, key, retention_seconds=retention_seconds)
 
 
 def chain_key(url: str, env: Mapping[str, str]) -> bytes:
@@ -74,7 +75,7 @@ def known_key(url: str, env: Mapping[str, str]) -> bytes:
     if path is None or not path.exists():
         beside = "" if path is None else f"put its key file back at {path}, or "
         raise StoreUnavailable(
-            f"the key of the ledger {url} is not known: {beside}set {KEY_VARIABLE}"
+            f"the key of the ledger {shown_url(url)} is not known: {beside}set {KEY_VARIABLE}"
         )
     return load_or_create_key(path)
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter, sleep
 
-from proxy.stores.redis import WATCH_SECONDS
+from proxy.stores.redis import SHORT_SECONDS
 from tests.fakes_redis import RedisServer, running
 
 _NAME = "main"
@@ -71,7 +71,7 @@ class Pair:
     def until_in_step(self) -> None:
         """And those who write know that it is there: from then on they wait for it."""
         self.until_followed()
-        sleep(WATCH_SECONDS + 1)
+        sleep(4 * SHORT_SECONDS)
 
 
 @contextmanager

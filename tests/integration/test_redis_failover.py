@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from proxy.clock import SystemClock
 from proxy.errors import StoreUnavailable
-from proxy.stores.redis import RedisStore
+from proxy.stores.redis import SHORT_SECONDS, RedisStore
 from tests.fakes_redis import RedisServer, free_port, needs_server, running
 from tests.fakes_stores import KEY, SECRET, opened
 from tests.integration.test_redis_failures import Load, check, until
@@ -96,11 +97,42 @@ async def test_a_replica_that_is_gone_is_not_waited_for(pair: Pair) -> None:
     await store.close()
 
 
+async def test_a_replica_that_is_back_is_waited_for_at_once(pair: Pair) -> None:
+    """Until it is seen, what is told has one copy, which a failover loses."""
+    await replicated(pair)
+    store = RedisStore(f"redis://127.0.0.1:{pair.primary.port}?timeout=1", SECRET)
+    await store.open()
+    pair.replica.kill()
+    assert (await store.append(opened())).seq == 1
+    await asyncio.to_thread(pair.replica.start)
+    await replicated(pair)
+    await SystemClock().sleep(2 * SHORT_SECONDS)
+    pair.replica.freeze()
+    try:
+        with pytest.raises(StoreUnavailable, match="no replica of Redis has confirmed"):
+            await store.append(opened())
+    finally:
+        pair.replica.thaw()
+    await store.close()
+
+
+async def test_sentinels_that_want_a_password(pair: Pair) -> None:
+    """It is not that of the servers that they watch."""
+    told = pair.sentinel.ask("ACL", "SETUSER", "default", "resetpass", ">s3cret")
+    assert told == "+OK"
+    with pytest.raises(StoreUnavailable, match="wants a password"):
+        await RedisStore(pair.url, SECRET).open()
+    store = RedisStore(f"{pair.url}?sentinel_password=s3cret", SECRET)
+    await store.open()
+    assert (await store.append(opened())).seq == 1
+    await store.close()
+
+
 async def test_sentinels_that_know_no_such_primary_are_told_of(pair: Pair) -> None:
-    store = RedisStore(pair.url.replace("/main", "/other"), SECRET)
+    store = RedisStore(pair.url.replace("/main", "/other?timeout=1"), SECRET)
 
     with pytest.raises(StoreUnavailable, match="know no primary named 'other'"):
         await store.open()
-    nobody = RedisStore(f"redis+sentinel://127.0.0.1:{free_port()}/main", SECRET)
+    nobody = RedisStore(f"redis+sentinel://127.0.0.1:{free_port()}/main?timeout=1", SECRET)
     with pytest.raises(StoreUnavailable, match="cannot be reached"):
         await nobody.open()

@@ -194,7 +194,7 @@ async def test_full_memory_refuses_and_passes(server: RedisServer) -> None:
 
 
 async def test_a_server_that_becomes_a_replica_refuses_by_name(server: RedisServer) -> None:
-    store = await started(server)
+    store = await started(server, "?timeout=1")
     await store.append(opened())
     server.ask("REPLICAOF", "127.0.0.1", 1)
 
@@ -314,6 +314,29 @@ async def test_a_month_s_budget_outlives_what_was_said_to_expire(server: RedisSe
     await store.close()
 
 
+async def test_no_key_ends_before_retention_does(server: RedisServer) -> None:
+    """A policy that keeps sessions for a year keeps them, whatever store.url says of expiry; also
+    where it was raised by a reload, once a session is touched."""
+    kept = [7 * 86_400.0]
+    store = RedisStore(server.url, SECRET, retention_seconds=lambda: kept[0])
+    await store.open()
+    head = SessionHead(waits=("h",), agent="coder", updated_at=NOW)
+    await store.append(replace(opened(), head=head, links=(b"x",), contents=(Content("c", b"x"),)))
+    kept[0] = 365 * 86_400.0
+    await store.append(hold(KEY, "c1"))
+    await store.append(replace(settled("c1"), contents=(Content("d", b"x"),)))
+    await store.append(opened(SessionKey("team-a", "s2")))
+    found = await store.servers.call("holdfast:{*}", "KEYS", f"holdfast:{{{KEY.tenant}}}:*")
+    assert isinstance(found, list)
+    left = {key.decode(): await store.servers.call(key, "TTL", key) for key in found}
+    parts = ("s:", "e:", "c:", "z", "q")
+    asked = {k: n for k, n in left.items() if k.partition("}:")[2].startswith(parts)}
+
+    assert len(asked) >= 8
+    assert {k: n for k, n in asked.items() if not isinstance(n, int) or n <= kept[0]} == {}
+    await store.close()
+
+
 @pytest.mark.parametrize("days", [-2, 2])
 async def test_a_log_does_not_expire_before_its_end(server: RedisServer, days: int) -> None:
     """Whatever the clock of the process that wrote it."""
@@ -386,7 +409,7 @@ async def test_a_ledger_is_reached_over_tls(tls_port: int) -> None:
     await store.close()
 
     with pytest.raises(StoreUnavailable, match="CERTIFICATE_VERIFY_FAILED"):
-        await RedisStore(f"rediss://localhost:{tls_port}", SECRET).open()
+        await RedisStore(f"rediss://localhost:{tls_port}?timeout=1", SECRET).open()
 
 
 async def test_what_has_ended_leaves_no_key_behind(server: RedisServer) -> None:

@@ -71,7 +71,7 @@ async def test_a_server_that_restarts_is_waited_for(server: RedisServer) -> None
 
 async def test_a_server_that_stays_away_is_told_of_in_a_sentence(server: RedisServer) -> None:
     """Once patience is over, who comes later hears of it at once; it passes by itself."""
-    servers = Servers(server.url)
+    servers = Servers(f"{server.url}?timeout=1")
     await servers.open()
     server.kill()
     for _ in range(2):
@@ -84,6 +84,24 @@ async def test_a_server_that_stays_away_is_told_of_in_a_sentence(server: RedisSe
 
     assert await servers.call(KEY, "PING") == b"PONG"
     await servers.close()
+
+
+@pytest.mark.parametrize(
+    ("query", "least", "most"), [("?timeout=0.2", 0.15, 0.9), ("?timeout=1", 0.95, 9)]
+)
+async def test_patience_is_the_timeout_of_the_url(
+    server: RedisServer, query: str, least: float, most: float
+) -> None:
+    """Who asks for a short one is not kept waiting for three seconds."""
+    servers = Servers(f"{server.url}{query}")
+    await servers.open()
+    server.kill()
+    began = asyncio.get_running_loop().time()
+    with pytest.raises(StoreUnavailable, match="cannot be reached"):
+        await servers.call(KEY, "GET", KEY)
+    assert least < asyncio.get_running_loop().time() - began < most
+    await servers.close()
+    await asyncio.to_thread(server.start)
 
 
 async def test_a_server_that_hangs_is_given_up(server: RedisServer) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from proxy.stores.redis_url import RedisUrl, is_redis, parse_url
+from proxy.stores.redis_url import RedisUrl, is_redis, parse_url, shown_url
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,23 @@ def test_a_login_comes_from_the_url_or_from_variables() -> None:
         parse_url("redis://h?password_env=P", {})
 
 
+def test_sentinels_have_a_login_of_their_own() -> None:
+    """Which is none of the servers that they watch, and is shown to nobody."""
+    query = "sentinel_username=me&sentinel_password=s3cret%26"
+    url = parse_url(f"redis+sentinel://u:p@h/main?{query}", {})
+    assert (url.sentinel_username, url.sentinel_password) == ("me", "s3cret&")
+    assert (url.username, url.password) == ("u", "p")
+    assert "s3cret" not in repr(url)
+    by_env = "sentinel_username_env=U&sentinel_password_env=P"
+    url = parse_url(f"redis+sentinel://h/main?{by_env}", {"U": "me", "P": "s3"})
+    assert (url.sentinel_username, url.sentinel_password) == ("me", "s3")
+
+    with pytest.raises(ValueError, match="variable P is not set"):
+        parse_url("redis+sentinel://h/main?sentinel_password_env=P", {})
+    with pytest.raises(ValueError, match=r"only redis\+sentinel://"):
+        parse_url("redis://h?sentinel_password=x", {})
+
+
 def test_parameters_are_bounded() -> None:
     """What is beyond them would be found out only when it hurts."""
     url = parse_url("redis://h?timeout=0.5&replicas=1&expire_days=7&prefix=hf-a&persistence=none")
@@ -69,3 +86,8 @@ def test_a_wrong_url_is_told_what_is_allowed(url: str) -> None:
 def test_what_is_shown_hides_the_password() -> None:
     """It stands in logs and in errors."""
     assert parse_url("rediss+cluster://u:secret@a:1,b").shown == "rediss+cluster://a:1,b:6379"
+    shown = shown_url(
+        "redis+sentinel://u:secret@a/main?timeout=1&sentinel_password=secret&prefix=b"
+    )
+    assert shown == "redis+sentinel://a/main?timeout=1&sentinel_password=&prefix=b"
+    assert shown_url("sqlite:////a:b@c/ledger.db") == "sqlite:////a:b@c/ledger.db"

@@ -1,7 +1,8 @@
 """Who lives, told by leases: under a clock of ours, and on a real server."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -213,6 +214,66 @@ async def test_it_renews_until_it_is_cancelled(leases: FakeLeases, clock: FakeCl
     running.cancel()
 
     assert leases.ends["1-a"] == clock.monotonic() + LEASE_SECONDS
+
+
+class Losing:
+    """A way to a server, which may break in the place of the next answer."""
+
+    def __init__(self, port: int) -> None:
+        self.loses = False
+        self._server = port
+        self._ways: list[asyncio.Future[None]] = []
+
+    @asynccontextmanager
+    async def __call__(self) -> AsyncIterator[int]:
+        async with await asyncio.start_server(self._served, "127.0.0.1", 0) as relay:
+            yield relay.sockets[0].getsockname()[1]
+            await asyncio.wait(self._ways)
+            await turns()
+
+    async def _served(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        back, there = await asyncio.open_connection("127.0.0.1", self._server)
+        both = [
+            asyncio.ensure_future(self._carry(reader, there, is_back=False)),
+            asyncio.ensure_future(self._carry(back, writer, is_back=True)),
+        ]
+        self._ways += both
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        for one in (writer, there):
+            one.transport.abort()
+
+    async def _carry(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_back: bool
+    ) -> None:
+        while data := await reader.read(65_536):
+            if is_back and self.loses:
+                self.loses = False
+                return
+            writer.write(data)
+
+
+@pytest.mark.process
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("kind", ["redis", "valkey"])
+async def test_a_claim_whose_answer_was_lost_is_its_own(kind: str, tmp_path: Path) -> None:
+    """It is asked again, and is not refused for what it did itself; another's name is."""
+    needs_server(kind)
+    from proxy.stores.redis_fleet import RedisFleet
+    from proxy.stores.redis_servers import Servers
+
+    with running(server := RedisServer(kind, tmp_path)):
+        way = Losing(server.port)
+        async with way() as port:
+            fleet = RedisFleet(Servers(f"redis://127.0.0.1:{port}"))
+            await fleet.open()
+            assert await fleet.claim("taught", 30) is not None
+            way.loses = True
+            left = await fleet.claim("a", 30)
+            assert left is not None
+            assert left["a"] == pytest.approx(30, abs=3)
+            assert not way.loses
+            assert await fleet.claim("a", 30) is None
+            await fleet.close()
 
 
 @pytest.mark.process
