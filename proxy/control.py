@@ -16,6 +16,7 @@ from proxy.core.decision import Refusal
 from proxy.core.queue import answering
 from proxy.core.session import EMPTY, SessionKey, SessionState
 from proxy.errors import HoldfastError, StoreUnavailable
+from proxy.human import refuse_killed
 from proxy.intake import PolicySource
 from proxy.ledger import Ledger
 from proxy.stores import SessionRow, Store, Stored
@@ -186,8 +187,10 @@ class Control:
         return await self._record(key, ev.SessionPaused(at=self.clock.now()))
 
     async def resume(self, key: SessionKey, *, replay: bool = False) -> SessionState:
-        """Ends a pause. replay: from now on its calls are answered from the record as well."""
+        """Ends a pause. replay: from now on its calls are answered from the record as well. Raises
+        Unanswerable where it was killed."""
         state, now = await self.show(key), self.clock.now()
+        refuse_killed(key, state)
         events: list[ev.AnyEvent] = [ev.SessionResumed(at=now)] if state.paused else []
         if replay and not state.resumable:
             events.append(ev.ReplayAllowed(at=now))

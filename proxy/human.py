@@ -54,6 +54,7 @@ class Human:
         added = tuple((name, _amount(name, value)) for name, value in amounts.items())
 
         def extended(state: SessionState, now: float) -> tuple[ev.AnyEvent, ...]:
+            refuse_killed(key, state)
             return (ev.LimitsExtended(at=now, added=added), *answering(state, "extend", now))
 
         return await self._answer(key, extended)
@@ -63,7 +64,7 @@ class Human:
         text = _text(message, "message", least=1)
 
         def guided(state: SessionState, now: float) -> tuple[ev.AnyEvent, ...]:
-            _refuse_killed(key, state)
+            refuse_killed(key, state)
             if len(state.guidance) >= MOST_MESSAGES:
                 said = f"{MOST_MESSAGES} messages wait for the next step of session {key.session}"
                 raise Unanswerable(said, "guidance_full")
@@ -79,7 +80,7 @@ class Human:
         action: ev.HumanAction = "approve" if approve else "deny"
 
         def decided(state: SessionState, now: float) -> tuple[ev.AnyEvent, ...]:
-            _refuse_killed(key, state)
+            refuse_killed(key, state)
             answer = deciding(state, name, action, text, now)
             if answer is None:
                 known = [call_id[:_SHOWN] for call_id in held_calls(state)[:_SHOWN]]
@@ -119,7 +120,8 @@ class Human:
         return await self.ledger.state(key)
 
 
-def _refuse_killed(key: SessionKey, state: SessionState) -> None:
+def refuse_killed(key: SessionKey, state: SessionState) -> None:
+    """Raises Unanswerable: nothing makes a killed session go on."""
     if state.killed:
         raise Unanswerable(f"session {key.session} was killed", "session_killed")
 

@@ -9,6 +9,7 @@ from proxy.core import events as ev
 from proxy.core.closed import refuse_awaiting, refuse_closed
 from proxy.core.decision import Refusal
 from proxy.core.handoff import OnLimit, blocks, stands_in_queue
+from proxy.core.limits.base import unbegun
 from proxy.core.session import SessionKey, SessionState, fold
 from proxy.errors import SeqConflict
 from proxy.folds import Folds
@@ -41,8 +42,9 @@ class Stops:
             if fold_ is None:
                 await self._folds.load(key)
                 return None
-            # What has not begun, or is over, could not go on.
-            if not opening(want, fold_.state, self._clock.now()):
+            if opening(want, fold_.state, self._clock.now()):
+                refusal = unbegun(refusal)
+            else:
                 try:
                     refusal = await self._put_before_a_human(fold_, want, refusal)
                 except SeqConflict:

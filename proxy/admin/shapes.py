@@ -1,6 +1,7 @@
 """Sessions, events and policies as the admin API's JSON. Pure; money in USD, times in seconds."""
 
 import re
+from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from proxy.core.limits.base import maximum, usd
 from proxy.core.limits.registry import EXTENDABLE_COUNTS
 from proxy.core.policy import Limits
 from proxy.core.session import SessionKey, SessionState
+from proxy.core.tree import lowered
 from proxy.errors import MalformedRequest
 from proxy.stores import SessionRow, Stored
 
@@ -60,7 +62,8 @@ def session_json(key: SessionKey, state: SessionState, limits: Limits) -> dict[s
 
 
 def limits_json(limits: Limits, state: SessionState) -> dict[str, Json]:
-    """The limits in force for a session, with what was added to them."""
+    """The limits in force for a session, with what it brought along and what was added to them."""
+    limits = lowered(limits, state.budget_micro_usd, state.budget_steps)
     money = {
         "cost_usd": limits.cost_micro_usd,
         "request_cost_usd": limits.request_cost_micro_usd,
@@ -95,11 +98,11 @@ def row_json(row: SessionRow) -> dict[str, Json]:
 
 
 def event_json(stored: Stored) -> dict[str, Json]:
-    """One event of the log, with its place and its link of the chain. What an event itself calls
-    `chain`, which is over the messages that it sent, is `history` here."""
+    """One event of the log, with its place and its link of the chain. What an event itself tells of
+    a chain (of its messages, of where it came from) is `own_chain` here."""
     event = msgspec.to_builtins(stored.event)
-    if "chain" in event:
-        event["history"] = event.pop("chain")
+    if isinstance(told := event.pop("chain", None), str):
+        event["own_chain"] = b64decode(told).hex()
     return {"seq": stored.seq, "chain": stored.chain.hex(), **event}
 
 

@@ -6,7 +6,7 @@ from proxy.core.state import SessionState
 
 def checkpoint(session: str, state: SessionState) -> str:
     """Where a session can be taken up again."""
-    return f"{session}@{state.steps}"
+    return f"{session}@{state.forked_at + state.steps}"
 
 
 def refuse_closed(status: int, state: SessionState, session: str) -> Refusal | None:

@@ -85,7 +85,8 @@ class SessionState(msgspec.Struct, frozen=True, gc=False):
     tools: what is known of guarded tool calls.
     recorded: the newest requests whose bodies were recorded, one of each history: what later ones
         go on from. resumable: a human lets its calls be answered from the record. replays: events
-        about answers from the record, so far.
+        about answers from the record, so far. forked_at: the step of its origin that it began at;
+        its own checkpoints are numbered on from there.
     """
 
     seq: int = 0
@@ -129,6 +130,7 @@ class SessionState(msgspec.Struct, frozen=True, gc=False):
     recorded: Recorded = ()
     resumable: bool = False
     replays: int = 0
+    forked_at: int = 0
     created_at: float = 0.0
     updated_at: float = 0.0
 

@@ -83,7 +83,9 @@ def _kept(state: SessionState, event: RecordEvent) -> dict[str, object]:
             return {**told, "finished": False}
         case ev.StepReplayed() | ev.ReplayDiverged():
             return told
-        case ev.SessionForked() | ev.SessionImported():
+        case ev.SessionForked():
+            return {"forked_at": event.step}
+        case ev.SessionImported():
             return {}
 
 

@@ -1,7 +1,6 @@
 """`holdfast sessions` against a running sidecar: what a human at a shell sees and does."""
 
 import asyncio
-import base64
 import json
 from pathlib import Path
 
@@ -117,7 +116,7 @@ async def test_events_are_the_log(tmp_path: Path, shell: Shell) -> None:
         stored = await on.app.store.read(SessionKey(tenant, "s1"))
         assert [event["chain"] for event in events] == [one.chain.hex() for one in stored]
         reserved = next(event for event in events if event["type"] == "StepReserved")
-        assert len(base64.b64decode(reserved["history"])) == 16
+        assert len(bytes.fromhex(reserved["own_chain"])) == 16
 
 
 async def test_pause_resume_and_kill_do_what_they_say(tmp_path: Path, shell: Shell) -> None:

@@ -47,6 +47,20 @@ async def test_a_fork_answers_from_the_record_and_then_goes_its_own_way(
         assert await verified(on, "s1") is None
 
 
+async def test_a_refusal_in_a_fork_names_the_checkpoint_that_it_is(tmp_path: Path) -> None:
+    """One that a human is sent to is the fork's last, not a step of its origin."""
+    async with sidecar(tmp_path, script=RUN, env=KEYED) as on:
+        await Agent(on, "chat", stream=False).finish()
+        await got(on, "s1/fork", "POST", {"step": 2, "session": "f1"})
+        await Agent(on, "chat", stream=False, session="f1").finish()
+        await on.admin("POST", "/sessions/f1/pause")
+        refused = await on.call(session="f1")
+
+        assert refused.facts["checkpoint"] == "f1@3"
+        _, last = await got(on, "f1/checkpoint")
+        assert last["checkpoint"] == "f1@3"
+
+
 async def test_forks_of_forks_keep_their_numbers(tmp_path: Path) -> None:
     async with sidecar(tmp_path, script=RUN, env=KEYED) as on:
         await Agent(on, "chat", stream=False).finish()

@@ -275,6 +275,9 @@ async def test_killed_it_waits_for_nobody(tmp_path: Path) -> None:
         assert (await on.call()).error["code"] == "session_killed"
         for action, body in (
             ("guide", {"message": "x"}),
+            ("extend", {"steps": 1}),
+            ("resume", {}),
+            ("resume", {"replay": True}),
             ("approve", {"tool_call_id": "call_1"}),
         ):
             answer = await on.admin("POST", f"/sessions/s1/{action}", dict(body))

@@ -186,6 +186,32 @@ async def test_the_run_carries_its_own_smaller_budget(tmp_path: Path, dialect: D
         check(refused, dialect, "step_limit_exceeded", "steps")
 
 
+@pytest.mark.parametrize("own", [{"x-holdfast-steps": "0"}, {"x-holdfast-budget-usd": "0.0001"}])
+async def test_a_refused_first_call_leaves_nothing_to_extend(
+    tmp_path: Path, own: dict[str, str]
+) -> None:
+    """A message that names a command which then finds no session sends a human round in circles."""
+    async with sidecar(tmp_path) as on:
+        refused = await on.call(headers=own)
+
+        message = str(refused.error["message"])
+        assert "first call" in message
+        assert "sessions extend" not in message
+        assert refused.facts["resumable"] is False
+        assert "error" in await on.admin("GET", "/sessions/s1")
+
+
+async def test_the_limits_that_are_shown_are_those_in_force(tmp_path: Path) -> None:
+    async with sidecar(tmp_path) as on:
+        await on.call(headers={"x-holdfast-steps": "3", "x-holdfast-budget-usd": "0.5"})
+        extended = await on.admin("POST", "/sessions/s1/extend", {"steps": 2})
+
+        for shown in (extended, await on.admin("GET", "/sessions/s1")):
+            limits = shown["limits"]
+            assert isinstance(limits, dict)
+            assert (limits["steps"], limits["cost_usd"]) == (5, 0.5)
+
+
 async def test_codex_and_aider_are_refused_with_400(tmp_path: Path) -> None:
     """Codex sends a 422 six times; aider crashes on it. Both show a 400's message."""
     async with sidecar(tmp_path, "limits: {steps: 0}") as on:

@@ -1,13 +1,16 @@
 """What a limit is: a gate that a call passes or not, and how near the session is to it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from proxy.core.ask import Ask
+from proxy.core.decision import Refusal
 from proxy.core.policy import MICRO, Limits
 from proxy.core.session import SessionState
 
 Number = int | float
+
+_WAY_ON = "To go on: holdfast sessions extend "
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,4 +69,15 @@ def money(micro_usd: int) -> str:
 def how_to_extend(session: str, name: str, amount: str) -> str:
     """The sentence that tells a human the way on."""
     flag = name.replace("_", "-")
-    return f"To go on: holdfast sessions extend {session} --{flag} {amount}."
+    return f"{_WAY_ON}{session} --{flag} {amount}."
+
+
+def unbegun(refusal: Refusal) -> Refusal:
+    """What is told where a limit refused the very first call: there is no session to extend."""
+    why, way, _ = refusal.message.partition(_WAY_ON)
+    if not way or refusal.facts is None:
+        return refusal
+    what = f"limits.{refusal.facts.limit}, or what the run asks for itself"
+    message = f"{why}It is its first call, so there is nothing to extend: raise {what}."
+    facts = replace(refusal.facts, resumable=False, checkpoint=None)
+    return replace(refusal, message=message, facts=facts)
