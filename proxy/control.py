@@ -11,12 +11,11 @@ from msgspec.structs import replace
 from proxy.calls import Calls
 from proxy.clock import Clock
 from proxy.core import events as ev
-from proxy.core.closed import refuse_closed
+from proxy.core.closed import refuse_closed, refuse_killed
 from proxy.core.decision import Refusal
 from proxy.core.queue import answering
 from proxy.core.session import EMPTY, SessionKey, SessionState
 from proxy.errors import HoldfastError, StoreUnavailable
-from proxy.human import refuse_killed
 from proxy.intake import PolicySource
 from proxy.ledger import Ledger
 from proxy.stores import SessionRow, Store, Stored

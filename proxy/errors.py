@@ -85,6 +85,18 @@ class SessionBusy(HoldfastError):
 
 
 @dataclass
+class Unanswerable(HoldfastError):
+    """What the human answers is not asked any more, or never was."""
+
+    message: str
+    code: str
+    status: int = 409
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@dataclass
 class ContentMissing(HoldfastError):
     """What a call sent or was answered cannot be read back: it was not kept, or is damaged."""
 

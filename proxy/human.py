@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 from proxy.clock import Clock
 from proxy.core import events as ev
+from proxy.core.closed import refuse_killed
 from proxy.core.guidance import MOST_CHARACTERS, MOST_MESSAGES
 from proxy.core.limits.registry import EXTENDABLE_COUNTS, EXTENDABLE_MONEY
 from proxy.core.policy import MICRO
 from proxy.core.queue import answering, deciding, held_calls
 from proxy.core.session import SessionKey, SessionState
-from proxy.errors import HoldfastError, MalformedRequest
+from proxy.errors import MalformedRequest, Unanswerable
 from proxy.ledger import Ledger
 from proxy.stores import Store
 
@@ -18,18 +19,6 @@ _MOST_LISTED = 1_000
 _MOST_COUNTED = 100_000
 _SHOWN = 64
 """Held calls that an error names, and characters of each: a provider chose them."""
-
-
-@dataclass
-class Unanswerable(HoldfastError):
-    """What the human answers is not asked any more, or never was."""
-
-    message: str
-    code: str
-    status: int = 409
-
-    def __str__(self) -> str:
-        return self.message
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +107,6 @@ class Human:
         self.ledger.lines.stir()
         await self.told(key)
         return await self.ledger.state(key)
-
-
-def refuse_killed(key: SessionKey, state: SessionState) -> None:
-    """Raises Unanswerable: nothing makes a killed session go on."""
-    if state.killed:
-        raise Unanswerable(f"session {key.session} was killed", "session_killed")
 
 
 def _text(value: object, name: str, least: int = 0) -> str:

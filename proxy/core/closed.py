@@ -1,12 +1,19 @@
 """Why nothing at all is served to a session: it was killed or paused, or waits for its human."""
 
 from proxy.core.decision import LimitFacts, Refusal
-from proxy.core.state import SessionState
+from proxy.core.state import SessionKey, SessionState
+from proxy.errors import Unanswerable
 
 
 def checkpoint(session: str, state: SessionState) -> str:
     """Where a session can be taken up again."""
     return f"{session}@{state.forked_at + state.steps}"
+
+
+def refuse_killed(key: SessionKey, state: SessionState) -> None:
+    """Raises Unanswerable where a human would have a session go on that was killed."""
+    if state.killed:
+        raise Unanswerable(f"session {key.session} was killed", "session_killed")
 
 
 def refuse_closed(status: int, state: SessionState, session: str) -> Refusal | None:
