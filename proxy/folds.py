@@ -20,7 +20,7 @@ from proxy.core.session import EMPTY, SessionKey, SessionState, fold
 from proxy.errors import HoldfastError
 from proxy.stores import NO_COUNTS, Append, Appended, Balance, Charge, Store, StoreAway
 from proxy.stores.effects import counted
-from proxy.stores.heads import head_of as head_of
+from proxy.stores.heads import head_of
 from proxy.stores.written import outlasting
 from proxy.submitted import Fold, Submitted
 from proxy.tasks import Tasks

@@ -13,12 +13,13 @@ from math import isfinite
 import msgspec
 
 from proxy.core import events as ev
+from proxy.core.contents import contents_of
 from proxy.core.session import SessionKey, SessionState, fold
 from proxy.errors import MalformedRequest, StoreUnavailable
-from proxy.folds import head_of
-from proxy.stores import Content, SessionDump, SessionHead, answer_name, request_name
+from proxy.stores import Content, SessionDump, SessionHead
 from proxy.stores.chain import GENESIS, Chain, ChainedPayload, first_altered, prefix_of
 from proxy.stores.codec import decode_event, encode_event
+from proxy.stores.heads import head_of
 from proxy.stores.queue import queued
 from proxy.stores.tombstones import begins_after
 
@@ -105,7 +106,7 @@ def _check_times(events: Sequence[ev.AnyEvent], now: float) -> None:
 
 def _checked(contents: Sequence[Content], events: Sequence[ev.AnyEvent]) -> tuple[Content, ...]:
     """Those that the log speaks of, each with the digest that it has there."""
-    fingerprints = dict(_fingerprints(events))
+    fingerprints = dict([one for event in events for one in contents_of(event)])
     kept = []
     for content in contents:
         fingerprint = fingerprints.get(content.name)
@@ -115,20 +116,6 @@ def _checked(contents: Sequence[Content], events: Sequence[ev.AnyEvent]) -> tupl
             raise _refused(f"content {content.name} is not what the log says it is")
         kept.append(content)
     return tuple(kept)
-
-
-def _fingerprints(events: Sequence[ev.AnyEvent]) -> Iterator[tuple[str, bytes]]:
-    for event in events:
-        match event:
-            case ev.StepReserved(call_id=call_id, content=content):
-                yield request_name(call_id), content
-            case ev.StepSettled(call_id=call_id, content=content):
-                yield answer_name(call_id), content
-            case ev.StepInherited(call_id=call_id):
-                yield request_name(call_id), event.content
-                yield answer_name(call_id), event.answer
-            case _:
-                pass
 
 
 def _expired(call_id: str, state: SessionState, now: float) -> ev.StepSettled:

@@ -1,13 +1,10 @@
 """What one worker finds of breakers, told to the others."""
 
-import logging
 from collections.abc import Callable
 
 from proxy.tasks import Tasks
 from proxy.workers.messages import BreakerNews, BreakersChanged
 from proxy.workers.peers import Peers
-
-log = logging.getLogger(__name__)
 
 Then = Callable[[], None]
 

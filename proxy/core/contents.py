@@ -1,6 +1,10 @@
 """What is kept of a call beside its events: values."""
 
+from collections.abc import Iterator
+
 import msgspec
+
+from proxy.core import events as ev
 
 
 class Content(msgspec.Struct, frozen=True, gc=False):
@@ -18,6 +22,20 @@ def request_name(call_id: str) -> str:
 def answer_name(call_id: str) -> str:
     """Of what it was answered."""
     return f"{call_id}.a"
+
+
+def contents_of(event: ev.AnyEvent) -> Iterator[tuple[str, bytes]]:
+    """The names of what an event says may be kept, and the fingerprint or digest of each."""
+    match event:
+        case ev.StepReserved():
+            yield request_name(event.call_id), event.content
+        case ev.StepSettled():
+            yield answer_name(event.call_id), event.content
+        case ev.StepInherited():
+            yield request_name(event.call_id), event.content
+            yield answer_name(event.call_id), event.answer
+        case _:
+            pass
 
 
 class RecordedContent(msgspec.Struct, frozen=True, gc=False):

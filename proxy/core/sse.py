@@ -16,7 +16,7 @@ import re
 import msgspec
 
 _BOM = b"\xef\xbb\xbf"
-_LF, _CR = 10, 13
+_CR = ord("\r")
 _BLANK_LINE = re.compile(rb"\n\n|\n\r\n?|\r\r\n?")
 _OPEN_BLANK_LINES = (b"\n\r", b"\r\r")
 """An LF may follow, and would belong to them."""

@@ -13,7 +13,6 @@ from proxy.stores import (
     WAITING,
     AccountRow,
     Appended,
-    Balance,
     DeletionReason,
     SessionDump,
 )
@@ -22,7 +21,7 @@ from proxy.stores.redis_jobs import DeleteJob, ForgetJob, Job, RestoreJob
 from proxy.stores.redis_keys import account_key, account_name, shared
 from proxy.stores.redis_listings import Listings
 from proxy.stores.redis_queries import Queries, raws
-from proxy.stores.redis_requests import Maker, Tip, bounded, pack
+from proxy.stores.redis_requests import Maker, Tip, movement_of, pack
 from proxy.stores.redis_scripts import script
 from proxy.stores.redis_servers import Servers
 from proxy.stores.written import Written
@@ -104,9 +103,7 @@ class Maintenance:
 
         total = 0
         for keys in await self._old(tenant, f"{self._queries.p(tenant)}:z", updated_before):
-            done = await asyncio.gather(
-                *(self._purged(key, at, is_old) for key in keys), return_exceptions=False
-            )
+            done = await asyncio.gather(*(self._purged(key, at, is_old) for key in keys))
             total += sum(done)
         return total
 
@@ -190,7 +187,7 @@ class Maintenance:
         for name, balance, at in rows:
             key = account_key(self._servers.prefix, name)
             every = f"{key.partition('}')[0]}}}:bz"
-            value = pack((*_numbers(balance), at))
+            value = pack((*movement_of(balance), at))
             expire = max(self._expiry.seconds, ACCOUNT_SECONDS)
             await self._servers.call(key, "SET", key, value, "EX", expire)
             await self._servers.calls(every, [("ZADD", every, at, key), ("EXPIRE", every, expire)])
@@ -223,16 +220,3 @@ class Maintenance:
 
 def _answer() -> _Answer:
     return Written(loop=asyncio.get_running_loop())
-
-
-def _numbers(balance: Balance) -> tuple[int, ...]:
-    counts = balance.counts
-    return (
-        bounded(balance.spent_micro_usd),
-        bounded(balance.held_micro_usd),
-        counts.tokens,
-        counts.held_tokens,
-        counts.steps,
-        counts.tool_calls,
-        counts.calls,
-    )

@@ -1,4 +1,4 @@
-"""What is read from Redis. Listings go through the tenants: each keeps its own order."""
+"""What is read from Redis of sessions and accounts."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -24,9 +24,7 @@ from proxy.stores.redis_scripts import script
 from proxy.stores.redis_servers import Servers
 from proxy.stores.redis_tips import Tips
 
-PAGE = 200
 _CHAIN_BYTES = 32
-_NUMBER_DIGITS = 16
 _EMPTY = Balance()
 _decode_hold = msgspec.msgpack.Decoder(Hold, strict=False).decode
 _decode_due = msgspec.msgpack.Decoder(tuple[str, str]).decode

@@ -11,7 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from proxy.core.events import HoldExtended, StepReserved
-from proxy.stores import NO_COUNTS, UNBOUNDED, Append, Charge, SessionHead
+from proxy.stores import NO_COUNTS, UNBOUNDED, Append, Balance, Charge, SessionHead
 from proxy.stores.chain import GENESIS, Chain
 from proxy.stores.codec import decode_head, encode_head
 from proxy.stores.effects import Prepared, head_after
@@ -242,7 +242,7 @@ def queued_bits(head: SessionHead) -> int:
     return stands_in("open", head) + 2 * stands_in("owed", head)
 
 
-def movement_of(charge: Charge) -> Movement:
+def movement_of(charge: Charge | Balance) -> Movement:
     counts = charge.counts
     return (
         bounded(charge.spent_micro_usd),

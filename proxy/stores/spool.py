@@ -75,13 +75,12 @@ class Spool:
 
         return cast("asyncio.Future[int]", self._submit(insert))
 
-    async def rows(self, after: int, limit: int) -> list[Spooled]:
-        """The first that are left, of those with a higher number than `after`. Raises Unreadable
-        where some of them are none."""
+    async def rows(self, limit: int) -> list[Spooled]:
+        """The first that are left. Raises Unreadable where some of them are none."""
         sql = """SELECT id, tenant, session, append, tried FROM spool
-            WHERE id > ? AND NOT refused ORDER BY id LIMIT ?"""
+            WHERE NOT refused ORDER BY id LIMIT ?"""
         rows, damaged = [], Unreadable("")
-        for number, tenant, session, append, tried in await self._select(sql, (after, limit)):
+        for number, tenant, session, append, tried in await self._select(sql, (limit,)):
             assert isinstance(number, int)
             try:
                 rows.append(Spooled(number, _read(append, self.path), bool(tried)))

@@ -56,7 +56,7 @@ class SpoolDrain:
         """Writes the first few; the session of each that is not left any more, none where nothing
         was. Raises StoreUnavailable where the store, or the spool, is away."""
         try:
-            rows = await self.spool.rows(0, AT_ONCE)
+            rows = await self.spool.rows(AT_ONCE)
         except Unreadable as damaged:  # it must not hold up all behind it
             await self.spool.refuse([number for number, _ in damaged.rows])
             log.error(damaged.message, extra={"appends": len(damaged.rows)})

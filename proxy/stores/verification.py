@@ -12,10 +12,9 @@ from typing import Literal
 
 import msgspec
 
-from proxy.core import events as ev
-from proxy.core.fingerprints import DIGEST_BYTES, NOTHING_KEPT
+from proxy.core.contents import contents_of
+from proxy.core.fingerprints import DIGEST_BYTES, is_kept
 from proxy.core.session import SessionKey
-from proxy.stores import answer_name, request_name
 from proxy.stores.chain import Chain, ChainedPayload, prefix_of
 from proxy.stores.codec import decode_event
 from proxy.stores.tombstones import begins_after
@@ -223,17 +222,8 @@ def _in_contents(log: SessionLog) -> Fault | None:
 
 def _contents_of(payload: bytes) -> list[tuple[str, bytes]]:
     """Names and digests of what an event says is kept."""
-    match decode_event(payload):
-        case ev.StepReserved(call_id=call_id, content=content):
-            pairs = [(request_name(call_id), content)]
-        case ev.StepSettled(call_id=call_id, content=content):
-            pairs = [(answer_name(call_id), content)]
-        case ev.StepInherited(call_id=call_id, content=content, answer=answer):
-            pairs = [(request_name(call_id), content), (answer_name(call_id), answer)]
-        case _:
-            pairs = []
-    digests = [(name, fingerprint[:DIGEST_BYTES]) for name, fingerprint in pairs]
-    return [(n, d) for n, d in digests if len(d) == DIGEST_BYTES and d != NOTHING_KEPT]
+    told = contents_of(decode_event(payload))
+    return [(name, said[:DIGEST_BYTES]) for name, said in told if is_kept(said)]
 
 
 def _named(name: str) -> str:

@@ -37,9 +37,6 @@ class Board:
         """How many serve."""
         return sum(self._states[worker] == State.READY for worker in range(self.workers))
 
-    def is_ready(self, worker: int) -> bool:
-        return self._states[worker] == State.READY
-
     def note(self, worker: int, counts: bytes) -> None:
         """Keeps them for the next in this place. What is too large (a policy with thousands of
         upstreams) is left out. Written beside what was kept before: one may die in the middle."""
