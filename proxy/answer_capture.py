@@ -12,17 +12,14 @@ import msgspec
 
 from proxy.core.recording import (
     BY_REQUEST,
-    LEVEL,
-    LEVEL_OF_MUCH,
     MOST_DEPTH,
     UNPRIMED,
     VERSION,
-    Deflate,
     PackedAnswer,
     Window,
-    deflating,
     grown,
 )
+from proxy.deflating import DEFLATING_BYTES, Deflate, deflating
 from proxy.wire import Headers
 from proxy.wire.headers import Kind, forwarded
 
@@ -34,8 +31,6 @@ DEFLATED_BYTES = 8 * 1024 * 1024
 each token, and is deflated to a tenth."""
 _ROOM_BYTES = 256 * 1024 * 1024
 _PIECE_BYTES = 1024 * 1024
-_DEFLATING_BYTES = 256 * 1024
-"""What zlib takes for one that is deflated in pieces."""
 _OF_THAT_MOMENT = (
     *("date", "age", "set-cookie", "set-cookie2", "alt-svc", "cf-ray", "cf-cache-status"),
     *("retry-after", "retry-after-ms", "x-envoy-upstream-service-time", "openai-processing-ms"),
@@ -115,7 +110,7 @@ class AnswerCapture:
         self.begin(status, headers, dropped, stream=False)
         if len(body) <= AT_ONCE_BYTES:
             self.add(body)
-        elif len(body) > self.most_bytes or not self._take(_DEFLATING_BYTES):
+        elif len(body) > self.most_bytes or not self._take(DEFLATING_BYTES):
             self._lose()
         else:
             await self._deflate_whole(body)
@@ -146,30 +141,30 @@ class AnswerCapture:
         back."""
         for at in range(0, len(body), _PIECE_BYTES):
             self._pieces.append(body[at : at + _PIECE_BYTES])
-            await asyncio.to_thread(self._deflate_all, LEVEL_OF_MUCH)
+            await asyncio.to_thread(self._deflate_all)
             self._count(self._done[-1])
             if self.lost:
                 return
 
     def _deflate_some(self) -> None:
         first = self._deflate is None
-        if self._size > self.most_bytes or (first and not self._take(_DEFLATING_BYTES)):
+        if self._size > self.most_bytes or (first and not self._take(DEFLATING_BYTES)):
             self._lose()
         else:
             self._deflate_all()
             self._count(self._done[-1])
 
     def _count(self, deflated: bytes) -> None:
-        deflated_bytes = self._taken - _DEFLATING_BYTES + len(deflated)
+        deflated_bytes = self._taken - DEFLATING_BYTES + len(deflated)
         if deflated_bytes > DEFLATED_BYTES or not self._take(len(deflated)):
             self._lose()
 
-    def _deflate_all(self, level: int = LEVEL) -> Deflate:
+    def _deflate_all(self) -> Deflate:
         pieces, self._pieces, self._waiting = b"".join(self._pieces), [], 0
         deflate = self._deflate
         if deflate is None:
             window = b"" if self._window is None else self._window.data
-            deflate = self._deflate = deflating(window, level)
+            deflate = self._deflate = deflating(window)
         self._done.append(deflate.compress(pieces))
         self._last = grown(self._last, pieces)
         return deflate

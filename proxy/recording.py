@@ -32,6 +32,7 @@ from proxy.core.recording import (
 )
 from proxy.core.request import Request
 from proxy.core.session import SessionKey, SessionState
+from proxy.deflating import deflated
 from proxy.delta_bases import LEAST_DELTA_BYTES, DeltaBases, ListOf
 from proxy.sealing import Sealer, Sealing
 from proxy.stores import answer_name, request_name
@@ -226,7 +227,7 @@ class Recorder:
         if one.checkpoints.content == "hashes":
             return RecordedContent(pack(fingerprint), None, chain), None
         window = self.windows.get(overlap.base) if overlap.base else None
-        delta, after = delta_of(one.body, span, overlap, window, ranges)
+        delta, after = delta_of(one.body, span, overlap, window, deflated, ranges)
         content = _content(request_name(one.call_id), encode(delta), sealer)
         kept = RecordedContent(
             pack(replace(fingerprint, digest=digest_of(content.data))), content, chain

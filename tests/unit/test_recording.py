@@ -19,10 +19,11 @@ from proxy.core.contents import NOT_RECORDED, RecordedAnswer
 from proxy.core.dialects.base import Bounds
 from proxy.core.events import SessionOpened, StepReserved, StepSettled
 from proxy.core.fingerprints import IN_CLEAR, NOTHING_KEPT, Fingerprint, base_of, pack, seed_name
-from proxy.core.recording import BY_REQUEST, MOST_DEPTH, VERSION, deflated, digest_of
+from proxy.core.recording import BY_REQUEST, MOST_DEPTH, VERSION, digest_of
 from proxy.core.request import DialectName
 from proxy.core.session import EMPTY, SessionKey, SessionState, apply
 from proxy.core.steps import RecordedStep, steps_of
+from proxy.deflating import deflated
 from proxy.errors import ContentMissing
 from proxy.recording import Recorder
 from proxy.replies import dialect_of
