@@ -8,6 +8,7 @@ import msgspec
 from aiohttp import web
 
 from proxy.admin.door import Site
+from proxy.admin.sessions import key_of
 from proxy.admin.shapes import Json, timestamp, whole_number
 from proxy.checkpoints import Checkpoint, Owed, dialect_of
 from proxy.core.contents import RecordedAnswer
@@ -37,7 +38,7 @@ class CheckpointSite:
 
     async def checkpoint(self, request: web.Request) -> web.Response:
         """raw: the request's body alone, byte for byte; raw=next: the one to go on with."""
-        key, query = await self._key(request), request.query
+        key, query = await key_of(self.site, request), request.query
         step = whole_number(query["step"], _MOST_STEPS) if "step" in query else None
         raw, checkpoints = query.get("raw", ""), self.site.records.checkpoints
         if raw not in ("", "0", "next"):
@@ -50,15 +51,11 @@ class CheckpointSite:
         return _alone(key, found.step, found.continuation.body)
 
     async def difference(self, request: web.Request) -> web.Response:
-        key, query = await self._key(request), request.query
+        key, query = await key_of(self.site, request), request.query
         before = whole_number(query.get("from", ""), _MOST_STEPS)
         after = whole_number(query.get("to", ""), _MOST_STEPS)
         found = await self.site.records.checkpoints.difference(key, before, after)
         return _spliced({**_names(key), "from": before, "to": after, **difference_json(found)})
-
-    async def _key(self, request: web.Request) -> SessionKey:
-        session, tenant = request.match_info["session"], request.query.get("tenant")
-        return await self.site.control.find(session, tenant)
 
 
 def checkpoint_json(key: SessionKey, found: Checkpoint) -> dict[str, object]:

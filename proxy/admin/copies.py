@@ -9,10 +9,9 @@ from aiohttp import web
 from proxy.admin.body import read_object
 from proxy.admin.door import Site
 from proxy.admin.replies import json_response
-from proxy.admin.shapes import Json, session_json, timestamp, whole_number
+from proxy.admin.sessions import key_of, shown
+from proxy.admin.shapes import Json, timestamp, whole_number
 from proxy.copies import Imported
-from proxy.core.policy import Caller, limits_for
-from proxy.core.session import SessionKey, SessionState
 from proxy.errors import MalformedRequest
 from proxy.exports import SUFFIX
 
@@ -43,7 +42,7 @@ class CopySite:
             raise MalformedRequest("step: a whole number is needed", param="step")
         if session is not None and not isinstance(session, str):
             raise MalformedRequest("session: the new session's id is needed", param="session")
-        origin = await self._key(request)
+        origin = await key_of(self.site, request)
         forked = await self.site.records.copies.fork(origin, step, session)
         told: dict[str, Json] = {
             "forked_from": origin.session,
@@ -51,11 +50,11 @@ class CopySite:
             "missing": [*forked.missing],
             "path": f"/r/{forked.key.session}/v1",
         }
-        return json_response({**self._session(forked.key, forked.state), **told}, 201)
+        return json_response({**shown(self.site, forked.key, forked.state), **told}, 201)
 
     async def export(self, request: web.Request) -> web.StreamResponse:
         """As one file. One that breaks off has no digest at its end."""
-        key = await self._key(request)
+        key = await key_of(self.site, request)
         pieces = self.site.records.copies.export(key)
         first = await anext(pieces)  # what goes wrong before it is still told as an error
         named = f'attachment; filename="{key.session}{SUFFIX}"'
@@ -88,23 +87,14 @@ class CopySite:
             "expired_calls": [*taken.expired],
             "notes": [*_notes(taken)],
         }
-        shown = self._session(taken.key, taken.state)
-        return json_response({**shown, "imported": imported}, 201)
+        session = shown(self.site, taken.key, taken.state)
+        return json_response({**session, "imported": imported}, 201)
 
     async def delete(self, request: web.Request) -> web.Response:
-        key, query = await self._key(request), request.query
+        key, query = await key_of(self.site, request), request.query
         seq = whole_number(query["seq"], 2**53) if "seq" in query else None
         await self.site.records.copies.delete(key, seq)
         return json_response({"session": key.session, "tenant": key.tenant, "state": "deleted"})
-
-    async def _key(self, request: web.Request) -> SessionKey:
-        session, tenant = request.match_info["session"], request.query.get("tenant")
-        return await self.site.control.find(session, tenant)
-
-    def _session(self, key: SessionKey, state: SessionState) -> dict[str, Json]:
-        caller = Caller(key.tenant, state.agent, state.model)
-        limits = limits_for(self.site.watcher.loaded.policy, caller)
-        return session_json(key, state, limits)
 
 
 async def _pieces(request: web.Request) -> AsyncIterator[bytes]:

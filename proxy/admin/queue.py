@@ -7,9 +7,8 @@ from aiohttp import web
 from proxy.admin.body import read_object
 from proxy.admin.door import Site
 from proxy.admin.replies import json_response
-from proxy.admin.shapes import handoff_json, session_json, whole_number
-from proxy.core.policy import Caller, limits_for
-from proxy.core.session import SessionKey, SessionState
+from proxy.admin.sessions import key_of, session_response
+from proxy.admin.shapes import handoff_json, whole_number
 
 _MOST_LISTED = 1_000
 
@@ -38,33 +37,25 @@ class QueueSite:
         return json_response({"handoffs": [*shown]})
 
     async def extend(self, request: web.Request) -> web.Response:
-        key, amounts = await self._key(request), await read_object(request, "limits and amounts")
-        return self._session(key, await self.site.human.extend(key, amounts))
+        key = await key_of(self.site, request)
+        amounts = await read_object(request, "limits and amounts")
+        return session_response(self.site, key, await self.site.human.extend(key, amounts))
 
     async def guide(self, request: web.Request) -> web.Response:
-        key, body = await self._key(request), await read_object(request, "a message", "message")
-        return self._session(key, await self.site.human.guide(key, body.get("message")))
+        key = await key_of(self.site, request)
+        body = await read_object(request, "a message", "message")
+        state = await self.site.human.guide(key, body.get("message"))
+        return session_response(self.site, key, state)
 
     async def approve(self, request: web.Request) -> web.Response:
         body = await read_object(request, "a tool call", "tool_call_id")
-        key, name = await self._key(request), body.get("tool_call_id")
-        return self._session(key, await self.site.human.decide(key, name, approve=True))
+        key, name = await key_of(self.site, request), body.get("tool_call_id")
+        state = await self.site.human.decide(key, name, approve=True)
+        return session_response(self.site, key, state)
 
     async def deny(self, request: web.Request) -> web.Response:
         body = await read_object(request, "a tool call", "tool_call_id", "message")
-        key, name, said = (
-            await self._key(request),
-            body.get("tool_call_id"),
-            body.get("message", ""),
-        )
+        key, name = await key_of(self.site, request), body.get("tool_call_id")
+        said = body.get("message", "")
         state = await self.site.human.decide(key, name, approve=False, message=said)
-        return self._session(key, state)
-
-    async def _key(self, request: web.Request) -> SessionKey:
-        session, tenant = request.match_info["session"], request.query.get("tenant")
-        return await self.site.control.find(session, tenant)
-
-    def _session(self, key: SessionKey, state: SessionState) -> web.Response:
-        caller = Caller(key.tenant, state.agent, state.model)
-        limits = limits_for(self.site.watcher.loaded.policy, caller)
-        return json_response(session_json(key, state, limits))
+        return session_response(self.site, key, state)

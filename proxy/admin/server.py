@@ -15,17 +15,15 @@ from proxy.admin.guard import guard
 from proxy.admin.openapi import DOCUMENT
 from proxy.admin.queue import QueueSite
 from proxy.admin.replies import json_response
+from proxy.admin.sessions import key_of, session_response
 from proxy.admin.shapes import (
     STATES,
     event_json,
     policy_json,
     row_json,
-    session_json,
     timestamp,
     whole_number,
 )
-from proxy.core.policy import Caller, limits_for
-from proxy.core.session import SessionKey, SessionState
 from proxy.errors import MalformedRequest
 
 _BODY_BYTES = 65_536
@@ -100,11 +98,11 @@ class AdminSite:
         return json_response({"sessions": [row_json(r) for r in rows], "next_cursor": cursor})
 
     async def show(self, request: web.Request) -> web.Response:
-        key = await self._key(request)
-        return self._session(key, await self.site.control.show(key))
+        key = await key_of(self.site, request)
+        return session_response(self.site, key, await self.site.control.show(key))
 
     async def events(self, request: web.Request) -> web.Response:
-        key = await self._key(request)
+        key = await key_of(self.site, request)
         after = whole_number(request.query.get("after", "0"), 2**53)
         stored = await self.site.control.events(key, after)
         return json_response({"events": [event_json(s) for s in stored]})
@@ -112,19 +110,19 @@ class AdminSite:
     async def kill(self, request: web.Request) -> web.Response:
         tenant = request.query.get("tenant")
         key, state = await self.site.control.kill(request.match_info["session"], tenant)
-        return self._session(key, state)
+        return session_response(self.site, key, state)
 
     async def pause(self, request: web.Request) -> web.Response:
-        key = await self._key(request)
-        return self._session(key, await self.site.control.pause(key))
+        key = await key_of(self.site, request)
+        return session_response(self.site, key, await self.site.control.pause(key))
 
     async def resume(self, request: web.Request) -> web.Response:
         body = await read_object(request, "replay", "replay", may_be_empty=True)
         replay = body.get("replay", False)
         if not isinstance(replay, bool):
             raise MalformedRequest("replay: true or false is needed", param="replay")
-        key = await self._key(request)
-        return self._session(key, await self.site.control.resume(key, replay=replay))
+        key = await key_of(self.site, request)
+        return session_response(self.site, key, await self.site.control.resume(key, replay=replay))
 
     async def policy(self, request: web.Request) -> web.Response:
         return json_response(
@@ -155,17 +153,6 @@ class AdminSite:
                 except TimeoutError:
                     line = b": alive"
                 await response.write(line + b"\n\n")
-
-    async def _key(self, request: web.Request) -> SessionKey:
-        return await self.site.control.find(
-            request.match_info["session"], request.query.get("tenant")
-        )
-
-    def _session(self, key: SessionKey, state: SessionState) -> web.Response:
-        caller = Caller(key.tenant, state.agent, state.model)
-        return json_response(
-            session_json(key, state, limits_for(self.site.watcher.loaded.policy, caller))
-        )
 
 
 @dataclass(frozen=True, slots=True)
