@@ -12,7 +12,7 @@ from contextlib import suppress
 from proxy.attempting.opened import Begun
 from proxy.core.decision import LimitFacts, Refusal, Wanted
 from proxy.core.dialects.base import Meter
-from proxy.errors import UpstreamUnavailable
+from proxy.errors import StoreUnavailable, UpstreamUnavailable
 from proxy.failures import truncated
 from proxy.progress import Progress
 from proxy.settling import Settler
@@ -43,7 +43,19 @@ class Pump:
 
     async def run(self, settler: Settler) -> None:
         """Relays the stream to its end. Raises UpstreamUnavailable where the provider breaks
-        off."""
+        off. Cut short, it has metered all that had come by then."""
+        try:
+            await self._relay(settler)
+        except (asyncio.CancelledError, StoreUnavailable):
+            await self._count_arrived()
+            raise
+
+    async def _count_arrived(self) -> None:
+        """Meters what has come by now and nobody will be given: the provider bills it."""
+        if not self._meter.ended:
+            await self._begun.take_arrived(self._meter.feed)
+
+    async def _relay(self, settler: Settler) -> None:
         meter, begun = self._meter, self._begun
         if self._capture is not None:
             self._capture.begin(begun.status, begun.headers, Kind.LENGTH, stream=True)

@@ -87,6 +87,10 @@ class _Stream(_Passing):
         told = self._end()
         return bool(told) and not take(told)
 
+    async def take_arrived(self, take: Callable[[bytes], object]) -> None:
+        await self._incoming.take_arrived(lambda chunk: take(self._stream.feed(chunk)))
+        take(self._end())  # figures that are known so far
+
     async def read(self, limit_bytes: int) -> bytes:
         body = self._stream.feed(await self._incoming.read(limit_bytes))
         return body + self._end()
@@ -114,6 +118,9 @@ class _Whole(_Passing):
         if self._over:
             return False
         return not take(await self.read(_MOST_BYTES))
+
+    async def take_arrived(self, take: Callable[[bytes], object]) -> None:
+        """A part of it cannot be told."""
 
     async def read(self, limit_bytes: int) -> bytes:
         body = await self._incoming.read(limit_bytes)

@@ -137,6 +137,10 @@ class PlayedAnswer:
                 return True
         return False
 
+    async def take_arrived(self, take: Callable[[bytes], object]) -> None:
+        while self._pieces:
+            take(self._pieces.pop(0))
+
     async def read(self, limit_bytes: int) -> bytes:
         body = b"".join(self._pieces)
         assert len(body) <= limit_bytes

@@ -82,6 +82,11 @@ class Begun:
         self._over = not more
         return more
 
+    async def take_arrived(self, take: Callable[[bytes], object]) -> None:
+        """See `Incoming.take_arrived`."""
+        if not self._over:
+            await self._incoming.take_arrived(take)
+
     def close(self) -> None:
         """Ends it now; the provider is not asked for what has not come."""
         self._incoming.close()

@@ -61,26 +61,47 @@ class Reader:
         progress.first_byte_at = progress.first_byte_at or self._clock.monotonic()
         return opened
 
+    async def left(self, progress: Progress, incoming: Incoming) -> None:
+        """The call was cut before its answer's head was read: what had come of a stream by then is
+        metered."""
+        is_stream = media_type(incoming.headers) == "text/event-stream"
+        if is_stream and 200 <= incoming.status < 300 and _is_plain(incoming):
+            progress.status = incoming.status
+            await incoming.take_arrived(_metered(progress).feed)
+
     async def _stream(
         self, progress: Progress, incoming: Incoming, shown_after: float | None
     ) -> Begun:
-        if get(incoming.headers, "content-encoding") not in (None, "", "identity"):
+        if not _is_plain(incoming):
             raise malformed("it compressed a stream that was not asked to be")
         call = progress.call
-        meter = dialect_of(call.request.dialect).meter(
-            strip_usage=asks_usage(call), bounds=dialect_bounds(call.policy)
-        )
-        progress.meter = meter
+        meter = _metered(progress)
         scout = Scout(meter, incoming, _PATIENCE_SECONDS if shown_after is None else shown_after)
         self._deadlines.add(scout)
         try:
             if not await incoming.pass_on(scout.take):
                 scout.end()
+        except asyncio.CancelledError:
+            await incoming.take_arrived(meter.feed)
+            raise
         finally:
             self._deadlines.discard(scout)
         if (stall := call.policy.breakers.stall_seconds) < call.policy.timeouts.idle:
             incoming.expect_more_within(stall)
         return Begun(incoming, meter, scout.raw, scout.held)
+
+
+def _is_plain(incoming: Incoming) -> bool:
+    return get(incoming.headers, "content-encoding") in (None, "", "identity")
+
+
+def _metered(progress: Progress) -> Meter:
+    """A meter for the stream that has begun."""
+    call = progress.call
+    bounds = dialect_bounds(call.policy)
+    meter = dialect_of(call.request.dialect).meter(strip_usage=asks_usage(call), bounds=bounds)
+    progress.meter = meter
+    return meter
 
 
 async def _whole(progress: Progress, incoming: Incoming) -> Whole:

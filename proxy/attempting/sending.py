@@ -3,6 +3,8 @@ follows from it."""
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 
 import msgspec
 
@@ -92,7 +94,8 @@ class Sender:
             incoming = await self._send_translated(progress, base)
         else:
             request = outgoing(call, progress.admitted.admit, base)
-            incoming = await self._upstreams.send(request, timeouts(call), progress.leaves)
+            left = partial(self.reader.left, progress)
+            incoming = await self._upstreams.send(request, timeouts(call), progress.leaves, left)
         shown_after = None if patience is None else call.policy.breakers.slow_seconds
         return await self.reader.read(progress, incoming, shown_after)
 
@@ -130,9 +133,16 @@ class Sender:
         if between is None:
             raise Untranslatable(f"nothing translates {call.request.dialect} for it")
         request = translated_outgoing(call, progress.admitted.admit, base, between)
-        incoming = await self._upstreams.send(request, timeouts(call), progress.leaves)
         asked = call.body if base is None else base.body
-        return translated(incoming, between, asked, int(self._clock.now()))
+        created = int(self._clock.now())
+
+        async def left(incoming: Incoming) -> None:
+            with suppress(UpstreamUnavailable):
+                told = translated(incoming, between, asked, created)
+                await self.reader.left(progress, told)
+
+        incoming = await self._upstreams.send(request, timeouts(call), progress.leaves, left)
+        return translated(incoming, between, asked, created)
 
     def _refused(self, refused: Refused, permit: Permit, *, is_other: bool) -> Opened | Failed:
         status, now = refused.status, self._clock.now()

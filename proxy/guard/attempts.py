@@ -62,6 +62,9 @@ class KeptAnswer:
         body, self._body = self._body, b""
         return bool(body) and not take(body)
 
+    async def take_arrived(self, take: Callable[[bytes], object]) -> None:
+        """Nobody is billed for it."""
+
     def release(self) -> None:
         """Nothing waits."""
 

@@ -1,11 +1,13 @@
 """One stream of a guarded call: read, filtered, its calls judged as they become whole."""
 
+import asyncio
+
 from proxy.attempting.opened import Begun
 from proxy.attempting.reading import UNSTARTED_BYTES
 from proxy.core.dialects.base import HoldBack, Meter
 from proxy.core.tools.verdict import Judged
 from proxy.core.usage import ToolCall
-from proxy.errors import UpstreamUnavailable
+from proxy.errors import StoreUnavailable, UpstreamUnavailable
 from proxy.failures import malformed, truncated
 from proxy.guard.attempts import GuardParts
 from proxy.guard.shown import Shown, ShownMeter
@@ -36,8 +38,17 @@ class GuardedPump(Pump):
         self.refused = False
 
     async def read(self) -> None:
-        """Reads the stream to its end, or until it is refused. Raises UpstreamUnavailable where the
-        provider breaks off."""
+        """Reads the stream to its end, or until it is refused; then, or cut short, it has metered
+        all that had come. Raises UpstreamUnavailable where the provider breaks off."""
+        try:
+            await self._read()
+        except (asyncio.CancelledError, StoreUnavailable):
+            await self._count_arrived()
+            raise
+        if self.refused:
+            await self._count_arrived()
+
+    async def _read(self) -> None:
         meter, shown = self._meter, self._shown
         try:
             waits = not self._takes(self._begun.raw, self._begun.held)

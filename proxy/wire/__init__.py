@@ -1,6 +1,6 @@
 """HTTP/1.1 in and out: connections, pools, time-outs, back-pressure. Knows nothing of LLMs."""
 
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Protocol
 
 import msgspec
@@ -132,6 +132,11 @@ class Incoming(Protocol):
         what `take` raises; nothing is read from the provider while nobody takes.
         """
 
+    async def take_arrived(self, take: Callable[[bytes], object]) -> None:
+        """Hands all that has arrived and nobody has read to `take`, for whoever ends the exchange
+        before its end: it was billed. Waits for nothing of the provider, and raises nothing of it;
+        to be closed then."""
+
     def release(self) -> None:
         """Ends the `pass_on` that waits, as if its `take` had said False."""
 
@@ -149,10 +154,15 @@ class Upstreams(Protocol):
     """The pool of connections to providers."""
 
     async def send(
-        self, request: Outgoing, timeouts: Timeouts, on_sent: Callable[[], None] | None = None
+        self,
+        request: Outgoing,
+        timeouts: Timeouts,
+        on_sent: Callable[[], None] | None = None,
+        on_left: Callable[[Incoming], Awaitable[None]] | None = None,
     ) -> Incoming:
         """Sends and waits for the head. Raises UpstreamUnavailable, `sent` False only if nothing
         can have reached the provider; `on_sent` is called just before the first byte leaves. A
-        cancelled call leaves no connection behind."""
+        cancelled call leaves no connection behind; where its answer has begun to arrive all the
+        same, `on_left` may take what has come of it before it is closed."""
 
     async def close(self) -> None: ...

@@ -17,6 +17,14 @@ from proxy.errors import UpstreamUnavailable
 from proxy.wire.parsing import AnswerParser, MalformedAnswer
 
 _ROOM_BYTES: Final = 65_536
+_MOST_TURNS: Final = 32
+"""Of the loop, each of which reads some 256 KB: more than a socket's buffer has room for."""
+_LEAST_TURNS: Final = 3
+"""Until what a transport reads first, or has decrypted while it was paused, is here."""
+_QUIET_SECONDS: Final = 0.1
+_BACKLOG_SECONDS: Final = 0.5
+"""How long the provider's own buffers may take to come, of a stream that was not read for long:
+until nothing came for so many seconds, and no longer than that."""
 
 
 class Link(Protocol):
@@ -32,6 +40,9 @@ class Link(Protocol):
 
     def expect_more_within(self, seconds: float) -> None:
         """The idle time-out of this answer's rest, where it is shorter."""
+
+    def has_unread(self) -> bool:
+        """Whether the kernel has bytes of it that nobody has read."""
 
     def cut(self) -> None:
         """Ends the connection: the rest of the answer is not wanted."""
@@ -111,7 +122,7 @@ class Answer(AnswerParser):
     async def begun(self) -> None:
         """Waits for the head. Raises UpstreamUnavailable."""
         while not (self.status or self.over):
-            await self._wait(patient=False)
+            await self._wait(patient=False, closes=False)
         if not self.status:
             self._raise_fault()
 
@@ -133,11 +144,37 @@ class Answer(AnswerParser):
         self._declined = False
         while not (self.over or self._declined):
             self._take = take
-            await self._wait(patient=True)
+            await self._wait(patient=True, closes=False)
         if self._declined:
             return True
         self._raise_fault()
         return False
+
+    async def take_arrived(self, take: Callable[[bytes], object]) -> None:
+        """See `Incoming.take_arrived`."""
+        came = 0
+
+        def taken(piece: bytes) -> bool:
+            nonlocal came
+            came += 1
+            take(piece)
+            return True
+
+        if self.pieces:
+            take(self._drained())
+        self._take = taken
+        was_paused = self._link.paused
+        self._link.resume()
+        for number in range(_MOST_TURNS):
+            if self.over or (number >= _LEAST_TURNS and not self._link.has_unread()):
+                break
+            await _turn(self._loop)
+        if was_paused:
+            until, before = self._loop.time() + _BACKLOG_SECONDS, -1
+            while not self.over and before < came and self._loop.time() < until:
+                before = came
+                await _turn(self._loop, _QUIET_SECONDS)
+        self._take = None
 
     def release(self) -> None:
         """Ends the `pass_on` that waits, as if its `take` had said False."""
@@ -212,15 +249,19 @@ class Answer(AnswerParser):
         self._counted = self._waiting_bytes = 0
         return data
 
-    async def _wait(self, *, patient: bool) -> None:
+    async def _wait(self, *, patient: bool, closes: bool = True) -> None:
+        """closes: a cancelled call leaves no connection behind; else its caller sees to that, who
+        may want what has arrived."""
         self._patient = patient
         if self._link.paused:
             self._link.resume()
         waiter = self._waiter = self._loop.create_future()
         try:
             await waiter
-        except BaseException:  # a cancelled call leaves no connection behind
-            self.close()
+        except BaseException:
+            self._take = None
+            if closes:
+                self.close()
             raise
         finally:
             self._waiter = None
@@ -236,3 +277,18 @@ class Answer(AnswerParser):
     def _raise_fault(self) -> None:
         if self.fault is not None:
             raise self.fault
+
+
+async def _turn(loop: asyncio.AbstractEventLoop, seconds: float = 0.0) -> None:
+    """One of the loop, or all there are in so many seconds."""
+    waiter = loop.create_future()
+    timer = loop.call_later(seconds, _end, waiter) if seconds else loop.call_soon(_end, waiter)
+    try:
+        await waiter
+    finally:
+        timer.cancel()
+
+
+def _end(waiter: "asyncio.Future[None]") -> None:
+    if not waiter.done():
+        waiter.set_result(None)

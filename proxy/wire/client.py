@@ -3,13 +3,13 @@
 import asyncio
 import functools
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Final
 
 from proxy.errors import UpstreamUnavailable
 from proxy.tasks import Tasks
-from proxy.wire import Outgoing, Timeouts
+from proxy.wire import Incoming, Outgoing, Timeouts
 from proxy.wire.answer import Answer
 from proxy.wire.dialing import Dialer
 from proxy.wire.environment import proxy_rules
@@ -54,7 +54,11 @@ class UpstreamPool:
         self._known_route = functools.lru_cache(_URLS_KEPT)(self._find_route)
 
     async def send(
-        self, request: Outgoing, timeouts: Timeouts, on_sent: Callable[[], None] | None = None
+        self,
+        request: Outgoing,
+        timeouts: Timeouts,
+        on_sent: Callable[[], None] | None = None,
+        on_left: Callable[[Incoming], Awaitable[None]] | None = None,
     ) -> Answer:
         """Sends and waits for the head. Cancelled or failed, it leaves no connection behind."""
         url = request.url
@@ -71,6 +75,13 @@ class UpstreamPool:
             else:
                 self._upload(connection, head, request, request.body)
             await answer.begun()
+        except asyncio.CancelledError:
+            try:
+                if answer.status and on_left is not None:
+                    await on_left(answer)
+            finally:
+                answer.close()
+            raise
         except BaseException:
             answer.close()
             raise

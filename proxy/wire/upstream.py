@@ -129,6 +129,10 @@ class UpstreamConnection(asyncio.Protocol):
         """
         return self.is_open() and not self._socket_events.poll(0)
 
+    def has_unread(self) -> bool:
+        """Whether there is something to read, as far as the kernel knows."""
+        return self.is_open() and bool(self._socket_events.poll(0))
+
     def cut(self) -> None:
         """Ends the connection now; what has not left is thrown away."""
         self._lost = True

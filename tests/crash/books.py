@@ -29,11 +29,11 @@ _GIVEN: Final = ("answered", "held")
 """held: the answer waits for a human, whose decision is asked for in its place."""
 _ENDED_EARLY: Final = ("client_left", "cut")
 _FLIGHT_CHUNKS: Final = 4
-"""Of a stream whose sidecar died: what the provider had written when it heard of that, some 40 ms
-of it on a machine that others use, too."""
-_LATE_CHUNKS: Final = 30
-"""Of one that its client left or a human ended: what its sidecar had not read yet by then. Where
-that died the whole hold is booked, which has room for more."""
+"""Of a stream whose sidecar died: what the provider had made past its hold, while more was held
+for it, and until it heard of the death."""
+_LATE_CHUNKS: Final = 2
+"""Of one that its client left or a human ended: all that had arrived by then is booked. One chunk
+is on its way, and one is made before the provider hears of it."""
 
 
 @dataclass

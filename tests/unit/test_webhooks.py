@@ -1,6 +1,6 @@
 """Webhooks on a real (memory) store: delivered at least once, whoever is away, and by one alone."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -48,7 +48,11 @@ class Receiver:
     got: list[Outgoing] = field(default_factory=list)
 
     async def send(
-        self, request: Outgoing, timeouts: Timeouts, on_sent: Callable[[], None] | None = None
+        self,
+        request: Outgoing,
+        timeouts: Timeouts,
+        on_sent: Callable[[], None] | None = None,
+        on_left: Callable[[Incoming], Awaitable[None]] | None = None,
     ) -> Incoming:
         self.got.append(request)
         await turns(1)
@@ -74,6 +78,9 @@ class _Answer:
 
     async def pass_on(self, take: Callable[[bytes], bool]) -> bool:
         raise UpstreamUnavailable("reset", kind="reset")
+
+    async def take_arrived(self, take: Callable[[bytes], object]) -> None:
+        return
 
     def release(self) -> None:
         return
@@ -262,7 +269,9 @@ async def test_what_was_delivered_is_not_told_again_while_it_cannot_be_written(
     await put(office, handed_off())
     real = office.receiver.send
 
-    async def send(request: Outgoing, timeouts: Timeouts, on_sent: object = None) -> Incoming:
+    async def send(
+        request: Outgoing, timeouts: Timeouts, on_sent: object = None, on_left: object = None
+    ) -> Incoming:
         store.away = True
         return await real(request, timeouts)
 

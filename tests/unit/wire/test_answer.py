@@ -18,6 +18,7 @@ class FakeLink:
     def __init__(self) -> None:
         self.paused = False
         self.is_cut = False
+        self.unread: list[bytes] = []
 
     def pause(self) -> None:
         self.paused = True
@@ -27,6 +28,9 @@ class FakeLink:
 
     def expect_more_within(self, seconds: float) -> None:
         self.idle_seconds = seconds
+
+    def has_unread(self) -> bool:
+        return bool(self.unread)
 
     def cut(self) -> None:
         self.is_cut = True
@@ -251,16 +255,14 @@ async def test_closing_cuts_what_is_not_whole_and_nothing_else(link: FakeLink) -
         assert await incoming.pass_on(Taker()) is False
 
 
-@pytest.mark.parametrize("how", ["read", "chunks", "pass_on"])
-async def test_cancelling_whoever_waits_cuts_the_call(
+@pytest.mark.parametrize("how", ["read", "chunks"])
+async def test_cancelling_whoever_reads_cuts_the_call(
     streamed: Answer, link: FakeLink, how: str
 ) -> None:
-    """And who was passed to is passed nothing more."""
-    taker = Taker()
+    """A provider must not work for nobody."""
     waits: dict[str, Callable[[], Coroutine[None, None, object]]] = {
         "read": lambda: streamed.read(10),
         "chunks": lambda: body_of(streamed.chunks()),
-        "pass_on": lambda: streamed.pass_on(taker),
     }
     waiting = asyncio.ensure_future(waits[how]())
     await turn()
@@ -270,4 +272,93 @@ async def test_cancelling_whoever_waits_cuts_the_call(
     assert waiting.cancelled()
     assert link.is_cut
     assert streamed.over
-    assert taker.pieces == []
+
+
+async def test_cancelling_whoever_is_passed_to_leaves_what_arrives(
+    streamed: Answer, link: FakeLink
+) -> None:
+    """Who was passed to is passed nothing more; whoever closes it may take what has come first."""
+    taker, rest = Taker(), Taker()
+    waiting = asyncio.ensure_future(streamed.pass_on(taker))
+    await turn()
+    waiting.cancel()
+    streamed.feed(chunk(b"a"))
+    await asyncio.wait([waiting])
+    streamed.feed(chunk(b"b"))
+    await streamed.take_arrived(rest)
+
+    assert waiting.cancelled()
+    assert not link.is_cut
+    assert (taker.pieces, rest.pieces) == ([b"a"], [b"b"])
+    streamed.close()
+    assert link.is_cut
+
+
+async def _reads(incoming: Answer, link: FakeLink, turns: int) -> None:
+    """What a loop does: a segment a turn, of a transport that reads."""
+    for _ in range(turns):
+        if link.unread and not link.paused:
+            incoming.feed(link.unread.pop(0))
+        await turn()
+
+
+async def test_what_has_arrived_is_taken_whoever_has_not_read_it(
+    streamed: Answer, link: FakeLink
+) -> None:
+    """What waits here, and what the kernel has; with nothing more, nobody waits for more. A taker
+    that wants no more is given all the same: it was billed."""
+    streamed.feed(chunk(b"a"))
+    link.unread = [chunk(b"%d" % number) for number in range(10)]
+    reading = asyncio.ensure_future(_reads(streamed, link, 50))
+    taker = Taker(more=False)
+    await streamed.take_arrived(taker)
+
+    assert b"".join(taker.pieces) == b"a0123456789"
+    assert not reading.done()
+    await reading
+    link.unread = [chunk(b"b")]
+    await _reads(streamed, link, 1)
+    assert b"".join(taker.pieces) == b"a0123456789"
+
+
+async def test_a_provider_that_never_stops_is_left_all_the_same(
+    streamed: Answer, link: FakeLink
+) -> None:
+    """Or who pays for it would wait for it, and pay on."""
+    link.unread = [chunk(b"x") for _ in range(200)]
+    reading = asyncio.ensure_future(_reads(streamed, link, 200))
+    taker = Taker()
+    await streamed.take_arrived(taker)
+    reading.cancel()
+
+    assert 30 <= len(taker.pieces) <= 34
+
+
+async def test_an_end_that_has_arrived_ends_the_taking(streamed: Answer, link: FakeLink) -> None:
+    """And its connection is another call's by then."""
+    link.unread = [chunk(b"a"), chunk(b""), b"nothing of it"]
+    reading = asyncio.ensure_future(_reads(streamed, link, 2))
+    taker = Taker()
+    await streamed.take_arrived(taker)
+    await reading
+
+    assert taker.pieces == [b"a"]
+    assert streamed.over
+    assert not link.is_cut
+
+
+async def test_what_waits_at_a_provider_that_was_paused_is_let_come(
+    streamed: Answer, link: FakeLink
+) -> None:
+    """Its own buffers are full by then, and empty themselves as soon as somebody reads."""
+    streamed.feed(chunk(b"x" * 70_000))
+    assert link.paused
+    loop = asyncio.get_running_loop()
+    loop.call_later(0.03, streamed.feed, chunk(b"y"))
+    taker = Taker()
+    began = loop.time()
+    await streamed.take_arrived(taker)
+
+    assert taker.pieces == [b"x" * 70_000, b"y"]
+    assert not link.paused
+    assert loop.time() - began < 1.0
