@@ -128,7 +128,7 @@ class Settler:
         if progress.earlier is not None:
             what = bill.together(progress.earlier, what)
         if progress.facts or progress.tried is not None:
-            what = _delta(progress, what)
+            what = _with_facts(progress, what)
         progress.settled = what
         call, capture = progress.call, progress.capture
         taken: AnswerRecord | None = None
@@ -202,7 +202,7 @@ class Settler:
         return self._index.remember_answer(call.key.tenant, call.identified, call.request, answer)
 
 
-def _delta(progress: Progress, what: Settlement) -> Settlement:
+def _with_facts(progress: Progress, what: Settlement) -> Settlement:
     """With what is written beside it."""
     tried, call = progress.tried, progress.call
     if tried is None:
