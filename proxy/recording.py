@@ -1,8 +1,8 @@
 """Records what calls send and are answered, and reads it back. What a record is: `core.recording`.
 
 Theory of operation. A request is recorded when its hold is: then it is known which earlier requests
-of its session are committed. What is large is prepared on a thread before; what it was told by then
-may be older than it had to be, which costs size and nothing else. An answer is recorded with its
+of its session are committed. What is large is prepared on a thread before; its base may then be
+older than it had to be, which costs size and nothing else. An answer is recorded with its
 settlement. Between the two, and between calls of one history, this process keeps what was recorded
 last as a window for the next; a process that has none begins a new one.
 """
@@ -79,9 +79,9 @@ class Windows:
 
 
 class Prepared(msgspec.Struct, frozen=True, gc=False):
-    """What is kept of a request, and the window after it. base: the recorded request that it was
-    told by, none: nothing; certain: that is in the ledger. Good only while its session is that one:
-    in this generation, that began then."""
+    """What is kept of a request, and the window after it. base: the recorded request that it is a
+    delta of, None for none; certain: that is in the ledger. Good only while its session is that
+    one: in this generation, that began then."""
 
     kept: RecordedContent
     after: Window | None
@@ -96,8 +96,8 @@ class Prepared(msgspec.Struct, frozen=True, gc=False):
         return self.base is None or (self.generation, self.created_at) == session
 
     def is_readable(self, state: SessionState, windows: Windows) -> bool:
-        """Whether it can be read back, once it is held on this state: not where what it was told by
-        was refused by the store meanwhile, or was written otherwise than it had been submitted."""
+        """Whether it can be read back, once it is held on this state: not where its base was
+        refused by the store meanwhile, or was written otherwise than it had been submitted."""
         if self.base is None or self.certain or self.base in state.recorded:
             return True
         base, fingerprint = self.base  # another may have gone on from it
@@ -184,7 +184,7 @@ class Recorder:
     async def prepared(
         self, one: Recording, recorded: Recorded
     ) -> tuple[RecordedContent, Window | None, str]:
-        """For a large body: what is kept, the window after it, and the call that it is told by."""
+        """For a large body: what is kept, the window after it, and the call that is its base."""
         sealer, span, overlap, fingerprint = self._found(one, recorded)
         ranges: tuple[int, ...] = ()
         if (

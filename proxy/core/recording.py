@@ -55,7 +55,7 @@ class Span(msgspec.Struct, frozen=True, gc=False):
 
 
 class Overlap(msgspec.Struct, frozen=True, gc=False):
-    """What a body is told by. kept: bytes of the base's list that it begins with. head, tail:
+    """What a body has of its base. kept: bytes of the base's list that it begins with. head, tail:
     whether they are the base's."""
 
     base: str = ""
@@ -154,7 +154,7 @@ def find(
 
 
 def bases_of(recorded: Recorded, fingerprint: Fingerprint) -> list[tuple[str, Fingerprint]]:
-    """What a body of this fingerprint may be told by, newest first."""
+    """What a body of this fingerprint may have for a base, newest first."""
     return _bases(recorded, fingerprint.key)[::-1]
 
 

@@ -418,7 +418,7 @@ async def test_a_spool_is_bounded(going: Going, tmp_path: Path, clock: FakeClock
 async def test_the_spool_of_a_dead_process_is_taken_over(
     going: Going, tmp_path: Path, clock: FakeClock, *, begun: bool
 ) -> None:
-    """Also where it died between writing to the ledger and drain its spool."""
+    """Also where it died between writing to the ledger and emptying its spool."""
     dead = Side(going, tmp_path / "a", "dead", clock)
     going.away = "before"
     await dead.call("a", 10)
