@@ -53,15 +53,12 @@ def add_import_arguments(action: argparse.ArgumentParser) -> None:
 
 def checkpoint(client: AdminClient, path: str, args: argparse.Namespace) -> dict[str, Json] | None:
     """A step's checkpoint; None where a body alone was printed."""
-    query = {"tenant": args.tenant, "step": args.step}
-    asked = _query(query)
-    if args.raw:
-        _print_body(client.download(f"{path}/checkpoint{_query({**query, 'raw': 1})}"))
-        return None
-    if args.next:
-        _print_body(client.download(f"{path}/checkpoint{_query({**query, 'raw': 'next'})}"))
-        return None
-    return client.call("GET", f"{path}/checkpoint{asked}")
+    raw = "1" if args.raw else "next" if args.next else None
+    asked = f"{path}/checkpoint{_query({'tenant': args.tenant, 'step': args.step, 'raw': raw})}"
+    if raw is None:
+        return client.call("GET", asked)
+    _print_body(client.download(asked))
+    return None
 
 
 def act(client: AdminClient, path: str, args: argparse.Namespace) -> dict[str, Json] | None:

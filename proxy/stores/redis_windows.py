@@ -190,10 +190,8 @@ class Windows:
         await self.drain(p)
         await self.undo(claim)
 
-    async def _trim(self, p: str, last: int) -> int:
-        trimmed = await self._servers.evaluate(script("trim"), f"{p}:o", last)
-        assert isinstance(trimmed, int)
-        return trimmed
+    async def _trim(self, p: str, last: int) -> None:
+        await self._servers.evaluate(script("trim"), f"{p}:o", last)
 
     def _later(self, work: Coroutine[None, None, object]) -> None:
         task = asyncio.ensure_future(_quietly(work))
