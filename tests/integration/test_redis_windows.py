@@ -118,9 +118,9 @@ async def test_two_that_carry_out_the_same_do_not_take_it_for_lost(
     await store.append(hold(SessionKey("a", "s"), "c"))
     other, trim = await opened(tmp_path), Windows._trim
 
-    async def later(windows: Windows, p: str, last: int) -> int:
+    async def later(windows: Windows, p: str, last: int) -> None:
         await trim(windows, p, last)
-        return await trim(windows, p, last)
+        await trim(windows, p, last)
 
     monkeypatch.setattr(Windows, "_trim", later)
     await other.open_holds()
