@@ -12,6 +12,7 @@ from proxy.core.session import SessionKey
 from proxy.errors import SeqConflict, SessionBusy
 from proxy.exports import SUFFIX, export_of, write_export
 from proxy.stores import LIVE, Store
+from proxy.stores.codec import encode_cursor
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +23,11 @@ _ARCHIVED_AT_ONCE = 100
 """Then whoever sweeps gets on with the rest of it."""
 _ARCHIVED = (*LIVE, "killed", "finished")
 """States of sessions that retention deletes."""
+_HOLDS_SECONDS = 3 * 3600.0
+_QUIET_SECONDS = 3600.0
+"""A clock is believed once sessions were used, or this process ran, for the first of these by it
+without a break of more than the second: by so much at the most it has jumped."""
+_MOST_STEPS = 100
 
 
 class Retention:
@@ -42,6 +48,8 @@ class Retention:
         self._idle_seconds = idle_seconds
         self._purged_at = float("-inf")
         self._began = clock.now(), clock.monotonic()
+        self._in_use_since: float | None = None
+        self._said = False
 
     def reached(self) -> float:
         """The wall's time, as far as it can have come since the start: by a clock that jumped ahead
@@ -53,11 +61,15 @@ class Retention:
         """Deletes sessions that nobody has touched for the retention, tombstones as old as that,
         and accounts whose windows have long been over; once a minute, so that it is little each
         time. What holds something stays, what is not idle yet, and what should be archived and
-        could not be. Raises StoreUnavailable."""
+        could not be. Nothing goes by a clock that may have jumped. Raises StoreUnavailable."""
         if self._clock.monotonic() - self._purged_at < _EVERY_SECONDS:
             return
         now, kept = self.reached(), self._kept()
         before = now - max(kept.retention_seconds, self._idle_seconds())
+        if not await self._believes(now):
+            await self._tell(now, before)
+            self._purged_at = self._clock.monotonic()
+            return
         archived = 0
         if kept.archive is not None:
             keys = await self._store.list_idle(before, _ARCHIVED_AT_ONCE, _ARCHIVED)
@@ -71,6 +83,49 @@ class Retention:
         if sessions or accounts or archived:
             facts = {"sessions": sessions, "accounts": accounts, "archived": archived}
             log.info("retention", extra=facts)
+
+    async def _believes(self, now: float) -> bool:
+        """Whether the clock is right as far as the ledger tells. One that was ahead at the start
+        would delete what is young, and one behind a ledger that nobody had used for a while looks
+        the same: so it has to hold for some hours first."""
+        if self._in_use_since is None:
+            self._in_use_since = await self._find_in_use_since()
+        return now - self._in_use_since >= _HOLDS_SECONDS
+
+    async def _find_in_use_since(self) -> float:
+        """Since when, up to the start, sessions were used without a longer break; -inf if there is
+        nothing before that, or no need to look further back."""
+        since = self._began[0]
+        for _ in range(_MOST_STEPS):
+            if self._began[0] - since >= _HOLDS_SECONDS:
+                return float("-inf")
+            before = await self._used_before(since - _QUIET_SECONDS / 2)
+            if before is None or before < since - _QUIET_SECONDS:
+                before = await self._used_before(since)
+            if before is None:
+                return float("-inf")
+            if before < since - _QUIET_SECONDS:
+                break
+            since = before
+        return since
+
+    async def _used_before(self, then: float) -> float | None:
+        """When a session was last used before that."""
+        rows, _ = await self._store.list_sessions(limit=1, cursor=encode_cursor(then, 0))
+        return rows[0].head.updated_at if rows else None
+
+    async def _tell(self, now: float, before: float) -> None:
+        """Once, where there is something that would have been deleted."""
+        if self._said or not await self._store.list_idle(before, 1, _ARCHIVED):
+            return
+        self._said = True
+        since = now if self._in_use_since is None else self._in_use_since
+        used = await self._used_before(since)
+        facts = {
+            "unused_seconds": None if used is None else round(since - used),
+            "wait_seconds": round(since + _HOLDS_SECONDS - now),
+        }
+        log.warning("nothing is deleted yet: the clock may have jumped ahead", extra=facts)
 
     async def _archive(self, folder: str, keys: Iterable[SessionKey], now: float) -> int:
         """Writes them down and deletes them; how many of them are done with. Where one cannot be

@@ -1,6 +1,7 @@
 """What happens to sessions that nobody uses: finished, archived, deleted."""
 
 from collections.abc import AsyncIterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from tests.unit.test_ledger import KEY as CALLED
 from tests.unit.test_ledger import Bench, used, wants
 
 DAY = 86_400.0
+HOUR = 3_600.0
 
 
 class Touched(MemoryStore):
@@ -50,6 +52,7 @@ class Kept:
             head = SessionHead(state, updated_at=at)
             append = replace(opened(SessionKey("team-a", name), at), head=head)
             await self.store.append(replace(append, contents=(Content("c1.q", name.encode()),)))
+        self.clock.advance(3 * HOUR)  # it is believed
 
     async def left(self) -> list[str]:
         return sorted(row.key.session for row in (await self.store.list_sessions())[0])
@@ -160,6 +163,102 @@ async def test_tombstones_go_by_themselves_where_sessions_are_archived(
         "new.1.holdfast",
         "old.1.holdfast",
     ]
+
+
+class Restarted:
+    """A ledger whose sessions were used so many hours before the start, by the clock of it."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.store = MemoryStore(SECRET)
+        self._numbers = count()
+
+    async def used(self, *hours_ago: float) -> None:
+        for hours in hours_ago:
+            key = SessionKey("team-a", f"s{next(self._numbers)}")
+            await self.store.append(opened(key, self.clock.now() - hours * HOUR))
+
+    def starts(self) -> None:
+        self.retention = Retention(self.store, self.clock, Checkpoints, lambda: HOUR)
+
+    async def left(self) -> int:
+        self.clock.advance(61)
+        await self.retention.look_after()
+        return len((await self.store.list_sessions())[0])
+
+
+@pytest.fixture
+async def restarted() -> AsyncIterator[Restarted]:
+    on = Restarted()
+    await on.store.open()
+    yield on
+    await on.store.close()
+
+
+@pytest.mark.parametrize("ahead_days", [6, 30])
+async def test_a_start_with_a_clock_that_is_ahead_deletes_nothing(
+    restarted: Restarted, ahead_days: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What it would have deleted is there once it is right again. Also what is only nearly as old
+    as that; and calls that are made meanwhile, and another start, prove nothing."""
+    await restarted.used(0, 0.5, 20, 100)
+    restarted.clock.jump(ahead_days * DAY)
+    restarted.starts()
+    assert await restarted.left() == 4
+    await restarted.used(0)
+    restarted.clock.advance(2 * HOUR)
+    assert await restarted.left() == 5
+    restarted.starts()
+    await restarted.used(0)
+    assert await restarted.left() == 6
+    restarted.clock.jump(-ahead_days * DAY)
+    restarted.starts()
+    restarted.clock.advance(4 * HOUR)
+
+    assert await restarted.left() == 6
+    warned = [record for record in caplog.records if "may have jumped" in record.message]
+    assert len(warned) == 2
+    hours = ahead_days * 24
+    assert abs(warned[0].__dict__["unused_seconds"] - hours * HOUR) < 200
+    assert 10_500 < warned[0].__dict__["wait_seconds"] < 10_800
+
+
+async def test_a_ledger_that_nobody_used_for_a_month_is_purged_in_the_end(
+    restarted: Restarted,
+) -> None:
+    """Once the clock has been right for three hours of one process."""
+    await restarted.used(30 * 24)
+    restarted.starts()
+    restarted.clock.advance(3 * HOUR - 62)
+    assert await restarted.left() == 1
+
+    assert await restarted.left() == 0
+
+
+async def test_a_ledger_in_use_is_purged_from_the_start_on(restarted: Restarted) -> None:
+    """It has no break in it that a jump could have made: its sessions say so, and no process need
+    run for hours. Nor where it is younger than that."""
+    await restarted.used(200, *(n * 0.9 for n in range(1, 6)))
+    restarted.starts()
+    assert await restarted.left() == 5
+    young = Restarted()
+    await young.store.open()
+    await young.used(0.1, 0.2)
+    young.retention = Retention(
+        young.store, young.clock, lambda: Checkpoints(retention_seconds=600.0), lambda: 1.0
+    )
+    assert await young.left() == 1
+    await young.store.close()
+
+
+async def test_use_since_a_break_counts_with_the_time_of_the_process(restarted: Restarted) -> None:
+    """Of an hour and 50 minutes before the start, and from there on."""
+    await restarted.used(200, 2.9, 1.8, 0.95)
+    restarted.starts()
+    restarted.clock.advance(1.2 * HOUR - 62)
+    assert await restarted.left() == 4
+
+    assert await restarted.left() == 3
 
 
 @pytest.mark.parametrize("tenant", ["..", ".", "", "a/b", "../../etc", ".hidden", "ü"])

@@ -22,6 +22,7 @@ from proxy.stores import (
     Store,
 )
 from proxy.stores.chain import GENESIS
+from proxy.stores.codec import encode_cursor
 from tests.fakes_stores import (
     KEY,
     NOW,
@@ -321,6 +322,17 @@ async def test_sessions_are_listed_newest_first_page_by_page(store: Store) -> No
     assert listed == ["s6", "s5", "s4", "s3", "s2", "s1", "s0"]
     assert end is None
     assert len((await store.list_sessions())[0]) == 8
+
+
+async def test_a_listing_can_begin_at_a_time(store: Store) -> None:
+    """With the newest session that was last used before it: is a clock right?."""
+    for n in range(4):
+        key = SessionKey(f"t{n % 2}", f"s{n}")
+        await store.append(opened(key, NOW + n))
+    asked = (NOW + 9, NOW + 2.5, NOW + 2, NOW)
+    rows = [(await store.list_sessions(limit=1, cursor=encode_cursor(at, 0)))[0] for at in asked]
+
+    assert [[row.key.session for row in page] for page in rows] == [["s3"], ["s2"], ["s1"], []]
 
 
 async def test_sessions_are_listed_by_state_agent_and_tenant(store: Store) -> None:
