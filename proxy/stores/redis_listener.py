@@ -40,7 +40,7 @@ class Listener:
         self._missing = 0
         self._heard = False
         self._refused: ServerError | None = None
-        self._warned = False
+        self._told: set[type[Exception]] = set()
         self._task: asyncio.Task[None] | None = None
 
     def start(self, ended: Callable[["Listener"], None]) -> None:
@@ -56,11 +56,20 @@ class Listener:
             try:
                 await self._hear()
             except (OSError, TimeoutError, Lost, ServerError, StoreUnavailable) as problem:
-                is_new = isinstance(problem, ServerError) and not self._warned
-                self._warned = self._warned or is_new
-                level = logging.WARNING if is_new else logging.INFO
-                log.log(level, "what is published is not heard (%s); trying again", problem)
+                log.log(
+                    self._level(problem),
+                    "what is published is not heard (%s); trying again",
+                    problem,
+                )
             await self._clock.sleep(_PAUSE_SECONDS)
+
+    def _level(self, problem: Exception) -> int:
+        """Each kind of trouble is said once until it is over: ten times a second would bury all
+        else that is said of an outage."""
+        if type(problem) in self._told:
+            return logging.DEBUG
+        self._told.add(type(problem))
+        return logging.WARNING if isinstance(problem, ServerError) else logging.INFO
 
     async def _hear(self) -> None:
         """Until the connection breaks. A ping each second tells of one that is only dead."""
@@ -90,5 +99,5 @@ class Listener:
         elif reply[0] == b"subscribe":
             self._missing -= 1
             if not self._missing:
-                self._warned = False
+                self._told.clear()
                 self._on_connected()

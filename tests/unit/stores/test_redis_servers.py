@@ -1,6 +1,7 @@
 """The client of Redis on real servers: order, slots, and what it does when they fail."""
 
 import asyncio
+import logging
 from collections.abc import Iterator
 
 import pytest
@@ -196,6 +197,28 @@ async def test_what_is_published_is_heard_also_after_the_connection_broke(
     assert await heard.get() == ("b", b"\xff")
     server.ask("CLIENT", "KILL", "TYPE", "pubsub")
     assert await heard.get() == "connected"
+    listener.close()
+    await servers.close()
+
+
+async def test_that_nothing_is_heard_is_said_once(
+    server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not ten times a second for as long as the server is away."""
+    caplog.set_level(logging.INFO)
+    servers, connected = Servers(server.url), asyncio.Event()
+    await servers.open()
+    listener = servers.listen(["a"], lambda _, data: None, connected.set)
+    for _ in range(2):
+        async with asyncio.timeout(10):
+            await connected.wait()
+        connected.clear()
+        caplog.clear()
+        server.kill()
+        await servers.clock.sleep(1)
+        said = [one.message for one in caplog.records if "is not heard" in one.message]
+        assert 1 <= len(said) <= 3, said  # the connection broke, and then none was to be had
+        server.start()
     listener.close()
     await servers.close()
 
