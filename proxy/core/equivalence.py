@@ -12,6 +12,7 @@ from hashlib import blake2b
 from typing import Final
 
 import msgspec
+from xxhash import xxh3_64_intdigest
 
 from proxy.core.histories import DIGEST_BYTES
 from proxy.core.loops.normal import normal_text, timeless_text
@@ -43,35 +44,59 @@ _DECORATION: Final = "cache_control"
 _BILLING: Final = "x-anthropic-billing-header"
 _DATE: Final = re.compile(r"\b\d{4}-\d\d-\d\d\b")
 _SHOWN_CHARACTERS: Final = 64
+_KNOWN: Final = 16_384
 _PLAIN: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
 
 
-def differs(
-    body: bytes, request: Request, recorded: bytes, record: Request, *, history: bool
-) -> str:
-    """What one asks for otherwise than the other, in a few words; "" where they ask for the same.
-    history: their conversations are compared, too."""
+def differs(body: bytes, request: Request, recorded: bytes, record: Request) -> str:
+    """What one asks for otherwise than the other, in a few words; "" for the same."""
     if request.dialect != record.dialect:
         return f"it was recorded as {record.dialect}"
     if request.model != record.model:
         return "another model"
-    if history and (what := _in_history(request, record)):
-        return what
+    return _in_history(request, record) or asks_otherwise(body, recorded)
+
+
+def asks_otherwise(body: bytes, recorded: bytes) -> str:
+    """The same of two bodies of one dialect, whose conversations are known to be the same: but for
+    what no history has."""
     one, other = _OBJECT.decode(body), _OBJECT.decode(recorded)
-    if _system(one) != _system(other):
+    said, known = _conversation(one, other), _conversation(other, one)
+    if _system(one, said) != _system(other, known):
         return "another system text"
-    if _names(one) != _names(other):
+    if _names(said) != _names(known):
         return "another name of who speaks"
     for name in sorted({*one, *other} - _CONVERSATION - _SYSTEM - _BY_RUN):
-        if _value(one.get(name)) != _value(other.get(name)):
+        mine, theirs = one.get(name), other.get(name)
+        if mine != theirs and _value(mine) != _value(theirs):
             return f"another {_shown(name)}"
     return ""
 
 
-def steady_chain(request: Request) -> bytes:
-    """Its history, digest by digest: equal for one whose tool results differ in nothing but their
-    times."""
-    return b"".join([steady_digest(message) for message in request.history.messages])
+class SteadyChains:
+    """The histories of one session's requests, digest by digest: equal for one whose tool results
+    differ in nothing but their times. Each result is read once, for that takes long."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[bytes, bool, int], bytes] = {}
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def chain(self, request: Request) -> bytes:
+        return b"".join([self._digest(message) for message in request.history.messages])
+
+    def _digest(self, message: Message) -> bytes:
+        if message.tool_result_id is None or not message.text:
+            return message.content_digest
+        text = xxh3_64_intdigest(message.text.encode("utf-8", "surrogatepass"))
+        key = (message.content_digest, message.is_error, text)
+        if (known := self._known.get(key)) is not None:
+            return known
+        if len(self._known) >= _KNOWN:
+            self._known.clear()
+        digest = self._known[key] = steady_digest(message)
+        return digest
 
 
 def steady_digest(message: Message) -> bytes:
@@ -100,19 +125,28 @@ def _kind(message: Message) -> str:
     return "tool result" if message.tool_result_id is not None else message.role
 
 
-def _system(members: Mapping[str, msgspec.Raw]) -> bytes:
+def _conversation(
+    members: Mapping[str, msgspec.Raw], beside: Mapping[str, msgspec.Raw]
+) -> list[_Message]:
+    """Nothing where both have the same bytes."""
+    said: list[_Message] = []
+    for name in sorted(_CONVERSATION & members.keys()):
+        if members[name] != beside.get(name):
+            said += _said(members[name])
+    return said
+
+
+def _system(members: Mapping[str, msgspec.Raw], said: list[_Message]) -> bytes:
     """All that the system says, wherever a dialect has it, without what changes by itself."""
     texts = [text for name in sorted(_SYSTEM & members.keys()) for text in _texts(members[name])]
-    for name in sorted(_CONVERSATION & members.keys()):
-        for message in _said(members[name]):
-            if message.role in _SYSTEM_ROLES:
-                texts += _texts(message.content)
+    for message in said:
+        if message.role in _SYSTEM_ROLES:
+            texts += _texts(message.content)
     return b"\n".join([_steady(text) for text in texts if not _is_billing(text)])
 
 
-def _names(members: Mapping[str, msgspec.Raw]) -> list[bytes]:
+def _names(said: list[_Message]) -> list[bytes]:
     """Of users who have one: it is no part of a history. Only those, for a turn may be left out."""
-    said = [one for name in _CONVERSATION & members.keys() for one in _said(members[name])]
     return [name for one in said if one.role == "user" and (name := _value(one.name)) != b"null"]
 
 

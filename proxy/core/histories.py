@@ -1,6 +1,6 @@
 """Which recorded request goes on from which: the tree of a session's histories.
 
-A history is the digests of its messages in a row (`equivalence.steady_chain`), 16 bytes each. A
+A history is the digests of its messages in a row (`equivalence.SteadyChains`), 16 bytes each. A
 step goes on from the one with the longest history that its own begins with. Each node keeps only
 what it adds, so that a session's tree is as long as its messages, not their square.
 """

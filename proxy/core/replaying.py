@@ -18,6 +18,7 @@ from typing import Final
 import msgspec
 
 from proxy.core import events as ev
+from proxy.core.fingerprints import base_of
 from proxy.core.steps import Logged, RecordedStep, StepLog
 
 MOST_REPLAYS: Final = 4_096
@@ -46,6 +47,8 @@ class Record:
         self.handed: set[bytes] = set()
         self._generation = 0
         self._log = StepLog()
+        self._asked: dict[bytes, list[str]] = {}
+        self._settled: list[str] = []
 
     @property
     def steps(self) -> Sequence[RecordedStep]:
@@ -57,16 +60,63 @@ class Record:
         """Those that its agent was given an answer to."""
         return [step for step in self._log.steps.values() if step.is_answered]
 
+    def answered_as(self, digest: bytes) -> Sequence[RecordedStep]:
+        """Those of them that sent this, by the digest of its body or by its chain."""
+        return self._answered(dict.fromkeys(self._asked.get(digest, ())))
+
+    def answered_since(self, count: int) -> Sequence[RecordedStep]:
+        """Those of them that were answered after so many."""
+        return sorted(self._answered(self._settled[count:]), key=_by_reservation)
+
+    @property
+    def answered_count(self) -> int:
+        return len(self._settled)
+
+    def left(self) -> Sequence[RecordedStep]:
+        """Those of them that this run was not given."""
+        left = [call_id for call_id in self._settled if call_id not in self.given]
+        return sorted(self._answered(left), key=_by_reservation)
+
+    def base_of(self, call_id: str) -> str:
+        """The call that a body is likely told by; "" for none that is known."""
+        step = self._log.steps.get(call_id)
+        return "" if step is None else base_of(step.content)
+
     @property
     def is_empty(self) -> bool:
         return not self._log.steps
+
+    def __len__(self) -> int:
+        """Attempts of the generation."""
+        return len(self._log.steps)
 
     def read(self, log: Iterable[Logged]) -> None:
         """Goes on with what follows in the log."""
         for logged in log:
             self._take(logged.event)
             self._log.take(logged.event, logged.seq)
+            self._index(logged.event, logged.seq)
             self.seq = logged.seq
+
+    def _index(self, event: ev.AnyEvent, seq: int) -> None:
+        """What steps are found by: a session of thousands is not gone through for each call."""
+        match event:
+            case ev.SessionOpened() | ev.SessionDeleted():
+                self._asked.clear()
+                self._settled.clear()
+            case ev.StepReserved() | ev.StepInherited():
+                for digest in {event.body_digest, event.chain} - {b""}:
+                    self._asked.setdefault(digest, []).append(event.call_id)
+            case _:
+                pass
+        if isinstance(event, ev.StepInherited | ev.StepSettled):
+            step = self._log.steps.get(event.call_id)
+            if step is not None and step.is_answered and step.settled_seq == seq:
+                self._settled.append(event.call_id)
+
+    def _answered(self, call_ids: Iterable[str]) -> list[RecordedStep]:
+        steps = [self._log.steps.get(call_id) for call_id in call_ids]
+        return [step for step in steps if step is not None and step.is_answered]
 
     def _take(self, event: ev.AnyEvent) -> None:
         match event:
@@ -112,6 +162,10 @@ class Record:
         self.given.clear()
         self.skipped.clear()
         self.diverged.clear()
+
+
+def _by_reservation(step: RecordedStep) -> int:
+    return step.reserved_seq
 
 
 class Pick(msgspec.Struct, frozen=True, gc=False):

@@ -12,9 +12,9 @@ from typing import Literal
 import msgspec
 from msgspec.structs import replace
 
-from proxy.contents import Contents
+from proxy.contents import Contents, Line
 from proxy.core.contents import RecordedAnswer
-from proxy.core.equivalence import differs, steady_chain
+from proxy.core.equivalence import asks_otherwise, differs
 from proxy.core.fingerprints import is_kept
 from proxy.core.globs import matches
 from proxy.core.histories import beginnings
@@ -28,7 +28,7 @@ from proxy.core.usage import ToolCall
 from proxy.errors import ContentMissing
 from proxy.guard.recall import Recall
 from proxy.intake import Call
-from proxy.replaying.reading import calls_of, chains_of, parsed
+from proxy.replaying.reading import HistoryReading, calls_of, parsed
 from proxy.replaying.sessions import ResumedSession
 
 How = Literal["exact", "messages"]
@@ -90,7 +90,7 @@ class Judge:
         record, begins = known.record, asked.begins
         if record.is_empty:
             return Verdict()
-        most = MOST_REPLAYS * (1 + len(record.steps) // _OF_STEPS)
+        most = MOST_REPLAYS * (1 + len(record) // _OF_STEPS)
         if record.since_live >= most:
             return Verdict(why=f"its record was used {most} times without a new call")
         try:
@@ -109,12 +109,13 @@ class Judge:
     async def _due(self, call: Call, known: ResumedSession, asked: Asked) -> tuple[Pick, How]:
         """The step whose answer is due. Raises _Live."""
         request, record = call.request, known.record
-        said = [step for step in record.answered if step.dialect == request.dialect]
+        dialect, digest = request.dialect, request.body_digest
+        found = [step for step in record.answered_as(digest) if step.dialect == dialect]
         same: Sequence[RecordedStep]
-        same = [step for step in said if step.body_digest == request.body_digest]
+        same = [step for step in found if step.body_digest == digest]
         how: How = "exact"
-        if not same and request.dialect in CONVERSATIONS:
-            how, same = "messages", await self._alike(call, known, said, asked)
+        if not same and dialect in CONVERSATIONS:
+            how, same = "messages", await self._alike(call, known, asked)
         fitting = _as_asked(same, request)
         due = pick(record, fitting, begins=asked.begins, same_process=asked.same_process)
         if due is None:
@@ -122,39 +123,43 @@ class Judge:
         return due, how
 
     async def _alike(
-        self, call: Call, known: ResumedSession, said: Sequence[RecordedStep], asked: Asked
+        self, call: Call, known: ResumedSession, asked: Asked
     ) -> Sequence[RecordedStep]:
         """Steps that asked for the same in other bytes. Raises _Live."""
-        own = chain_of(call.request)
-        same, record = [step for step in said if own and step.chain == own], known.record
+        own, record, dialect = chain_of(call.request), known.record, call.request.dialect
+        found = record.answered_as(own) if own else ()
+        same = [step for step in found if step.dialect == dialect and step.chain == own]
         if same:
-            due = _not_given(record, same, asked) or same
-            why = await self._compared(call, due)
+            due = [one for one in same if asked.is_new or one.call_id not in record.given] or same
+            why = await self._compared(call, known, due)
             if alike := [step for step in due if why.get(step.call_id) == ""]:
                 return alike
             if due is not same or asked.is_new:
                 raise _Live(why[due[0].call_id], due[0].step)
             raise _Live
-        left = _not_given(record, said, asked)
+        said = record.answered if asked.is_new else record.left()
+        left = [step for step in said if step.dialect == dialect]
         if not left:
             raise _Live  # all of the record was given: this is new
         await self._read_histories(call, known)
-        own = steady_chain(call.request)
+        own = known.steady.chain(call.request)
         if found := await self._steady(call, known, left, own):
             return found
         raise await self._elsewhere(call, known, left, asked, own)
 
-    async def _compared(self, call: Call, same: Sequence[RecordedStep]) -> Mapping[str, str]:
+    async def _compared(
+        self, call: Call, known: ResumedSession, same: Sequence[RecordedStep]
+    ) -> Mapping[str, str]:
         """What the request asks for otherwise than each of the first of them, by call id; "" for
         the same."""
         same = same[:_MOST_COMPARED]
-        bodies = await self._contents.bodies_of(call.key, same)
-        why: dict[str, str] = {}
-        for step in same:
-            body = bodies[step.call_id]
-            request = await parsed(call, step.dialect, body)
-            why[step.call_id] = differs(call.body, call.request, body, request, history=False)
-        return why
+        bodies = await self._contents.bodies_of(call.key, same, self._line(known))
+        return {call_id: asks_otherwise(call.body, body) for call_id, body in bodies.items()}
+
+    def _line(self, known: ResumedSession) -> Line:
+        if known.line is None:
+            known.line = Line(self._contents.reader(), known.record.base_of)
+        return known.line
 
     async def _steady(
         self, call: Call, known: ResumedSession, left: Sequence[RecordedStep], own: bytes
@@ -166,7 +171,7 @@ class Judge:
         if skipped:
             of |= {s.call_id for s in left if tree.is_shortened(s.call_id, skipped, own)}
         same = [step for step in left if step.call_id in of]
-        why = await self._compared(call, same) if same else {}
+        why = await self._compared(call, known, same) if same else {}
         return [step for step in same if why.get(step.call_id) == ""]
 
     async def _elsewhere(
@@ -188,29 +193,25 @@ class Judge:
             missed = list(left) if asked.begins or asked.alone or not record.given else []
         if not missed:
             return _Live()
-        body, request = await self._body(call, missed[0])
-        why = differs(call.body, call.request, body, request, history=True)
+        body = await self._contents.body_of(call.key, missed[0])
+        request = await parsed(call, missed[0].dialect, body)
+        why = differs(call.body, call.request, body, request)
         return _Live(why or "another request", missed[0].step)
 
     async def _read_histories(self, call: Call, known: ResumedSession) -> None:
         """Those of the steps that were answered since they were read."""
-        tree = known.histories
-        new = [step for step in known.record.answered if step.call_id not in tree]
+        tree, new = known.histories, known.unread()
         if not new:
             return
         chains: dict[str, bytes] = {}
         kept = [step for step in new if is_kept(step.content) and step.dialect in CONVERSATIONS]
+        reading = HistoryReading(call, known.steady)
         for at in range(0, len(kept), _READ_AT_ONCE):
-            some = kept[at : at + _READ_AT_ONCE]
-            bodies = await self._contents.bodies_of(call.key, some)
-            chains.update(await asyncio.to_thread(chains_of, call, some, bodies))
+            some, line = kept[at : at + _READ_AT_ONCE], self._line(known)
+            chains |= await self._contents.made_of(call.key, some, line, reading.chain)
         for step in new:
-            if step.call_id not in tree:  # else another call has read it meanwhile
+            if step.call_id not in tree:
                 tree.add(step.call_id, chains.get(step.call_id, b""))
-
-    async def _body(self, call: Call, step: RecordedStep) -> tuple[bytes, Request]:
-        body = await self._contents.body_of(call.key, step)
-        return body, await parsed(call, step.dialect, body)
 
     async def _answered(self, call: Call, known: ResumedSession, verdict: Verdict) -> Verdict:
         """With the answer; that of a later step where it would have done again what was done.
@@ -218,7 +219,7 @@ class Judge:
         step, skipped = verdict.step, list[RecordedStep]()
         assert step is not None
         while True:
-            given = await self._contents.answer_of(call.key, step)
+            given = await self._contents.answer_of(call.key, step, self._line(known))
             if given.stream != call.request.stream:
                 raise _Live(f"step {step.step} was {'' if given.stream else 'not '}streamed")
             guarded = await self._guarded(call, given)
@@ -288,11 +289,3 @@ def _as_asked(same: Sequence[RecordedStep], request: Request) -> Sequence[Record
     as there are any."""
     kept = [step for step in same if is_kept(step.answer)] or same
     return [step for step in kept if step.stream == request.stream] or kept
-
-
-def _not_given(
-    record: Record, steps: Sequence[RecordedStep], asked: Asked
-) -> Sequence[RecordedStep]:
-    if asked.is_new:
-        return steps
-    return [step for step in steps if step.call_id not in record.given]

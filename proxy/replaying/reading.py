@@ -1,13 +1,15 @@
 """Recorded calls, read again: what they asked, and what they were answered."""
 
 import asyncio
+import os
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from proxy.core.contents import RecordedAnswer
 from proxy.core.dialects.base import PARSE_ON_THREAD_BYTES, Dialect
 from proxy.core.dialects.registry import DIALECTS
-from proxy.core.equivalence import steady_chain
+from proxy.core.equivalence import SteadyChains
+from proxy.core.memo import Memo
 from proxy.core.request import Request
 from proxy.core.steps import RecordedStep
 from proxy.core.usage import ToolCall
@@ -15,6 +17,7 @@ from proxy.errors import ContentMissing, MalformedRequest
 from proxy.intake import Call, dialect_bounds
 
 _UNREADABLE: Final = "what was recorded cannot be read under this policy"
+_MEMO_BYTES: Final = 32 * 1024 * 1024
 _DIALECTS: Mapping[str, Dialect] = {str(name): one for name, one in DIALECTS.items()}
 
 
@@ -29,18 +32,24 @@ def calls_of(call: Call, given: RecordedAnswer) -> Sequence[ToolCall]:
     return meter.answer().tool_calls
 
 
-def chains_of(
-    call: Call, steps: Sequence[RecordedStep], bodies: Mapping[str, bytes]
-) -> Mapping[str, bytes]:
-    """Their histories (`equivalence.steady_chain`). Runs on a thread. Raises ContentMissing."""
-    bounds = dialect_bounds(call.policy)
-    try:
-        return {
-            step.call_id: steady_chain(_DIALECTS[step.dialect].parse(bodies[step.call_id], bounds))
-            for step in steps
-        }
-    except MalformedRequest as error:
-        raise ContentMissing(_UNREADABLE) from error
+class HistoryReading:
+    """Reads the histories of a session's steps, one after the other: each goes on from one before
+    it, and is read as that was, up to there."""
+
+    def __init__(self, call: Call, steady: SteadyChains) -> None:
+        self._steady = steady
+        self._bounds = dialect_bounds(call.policy)
+        self._memo = Memo(_MEMO_BYTES, int.from_bytes(os.urandom(8)))
+
+    def chain(self, step: RecordedStep, body: bytes) -> bytes:
+        """That of one step (`SteadyChains`). Raises ContentMissing."""
+        try:
+            request = _DIALECTS[step.dialect].parse(body, self._bounds, self._memo)
+        except MalformedRequest as error:
+            raise ContentMissing(_UNREADABLE) from error
+        if request.learned is not None:
+            self._memo.keep(request.learned)
+        return self._steady.chain(request)
 
 
 async def parsed(call: Call, dialect: str, body: bytes) -> Request:

@@ -2,27 +2,35 @@
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Sequence
 from weakref import WeakSet, WeakValueDictionary
 
-from proxy.core.equivalence import steady_chain
+from proxy.contents import Line
+from proxy.core.equivalence import SteadyChains
 from proxy.core.histories import Histories
 from proxy.core.replaying import Record
 from proxy.core.request import Request
 from proxy.core.session import SessionKey
+from proxy.core.steps import RecordedStep
 from proxy.stores import Store
 from proxy.wire import Connection
 
 _SESSIONS = 256
+_LINES_BYTES = 64 * 1024 * 1024
 _NOT_ANSWERED = 256
 
 
 class ResumedSession:
-    """One session. histories: of its answered steps, as far as they were asked for. connections:
-    those that this run came by and that are still open. chain: that of the last event read."""
+    """One session. histories: of its answered steps, as far as they were asked for: of the first
+    so many that were answered. line: what was read of its contents. connections: those that this
+    run came by and that are still open. chain: that of the last event read."""
 
     def __init__(self) -> None:
         self.record = Record()
         self.histories = Histories()
+        self.histories_count = 0
+        self.steady = SteadyChains()
+        self.line: Line | None = None
         self.connections: WeakSet[Connection] = WeakSet()
         self.chain = b""
 
@@ -33,11 +41,23 @@ class ResumedSession:
     def goes_live(self, call_id: str, request: Request) -> None:
         """A call goes to the provider. Where the histories of all others were read, its body need
         not be read for its own. It may be refused yet: only so many such are kept."""
-        histories, answered = self.histories, self.record.answered
-        if len(histories) > len(answered) + _NOT_ANSWERED:
-            self.histories = Histories()
-        elif len(histories) and all(step.call_id in histories for step in answered):
-            histories.add(call_id, steady_chain(request))
+        histories, count = self.histories, self.record.answered_count
+        if len(histories) > count + _NOT_ANSWERED:
+            self.histories, self.histories_count = Histories(), 0
+        elif len(histories) and not self.unread():
+            histories.add(call_id, self.steady.chain(request))
+
+    def unread(self) -> Sequence[RecordedStep]:
+        """Steps that were answered, and whose histories were not asked for."""
+        since = self.record.answered_since(self.histories_count)
+        new = [step for step in since if step.call_id not in self.histories]
+        if not new:
+            self.histories_count = self.record.answered_count
+        return new
+
+    def forget(self) -> None:
+        """What was read of the contents."""
+        self.histories, self.histories_count, self.line = Histories(), 0, None
 
     def came_by(self, connection: Connection, *, begins: bool) -> None:
         """A call of the run, or the first of another one."""
@@ -72,7 +92,19 @@ class ResumedSessions:
         self._known.move_to_end(key)
         if len(self._known) > _SESSIONS:
             self._known.popitem(last=False)
+        self._bound_lines()
         return known
+
+    def _bound_lines(self) -> None:
+        """Over so many bytes what was read of the contents goes, of those resumed longest ago."""
+        kept = [known for known in self._known.values() if known.line is not None]
+        size = sum([known.line.reader.size_bytes for known in kept if known.line is not None])
+        for known in kept[:-1]:
+            if size <= _LINES_BYTES:
+                return
+            assert known.line is not None
+            size -= known.line.reader.size_bytes
+            known.line = None
 
     async def _read_on(self, key: SessionKey, known: ResumedSession) -> bool:
         """Reads what follows. False where it is another log: that one was deleted."""
@@ -85,5 +117,5 @@ class ResumedSessions:
         if tail and tail[-1].seq == record.seq:
             known.chain = tail[-1].chain
         if record.openings != opened:
-            known.histories = Histories()
+            known.forget()
         return True

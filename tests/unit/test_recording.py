@@ -3,8 +3,9 @@
 import asyncio
 import json
 import random
+import threading
 import zlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 
 import msgspec
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from proxy.contents import Contents
+from proxy.contents import Contents, Line
 from proxy.core import rebuilding
 from proxy.core.checkpoints import Checkpoints
 from proxy.core.contents import NOT_RECORDED, RecordedAnswer
@@ -118,6 +119,27 @@ class Session:
         assert await self.contents.bodies_of(KEY, tuple(steps.values())) == self.sent
         for call_id, said in [*self.answered.items()][-12:]:
             assert await self.contents.answer_of(KEY, steps[call_id]) == said
+        await self.check_in_order(steps, [*steps])
+        await self.check_in_order(steps, random.Random(len(steps)).sample([*steps], len(steps)))
+
+    def line(self, steps: Mapping[str, RecordedStep]) -> Line:
+        """Of who reads many."""
+
+        def before(call_id: str) -> str:
+            return base_of(steps[call_id].content) if call_id in steps else ""
+
+        return Line(self.contents.reader(), before)
+
+    async def check_in_order(self, steps: Mapping[str, RecordedStep], order: list[str]) -> None:
+        """The same, read one after the other: bodies of every other step, and all answers."""
+        line = self.line(steps)
+        for n, call_id in enumerate(order):
+            if n % 2:
+                bodies = await self.contents.bodies_of(KEY, (steps[call_id],), line)
+                assert bodies == {call_id: self.sent[call_id]}
+            if call_id in self.answered:
+                said = await self.contents.answer_of(KEY, steps[call_id], line)
+                assert said == self.answered[call_id]
 
 
 def chat(messages: Sequence[object], **more: object) -> bytes:
@@ -413,9 +435,80 @@ async def test_what_was_altered_or_is_gone_is_named(name: str) -> None:
     contents = dict(await session.store.read_contents(KEY))
     for data in (b"", contents[name][:-1], b"\x97" * 40, contents["c0000.q"][:-9] + b"123456789"):
         await session.store.append(Append(KEY, (), contents=(Content(name, data),)))
-        read = session.contents.answer_of if name.endswith("a") else session.contents.body_of
-        with pytest.raises(ContentMissing, match=r"c000[01]\.[qa] "):
-            await read(KEY, step)
+        steps = await session.steps()
+        for line in (None, session.line(steps)):
+            if name.endswith("a"):
+                reading: Awaitable[object] = session.contents.answer_of(KEY, step, line)
+            else:
+                reading = session.contents.bodies_of(KEY, (step,), line)
+            with pytest.raises(ContentMissing, match=r"c000[01]\.[qa] "):
+                await reading
+
+
+class Counting(MemoryStore):
+    """Notes what it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(SECRET)
+        self.asked: list[str] = []
+
+    async def read_contents(
+        self, key: SessionKey, names: Sequence[str] | None = None
+    ) -> Mapping[str, bytes]:
+        assert names is not None, "all contents were asked for"
+        self.asked += names
+        return await super().read_contents(key, names)
+
+
+@pytest.mark.parametrize("bodies", [False, True])
+async def test_who_reads_a_session_step_by_step_reads_each_record_once(bodies: bool) -> None:
+    """A replay of 300 steps: what it reads does not grow with what came before. Also where it
+    begins in the middle, for the process has just started: then what that takes once."""
+    session = Session()
+    session.store = Counting()
+    session.contents = Contents(session.store, SEED, SEALING)
+    await session.begin()
+    for n in range(300):
+        call_id = await session.ask(chat([message(k, 60) for k in range(2 * n + 1)]))
+        await session.answer(call_id, SOME)
+    steps = await session.steps()
+
+    for first in (0, 250):
+        line, asked = session.line(steps), []
+        for call_id in [*steps][first:]:
+            session.store.asked.clear()
+            if bodies:
+                found = await session.contents.bodies_of(KEY, (steps[call_id],), line)
+                assert found == {call_id: session.sent[call_id]}
+            given = await session.contents.answer_of(KEY, steps[call_id], line)
+            assert given == session.answered[call_id]
+            asked.append(len(session.store.asked))
+
+        assert max(asked[1:]) == 2
+        assert asked[0] <= 2 * (MOST_DEPTH + 17 if first and not bodies else first + 1)
+
+
+async def test_a_reading_that_was_given_up_is_waited_for_by_none() -> None:
+    """Its thread may go on for long, with the reader that the next call of the session has."""
+    session = await Session().begin()
+    call_id = await session.ask(chat([message(1)]))
+    steps = await session.steps()
+    line, begun, go_on = session.line(steps), threading.Event(), threading.Event()
+
+    def slow(step: RecordedStep, body: bytes) -> bytes:
+        begun.set()
+        go_on.wait(5)
+        return body
+
+    made = asyncio.to_thread(line.reader.read, lambda reader: slow(steps[call_id], b""))
+    given_up = asyncio.ensure_future(made)
+    await asyncio.to_thread(begun.wait, 5)
+    given_up.cancel()
+    asyncio.get_running_loop().call_later(0.05, go_on.set)
+
+    found = await session.contents.bodies_of(KEY, (steps[call_id],), line)
+
+    assert found == {call_id: session.sent[call_id]}
 
 
 async def test_what_comes_from_another_ledger_is_read_and_gone_on_from_nowhere() -> None:

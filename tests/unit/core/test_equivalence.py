@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from proxy.core import equivalence
 from proxy.core.dialects.base import Bounds
 from proxy.core.dialects.registry import DIALECTS
-from proxy.core.equivalence import differs
+from proxy.core.equivalence import SteadyChains, asks_otherwise, differs, steady_digest
 from proxy.core.request import DialectName
 
 LISTS: dict[DialectName, str] = {"chat": "messages", "responses": "input", "messages": "messages"}
@@ -21,8 +22,10 @@ def compared(
     if dialect == "messages":
         least["max_tokens"] = 9
     mine, theirs = (json.dumps({**least, **more}).encode() for more in (one, other))
+    if not history:
+        return asks_otherwise(mine, theirs)
     parse = DIALECTS[dialect].parse
-    return differs(mine, parse(mine, Bounds()), theirs, parse(theirs, Bounds()), history=history)
+    return differs(mine, parse(mine, Bounds()), theirs, parse(theirs, Bounds()))
 
 
 @pytest.mark.parametrize("dialect", ["chat", "responses", "messages"])
@@ -115,10 +118,9 @@ def test_a_number_that_cannot_be_read_is_compared_as_it_stands() -> None:
         {"role":"system","content":[{"type":"text","text":"x","n":1e999}]},
         {"role":"user","content":"hi"}],"seed":%s}"""
     one, other = body % b"1e998", body % b"1e997"
-    parse = DIALECTS["chat"].parse
 
-    assert differs(one, parse(one, Bounds()), one, parse(one, Bounds()), history=False) == ""
-    assert differs(one, parse(one, Bounds()), other, parse(other, Bounds()), history=False)
+    assert asks_otherwise(one, one) == ""
+    assert asks_otherwise(one, other)
 
 
 def test_a_text_as_input_is_its_conversation() -> None:
@@ -242,8 +244,41 @@ def test_another_dialect_is_another_request() -> None:
     messages = chat[:-1] + b',"max_tokens":9}'
     one, other = DIALECTS["chat"], DIALECTS["messages"]
 
-    said = differs(
-        chat, one.parse(chat, Bounds()), messages, other.parse(messages, Bounds()), history=False
-    )
+    said = differs(chat, one.parse(chat, Bounds()), messages, other.parse(messages, Bounds()))
 
     assert said == "it was recorded as messages"
+
+
+def test_a_history_is_the_same_however_often_it_was_read() -> None:
+    """What was read of a tool's result before is another one's only where they say the same."""
+
+    def results(*said: tuple[str, bool]) -> bytes:
+        blocks = [
+            {"type": "tool_result", "tool_use_id": "t", "content": text, "is_error": failed}
+            for text, failed in said
+        ]
+        return json.dumps(
+            {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": blocks}]}
+        ).encode()
+
+    said = [("took 3.1 seconds", False), ("took 3.1 seconds", True), (" took 3.1 seconds", False)]
+    parse, chains = DIALECTS["messages"].parse, SteadyChains()
+    request = parse(results(*said, *said, ("took 4.7 seconds", False)), Bounds())
+    expected = b"".join([steady_digest(message) for message in request.history.messages])
+
+    assert chains.chain(request) == chains.chain(request) == expected
+    digests = [expected[at : at + 16] for at in range(0, len(expected), 16)]
+    assert digests[:3] == digests[3:6]
+    assert len({*digests[:3]}) == 3
+    assert digests[6] == digests[0]
+
+
+def test_no_more_of_a_history_is_kept_than_so_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(equivalence, "_KNOWN", 2)
+    chains, parse = SteadyChains(), DIALECTS["chat"].parse
+    for n in range(9):
+        said = [*SAID, {"role": "tool", "tool_call_id": "t", "content": str(n)}]
+        body = json.dumps({"model": "m", "messages": said}).encode()
+        assert chains.chain(parse(body, Bounds()))
+
+        assert len(chains) <= 2

@@ -6,6 +6,7 @@ import pytest
 
 from proxy.core import events as ev
 from proxy.core.replaying import Pick, Record, pick
+from proxy.core.steps import RecordedStep
 from tests.unit.core.test_steps import OPENED, logged
 
 
@@ -42,6 +43,55 @@ def due(
     fitting = [step for step in record.answered if step.body_digest == body.encode()]
     found = pick(record, fitting, begins=begins, same_process=same_process)
     return None if found is None else (found.step.call_id, found.begins)
+
+
+def ids(steps: Iterable[RecordedStep]) -> str:
+    return " ".join([step.call_id for step in steps])
+
+
+def test_steps_are_found_by_what_they_sent() -> None:
+    """Only those that were answered, in the order in which they were asked; of this generation."""
+    released = ev.StepReleased(at=2.0, call_id="a4")
+    asked = [reserved(f"a{n}", "a") for n in range(1, 5)]
+    record = record_of(*asked, settled("a3"), settled("a1"), released, *live("b"))
+
+    assert ids(record.answered_as(b"a")) == "a1 a3"
+    assert ids(record.answered_as(b"b")) == "b"
+    assert not record.answered_as(b"c")
+    assert not record.answered_as(b"")
+
+    record.read(logged(settled("a2"), after=record.seq))
+    assert ids(record.answered_as(b"a")) == "a1 a2 a3"
+
+    record.read(logged(ev.SessionOpened(at=5.0, generation=2), after=record.seq))
+    assert not record.answered_as(b"a")
+    assert record.answered_count == len(record) == 0
+
+
+def test_steps_are_found_by_their_history() -> None:
+    step = ev.StepInherited(at=1.0, call_id="h", body_digest=b"d", chain=b"e", answer=b"kept")
+    record = record_of(step)
+
+    assert ids(record.answered_as(b"d")) == ids(record.answered_as(b"e")) == "h"
+
+
+def test_what_was_answered_since_is_told_once() -> None:
+    record = record_of(*live("a"), reserved("b", "b"), *live("c"), settled("c"))
+    assert ids(record.answered_since(0)) == "a c"
+
+    record.read(logged(settled("b"), *live("d"), after=record.seq))
+
+    assert ids(record.answered_since(2)) == "b d"
+    assert record.answered_count == 4
+
+
+def test_what_a_run_was_not_given_is_left() -> None:
+    record = record_of(*live("a", "b", "c"))
+    assert not record.left()
+
+    record.read(logged(BEGAN, replayed("b"), *live("d"), after=record.seq))
+
+    assert ids(record.left()) == "a c"
 
 
 def test_an_agent_that_started_again_begins_another_run() -> None:

@@ -2,13 +2,17 @@
 
 import gc
 
+from proxy.contents import Line
 from proxy.core import events as ev
+from proxy.core.checkpoints import Checkpoints
 from proxy.core.dialects.base import Bounds
 from proxy.core.dialects.registry import DIALECTS
 from proxy.core.request import Request
 from proxy.core.session import SessionKey
+from proxy.record_reader import RecordReader
 from proxy.replaying import sessions as module
 from proxy.replaying.sessions import ResumedSession, ResumedSessions
+from proxy.sealing import Sealing
 from proxy.stores import Append
 from proxy.stores.memory import MemoryStore
 from tests.unit.core.test_histories import chain
@@ -88,6 +92,25 @@ async def test_only_so_many_sessions_are_kept() -> None:
         await sessions.read(SessionKey("t1", f"other-{n}"))
 
     assert await sessions.read(KEY) is not first
+
+
+class Reader(RecordReader):
+    """One that has read so much."""
+
+    size_bytes = 40 * 1024 * 1024
+
+
+async def test_no_more_is_kept_of_what_was_read_than_so_much() -> None:
+    """Of the sessions resumed last."""
+    _, sessions = await opened()
+    known = []
+    for n in (1, 2, 3):
+        known.append(await sessions.read(SessionKey("t1", f"other-{n}")))
+        known[-1].line = Line(Reader(Sealing({}, Checkpoints)), lambda call_id: "")
+
+    await sessions.read(SessionKey("t1", "other-2"))
+
+    assert [one.line is None for one in known] == [True, False, True]
 
 
 def asked(text: str) -> Request:
