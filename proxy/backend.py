@@ -1,12 +1,13 @@
 """What a process stands on: the store, whoever else is on it, and how it goes on without."""
 
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from proxy.clock import Clock
 from proxy.config.watch import PolicyWatcher
+from proxy.core.session import SessionKey
 from proxy.errors import StoreUnavailable
 from proxy.metrics import Metrics
 from proxy.stores import Store
@@ -63,12 +64,13 @@ class Backend:
 
     def watch(
         self,
-        on_back: Callable[[], None],
+        on_back: Callable[[Collection[SessionKey] | None], None],
         on_gone: Callable[[], Coroutine[None, None, None]],
         on_missed: Callable[[], Coroutine[None, None, None]],
     ) -> None:
-        """From now on. on_back: called when the store has all that it missed. on_gone: when a
-        replica has died. on_missed: when something may have been said that went unheard."""
+        """From now on. on_back: told when the store has all that it missed of these sessions, or of
+        all. on_gone: when a replica has died. on_missed: when something may have been said that
+        went unheard."""
         spawn = self.tasks.spawn
         if self.on_failure is not None:
             self.on_failure.on_back = on_back

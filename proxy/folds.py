@@ -8,7 +8,7 @@ dropped and the next reader folds the log anew.
 import asyncio
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from itertools import count
 
@@ -19,13 +19,14 @@ from proxy.core.ask import Account
 from proxy.core.session import EMPTY, SessionKey, SessionState, fold
 from proxy.errors import HoldfastError
 from proxy.stores import NO_COUNTS, Append, Appended, Balance, Charge, Store, StoreAway
-from proxy.stores.effects import counted
+from proxy.stores.effects import counted, larger
 from proxy.stores.heads import head_of
 from proxy.stores.written import outlasting
 from proxy.submitted import Fold, Submitted
 from proxy.tasks import Tasks
 
 _TRIED_AT_ONCE = 8
+_NOTHING = Balance()
 _BALANCES = 1_024  # at the least: a call is decided on those of all its budgets and trees together
 
 
@@ -108,12 +109,16 @@ class Folds:
         known.stale, known.is_spooled = False, True
         return self._keep(known)
 
-    def forget_spooled(self) -> None:
-        """The store is back, and has all that was spooled: what is known here is read anew."""
-        for fold_ in self._folds.values():
-            fold_.stale = fold_.stale or fold_.is_spooled
-            fold_.is_spooled = False
-        self._balances.clear()
+    def forget_spooled(self, keys: Collection[SessionKey] | None = None) -> None:
+        """The store is back, and has all that was spooled of these sessions, or of all: what is
+        known of them here is read anew."""
+        for key in self._folds if keys is None else keys:
+            fold_ = self._folds.get(key)
+            if fold_ is not None and fold_.is_spooled:
+                fold_.stale, fold_.is_spooled = True, False
+                fold_.misled = fold_.misled or fold_.pending > 0
+        if keys is None:
+            self._balances.clear()
 
     def doubt(self) -> None:
         """Others may have written, which went unheard: all that is known here is read anew."""
@@ -154,8 +159,9 @@ class Folds:
         if accounts:
             try:
                 read = await self._store.balances(accounts)
-            except StoreAway:
-                read = {account: self._balances.get(account, Balance()) for account in accounts}
+            except StoreAway as away:
+                here, there = self._balances, away.balances
+                read = {a: larger(here.get(a, _NOTHING), there.get(a, _NOTHING)) for a in accounts}
             for account, balance in read.items():
                 self._balances.pop(account, None)
                 self._balances[account] = balance

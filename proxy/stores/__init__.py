@@ -1,7 +1,7 @@
 """What a store is: it appends, reads, keeps balances and purges; nothing else."""
 
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import msgspec
@@ -154,9 +154,11 @@ AccountRow = tuple[str, Balance, float]
 @dataclass
 class StoreAway(StoreUnavailable):
     """The store cannot be read, and calls are let through all the same: what is known here counts.
-    log: what was done to the session since then, as far as this process kept it."""
+    log: what was done to the session since then, as far as this process kept it. balances: what the
+    store says, which does not have all that was spooled yet."""
 
     log: tuple[AnyEvent, ...] = ()
+    balances: Mapping[str, Balance] = field(default_factory=dict)
 
 
 @dataclass

@@ -171,6 +171,21 @@ def counted(before: Counts, movement: Counts, sign: int = 1) -> Counts:
     )
 
 
+def larger(one: Balance, other: Balance) -> Balance:
+    """Of each the larger, where neither has all that was booked."""
+    a, b = one.counts, other.counts
+    money = max(one, other, key=lambda balance: balance.spent_micro_usd + balance.held_micro_usd)
+    tokens = max(a, b, key=lambda counts: counts.tokens + counts.held_tokens)
+    counts = Counts(
+        tokens.tokens,
+        tokens.held_tokens,
+        max(a.steps, b.steps),
+        max(a.tool_calls, b.tool_calls),
+        max(a.calls, b.calls),
+    )
+    return Balance(money.spent_micro_usd, money.held_micro_usd, counts)
+
+
 def relinked(sessions: tuple[str, ...], session: str) -> tuple[str, ...]:
     """The sessions of a digest after it was given to one more: newest last, at most eight."""
     return (*(s for s in sessions if s != session), session)[-SESSIONS_PER_LINK:]

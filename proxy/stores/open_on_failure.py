@@ -4,26 +4,26 @@ Theory of operation. Three modes. HERE: all goes to the store. What it was given
 (StoreUnavailable) turns the mode to AWAY: from then on appends go to a spool on the local disk, in
 order, and are answered as soon as they are durable there. Reads fail with `StoreAway`, and whoever
 keeps folds goes on from those. When the store takes writes again the mode is BACK: the spool is
-written into it, while what comes still goes to the spool, behind the rest. With the spool empty
-nothing lies between the store and who writes to it, and the mode is HERE again. With `closed` in
-force nothing new is spooled, but for the end of calls that were let through before.
+written into it, and a session of which nothing is spooled is the store's again; what comes of the
+others goes to the spool, behind the rest. So the mode is HERE again some time, however many calls
+come meanwhile: with the spool empty nothing lies between the store and who writes to it. With
+`closed` in force nothing new is spooled, but for the end of calls that were let through before.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
 from typing import Final
 
 from proxy.clock import Clock
-from proxy.core.events import AnyEvent
 from proxy.core.session import SessionKey
 from proxy.errors import StoreUnavailable
 from proxy.stores import Append, Appended, Balance, Store, StoreAway, Stored
 from proxy.stores.delegating import DelegatingStore
 from proxy.stores.spool import Spool
-from proxy.stores.spool_drain import SpoolDrain
+from proxy.stores.spool_drains import SpoolDrains
 from proxy.stores.spooling import Spooling
 from proxy.stores.spools import Spools
 
@@ -34,6 +34,9 @@ ADOPT_EVERY: Final = 20
 """Looks between two for spools of dead processes: 5 seconds."""
 _FIRST_SECONDS: Final = 30.0
 """How long a start waits for what was spooled before it."""
+
+_LAST_SECONDS: Final = 10.0
+"""How long an end waits for it."""
 
 
 class Mode(Enum):
@@ -60,18 +63,22 @@ class OpenOnFailure(DelegatingStore):
         let_through: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(primary)
-        self._spools = spools
         self._is_open = is_open
-        self._idle_seconds = idle_seconds
-        self.on_back: Callable[[], None] = lambda: None
+        self.on_back: Callable[[Collection[SessionKey] | None], None] = lambda _: None
         self.mode = Mode.HERE
         self._is_opened = False
         self._why = ""
-        self._spooling = Spooling(primary, self._spool, self._lost, self._is_lost, let_through)
-        self._own: SpoolDrain | None = None
-        self._adopted: dict[str, SpoolDrain] = {}
+        self._spooling = spooling = Spooling(
+            *(primary, self._spool, self._lost),
+            is_away=lambda: self.mode is Mode.AWAY,
+            is_held=self._holds,
+            let_through=let_through,
+        )
+        self._drains = SpoolDrains(
+            *(spools, primary, idle_seconds, spooling),
+            home=lambda keys: self.on_back(keys),
+        )
         self._looks = 0
-        self._reconciled = 0
 
     @property
     def waiting(self) -> int:
@@ -89,7 +96,7 @@ class OpenOnFailure(DelegatingStore):
     async def open(self) -> None:
         """Raises StoreUnavailable; under `open` only where nothing can be kept for later either.
         What was spooled before is written first."""
-        await self._adopt()
+        await self._drains.adopt()
         try:
             await self._primary.open()
             self._is_opened = True
@@ -99,28 +106,25 @@ class OpenOnFailure(DelegatingStore):
             self._lost(error)
         if self._is_open():
             await self._spool().probe()
-        if self._is_opened and self._adopted:
+        if self._is_opened and self._drains.has_adopted:
             with suppress(TimeoutError):  # then it goes on meanwhile
                 async with asyncio.timeout(_FIRST_SECONDS):
                     await self.look()
 
     async def close(self) -> None:
         """What is spooled stays so, for whoever comes next."""
-        if self.mode is Mode.BACK:
-            with suppress(StoreUnavailable):
-                await self._empty()
+        if self.mode is Mode.BACK or (self.mode is Mode.HERE and self._drains.has_adopted):
+            with suppress(StoreUnavailable, TimeoutError):
+                async with asyncio.timeout(_LAST_SECONDS):
+                    await self._empty()
         self.mode, self._is_open = Mode.HERE, lambda: False  # what comes after is refused
         if self._is_opened:
             await self._primary.close()
-        for name, drain in self._adopted.items():
-            await self._spools.leave(name, drain.spool, is_empty=False)
-        own = self._own
-        is_empty = own is None or (self._spooling.is_empty and not await own.spool.refused())
-        await self._spools.close(is_empty=is_empty)
+        await self._drains.close(is_empty=self._spooling.is_empty)
 
     def append(self, append: Append) -> Awaitable[Appended]:
         """As in `Store`. While the store is away the answer is `SPOOLED`."""
-        if self.mode is Mode.HERE:
+        if self.mode is Mode.HERE or not self._is_to_be_spooled(append):
             return self._spooling.ask(append) if self._is_open() else self._primary.append(append)
         if not self._is_open() and not append.closes:
             raise StoreUnavailable(self._why)
@@ -128,23 +132,25 @@ class OpenOnFailure(DelegatingStore):
 
     async def read(self, key: SessionKey, after_seq: int = 0) -> Sequence[Stored]:
         """Raises StoreAway where what is known here counts."""
-        if self.mode is Mode.HERE:
+        if not self._holds(key):
             try:
                 return await self._primary.read(key, after_seq)
             except StoreUnavailable as error:
                 await self._or_lost(error)
-        elif self.mode is Mode.BACK and not self._spooling.left[key]:
-            return await self._primary.read(key, after_seq)
-        raise StoreAway(self._why, log=await self._log(key))
+        is_spooled = self._spooling.left[key] > 0
+        raise StoreAway(self._why, log=await self._drains.log_of(key) if is_spooled else ())
 
     async def balances(self, accounts: Iterable[str]) -> Mapping[str, Balance]:
         """Raises StoreAway where what is known here counts."""
-        if self.mode is Mode.HERE:
+        found: Mapping[str, Balance] = {}
+        if self.mode is not Mode.AWAY:
             try:
-                return await self._primary.balances(accounts)
+                found = await self._primary.balances(accounts)
             except StoreUnavailable as error:
                 await self._or_lost(error)
-        raise StoreAway(self._why)
+        if self.mode is Mode.HERE:
+            return found
+        raise StoreAway(self._why, balances=found)
 
     async def find_links(
         self, tenant: str, links: Sequence[bytes]
@@ -159,7 +165,7 @@ class OpenOnFailure(DelegatingStore):
 
     async def writable(self) -> bool:
         """Whether calls are let through."""
-        if self.mode is Mode.HERE and await self._primary.writable():
+        if self.mode is not Mode.AWAY and await self._primary.writable():
             return True
         return self._is_open() and await self._can_spool()
 
@@ -176,10 +182,11 @@ class OpenOnFailure(DelegatingStore):
         """Once: whether the store is back, and whether a process died and left a spool."""
         self._looks += 1
         if self._looks % ADOPT_EVERY == 0 and self.mode is Mode.HERE:
-            await self._adopt()
-        if not (self._adopted or self._is_lost()):
+            await self._drains.adopt()
+        if not (self._drains.has_adopted or self._is_lost()):
             return
         try:
+            await self._drains.mend()
             if not self._is_opened:
                 await self._primary.open()
                 self._is_opened = True
@@ -196,12 +203,22 @@ class OpenOnFailure(DelegatingStore):
     def _is_lost(self) -> bool:
         return self.mode is not Mode.HERE
 
+    def _holds(self, key: SessionKey) -> bool:
+        """Whether a session is not the store's now: what was done to it is spooled, or will be."""
+        if self.mode is Mode.BACK:
+            return self._spooling.holds(key)
+        return self.mode is Mode.AWAY
+
+    def _is_to_be_spooled(self, append: Append) -> bool:
+        """Also where it was decided on a session above that is held."""
+        return self._holds(append.key) or any(self._holds(guard.key) for guard in append.guards)
+
     def _lost(self, error: StoreUnavailable) -> None:
         self._why = error.message
         if self.mode is Mode.HERE:
             said = "the store is away; calls are let through, to be counted later"
             log.error(said, extra={"reason": error.message, "on_failure": "open"})
-            self._reconciled = 0
+            self._drains.reconciled = 0
         self.mode = Mode.AWAY
 
     async def _or_lost(self, error: StoreUnavailable) -> None:
@@ -210,23 +227,9 @@ class OpenOnFailure(DelegatingStore):
             raise error
         self._lost(error)
 
-    async def _log(self, key: SessionKey) -> tuple[AnyEvent, ...]:
-        if not self._spooling.left[key]:
-            return ()
-        events: list[AnyEvent] = []
-        for spool in (*(one.spool for one in self._adopted.values()), self._spool()):
-            for append in await spool.of_session(key):
-                events += append.events
-        return tuple(events)
-
     def _spool(self) -> Spool:
         """Raises StoreUnavailable."""
-        return self._drain().spool
-
-    def _drain(self) -> SpoolDrain:
-        if self._own is None:
-            self._own = SpoolDrain(self._spools.own(), self._primary, self._idle_seconds)
-        return self._own
+        return self._drains.own().spool
 
     async def _can_spool(self) -> bool:
         try:
@@ -235,42 +238,15 @@ class OpenOnFailure(DelegatingStore):
             return False
         return True
 
-    async def _adopt(self) -> None:
-        """What dead processes left is this one's from now on."""
-        for name, spool in self._spools.adopt():
-            try:
-                for key, count in await spool.sessions():
-                    self._spooling.count(key, count)
-            except StoreUnavailable as error:
-                log.error("a dead process's spool cannot be read", extra={"reason": error.message})
-                await self._spools.leave(name, spool, is_empty=False)
-                continue
-            self._adopted[name] = SpoolDrain(
-                spool, self._primary, self._idle_seconds, all_tried=True
-            )
-
     async def _empty(self) -> None:
-        """Those of the dead first: what they did came before what is done now."""
-        for name, drain in tuple(self._adopted.items()):
-            while await self._some(drain):
-                pass
-            refused = await drain.spool.refused()
-            del self._adopted[name]
-            await self._spools.leave(name, drain.spool, is_empty=not refused)
+        await self._drains.empty_adopted()
         while self.mode is Mode.BACK:
             if self._spooling.is_empty:
                 self._come_back()  # before anything else runs
-            elif not await self._some(self._drain()):
+            elif not await self._drains.empty_some():
                 return  # it goes on at the next look
-
-    async def _some(self, drain: SpoolDrain) -> int:
-        done = await drain.some()
-        for key in done:
-            self._spooling.count(key, -1)
-        self._reconciled += len(done)
-        return len(done)
 
     def _come_back(self) -> None:
         self.mode = Mode.HERE
-        log.warning("the store is back and has it all", extra={"appends": self._reconciled})
-        self.on_back()
+        log.warning("the store is back and has it all", extra={"appends": self._drains.reconciled})
+        self.on_back(None)

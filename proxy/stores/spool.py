@@ -7,7 +7,7 @@ or, after its death, by whoever has locked it (`spools`).
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar, cast
@@ -18,7 +18,7 @@ from proxy.core.session import SessionKey
 from proxy.errors import StoreUnavailable
 from proxy.stores import Append
 from proxy.stores.batches import BatchThread, Delivery, deliver
-from proxy.stores.sqlite_file import Connect, connect, create_file, explain
+from proxy.stores.sqlite_file import Connect, connect, create_file, explain, primary_code
 from proxy.stores.written import Written
 
 MOST_BYTES: Final = 1024**3
@@ -26,6 +26,7 @@ MOST_BYTES: Final = 1024**3
 _PAGE_BYTES: Final = 4096
 _BUSY_SECONDS: Final = 1.0
 _MOST_PER_BATCH: Final = 1024
+_DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _SCHEMA = """CREATE TABLE IF NOT EXISTS spool (
     id INTEGER PRIMARY KEY AUTOINCREMENT, tenant TEXT NOT NULL, session TEXT NOT NULL,
     tried INTEGER NOT NULL, refused INTEGER NOT NULL DEFAULT 0, append BLOB NOT NULL)"""
@@ -33,6 +34,7 @@ _INDEX = "CREATE INDEX IF NOT EXISTS spool_by_session ON spool (session, tenant)
 
 Result = TypeVar("Result")
 Work = Callable[[sqlite3.Connection], object]
+_Row = tuple[int, str, str, bytes, int]
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Append).decode
 
@@ -54,7 +56,8 @@ class Spooled:
 
 
 class Spool:
-    """Shared by the calls of a process, from its loop. All raise StoreUnavailable."""
+    """Shared by the calls of a process, from its loop. All raise StoreUnavailable. is_damaged: the
+    file is none of SQLite's any more, or not whole: waiting does not help."""
 
     def __init__(
         self, path: Path, connect: Connect = connect, most_bytes: int = MOST_BYTES
@@ -62,6 +65,7 @@ class Spool:
         self.path = path
         self._connect = connect
         self._most_bytes = most_bytes
+        self.is_damaged = False
         self._connection: sqlite3.Connection | None = None
         self._thread: BatchThread[tuple[Work, asyncio.Future[object]]] | None = None
 
@@ -75,18 +79,17 @@ class Spool:
 
         return cast("asyncio.Future[int]", self._submit(insert))
 
-    async def rows(self, limit: int) -> list[Spooled]:
-        """The first that are left. Raises Unreadable where some of them are none."""
-        sql = """SELECT id, tenant, session, append, tried FROM spool
-            WHERE NOT refused ORDER BY id LIMIT ?"""
+    async def rows(self, keys: Iterable[SessionKey], limit: int) -> list[Spooled]:
+        """What is left of these sessions, of each its first so many. Raises Unreadable where some
+        of them are none."""
+        found = cast("list[_Row]", await self._submit(lambda c: _rows(c, keys, limit)))
         rows, damaged = [], Unreadable("")
-        for number, tenant, session, append, tried in await self._select(sql, (limit,)):
-            assert isinstance(number, int)
+        for number, tenant, session, append, tried in found:
             try:
                 rows.append(Spooled(number, _read(append, self.path), bool(tried)))
             except StoreUnavailable as error:
                 damaged.message = error.message
-                damaged.rows.append((number, SessionKey(str(tenant), str(session))))
+                damaged.rows.append((number, SessionKey(tenant, session)))
         if damaged.rows:
             raise damaged
         return rows
@@ -167,6 +170,9 @@ class Spool:
 
     def _told(self, error: Exception) -> Exception:
         match error:
+            case sqlite3.Error() if primary_code(error) in _DAMAGED:
+                self.is_damaged = True
+                return StoreUnavailable(f"{self.path} is damaged ({error})")
             case sqlite3.Error():
                 return explain(self.path, error)
             case StoreUnavailable():
@@ -203,6 +209,15 @@ class Spool:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _rows(connection: sqlite3.Connection, keys: Iterable[SessionKey], limit: int) -> list[_Row]:
+    sql = """SELECT id, tenant, session, append, tried FROM spool
+        WHERE session = ? AND tenant = ? AND NOT refused ORDER BY id LIMIT ?"""
+    rows: list[_Row] = []
+    for tenant, session in keys:
+        rows += connection.execute(sql, (session, tenant, limit)).fetchall()
+    return rows
 
 
 def _read(data: object, path: Path) -> Append:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -45,6 +45,9 @@ class SpoolDrain:
         all_tried: bool = False,
     ) -> None:
         self.spool = spool
+        self.left: Counter[SessionKey] = Counter()
+        """Where it was taken over: how many appends of each session are left."""
+        self.without: set[SessionKey] = set()
         self._primary = primary
         self._idle_seconds = idle_seconds
         self._all_tried = all_tried
@@ -52,20 +55,25 @@ class SpoolDrain:
         self._failures: Counter[int] = Counter()
         self._known: dict[SessionKey, Known] = {}
 
-    async def some(self) -> list[SessionKey]:
-        """Writes the first few; the session of each that is not left any more, none where nothing
-        was. Raises StoreUnavailable where the store, or the spool, is away."""
+    def forget(self, keys: Iterable[SessionKey]) -> None:
+        """Nothing more is left of them: others may write to their logs from now on."""
+        for key in keys:
+            self._known.pop(key, None)
+
+    async def some(self, keys: Collection[SessionKey]) -> list[SessionKey]:
+        """Writes the first of each of these sessions; the session of each append that is not left
+        any more. `without`: of which nothing was. Raises StoreUnavailable where the store, or the
+        spool, is away."""
         try:
-            rows = await self.spool.rows(AT_ONCE)
+            rows = await self.spool.rows(keys, AT_ONCE)
         except Unreadable as damaged:  # it must not hold up all behind it
+            self.without = set()
             await self.spool.refuse([number for number, _ in damaged.rows])
             log.error(damaged.message, extra={"appends": len(damaged.rows)})
             return [key for _, key in damaged.rows]
         sessions: dict[SessionKey, list[Spooled]] = defaultdict(list)
         for row in rows:
             sessions[row.append.key].append(row)
-        if len(self._known) > AT_ONCE:
-            self._known.clear()
         told = await asyncio.gather(*(self._session(*entry) for entry in sessions.items()))
         done = {number for one in told for number in one.done}
         refused = [number for one in told for number in one.refused]
@@ -78,6 +86,7 @@ class SpoolDrain:
         away = next((one.away for one in told if one.away is not None), None)
         if away is not None and not done and not refused:
             raise StoreUnavailable(away.message)
+        self.without = set(keys) - sessions.keys()
         return [row.append.key for row in rows if row.number in done or row.number in refused]
 
     async def _session(self, key: SessionKey, rows: Sequence[Spooled]) -> _Written:

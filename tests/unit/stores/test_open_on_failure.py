@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from proxy.core import events as ev
 from proxy.core.policy import Budget
 from proxy.core.session import SessionKey, fold
-from proxy.errors import StoreUnavailable
+from proxy.errors import AccountExceeded, StoreUnavailable
 from proxy.ledger import Ledger
 from proxy.reservation import Admitted, Reservation
 from proxy.stores import (
@@ -25,7 +25,9 @@ from proxy.stores import (
     Balance,
     Charge,
     LogCutShort,
+    Maximum,
     Store,
+    StoreAway,
     Stored,
 )
 from proxy.stores.memory import MemoryStore
@@ -54,9 +56,9 @@ class Side:
     def __post_init__(self) -> None:
         self.is_open = True
         self.let_through = 0
-        spools = Spools(self.folder, self.name, self.disk.connect, self.most_bytes)
+        self.spools = Spools(self.folder, self.name, self.disk.connect, self.most_bytes)
         self.store = OpenOnFailure(
-            self.going, spools, lambda: self.is_open, lambda: 3600.0, self._let_through
+            self.going, self.spools, lambda: self.is_open, lambda: 3600.0, self._let_through
         )
         self.tasks = Tasks()
         self.ledger = Ledger(self.store, self.clock, self.name, self.tasks)
@@ -81,9 +83,9 @@ class Side:
 
     def kill(self) -> None:
         """As kill -9: nothing is written any more, and the kernel lets go of its locks."""
-        for lock in self.store._spools._locks.values():
+        for lock in self.spools._locks.values():
             os.close(lock)
-        self.store._spools._locks.clear()
+        self.spools._locks.clear()
 
 
 def wanted(call_id: str, key: SessionKey = KEY) -> Reservation:
@@ -653,3 +655,161 @@ async def test_the_store_is_one(side: Side) -> None:
     """A wrapper answers what its store answers while that is there."""
     store: Store = side.store
     assert await store.append(opened()) == Appended(1, (await store.read(KEY))[0].chain)
+
+
+async def test_what_went_well_between_two_outages_is_known_in_the_second(
+    side: Side, clock: FakeClock
+) -> None:
+    """A call begun while the store is there, and ended while it is away, is booked: what was known
+    of its log from an outage before is old."""
+    side.going.away = "before"
+    await side.call("a", 10)
+    await side.back()
+    await side.reserve("b")
+    side.going.away = "before"
+    await side.ledger.settle(KEY, "b", used(20))
+    await side.back()
+
+    assert await spent(side.going, clock) == Balance(30)
+    assert list(await side.store.open_holds()) == []
+
+
+async def test_it_is_closed_again_however_many_calls_come(side: Side, clock: FakeClock) -> None:
+    """Each waits for the disk alone, so there is always more by the time that some is written."""
+    ended = False
+    counts = [0] * 12
+
+    async def busy(worker: int) -> None:
+        key = SessionKey("team-a", f"s{worker // 4}")  # four on each
+        while not ended:
+            counts[worker] += 1
+            await side.call(f"{worker}-{counts[worker]}", 1, key)
+
+    side.going.away = "before"
+    busies = [asyncio.ensure_future(busy(worker)) for worker in range(len(counts))]
+    while sum(counts) < 200:
+        await turns()
+    side.going.away = ""
+    async with asyncio.timeout(20):
+        while side.store.mode is not Mode.HERE:
+            await side.store.look()
+    ended = True
+    await asyncio.gather(*busies)
+
+    states = [fold(await log_of(side.going, SessionKey("team-a", f"s{n}"))) for n in range(3)]
+    assert [state.steps for state in states] == [sum(counts[n : n + 4]) for n in (0, 4, 8)]
+    assert await spent(side.going, clock) == Balance(sum(counts))
+    for state in states:
+        assert state == await side.ledger.state(SessionKey("team-a", f"s{states.index(state)}"))
+
+
+async def test_a_session_is_the_store_s_as_soon_as_nothing_of_it_is_spooled(
+    side: Side, going: Going, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the others wait for: budgets hold for it across processes."""
+    other = SessionKey("team-a", "other")
+    going.away = "before"
+    await side.call("a", 10)
+    going.away = ""
+    read, reached = going.read, asyncio.Event()
+    goes_on = asyncio.Event()
+
+    async def slow(key: SessionKey, after_seq: int = 0) -> Sequence[Stored]:
+        if key == KEY and not goes_on.is_set():
+            reached.set()
+            await goes_on.wait()
+        return await read(key, after_seq)
+
+    monkeypatch.setattr(going, "read", slow)
+    looking = asyncio.ensure_future(side.store.look())
+    await reached.wait()
+    assert side.store.said() is not None
+    await side.call("b", 20, other)
+    assert fold(await log_of(going, other)).cost_micro_usd == 20
+    late = asyncio.ensure_future(side.call("c", 30))
+    full = Charge(day(clock), 31, maximum=Maximum(50))
+    assert isinstance(
+        await outcome(side.store, replace(settled("x", other), charges=(full,), closes=())),
+        AccountExceeded,
+    )
+    with pytest.raises(StoreAway) as away:
+        await side.store.balances([day(clock)])
+    assert away.value.balances == {day(clock): Balance(20)}
+    assert not late.done()
+    goes_on.set()
+    await looking
+    await late
+
+    assert side.store.mode is Mode.HERE
+    assert await spent(going, clock) == Balance(60)
+
+
+def day(clock: FakeClock) -> str:
+    return f"tenant:{KEY.tenant}:1d:{int(clock.now() // 86_400)}"
+
+
+def damage(spool: Path, how: str) -> None:
+    """As a disk that lost some of its pages."""
+    with sqlite3.connect(spool) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    with spool.open("r+b") as file:
+        file.seek(0 if how == "header" else 4096)
+        file.write(b"\xff" * (100 if how == "header" else spool.stat().st_size - 4096))
+
+
+@pytest.mark.parametrize("how", ["header", "pages"])
+@pytest.mark.parametrize("when", ["start", "running"])
+async def test_a_damaged_spool_of_a_dead_process_is_set_aside(
+    going: Going, tmp_path: Path, clock: FakeClock, how: str, when: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    """It would hold up all that comes after it, for ever."""
+    dead = Side(going, tmp_path, "dead", clock)
+    going.away = "before"
+    for n in range(40):
+        await dead.call(f"a{n}", 10)
+    await dead.store._spool().close()
+    dead.kill()
+    living = Side(going, tmp_path, "living", clock)
+    if when == "running":
+        await living.store.open()  # which has counted what is there
+        await living.call("b", 5, SessionKey("team-a", "other"))
+    damage(tmp_path / "dead.spool", how)
+    going.away = ""
+    if when == "start":
+        await living.store.open()
+    await living.store.look()
+
+    assert living.store.mode is Mode.HERE
+    assert living.store.waiting == 0
+    await living.call("c", 30)
+    assert (await spent(going, clock)).spent_micro_usd == (35 if when == "running" else 30)
+    (left,) = (name for name in os.listdir(tmp_path) if name.startswith("dead"))
+    assert left == "dead.damaged"
+    assert "set aside" in caplog.text
+    assert ".recover" in caplog.text
+    await living.tasks.close()
+    await living.store.close()
+    await going.open()
+
+
+async def test_a_process_whose_own_spool_is_damaged_goes_on_with_another(
+    side: Side, tmp_path: Path, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was in it is lost; what comes is not refused for ever."""
+    side.going.away = "before"
+    for n in range(40):
+        await side.call(f"a{n}", 10)
+    await side.store._spool().close()
+    damage(tmp_path / "one.spool", "pages")
+    told = [await outcome(side.store, opened(SessionKey("t", f"s{n}"))) for n in range(2)]
+    assert SPOOLED not in told
+    await side.store.look()
+    assert await outcome(side.store, opened(SessionKey("t", "x"))) == SPOOLED
+    await side.back()
+
+    assert len(await log_of(side.going, SessionKey("t", "x"))) == 1
+    assert side.store.waiting == 0
+    assert "one.damaged" in os.listdir(tmp_path)
+    assert (await side.ledger.state(KEY)).seq == 0
