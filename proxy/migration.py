@@ -16,7 +16,7 @@ from proxy.core.session import SessionKey
 from proxy.errors import SeqConflict
 from proxy.stores import SessionDump, Store
 from proxy.stores.chain import Chain
-from proxy.stores.logs import logs_with
+from proxy.stores.logs import reader_of
 from proxy.stores.redis_url import is_redis
 from proxy.stores.spools import SPOOL
 from proxy.stores.sqlite_verifying import Stray
@@ -144,7 +144,7 @@ def verify(url: str, key: bytes, migrated: Migrated) -> None:
     """Looks at all that is in the target, and whether it is as much as there was. Not on an event
     loop. Raises StoreUnavailable."""
     chain = Chain(key)
-    for log in logs_with(url, key):
+    for log in reader_of(url, key).logs():
         if isinstance(log, Stray):
             migrated.wrong(f"events of session number {log.number} are there without it")
             continue

@@ -41,11 +41,12 @@ class SessionImported(Event, frozen=True):
 
 class SessionDeleted(Event, frozen=True):
     """The tombstone: all that was known of the session is gone. reason: why. events: how many there
-    were. chain: the HMAC of the event before it."""
+    were. chain: the HMAC of the event before it. touched: when it was last used, epoch seconds."""
 
     reason: Literal["retention", "request"] = "request"
     events: int = 0
     chain: bytes = b""
+    touched: float = 0.0
 
 
 class ReplayAllowed(Event, frozen=True):

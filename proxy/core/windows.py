@@ -19,6 +19,25 @@ def window_name(window: Window, now: float) -> str:
     return f"{date.year}-{date.month:02d}"
 
 
+def window_began(account: str) -> float | None:
+    """When the window of an account began that `accounts_for` named, epoch seconds; None for any
+    other."""
+    scope, _, rest = account.partition(":")
+    if scope not in ("tenant", "agent", "global") or rest.count(":") < 2:
+        return None
+    _, window, name = rest.rsplit(":", 2)
+    try:
+        if window in _SECONDS:
+            return float(int(name) * _SECONDS[window])
+        if window == "1w":
+            year, _, week = name.partition("w")
+            return datetime.fromisocalendar(int(year), int(week), 1).replace(tzinfo=UTC).timestamp()
+        year, _, month = name.partition("-")
+        return datetime(int(year), int(month), 1, tzinfo=UTC).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
 def accounts_for(
     budgets: tuple[Budget, ...], tenant: str, agent: str | None, now: float
 ) -> tuple[Account, ...]:

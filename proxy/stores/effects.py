@@ -124,7 +124,7 @@ def effects_of(prepared: Prepared, tables: Tables, chain: Chain) -> Effects | No
         seq += 1
         previous = chain.after(previous, prepared.prefix, seq, payload)
         rows.append(ChainedPayload(seq, payload, previous))
-    head = head_after(tip.head, append)
+    head = head_after(tip.head, append, tip.seq, tip.token)
     return Effects(seq, previous, head, tuple(rows), balances, opened, closes)
 
 
@@ -247,8 +247,19 @@ def _storable(balance: Balance) -> bool:
     return -_INT64 <= spent < _INT64 and -_INT64 <= held < _INT64
 
 
-def head_after(before: SessionHead | None, append: Append) -> SessionHead:
-    """The head the writer gave, else the one before; never older than the last event."""
+def head_after(before: SessionHead | None, append: Append, seq: int, token: bytes) -> SessionHead:
+    """The head the writer gave, else the one before; never older than the last event. seq, token:
+    of the log before it. Where the writer went on from one that it did not know, or that told of
+    another log, it does not say of which log it tells."""
+    head = _head_after(before, append)
+    if append.after is None or not head.seq:
+        return head
+    if append.after == token and before is not None and before.seq == seq:
+        return head
+    return msgspec.structs.replace(head, seq=0)
+
+
+def _head_after(before: SessionHead | None, append: Append) -> SessionHead:
     events = append.events
     if before is not None and before.state == DELETED and events:
         before = None  # what comes after a tombstone has nothing of what was before it

@@ -17,4 +17,5 @@ def head_of(state: SessionState) -> SessionHead:
         state.held_micro_usd,
         state.created_at,
         state.updated_at,
+        seq=state.seq,
     )

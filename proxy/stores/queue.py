@@ -15,6 +15,15 @@ Names = tuple[str, ...]
 _LIVE = ("active", "warned")
 
 
+OPEN, OWED = 1, 2
+"""What `queued_bits` is made of."""
+
+
+def queued_bits(head: SessionHead) -> int:
+    """What a store finds the sessions by that are in a queue."""
+    return OPEN * bool(head.waits or head.stands) + OWED * bool(head.owed)
+
+
 def stands_in(queue: Queue, head: SessionHead) -> bool:
     """Whether a session is found there."""
     return bool(head.owed if queue == "owed" else head.waits or head.stands)

@@ -12,6 +12,7 @@ from proxy.stores import DELETED, Appended, DeletionReason, SessionDump
 from proxy.stores.codec import encode_head
 from proxy.stores.effects import Prepared
 from proxy.stores.effects import Tip as PlainTip
+from proxy.stores.queue import queued_bits
 from proxy.stores.redis_keys import account_key, tag
 from proxy.stores.redis_requests import (
     Maker,
@@ -20,7 +21,6 @@ from proxy.stores.redis_requests import (
     Writing,
     bounded,
     finished,
-    queued_bits,
     text,
 )
 from proxy.stores.tombstones import bury, may_be_deleted

@@ -15,7 +15,7 @@ from proxy.stores import NO_COUNTS, UNBOUNDED, Append, Balance, Charge, SessionH
 from proxy.stores.chain import GENESIS, Chain
 from proxy.stores.codec import decode_head, encode_head
 from proxy.stores.effects import Prepared, head_after
-from proxy.stores.queue import stands_in
+from proxy.stores.queue import queued_bits
 from proxy.stores.redis_expiry import Expiry
 from proxy.stores.redis_keys import account_key, tag
 
@@ -158,7 +158,11 @@ class Maker:
         number: of the session if it begins here."""
         append = prepared.append
         rows, seq, previous = self._chained(prepared, before)
-        head = head_after(None if before is None else before.as_head(), append)
+        head = (
+            head_after(None, append, 0, b"")
+            if before is None
+            else head_after(before.as_head(), append, before.seq, before.token)
+        )
         refresh = (
             before is None
             or before.refreshed_at < self.expiry.since
@@ -236,10 +240,6 @@ def finished(request: Request, tip: Tip) -> Writing:
         tip=text(encode_tip(tip)),
     )
     return Writing(told, tip)
-
-
-def queued_bits(head: SessionHead) -> int:
-    return stands_in("open", head) + 2 * stands_in("owed", head)
 
 
 def movement_of(charge: Charge | Balance) -> Movement:

@@ -16,6 +16,8 @@ class SessionHead(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
     waits, stands, owed: the handoffs that it waits for, that only stand in the queue, and whose
     webhook was not delivered yet. Those a store keeps by itself (`stores.queue`).
+    seq: of the log that it tells of. Where the log has another, its writer did not know what others
+    had just written.
     """
 
     state: str = "active"
@@ -31,6 +33,7 @@ class SessionHead(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     waits: tuple[str, ...] = ()
     stands: tuple[str, ...] = ()
     owed: tuple[str, ...] = ()
+    seq: int = 0
 
 
 @dataclass(frozen=True, slots=True)

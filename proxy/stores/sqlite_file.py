@@ -273,6 +273,8 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     for statements in MIGRATIONS[version:]:
         for statement in statements:
             connection.execute(statement)
+    if version == 0:  # of an older one nobody knows what it has forgotten
+        connection.execute("INSERT INTO meta VALUES ('forgotten', 0)")
     if version < len(MIGRATIONS):
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")

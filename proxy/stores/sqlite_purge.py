@@ -65,7 +65,9 @@ def purge_sessions(connection: sqlite3.Connection, chain: Chain, purge: Purge) -
     live = connection.execute(_OLD, (before, most)).fetchall()
     graves = connection.execute(_GRAVES, (before, most - len(live))).fetchall()
     _erase(connection, [*live, *graves])
-    _GONE.run(connection, [(row[2],) for row in graves])
+    if graves:
+        forget_before(connection, before)
+        _GONE.run(connection, [(row[2],) for row in graves])
     _bury(connection, chain, live, purge.at, "retention")
     _NOBODYS.run(connection, [*{(row[7],) for row in (*live, *graves)}])
     return len(live) + len(graves)
@@ -115,6 +117,13 @@ def idle_accounts(connection: sqlite3.Connection, touched_before: float) -> Sequ
     them, so that the writer need not."""
     found = connection.execute(_ACCOUNTS, (touched_before, ACCOUNTS_PER_PURGE))
     return [account for (account,) in found]
+
+
+def forget_before(connection: sqlite3.Connection, touched_at: float) -> None:
+    """Notes that sessions last touched then may have left nothing, not even a tombstone: what
+    accounts have more than the events say may be theirs."""
+    sql = "UPDATE meta SET value = max(value, ?) WHERE name = 'forgotten'"
+    connection.execute(sql, (touched_at,))
 
 
 def purge_accounts(

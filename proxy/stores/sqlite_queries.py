@@ -8,9 +8,8 @@ from proxy.core.session import SessionKey
 from proxy.stores import DELETED, Balance, OpenHold, Queue, SessionRow, Stored
 from proxy.stores.chain import ChainedPayload
 from proxy.stores.codec import decode_event, decode_head
-from proxy.stores.queue import stands_in
+from proxy.stores.queue import OPEN, OWED, stands_in
 from proxy.stores.sqlite_overlay import Overlay
-from proxy.stores.sqlite_rows import OPEN, OWED
 from proxy.stores.sqlite_tables import BALANCE, balance_of
 
 # CAST: bytes as they are, also where someone has put what is not UTF-8.

@@ -71,6 +71,11 @@ def _log(connection: sqlite3.Connection, overlays: Overlays, key: SessionKey) ->
         return [stored.event for stored in queries.read(connection, overlay, key, 0)]
 
 
+def as_text(data: bytes) -> str:
+    """For verifying. What is not UTF-8 is not what was written; but it is no reason to stop."""
+    return data.decode(errors="replace")
+
+
 class Moment:
     """One transaction: tables and journal as they were together."""
 

@@ -7,6 +7,7 @@ from proxy.stores import SessionDump
 from proxy.stores.effects import Tip
 from proxy.stores.sqlite_jobs import Restore, RestoreAccounts
 from proxy.stores.sqlite_journal import Record, pack_links
+from proxy.stores.sqlite_purge import forget_before
 from proxy.stores.sqlite_rows import DECIDED, Changes, read_tips, tip_of
 
 _NEW = "SELECT coalesce(max(id), 0) + 1 FROM sessions"
@@ -29,6 +30,8 @@ def restore_accounts(connection: sqlite3.Connection, restore: RestoreAccounts) -
     for name, balance, at in restore.rows:
         changes.balances[name], changes.touched[name] = balance, at
     changes.write(connection, DECIDED)
+    # Sessions charged to them may have been forgotten by the other store.
+    forget_before(connection, max([at for _, _, at in restore.rows], default=0.0))
     return len(restore.rows)
 
 

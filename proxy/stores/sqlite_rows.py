@@ -18,14 +18,13 @@ from proxy.core.session import SessionKey
 from proxy.stores import Balance
 from proxy.stores.codec import decode_head, encode_head
 from proxy.stores.effects import Hold, Tip
+from proxy.stores.queue import queued_bits
 from proxy.stores.sqlite_journal import Record
 
 Row = tuple[object, ...]
 Link = tuple[str, bytes]
 
 _SIZES = (4, 16, 64, 256)
-OPEN, OWED = 1, 2
-"""Of the column `queued`."""
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(list[tuple[int, int, int]]).decode
 
@@ -239,9 +238,8 @@ def _line_up(
 def _session_row(number: int, tenant: str, session: str, tip: Tip) -> Row:
     head = tip.head
     assert head is not None  # `Effects.head` never is
-    queued = OPEN * bool(head.waits or head.stands) + OWED * bool(head.owed)
-    shown = (encode_head(head), tip.token, head.state, head.agent, head.updated_at, queued)
-    return (number, tenant, session, tip.seq, tip.chain, *shown)
+    shown = (encode_head(head), tip.token, head.state, head.agent, head.updated_at)
+    return (number, tenant, session, tip.seq, tip.chain, *shown, queued_bits(head))
 
 
 def _account_row(account: str, balance: Balance, at: float) -> Row:

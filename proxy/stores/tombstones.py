@@ -24,7 +24,9 @@ def bury(
 ) -> tuple[ChainedPayload, Tip]:
     """The tombstone of a session that ends so, and its tip afterwards. at: epoch seconds."""
     head = tip.head or SessionHead()
-    event = SessionDeleted(at, reason=reason, events=tip.seq, chain=tip.chain)
+    event = SessionDeleted(
+        at, reason=reason, events=tip.seq, chain=tip.chain, touched=head.updated_at
+    )
     payload = encode_event(event)
     seq = tip.seq + 1
     row = ChainedPayload(seq, payload, chain.after(tip.chain, prefix_of(key), seq, payload))
@@ -36,6 +38,7 @@ def bury(
         waits=(),
         stands=(),
         owed=(),
+        seq=seq,
     )
     return row, Tip(seq, row.chain, left)
 

@@ -15,12 +15,24 @@ import msgspec
 from proxy.core.contents import contents_of
 from proxy.core.fingerprints import DIGEST_BYTES, is_kept
 from proxy.core.session import SessionKey
+from proxy.stores import Hold, SessionHead
 from proxy.stores.chain import Chain, ChainedPayload, prefix_of
 from proxy.stores.codec import decode_event
 from proxy.stores.tombstones import begins_after
 
 What = Literal[
-    "altered", "deleted", "inserted", "swapped", "cut", "tip altered", "vanished", "rewritten"
+    "altered",
+    "deleted",
+    "inserted",
+    "swapped",
+    "cut",
+    "tip altered",
+    "vanished",
+    "rewritten",
+    "hold altered",
+    "hold deleted",
+    "hold inserted",
+    "listing altered",
 ]
 
 _MOST_DELETED = 64
@@ -40,12 +52,17 @@ class Fault(msgspec.Struct, frozen=True, gc=False):
 
 class SessionLog(msgspec.Struct, frozen=True, gc=False):
     """A session as a store has it. rows: in the order of their seq. tip: (seq, chain) where the
-    store says that the log ends. contents: the digest of each by its name, see `digest_of`."""
+    store says that the log ends. contents: the digest of each by its name, see `digest_of`.
+    head, holds: what its listing shows and what its open calls hold; None where that is not asked.
+    odd: what of its row contradicts itself, a sentence."""
 
     key: SessionKey
     rows: Sequence[ChainedPayload]
     tip: tuple[int, bytes]
     contents: Mapping[str, bytes]
+    head: SessionHead | None = None
+    holds: Mapping[str, Hold] | None = None
+    odd: str = ""
 
 
 class _Tag(msgspec.Struct):

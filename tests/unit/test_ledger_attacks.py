@@ -342,6 +342,49 @@ async def test_a_listing_tells_nothing_of_what_the_store_refused() -> None:
     assert (rows[0].head.held_micro_usd, rows[0].head.steps) == (251, 2)
 
 
+class Noting(SlowStore):
+    """Notes what listings were told to be held without an event."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mended: list[int] = []
+
+    async def append(self, append: Append) -> Appended:
+        if append.head is not None and not append.events:
+            self.mended.append(append.head.held_micro_usd)
+        return await super().append(append)
+
+
+async def test_a_listing_is_not_mended_with_what_may_be_refused() -> None:
+    """A is on its way when the listing is mended, and another process's X takes its place: the log
+    is as long as was foreseen, but another one."""
+    store = Noting()
+    store.gate.set()
+    bench = Bench(store)
+    await store.open()
+    other = Ledger(Direct(store), bench.clock, "other", bench.tasks)
+
+    def sized(call: str, bound: int) -> Reservation:
+        ask = replace(ASK, input_tokens=0, output_bound=bound)
+        return wants(call, cost=300, minimum=bound, ask=ask)
+
+    await bench.ledger.reserve(sized("0", 1))
+    store.gate.clear()
+    refused = asyncio.ensure_future(bench.ledger.reserve(sized("A", 200)))
+    await settle_loop()
+    mending = asyncio.ensure_future(bench.ledger.mend_head(KEY))
+    await settle_loop()
+    assert isinstance(await other.reserve(sized("X", 250)), Admitted)
+    store.gate.set()
+    assert isinstance(await refused, Refusal)
+    await mending
+    await bench.tasks.settle()
+
+    ((row,), _) = await store.list_sessions()
+    assert (row.head.held_micro_usd, row.head.seq) == (251, row.seq)
+    assert set(store.mended) <= {251}
+
+
 async def test_a_listing_tells_of_what_two_processes_did(bench: Bench) -> None:
     """Each writes the head as it knows the session; the last one knew nothing of the other."""
     other = bench.another("other")

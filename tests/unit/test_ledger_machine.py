@@ -19,6 +19,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from msgspec.structs import astuple
 from msgspec.structs import replace as changed
 
+from proxy.cli.heads import Heads
+from proxy.cli.verifying import verify_ledger
 from proxy.core import events as ev
 from proxy.core.decision import Granted, Refusal, Wanted
 from proxy.core.engine import Rules
@@ -384,6 +386,13 @@ class SqliteMachine(LedgerMachine):
 
     def open_stores(self, folder: Path) -> list[Store]:
         return [SqliteStore(folder / "ledger.db"), SqliteStore(folder / "ledger.db")]
+
+    @invariant()
+    def it_verifies(self) -> None:
+        """What accounts, holds and listings say is what the events say, at any moment."""
+        with Heads() as heads:
+            verified = verify_ledger(f"{self.folder.name}/ledger.db", {}, heads)
+        assert verified.faults == ()
 
 
 def _settings(examples: int, steps: int) -> settings:

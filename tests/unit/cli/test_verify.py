@@ -85,7 +85,9 @@ def change(path: Path, *statements: str) -> None:
 
 def test_a_ledger_as_it_was_written(told: Told, ledger: Path) -> None:
     """By its path and by its URL."""
-    everything = "2 sessions, 5 events, 2 contents: as they were written\n"
+    everything = (
+        "2 sessions, 5 events, 2 contents, 0 accounts, 1 open holds: as they were written\n"
+    )
 
     assert told() == (0, everything)
     assert told(source=f"sqlite:///{ledger}") == (0, everything)
@@ -169,7 +171,8 @@ def test_no_more_faults_are_shown_than_are_read(told: Told, ledger: Path) -> Non
 def test_a_cut_tail_is_told_by_a_head_kept_outside(
     told: Told, ledger: Path, tmp_path: Path
 ) -> None:
-    """Though the session's row was set back with it: from the ledger alone nothing can be told."""
+    """Though the session's row was set back with it, and its hold taken away: from the ledger alone
+    nothing can be told."""
     heads = tmp_path / "heads"
     assert told("--heads", str(heads))[0] == 0
     assert heads.stat().st_mode & 0o777 == 0o600
@@ -177,6 +180,7 @@ def test_a_cut_tail_is_told_by_a_head_kept_outside(
     change(
         ledger,
         "DELETE FROM events WHERE session_id = 1 AND seq = 4",
+        "DELETE FROM holds WHERE session_id = 1",
         f"UPDATE sessions SET seq = 3, chain = {chain} WHERE id = 1",
     )
 
@@ -309,7 +313,9 @@ def test_what_a_running_sidecar_has_not_written_into_the_tables_is_verified(
     _run(ledger, verified_meanwhile)
 
     assert rows[0][0] > 0
-    assert results == [(0, "3 sessions, 7 events, 3 contents: as they were written\n")]
+    assert results == [
+        (0, "3 sessions, 7 events, 3 contents, 0 accounts, 0 open holds: as they were written\n")
+    ]
 
 
 def test_the_journal_is_told_apart_by_pages(told: Told, ledger: Path) -> None:
@@ -328,7 +334,8 @@ def test_the_journal_is_told_apart_by_pages(told: Told, ledger: Path) -> None:
     results: list[tuple[int, str]] = []
     _run(ledger, many)
     _run(ledger, verified_meanwhile)
-    assert results == [(0, "452 sessions, 458 events, 2 contents: as they were written\n")]
+    everything = "452 sessions, 458 events, 2 contents, 0 accounts, 4 open holds"
+    assert results == [(0, f"{everything}: as they were written\n")]
 
 
 def test_nothing_is_written_to_the_ledger(told: Told, ledger: Path) -> None:

@@ -66,7 +66,8 @@ async def test_a_deleted_session_leaves_a_tombstone_on_its_chain(store: Store) -
     assert await store.delete(KEY, NOW + 5)
     (stored,) = await store.read(KEY)
     assert stored.seq == 4
-    assert stored.event == SessionDeleted(NOW + 5, reason="request", events=3, chain=last.chain)
+    told = SessionDeleted(NOW + 5, reason="request", events=3, chain=last.chain, touched=NOW)
+    assert stored.event == told
     assert fold([stored.event]).seq == 4
     assert await verifies(store)
     assert await store.read_contents(KEY) == {}
@@ -86,7 +87,7 @@ async def test_a_deleted_session_is_listed_only_where_it_is_asked_for(store: Sto
     assert list(await store.find_tenants("s1")) == ["team-b"]
     assert list(await store.list_queue("open", 9)) == []
     (row,), _ = await store.list_sessions(state="deleted")
-    assert row.head == replace(head, state="deleted", updated_at=NOW + 5)
+    assert row.head == replace(head, state="deleted", updated_at=NOW + 5, seq=row.seq)
     assert sorted(await store.list_keys(None, 9)) == [KEY, OTHER]
 
 
@@ -128,6 +129,7 @@ async def test_a_session_that_has_changed_is_not_deleted(store: Store) -> None:
         reason="retention",
         events=2,
         chain=(stored.event.chain),  # type: ignore[union-attr]
+        touched=NOW,
     )
 
 

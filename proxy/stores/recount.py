@@ -1,0 +1,174 @@
+"""What a session's log says of all that a store keeps beside it: its open holds, what its listing
+shows, and what it was charged with on which accounts. Pure."""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from proxy.core import events as ev
+from proxy.core.session import EMPTY, SessionState, apply
+from proxy.stores import Hold, SessionHead
+from proxy.stores.chain import ChainedPayload
+from proxy.stores.codec import decode_event
+from proxy.stores.queue import queued
+
+
+class Charged(msgspec.Struct, gc=False):
+    """What the calls of a log come to on one account; in micro-USD. The counts are of trees.
+    held_tokens, calls, held: of those in flight. since, until: of the first and the last event that
+    moved something, epoch seconds."""
+
+    spent: int = 0
+    held: int = 0
+    tokens: int = 0
+    held_tokens: int = 0
+    steps: int = 0
+    tool_calls: int = 0
+    calls: int = 0
+    since: float = float("inf")
+    until: float = 0.0
+
+
+class Recount(msgspec.Struct, frozen=True, gc=False):
+    """state: as folded. queue: a head of which only what stands in the queue counts. newest: of all
+    its events, epoch seconds. opened: the seq of the reservation of each open hold. deleted: the
+    tombstone that the log begins with."""
+
+    state: SessionState
+    queue: SessionHead
+    newest: float
+    holds: Mapping[str, Hold]
+    opened: Mapping[str, int]
+    charged: Mapping[str, Charged]
+    deleted: ev.SessionDeleted | None
+
+
+def recounted(rows: Sequence[ChainedPayload]) -> Recount:
+    """Of a log that verifies. Raises StoreUnavailable for an event of a later version."""
+    walk, state, events = _Walk(), EMPTY, [decode_event(row.payload) for row in rows]
+    for row, event in zip(rows, events, strict=True):
+        state = apply(state, event)
+        walk.add(row.seq, event)
+    first = events[0] if events else None
+    return Recount(
+        state,
+        walk.queue,
+        max([event.at for event in events], default=0.0),
+        walk.holds,
+        walk.opened,
+        walk.charged,
+        first if isinstance(first, ev.SessionDeleted) else None,
+    )
+
+
+class _Walk:
+    """Along a log, as `stores.effects` goes along appends."""
+
+    def __init__(self) -> None:
+        self.queue = SessionHead()
+        self.holds: dict[str, Hold] = {}
+        self.opened: dict[str, int] = {}
+        self.charged: dict[str, Charged] = {}
+        self._retries: set[str] = set()
+
+    def add(self, seq: int, event: ev.AnyEvent) -> None:
+        match event:
+            case ev.StepReserved():
+                self._reserved(seq, event)
+            case ev.HoldExtended():
+                self._extended(event)
+            case ev.StepSettled():
+                self._settled(event)
+            case ev.StepReleased():
+                self._released(event)
+            case ev.SessionImported() | ev.SessionDeleted():
+                self._begun_anew()
+                return
+            case ev.HandedOff():
+                self.queue = queued(self.queue, self.queue, (event,))
+                return
+            case _:
+                pass
+        if self.queue.waits or self.queue.stands or self.queue.owed:
+            self.queue = queued(self.queue, self.queue, (event,))
+
+    def _begun_anew(self) -> None:
+        """What was before was charged elsewhere, or is gone."""
+        self.holds, self.opened, self.charged = {}, {}, {}
+        self.queue = msgspec.structs.replace(self.queue, owed=())
+
+    def _reserved(self, seq: int, event: ev.StepReserved) -> None:
+        cost, tokens = event.hold_cost_micro_usd, event.hold_tokens
+        hold = Hold(event.owner, event.deadline, cost, event.accounts, tokens, event.trees)
+        self.holds[event.call_id], self.opened[event.call_id] = hold, seq
+        if event.retry:
+            self._retries.add(event.call_id)
+        for account in self._accounts(hold, event.at):
+            account.held += cost
+        for tree in self._trees(hold, event.at):
+            tree.held += cost
+            tree.held_tokens += tokens
+            tree.calls += 1
+            tree.steps += not event.retry
+
+    def _extended(self, event: ev.HoldExtended) -> None:
+        hold = self.holds.get(event.call_id)
+        if hold is None:
+            return
+        cost, tokens = event.hold_cost_micro_usd, event.hold_tokens
+        self.holds[event.call_id] = msgspec.structs.replace(
+            hold, cost_micro_usd=hold.cost_micro_usd + cost, tokens=hold.tokens + tokens
+        )
+        for account in self._accounts(hold, event.at):
+            account.held += cost
+        for tree in self._trees(hold, event.at):
+            tree.held += cost
+            tree.held_tokens += tokens
+
+    def _settled(self, event: ev.StepSettled) -> None:
+        hold = self._closed(event.call_id)
+        if hold is None:
+            return
+        for account in self._accounts(hold, event.at):
+            account.held -= hold.cost_micro_usd
+            account.spent += event.cost_micro_usd
+        for tree in self._trees(hold, event.at):
+            self._free(tree, hold)
+            tree.spent += event.cost_micro_usd
+            tree.tokens += event.tokens
+            tree.tool_calls += len(event.tools)
+
+    def _released(self, event: ev.StepReleased) -> None:
+        is_retry = event.call_id in self._retries
+        hold = self._closed(event.call_id)
+        if hold is None:
+            return
+        for account in self._accounts(hold, event.at):
+            account.held -= hold.cost_micro_usd
+        for tree in self._trees(hold, event.at):
+            self._free(tree, hold)
+            tree.steps -= not is_retry
+
+    def _closed(self, call_id: str) -> Hold | None:
+        self.opened.pop(call_id, None)
+        self._retries.discard(call_id)
+        return self.holds.pop(call_id, None)
+
+    @staticmethod
+    def _free(tree: Charged, hold: Hold) -> None:
+        tree.held -= hold.cost_micro_usd
+        tree.held_tokens -= hold.tokens
+        tree.calls -= 1
+
+    def _accounts(self, hold: Hold, at: float) -> list[Charged]:
+        return [self._moved(name, at) for name in hold.accounts]
+
+    def _trees(self, hold: Hold, at: float) -> list[Charged]:
+        return [self._moved(name, at) for name in hold.trees]
+
+    def _moved(self, name: str, at: float) -> Charged:
+        charged = self.charged.get(name)
+        if charged is None:
+            charged = self.charged[name] = Charged()
+        charged.since, charged.until = min(charged.since, at), max(charged.until, at)
+        return charged
