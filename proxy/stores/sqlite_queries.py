@@ -93,7 +93,9 @@ def list_queue(
 def find_tenants(connection: sqlite3.Connection, overlay: Overlay, session: str) -> Sequence[str]:
     sql = f"SELECT tenant FROM sessions WHERE session = ? AND state <> '{DELETED}'"  # noqa: S608
     tenants = {tenant for (tenant,) in connection.execute(sql, (session,))}
-    tenants.update(key.tenant for key, _ in overlay.sessions.values() if key.session == session)
+    for key, tip in overlay.sessions.values():
+        if key.session == session and tip.head is not None:
+            (tenants.discard if tip.head.state == DELETED else tenants.add)(key.tenant)
     return sorted(tenants)
 
 

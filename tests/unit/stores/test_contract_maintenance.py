@@ -88,6 +88,8 @@ async def test_a_deleted_session_is_listed_only_where_it_is_asked_for(store: Sto
     assert list(await store.list_queue("open", 9)) == []
     (row,), _ = await store.list_sessions(state="deleted")
     assert row.head == replace(head, state="deleted", updated_at=NOW + 5, seq=row.seq)
+    await store.append(Append(KEY, (), links=(b"late",)))
+    assert list(await store.find_tenants("s1")) == ["team-b"]
     assert sorted(await store.list_keys(None, 9)) == [KEY, OTHER]
 
 
