@@ -80,10 +80,11 @@ class Sealing:
             for sealer in sealers:
                 if sealer.name == wanted:
                     return sealer.opened(name, data)
-        raise ContentMissing(
-            f"{name} is sealed with another key ({wanted.hex()}): add it to the variable that "
-            "checkpoints.encrypt_key_env names, after the one that seals now"
-        )
+        if variable is None:
+            told = f"a key ({wanted.hex()}): name its variable in checkpoints.encrypt_key_env"
+        else:
+            told = f"another key ({wanted.hex()}): add it to {variable}, after the one that seals"
+        raise ContentMissing(f"{name} is sealed with {told}")
 
     def _named(self, variable: str) -> tuple[Sealer, ...]:
         sealers = self._sealers.get(variable)

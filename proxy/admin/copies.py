@@ -123,7 +123,8 @@ def _notes(taken: Imported) -> list[str]:
         if taken.key.tenant.startswith(_DIGESTED) and taken.key.tenant == taken.opening.tenant:
             notes.append(
                 f"tenant {taken.key.tenant} is a digest under the other ledger's key: agents reach "
-                "the session here only if it is imported with the tenant that they have here"
+                "the session here only if it is imported with the tenant that they have here "
+                "(--tenant; `sessions show` of a session of theirs names it)"
             )
     if taken.unread:
         notes.append(f"what it sent and was answered cannot be read here: {taken.unread}")

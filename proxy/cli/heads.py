@@ -84,6 +84,9 @@ class Heads:
         if inline is not None and not os.path.exists(given):
             seq, chain = int(inline["seq"]), bytes.fromhex(inline["hex"])
             heads: Iterator[Head] = iter([Head(inline["tenant"], inline["session"], seq, chain)])
+        elif "=" in given and not os.path.exists(given):
+            said = "it is neither a file nor [TENANT/]SESSION=SEQ:HEX with 64 digits of the chain"
+            raise ValueError(f"--head {given}: {said}")
         else:
             heads = _read(Path(given))
         self._database.executemany(
@@ -120,7 +123,10 @@ class HeadsFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._aside = path.with_name(f".{path.name}.{os.getpid()}")
-        descriptor = os.open(self._aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            descriptor = os.open(self._aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from error
         self._file = os.fdopen(descriptor, "w", encoding="utf-8")
 
     def __enter__(self) -> Self:

@@ -136,7 +136,10 @@ def _human(action: str, answer: dict[str, Json]) -> str:
     if action == "list":
         rows = answer["sessions"]
         assert isinstance(rows, list)
-        return table(_COLUMNS, [[_cell(row, name) for name in _COLUMNS] for row in rows])
+        columns = _COLUMNS
+        if len({str(_cell(row, "tenant")) for row in rows}) > 1:
+            columns = ("session", "tenant", *_COLUMNS[1:])
+        return table(columns, [[_cell(row, name) for name in columns] for row in rows])
     if action == "events":
         events = answer["events"]
         assert isinstance(events, list)
@@ -145,7 +148,10 @@ def _human(action: str, answer: dict[str, Json]) -> str:
         return difference_text(answer)
     if "checkpoint" in answer:
         return checkpoint_text(answer)
-    return "\n".join(f"{name:<14} {_shown(value)}" for name, value in answer.items())
+    taken = answer.get("imported")
+    notes = taken.pop("notes", None) if isinstance(taken, dict) else None
+    lines = [f"{name:<14} {_shown(value)}" for name, value in answer.items()]
+    return "\n".join([*lines, *[f"note           {n}" for n in notes or ()]])
 
 
 def _cell(row: Json, name: str) -> Json:

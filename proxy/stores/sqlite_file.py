@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from proxy.errors import StoreUnavailable
-from proxy.stores.volumes import advice, fault_of
+from proxy.stores.volumes import READ_ONLY, advice, fault_of
 
 log = logging.getLogger(__name__)
 
@@ -139,8 +139,9 @@ def explain(path: Path, error: sqlite3.Error) -> StoreUnavailable:
     """What went wrong and what to do about it."""
     code = primary_code(error)
     advice = _ADVICE.get(code)
-    if code in _OF_THE_VOLUME:
-        advice = fault_of(path) or advice
+    fault = fault_of(path)
+    if code in _OF_THE_VOLUME or (code == sqlite3.SQLITE_READONLY and fault == READ_ONLY):
+        advice = fault or advice
     detail = f"{advice} ({error})" if advice else str(error)
     return StoreUnavailable(f"the ledger {path} is unavailable: {detail}")
 

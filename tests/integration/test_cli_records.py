@@ -123,9 +123,31 @@ async def test_a_session_is_exported_and_taken_in(tmp_path: Path, shell: Shell) 
         assert "session        copy" in told
         assert (await shell.run("import", "s1.holdfast"))[0] == 1, "it is there"
         assert (await shell.run("import", "s1.holdfast", "--tenant", "t9"))[0] == 0
-        code, _ = await shell.run("export", "copy", "-o", "other")
-        assert session_in(tmp_path / "other") == "copy"
+        await on.admin("DELETE", "/sessions/copy")
+        code, told = await shell.run("import", "s1.holdfast", "--as", "copy2")
+        assert "note  " not in told, "nothing is to be said of its own"
+        code, _ = await shell.run("export", "copy2", "-o", "other")
+        assert session_in(tmp_path / "other") == "copy2"
         assert files(tmp_path) == ["other", "policy.yaml", "s1.holdfast"]
+
+
+async def test_what_is_to_be_known_of_an_import_is_a_line_each(
+    tmp_path: Path, shell: Shell
+) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    async with sidecar(tmp_path / "a") as on:
+        shell.beside(on)
+        await on.call()
+        await shell.run("export", "s1")
+    async with sidecar(tmp_path / "b") as on:
+        shell.beside(on)
+        code, told = await shell.run("import", "s1.holdfast")
+
+    notes = [line for line in told.splitlines() if line.startswith("note           ")]
+    assert code == 0
+    assert len(notes) == 2
+    assert "--tenant" in notes[1]
 
 
 async def test_what_is_printed_is_the_file_and_nothing_else(

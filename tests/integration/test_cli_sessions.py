@@ -183,6 +183,8 @@ async def test_an_id_of_two_tenants_needs_the_tenant(tmp_path: Path, shell: Shel
         assert "used by several tenants" in told
         *_, first, second = told.split()
         assert first != second
+        _, listed = await shell.run("list")
+        assert all(tenant.strip(",") in listed for tenant in (first, second))
         code, shown = await shell.run("kill", "s1", "--tenant", first)
         assert code == 0
         assert first in shown

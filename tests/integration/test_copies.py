@@ -209,7 +209,7 @@ async def test_contents_that_were_sealed_are_taken_in_sealed(tmp_path: Path) -> 
         _, read = await imported(with_it, file)
 
         assert (closed["imported"]["readable"], read["imported"]["readable"]) == (False, True)
-        assert "sealed with another key" in str(closed["imported"]["notes"])
+        assert "checkpoints.encrypt_key_env" in str(closed["imported"]["notes"])
         path = "/sessions/s1/checkpoint"
         assert await told(without, "GET", path) == (409, "content_missing")
         assert await told(without, "POST", "/sessions/s1/fork", {}) == (409, "content_missing")

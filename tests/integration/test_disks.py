@@ -163,6 +163,21 @@ async def test_a_start_on_a_read_only_disk_says_so(tmp_path: Path) -> None:
     assert "mounted read-only: mount it writable" in new
 
 
+async def test_a_killed_ledger_on_a_read_only_disk_says_so_too(tmp_path: Path) -> None:
+    """Its WAL is there, and SQLite says only that it may not write."""
+    store = SqliteStore(tmp_path / "ledger.db")
+    await store.open()
+    with small_disk(tmp_path / "disk") as disk:
+        for file in tmp_path.glob("ledger.db*"):
+            if file.is_file():
+                shutil.copy2(file, disk)
+        await store.close()
+        make_read_only(disk)
+        said = await refused_start(disk / "ledger.db")
+
+    assert "mounted read-only: mount it writable" in said
+
+
 async def test_a_lost_key_is_said_to_be_lost_and_none_is_made(tmp_path: Path) -> None:
     """A new one in its place would hide that, and whoever finds a backup later would not know which
     of the two is right."""

@@ -656,7 +656,7 @@ async def test_what_is_sealed_is_read_with_its_key_alone() -> None:
     assert base_of(step.content) == "c0001"
     for keys in (OTHER, ""):
         reader = Contents(session.store, SEED, sealing(keys))
-        with pytest.raises(ContentMissing, match=r"another key.*encrypt_key_env"):
+        with pytest.raises(ContentMissing, match=r"another key.*add it to KEYS"):
             await reader.body_of(KEY, step)
 
 

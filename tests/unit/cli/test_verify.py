@@ -245,7 +245,8 @@ def test_no_heads_are_written_of_what_is_not_right(
     [
         (["--head", "nowhere"], "nowhere"),
         (["--retention", "soon"], "--retention: 'soon' is no time"),
-        (["--heads", "/nowhere/heads"], "/nowhere"),
+        (["--heads", "/nowhere/heads"], "'/nowhere/heads'"),
+        (["--head", "s1=4:9b7c"], "--head s1=4:9b7c: it is neither a file nor"),
     ],
 )
 def test_what_cannot_be_done_is_said(told: Told, words: list[str], said: str) -> None:
