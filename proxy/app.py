@@ -177,7 +177,7 @@ class App:
             *(self.owners.name, intake, ledger, attempting, settler, recall, self.calls, clock)
         )
         replays = build_replays(
-            *(ledger, self.store, self.contents, recall, clock, memo, self._observe)
+            *(ledger, self.store, self.contents, recall, self.calls, clock, memo, self._observe)
         )
         return Governed(
             Parts(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from proxy.calls import Calls
 from proxy.clock import Clock
 from proxy.contents import Contents
 from proxy.core.memo import Memo
@@ -19,9 +20,10 @@ def build_replays(
     store: Store,
     contents: Contents,
     recall: Recall,
+    calls: Calls,
     clock: Clock,
     memo: Memo | None,
     observe: Callable[[CallRecord], None],
 ) -> Replays:
     judge = Judge(contents, recall)
-    return Replays(ledger, ResumedSessions(store), judge, clock, memo, observe)
+    return Replays(ledger, ResumedSessions(store), judge, calls, clock, memo, observe)

@@ -7,12 +7,15 @@ no two are given one answer that was recorded once. Nothing is reserved and noth
 is not in the record, or may not be given again, goes on as an ordinary call, which is told why.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final, Literal
 
 from msgspec.structs import replace
 
 from proxy.call_records import given_again
+from proxy.calls import Calls, LiveCall
 from proxy.clock import Clock
 from proxy.core import events as ev
 from proxy.core.closed import refuse_closed
@@ -22,14 +25,16 @@ from proxy.core.recording import chain_of
 from proxy.core.session import SessionKey, SessionState, is_idle
 from proxy.core.tree import MOST_ABOVE
 from proxy.errors import MalformedRequest, StoreUnavailable
+from proxy.failures import late
 from proxy.intake import Call
 from proxy.ledger import Ledger
 from proxy.records import CallRecord
+from proxy.replaying.giving import Giving
 from proxy.replaying.judging import Asked, Judge, Verdict
 from proxy.replaying.sessions import ResumedSession, ResumedSessions
 from proxy.stamps import relayed_headers, replayed_stamps
 from proxy.stores import StoreAway
-from proxy.wire import Connection, Exchange
+from proxy.wire import Connection, Exchange, Headers
 from proxy.wire.headers import Kind
 
 HEADER: Final = "x-holdfast-resume"
@@ -37,7 +42,6 @@ Wish = Literal["no", "resume", "restart"]
 
 _WISHES: Final[Mapping[str, Wish]] = {"true": "resume", "restart": "restart", "false": "no"}
 _ATTEMPTS = 64
-_PIECE_BYTES = 65_536
 _WHY_CHARACTERS = 256
 _UNNAMED: Final = (
     f"{HEADER}: name the session that is resumed: use /r/SESSION/v1 as the base URL, or send "
@@ -64,6 +68,7 @@ class Replays:
         ledger: Ledger,
         sessions: ResumedSessions,
         judge: Judge,
+        calls: Calls,
         clock: Clock,
         memo: Memo | None,
         observe: Callable[[CallRecord], None],
@@ -71,6 +76,7 @@ class Replays:
         self._ledger = ledger
         self._sessions = sessions
         self._judge = judge
+        self._calls = calls
         self._clock = clock
         self._memo = memo
         self._observe = observe
@@ -106,8 +112,8 @@ class Replays:
             return call  # it is refused like any other
         if verdict.given is None:
             return replace(call, replay=_said(verdict))
-        await self._give(exchange, call, verdict, request_id)
-        return None
+        given = await self._give(exchange, call, verdict, request_id)
+        return None if given else call
 
     async def _decided(self, connection: Connection, call: Call, wish: Wish) -> Verdict | None:
         """What the call is due, once that is written down; None where its session is closed."""
@@ -132,14 +138,20 @@ class Replays:
             await self._ledger.latest(call.key)
         raise StoreUnavailable("the session is resumed by too many at once; try again")
 
-    async def _is_closed(self, call: Call, state: SessionState) -> bool:
-        """Whether a human has stopped the session, or one above it."""
+    async def _is_closed(
+        self, call: Call, state: SessionState, live: LiveCall | None = None
+    ) -> bool:
+        """Whether a human has stopped the session, or one above it. live: is cut, too, where one of
+        those is stopped from now on."""
         for _ in range(MOST_ABOVE + 1):
             if refuse_closed(call.rules.refusal_status, state, call.key.session) is not None:
                 return True
             if state.parent is None:
                 return False
-            state = await self._ledger.state(SessionKey(call.key.tenant, state.parent))
+            above = SessionKey(call.key.tenant, state.parent)
+            if live is not None:
+                self._calls.also(live, (*live.above, above))
+            state = await self._ledger.state(above)
         return False
 
     async def _written(self, call: Call, before: SessionState, verdict: Verdict) -> bool:
@@ -159,24 +171,39 @@ class Replays:
 
     async def _give(
         self, exchange: Exchange, call: Call, verdict: Verdict, request_id: str
-    ) -> None:
+    ) -> bool:
+        """False where its session was closed before it began."""
+        assert verdict.given is not None
+        giving = Giving(exchange, call, verdict.given)
+        live = self._calls.open(call.key, call.deadline_seconds, partial(late, call))
+        try:
+            state = await self._ledger.state(call.key)
+            if await self._is_closed(call, state, live):
+                return False
+            await giving.give(self._begun(call, verdict, state, request_id))
+        except asyncio.CancelledError:
+            refusal = live.refusal
+            if refusal is None or not live.was_cut():
+                raise
+            live.closed = True  # nothing cuts the telling short
+            if not exchange.started:
+                return False
+            await giving.cut(refusal, request_id)
+        finally:
+            self._calls.close(live)
+        return True
+
+    def _begun(self, call: Call, verdict: Verdict, state: SessionState, request_id: str) -> Headers:
+        """Its headers, once it is known that it is given."""
         given, step = verdict.given, verdict.step
         assert given is not None
         assert step is not None
         if self._memo is not None and call.request.learned is not None:
             self._memo.keep(call.request.learned)
-        state = await self._ledger.state(call.key)
-        stamps = replayed_stamps(call, state, step.step, step.upstream)
-        headers = relayed_headers(given.headers, request_id, stamps, Kind.LENGTH)
         how = "skipped" if verdict.skipped else verdict.how
         self._observe(given_again(call, given.status, request_id, step.step, how))
-        if not given.stream:
-            await exchange.respond(given.status, headers, given.body)
-            return
-        await exchange.start(given.status, headers)
-        for at in range(0, len(given.body), _PIECE_BYTES):
-            await exchange.write(given.body[at : at + _PIECE_BYTES])
-        await exchange.finish()
+        stamps = replayed_stamps(call, state, step.step, step.upstream)
+        return relayed_headers(given.headers, request_id, stamps, Kind.LENGTH)
 
 
 def _asked(known: ResumedSession, connection: Connection, *, begins: bool) -> Asked:

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hashlib
 import json
+import socket
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
@@ -21,7 +22,16 @@ from proxy.replaying import judging
 from proxy.simulator import Script, ToolCall, Turn
 from proxy.stores import StoreAway, Stored
 from tests.integration.agent_kit import Agent, Called, Cut
-from tests.integration.kit import DIALECTS, MODEL, Answer, Sidecar, sidecar
+from tests.integration.kit import (
+    DIALECTS,
+    MODEL,
+    PATHS,
+    Answer,
+    Sidecar,
+    body_of,
+    frames,
+    sidecar,
+)
 
 CALLS = pytest.mark.parametrize(
     ("dialect", "stream"), [(dialect, stream) for dialect in DIALECTS for stream in (False, True)]
@@ -682,3 +692,50 @@ async def test_a_call_is_live_while_the_ledger_is_away(
 
         said = "live; why=the ledger is away, and the record with it"
         assert answer.headers["x-holdfast-replay"] == said
+
+
+def small(address: aiohttp.AddrInfoType) -> socket.socket:
+    """A socket that takes little ahead of who reads."""
+    sock = socket.socket(*address[:3])
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    return sock
+
+
+LARGE = Script((Turn(text_tokens=1_500_000, chunk_tokens=2_000),))
+
+
+@pytest.mark.parametrize(
+    ("dialect", "killed"), [*[(dialect, "s1") for dialect in DIALECTS], ("chat", "root")]
+)
+async def test_a_kill_cuts_a_replayed_stream_that_is_read_slowly(
+    tmp_path: Path, dialect: DialectName, killed: str
+) -> None:
+    """Like any other: a part of it would be taken for a finished answer. Also where a session above
+    it is killed."""
+    async with sidecar(tmp_path, "limits: {cost_usd: null}", script=LARGE) as on:
+        headers = {"x-holdfast-parent": "root"} if killed == "root" else {}
+        first = await on.call(dialect, stream=True, bound=2_000_000, headers=headers)
+        assert first.status == 200
+        assert len(first.body) > 8_000_000
+        body = body_of(dialect, stream=True, bound=2_000_000)
+        sent = {"authorization": "Bearer key-1", "anthropic-version": "2023-06-01", **headers}
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(socket_factory=small)) as http,
+            http.post(f"{on.url}/r/s1{PATHS[dialect]}", json=body, headers=sent) as response,
+        ):
+            assert response.headers["x-holdfast-replay"] == "replayed"
+            begun = await response.content.readany()
+            assert len(on.app.calls) == 1
+            state = await on.admin("POST", f"/sessions/{killed}/kill")
+            rest = begun + await response.content.read()
+
+        assert state["state"] == "killed"
+        assert len(rest) < len(first.body)
+        name, data = frames(rest)[-1]
+        assert (name, json.loads(data)["error"]["code"]) == ("error", "session_killed")
+        end = rest.index(b"event: response.failed" if dialect == "responses" else b"event: error")
+        assert first.body.startswith(rest[:end])
+        assert rest[:end].endswith(b"\n\n")
+        assert len(on.sim.journal) == 1
+        refused = await on.call(dialect, stream=True, resume=True, bound=2_000_000, headers=headers)
+        assert (refused.status, refused.error["code"]) == (422, "session_killed")

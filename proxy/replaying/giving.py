@@ -1,0 +1,70 @@
+"""Gives a client a recorded answer, and tells it where that is cut short."""
+
+from dataclasses import replace
+
+from proxy.core.contents import RecordedAnswer
+from proxy.core.decision import Refusal
+from proxy.intake import Call, dialect_bounds
+from proxy.replies import dialect_of, in_session
+from proxy.wire import Exchange, Headers
+
+_PIECE_BYTES = 65_536
+_BORDERS = (b"\n\n", b"\r\n\r\n")
+"""What ends an event of a stream."""
+
+
+class Giving:
+    """One of them. A stream goes in pieces of whole events, where they are not larger than that."""
+
+    def __init__(self, exchange: Exchange, call: Call, given: RecordedAnswer) -> None:
+        self._exchange = exchange
+        self._call = call
+        self._given = given
+        self._at = 0
+
+    async def give(self, headers: Headers) -> None:
+        """All of it."""
+        exchange, body = self._exchange, self._given.body
+        if not self._given.stream:
+            await exchange.respond(self._given.status, headers, body)
+            return
+        await exchange.start(self._given.status, headers)
+        while self._at < len(body):
+            at, self._at = self._at, _end_of_piece(body, self._at)
+            await exchange.write(body[at : self._at])
+        await exchange.finish()
+
+    async def cut(self, refusal: Refusal, request_id: str) -> None:
+        """Ends what has begun; where its own end is on its way already, with that."""
+        body, exchange = self._given.body, self._exchange
+        if not self._given.stream:
+            exchange.abort()
+            return
+        if self._at < len(body):
+            frames = self._frames(refusal, request_id)
+            whole = body.endswith(_BORDERS, 0, self._at) or not self._at
+            await exchange.write(frames if whole else b"\n\n" + frames)
+        await exchange.finish()
+
+    def _frames(self, refusal: Refusal, request_id: str) -> bytes:
+        call = self._call
+        refusal = in_session(refusal, call.key.session)
+        if refusal.type == "session_state":  # a kill knows the session, not who calls
+            refusal = replace(refusal, status=call.rules.refusal_status)
+        dialect = dialect_of(call.request.dialect)
+        meter = dialect.meter(strip_usage=False, bounds=dialect_bounds(call.policy))
+        meter.feed(self._given.body[: self._at])
+        return dialect.error_frames(
+            refusal,
+            request_id,
+            client=call.caller.user_agent,
+            response_id=meter.answer().response_id,
+        )
+
+
+def _end_of_piece(body: bytes, start: int) -> int:
+    end = start + _PIECE_BYTES
+    if end >= len(body):
+        return len(body)
+    found = [(body.rfind(border, start, end), border) for border in _BORDERS]
+    return max([at + len(border) for at, border in found if at >= 0], default=end)
