@@ -10,15 +10,19 @@ from collections import Counter
 from pathlib import Path
 from typing import Final
 
-from tests.crash.points import Aim, innermost
-from tests.crash.rounds import Found, Point, Round, discover, plan, play, stage
+from tests.crash.points import innermost
+from tests.crash.rounds import Found, Point, Round, Targets, discover, play, stage
 from tests.crash.steps import DEEDS, killed_at
 from tests.crash.tails import played
 
 _ROUNDS_A_FOLDER: Final = 10
 _LOADS: Final = 3
 _WORKER_ROUNDS: Final = 8
-"""One in so many is of two workers, one of which is killed."""
+"""One in so many is of two workers, one of which is killed: it may not come to what is aimed at."""
+_START_ROUNDS: Final = 4
+"""One in so many is of a start after a crash."""
+_STARTS: Final = 3
+"""A start passes a point as often as another one, or not at all: what it has to do differs."""
 
 
 def main() -> int:
@@ -84,36 +88,25 @@ def _list(found: Found, *, ways: bool) -> None:
 
 
 async def _all(found: Found, rounds: int, seed: int, only: str) -> list[Round]:
-    aims = _aims(found, rounds, seed, only)
+    loads, starts = (
+        Targets(Counter({at: n for at, n in counts.items() if only in at[0]}), per, seed)
+        for counts, per in ((found.load, _LOADS), (found.start, _STARTS))
+    )
     done: list[Round] = []
     for first in range(0, rounds, _ROUNDS_A_FOLDER):
         with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as two:
             async with stage(Path(one)) as alone, stage(Path(two), workers=2) as crew:
                 for number in range(first, min(first + _ROUNDS_A_FOLDER, rounds)):
-                    aim, start = aims[number]
-                    is_crew = not start and number % _WORKER_ROUNDS == _WORKER_ROUNDS - 1
-                    on = crew if is_crew else alone
-                    played = await play(on, number, aim, seed, start=start)
-                    _line(played, on.workers, start=start)
+                    is_start = bool(starts) and number % _START_ROUNDS == _START_ROUNDS - 1
+                    is_crew = not is_start and number % _WORKER_ROUNDS == _WORKER_ROUNDS - 2
+                    targets, on = (starts if is_start else loads), (crew if is_crew else alone)
+                    aim = None if number % 10 == 9 and not is_start else targets.next()
+                    played = await play(on, number, aim, seed, start=is_start)
+                    if aim is not None:
+                        targets.played(aim, played.died_at)
+                    _line(played, on.workers, start=is_start)
                     done.append(played)
     return done
-
-
-def _aims(found: Found, rounds: int, seed: int, only: str) -> list[tuple[Aim | None, bool]]:
-    """Of the loads, and one in four of the starts; one in ten is a random moment."""
-    loads, starts = (
-        Counter({point: n for point, n in counts.items() if only in point[0]})
-        for counts in (found.load, found.start)
-    )
-    load = iter(plan(loads, rounds, _LOADS, seed))
-    start = iter(plan(starts, rounds, 3, seed))
-    aims: list[tuple[Aim | None, bool]] = []
-    for number in range(rounds):
-        if starts and number % 4 == 3:
-            aims.append((next(start), True))
-        else:
-            aims.append((None if number % 10 == 9 else next(load, None), False))
-    return aims
 
 
 def _line(done: Round, workers: int, *, start: bool) -> None:

@@ -214,6 +214,7 @@ def _billed(logs: dict[str, Sequence[Stored]], journal: Sequence[Entry]) -> list
     budget = round(TENANT_USD * 1e6)
     faults = [
         f"{name}: billed {bill}, booked {booked[name]}, and {on_its_way[name]} on its way"
+        f" ({_settlements(logs[name])}; asked: {_requests(journal, name)})"
         for name, bill in billed.items()
         if bill > booked[name] + on_its_way[name]
     ]
@@ -222,6 +223,27 @@ def _billed(logs: dict[str, Sequence[Stored]], journal: Sequence[Entry]) -> list
     if booked.total() > budget:
         faults.append(f"booked {booked.total()} of a budget of {budget}")
     return faults
+
+
+def _settlements(log: Sequence[Stored]) -> str:
+    settled = [stored.event for stored in log if isinstance(stored.event, ev.StepSettled)]
+    used = [one.usage and f"{one.usage.input_tokens}+{one.usage.output_tokens}" for one in settled]
+    return ", ".join(f"{s.outcome} {u} at {s.at:.3f}" for s, u in zip(settled, used, strict=True))
+
+
+def _requests(journal: Sequence[Entry], name: str) -> str:
+    """What the provider knows of a session's calls."""
+    told = []
+    for entry in journal:
+        found = _MARK.search(entry.body)
+        if found and found[1].decode() == name:
+            left, tokens = (
+                entry.client_disconnected_at,
+                f"{entry.input_tokens}+{entry.output_tokens}",
+            )
+            ended = f"left at {left:.3f}" if left else "not left"
+            told.append(f"{entry.path} {entry.model} {tokens} from {entry.started:.3f}, {ended}")
+    return ", ".join(told)
 
 
 def _chunks_on_their_way(outcome: ev.Outcome) -> int:

@@ -43,7 +43,7 @@ breakers: {consecutive_failures: 10000, minimum_calls: 10000}
 retries: {max: 2, ratio: 1.0, join_seconds: 20}
 handoff: {reply: message}
 """
-TENANT_USD: Final = 0.035
+TENANT_USD: Final = 0.042
 """Of a round: so little that some calls wait for others, and some are refused."""
 _CHUNK_TOKENS: Final = 2
 CHUNK_MICRO_USD: Final = 2 * _CHUNK_TOKENS
@@ -310,6 +310,44 @@ async def _resumed(on: Clients) -> None:
     on.faults += [f"{session}: was resumed with other answers"] * others
 
 
+async def _diverging(on: Clients) -> None:
+    """An agent that starts again and asks for the same in other bytes, for what changes by itself,
+    and then for something else. What it is given then is not held to its first run: it is a call of
+    its own, or stands in a body that was never sent."""
+    session, first = on.session(), len(on.given)
+    texts = [on.text(session, "plain", 20) + f" on 2026-11-{day}T10:00:00Z" for day in (28, 29)]
+    for text in texts:
+        await on.call(dialect="chat", session=session, text=text, stream=False)
+    if len([given for given in on.given[first:] if given.session == session]) < len(texts):
+        return
+    again = (texts[0], texts[1].replace("10:00:00", "11:30:00"), f"{texts[0]} Or something else?")
+    for text in again:
+        body = body_of("chat", stream=False, text=text, bound=400)
+        sent = json.dumps(dict(reversed(body.items())), indent=1).encode()
+        await on.car.send(f"/r/{session}{PATHS['chat']}", sent, on.headers)
+
+
+async def _cramped(on: Clients) -> None:
+    """Two streams that come to more than what is held for them, in a session that has room for one
+    of them: the newer one is cut where it stands."""
+    small = {"x-holdfast-agent": "brief"}
+    await asyncio.gather(
+        *[
+            on.call(dialect="chat", stream=False, session=s, text=f"<{s} 20 plain>", more=small)
+            for s in [on.session() for _ in range(8)]
+        ]
+    )
+    session = on.session()
+    more = {**small, "x-holdfast-budget-usd": "0.0015"}
+    text = f"<{session} 300 plain>"
+    await asyncio.gather(
+        *[
+            on.call(dialect="chat", stream=True, session=session, text=text, bound=600, more=more)
+            for _ in range(2)
+        ]
+    )
+
+
 async def _steps(on: Clients) -> None:
     """A session of several steps, its history growing."""
     session = on.session()
@@ -348,4 +386,6 @@ KINDS: Final[Sequence[tuple[str, "Callable[[Clients], Coroutine[Any, Any, None]]
     ("uploading", _uploading),
     ("steps", _steps),
     ("resumed", _resumed),
+    ("diverging", _diverging),
+    ("cramped", _cramped),
 )

@@ -5,8 +5,8 @@ import json
 import os
 import random
 import signal
-from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -250,11 +250,43 @@ async def _next(car: Serving, clients: Clients) -> list[str]:
     return faults
 
 
-def plan(counts: Counter[Point], rounds: int, per_load: int, seed: int) -> list[Aim]:
-    """Each innermost line at each side once, then each way that leads there, the rarest last; in
-    the middle of the load where it is passed often. per_load: the loads that were counted."""
-    draw = random.Random(seed)
-    ways: dict[tuple[str, Side], list[Point]] = {}
+class Targets:
+    """What is aimed at next. Each innermost line at each side once, then each way that leads there,
+    the rarest last; in the middle of the load where it is passed often. What was missed is aimed
+    at again, where it is first passed. per_load: the loads that were counted."""
+
+    def __init__(self, counts: Counter[Point], per_load: int, seed: int) -> None:
+        self._counts = counts
+        self._per_load = per_load
+        self._draw = random.Random(seed)
+        self._left = deque(_order(counts, self._draw))
+        self._again = deque[Point]()
+        self._met = set[Point]()
+
+    def __bool__(self) -> bool:
+        return bool(self._left)
+
+    def next(self) -> Aim | None:
+        """None where there is no point at all."""
+        if self._again:
+            return Aim(*self._again.popleft(), 1)
+        if not self._left:
+            return None
+        at = self._left[0]
+        self._left.rotate(-1)
+        return _aim(at, self._counts, self._per_load, self._draw)
+
+    def played(self, aim: Aim, died_at: Aim | None) -> None:
+        """What came of it."""
+        at = (aim.point, aim.side)
+        if died_at is not None:
+            self._met.add((innermost(at[0]), at[1]))
+        elif (innermost(at[0]), at[1]) not in self._met:
+            self._again.append(at)
+
+
+def _order(counts: Counter[Point], draw: random.Random) -> list[Point]:
+    ways: dict[Point, list[Point]] = {}
     for point in counts:
         ways.setdefault((innermost(point[0]), point[1]), []).append(point)
     for leading in ways.values():
@@ -265,15 +297,9 @@ def plan(counts: Counter[Point], rounds: int, per_load: int, seed: int) -> list[
     while len(order) < len(counts):
         order += [points[depth] for points in ways.values() if depth < len(points)]
         depth += 1
-    played = rounds if order else 0
-    return [_aim(order[n % len(order)], counts, per_load, draw) for n in range(played)]
+    return order
 
 
 def _aim(at: Point, counts: Counter[Point], per_load: int, draw: random.Random) -> Aim:
     count = counts[at] / per_load
     return Aim(*at, draw.randint(max(1, int(count / 5)), max(1, int(count * 0.7))))
-
-
-def shown(points: Iterable[Point]) -> Sequence[str]:
-    """Innermost lines."""
-    return sorted({innermost(point) for point, _ in points})
