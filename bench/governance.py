@@ -67,6 +67,9 @@ class Answered:
         take(self._body)
         return False
 
+    async def take_arrived(self, take: Callable[[bytes], object]) -> None:
+        take(self._body)
+
     async def read(self, limit_bytes: int) -> bytes:
         return self._body
 
@@ -81,7 +84,11 @@ class Provider:
         self._number = 0
 
     async def send(
-        self, request: Outgoing, timeouts: Timeouts, on_sent: Callable[[], None] | None = None
+        self,
+        request: Outgoing,
+        timeouts: Timeouts,
+        on_sent: Callable[[], None] | None = None,
+        on_left: object = None,
     ) -> Incoming:
         if on_sent is not None:
             on_sent()

@@ -83,7 +83,11 @@ class Provider:
         self.connection.connection_made(pipe)
 
     async def send(
-        self, request: Outgoing, timeouts: Timeouts, on_sent: Callable[[], None] | None = None
+        self,
+        request: Outgoing,
+        timeouts: Timeouts,
+        on_sent: Callable[[], None] | None = None,
+        on_left: object = None,
     ) -> Answer:
         answer = self.connection.begin({}, timeouts, bodiless=False)
         if on_sent is not None:
