@@ -136,7 +136,7 @@ def _human(action: str, answer: dict[str, Json]) -> str:
     if action == "list":
         rows = answer["sessions"]
         assert isinstance(rows, list)
-        columns = _COLUMNS
+        columns: tuple[str, ...] = _COLUMNS
         if len({str(_cell(row, "tenant")) for row in rows}) > 1:
             columns = ("session", "tenant", *_COLUMNS[1:])
         return table(columns, [[_cell(row, name) for name in columns] for row in rows])
@@ -149,9 +149,10 @@ def _human(action: str, answer: dict[str, Json]) -> str:
     if "checkpoint" in answer:
         return checkpoint_text(answer)
     taken = answer.get("imported")
-    notes = taken.pop("notes", None) if isinstance(taken, dict) else None
+    notes = taken.pop("notes", []) if isinstance(taken, dict) else []
+    assert isinstance(notes, list)
     lines = [f"{name:<14} {_shown(value)}" for name, value in answer.items()]
-    return "\n".join([*lines, *[f"note           {n}" for n in notes or ()]])
+    return "\n".join([*lines, *[f"note           {n}" for n in notes]])
 
 
 def _cell(row: Json, name: str) -> Json:
