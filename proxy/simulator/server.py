@@ -23,6 +23,8 @@ from proxy.simulator.script import Actor, Price, Script, cost_micro_usd
 from proxy.simulator.service import Service
 
 _LARGEST_BODY = 64 * 1024 * 1024
+_BACKLOG = 4_096
+"""Thousands may connect at once; past it they would wait for a second, or be reset."""
 
 
 class Simulator:
@@ -106,7 +108,7 @@ class Simulator:
         self._runner = web.ServerRunner(server, shutdown_timeout=0.0)
         await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, self._host, self._port).start()
+            await web.TCPSite(self._runner, self._host, self._port, backlog=_BACKLOG).start()
         except OSError:
             await self.stop()
             raise

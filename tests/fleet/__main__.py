@@ -59,13 +59,15 @@ async def _run(asked: argparse.Namespace, folder: Path) -> list[Shown]:
             spending.Asked(*load, share=2.0, on_failure="open", kills=kills)
             for kills in (False, True)
         ]
-    shown: list[Shown] = []
+    shown: list[spending.Spent] = []
     for number, one in enumerate(runs):
         (folder / str(number)).mkdir()
         with pair(asked.server, folder / str(number)) as servers:
             shown.append(await spending.spending(one, servers, folder / str(number)))
             print(shown[-1].shown(), flush=True)
-    return shown
+            lost = shown[-1].reckoning.lost
+            print("".join(f"  {call.shown()}\n" for call in lost), end="", flush=True)
+    return [*shown]
 
 
 def main() -> int:
