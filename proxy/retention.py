@@ -27,7 +27,6 @@ _HOLDS_SECONDS = 3 * 3600.0
 _QUIET_SECONDS = 3600.0
 """A clock is believed once sessions were used, or this process ran, for the first of these by it
 without a break of more than the second: by so much at the most it has jumped."""
-_MOST_STEPS = 100
 
 
 class Retention:
@@ -94,20 +93,17 @@ class Retention:
 
     async def _find_in_use_since(self) -> float:
         """Since when, up to the start, sessions were used without a longer break; -inf if there is
-        nothing before that, or no need to look further back."""
-        since = self._began[0]
-        for _ in range(_MOST_STEPS):
-            if self._began[0] - since >= _HOLDS_SECONDS:
-                return float("-inf")
+        nothing before that, or no need to look further back. In steps of half an hour and more,
+        for there may be a million of them: a break of that may be taken for one."""
+        began = since = self._began[0]
+        while began - since < _HOLDS_SECONDS:
             before = await self._used_before(since - _QUIET_SECONDS / 2)
-            if before is None or before < since - _QUIET_SECONDS:
-                before = await self._used_before(since)
             if before is None:
                 return float("-inf")
             if before < since - _QUIET_SECONDS:
-                break
+                return since
             since = before
-        return since
+        return float("-inf")
 
     async def _used_before(self, then: float) -> float | None:
         """When a session was last used before that."""

@@ -7,11 +7,14 @@ import logging
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Final
 
 from tests.crash.points import innermost
-from tests.crash.rounds import Found, Point, Round, Targets, discover, play, stage
+from tests.crash.redis import in_redis
+from tests.crash.rounds import Found, Point, Round, Stage, Targets, discover, play, stage
 from tests.crash.steps import DEEDS, killed_at
 from tests.crash.tails import played
 
@@ -32,6 +35,7 @@ def main() -> int:
     asked.add_argument("--ways", action="store_true", help="with the lines that lead to each")
     asked.add_argument("--rounds", type=int, default=200)
     asked.add_argument("--seed", type=int, default=1)
+    asked.add_argument("--store", choices=("sqlite", "redis"), default="sqlite")
     asked.add_argument("--steps", action="store_true", help="each step of what a store does alone")
     asked.add_argument("--tails", action="store_true", help="the end of a WAL, cut at each byte")
     asked.add_argument("--only", default="", help="points whose name contains this")
@@ -39,12 +43,11 @@ def main() -> int:
     logging.getLogger("aiohttp.server").disabled = True  # the provider's, whose client dies
     if arguments.steps or arguments.tails:
         return _steps() if arguments.steps else _tails()
-    found = asyncio.run(_discover(arguments.seed))
+    found = asyncio.run(_discover(arguments.store, arguments.seed))
     if arguments.list:
         _list(found, ways=arguments.ways)
         return 0
-    done = asyncio.run(_all(found, arguments.rounds, arguments.seed, arguments.only))
-    return _tell(done, found)
+    return _tell(asyncio.run(_all(found, arguments)), found, arguments.only)
 
 
 def _steps() -> int:
@@ -68,10 +71,17 @@ def _tails() -> int:
     return 1 if faults else 0
 
 
-async def _discover(seed: int) -> Found:
+async def _discover(store: str, seed: int) -> Found:
     with tempfile.TemporaryDirectory() as name:
-        async with stage(Path(name)) as on:
+        async with _stage(store, Path(name)) as on:
             return await discover(on, _LOADS, seed)
+
+
+@asynccontextmanager
+async def _stage(store: str, folder: Path, workers: int = 1) -> AsyncIterator[Stage]:
+    with in_redis(folder) if store == "redis" else nullcontext(None) as place:
+        async with stage(folder, workers, place) as on:
+            yield on
 
 
 def _list(found: Found, *, ways: bool) -> None:
@@ -87,15 +97,17 @@ def _list(found: Found, *, ways: bool) -> None:
             print(f"  {side:8} {name}  ({count} times, {many[name, side]} ways)")
 
 
-async def _all(found: Found, rounds: int, seed: int, only: str) -> list[Round]:
+async def _all(found: Found, asked: argparse.Namespace) -> list[Round]:
+    rounds, seed, only, store = asked.rounds, asked.seed, asked.only, asked.store
+    met = set[Point]()
     loads, starts = (
-        Targets(Counter({at: n for at, n in counts.items() if only in at[0]}), per, seed)
+        Targets(Counter({at: n for at, n in counts.items() if only in at[0]}), per, seed, met)
         for counts, per in ((found.load, _LOADS), (found.start, _STARTS))
     )
     done: list[Round] = []
     for first in range(0, rounds, _ROUNDS_A_FOLDER):
         with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as two:
-            async with stage(Path(one)) as alone, stage(Path(two), workers=2) as crew:
+            async with _stage(store, Path(one)) as alone, _stage(store, Path(two), 2) as crew:
                 for number in range(first, min(first + _ROUNDS_A_FOLDER, rounds)):
                     is_start = bool(starts) and number % _START_ROUNDS == _START_ROUNDS - 1
                     is_crew = not is_start and number % _WORKER_ROUNDS == _WORKER_ROUNDS - 2
@@ -123,9 +135,10 @@ def _line(done: Round, workers: int, *, start: bool) -> None:
         print(f"       {fault}", flush=True)
 
 
-def _tell(done: list[Round], found: Found) -> int:
+def _tell(done: list[Round], found: Found, only: str) -> int:
     died = {(innermost(d.died_at.point), d.died_at.side) for d in done if d.died_at is not None}
-    known = {(innermost(p), side) for c in (found.load, found.start) for p, side in c}
+    aimed = [at for counts in (found.load, found.start) for at in counts if only in at[0]]
+    known = {(innermost(point), side) for point, side in aimed}
     faults = sum(len(d.faults) for d in done)
     print(
         f"{len(done)} rounds, {sum(d.died_at is not None for d in done)} died where they were to;"

@@ -4,7 +4,8 @@ against each other."""
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -17,9 +18,9 @@ from proxy.core.steps import steps_of
 from proxy.errors import ContentMissing
 from proxy.sealing import Sealing
 from proxy.simulator import Entry
-from proxy.stores import Balance, SessionRow, Stored
+from proxy.stores import Balance, SessionRow, Store, Stored
 from proxy.stores.chain import Chain
-from proxy.stores.sqlite import SqliteStore, key_path
+from proxy.stores.urls import known_key, open_store
 from proxy.stores.verification import SessionLog, digest_of, first_fault
 from tests.crash.load import CHUNK_MICRO_USD, TENANT_USD, Clients, Given
 from tests.fuzz.books import wrong_in_log
@@ -36,9 +37,42 @@ _LATE_CHUNKS: Final = 2
 is on its way, and one is made before the provider hears of it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a ledger is. env: what a process needs to open it. freed_seconds: what a dead owner
+    held is booked by then: at the start of whoever comes next, or when the supervisor hears of it;
+    where only its lease tells, when that has ended."""
+
+    url: str
+    env: Mapping[str, str] = field(default_factory=dict)
+    freed_seconds: float = 3.0
+
+    @property
+    def key(self) -> bytes:
+        return known_key(self.url, self.env)
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[Store]:
+        store = open_store(self.url, self.key)
+        await store.open()
+        try:
+            yield store
+        finally:
+            await store.close()
+
+    async def open_holds(self) -> int:
+        """What the ledger says, whatever a process believes."""
+        async with self.opened() as store:
+            return len(await store.open_holds())
+
+
+def in_file(database: Path) -> Place:
+    return Place(f"sqlite:///{database}")
+
+
 @dataclass
 class Ledger:
-    """What the file says, whatever a process believes. kept: what each answered step sent and was
+    """What the ledger says, whatever a process believes. kept: what each answered step sent and was
     answered, by session and number."""
 
     logs: dict[str, Sequence[Stored]] = field(default_factory=dict)
@@ -49,14 +83,11 @@ class Ledger:
     balances: dict[str, Balance] = field(default_factory=dict)
 
 
-async def read_ledger(database: Path, names: str = "") -> Ledger:
+async def read_ledger(place: Place, names: str = "") -> Ledger:
     """All of it, by a store of its own; what was recorded, of sessions whose names begin so."""
-    secret = key_path(database).read_bytes()
-    store = SqliteStore(database, secret)
-    contents = Contents(store, seed_of(secret), Sealing({}, Checkpoints))
-    found, cursor = Ledger(), None
-    await store.open()
-    try:
+    secret, found, cursor = place.key, Ledger(), None
+    async with place.opened() as store:
+        contents = Contents(store, seed_of(secret), Sealing({}, Checkpoints))
         while True:
             rows, cursor = await store.list_sessions(limit=1_000, cursor=cursor)
             for row in rows:
@@ -71,12 +102,10 @@ async def read_ledger(database: Path, names: str = "") -> Ledger:
         found.holds = [f"{h.key.session} {h.call_id}" for h in await store.open_holds()]
         accounts = {a for log in found.logs.values() for a in _accounts(log)}
         found.balances = dict(await store.balances(accounts))
-    finally:
-        await store.close()
     return found
 
 
-async def _altered(store: SqliteStore, row: SessionRow, secret: bytes) -> str | None:
+async def _altered(store: Store, row: SessionRow, secret: bytes) -> str | None:
     """What `holdfast verify` would say of it."""
     rows = await store.read_chain(row.key)
     contents = await store.read_contents(row.key)

@@ -24,6 +24,7 @@ import msgspec
 
 import proxy
 from proxy.app import App
+from proxy.stores import redis_connection
 from proxy.wire import connection
 from proxy.wire.handling import Handling
 
@@ -38,8 +39,12 @@ _ELSEWHERE: Final = (
     "admin/",
     "workers/",
     "webhooks.py",
+    "cli/",
 )
 """Tasks that are no part of any call."""
+_CARRIERS: Final = tuple(
+    f"stores/redis_{name}.py" for name in ("connection", "nodes", "servers", "scripts")
+)
 _WITHIN_SECONDS: Final = 0.004
 PASSED: Final = "passed"
 DIED: Final = "died"
@@ -190,6 +195,32 @@ def _told(board: Board, sql: str, run: Any, parameters: Any) -> object:
     return done
 
 
+def _watch_redis(board: Board) -> None:
+    """Each request to Redis: before it is sent, while the server may run it, and once it has left.
+    That its answer has come is told by whoever waits for it."""
+    request = redis_connection.Connection.request
+
+    def told(connection: redis_connection.Connection, *commands: redis_connection.Command) -> Any:
+        point = _asker_of(sys._getframe(1))
+        if not point:
+            return request(connection, *commands)
+        board.passed(point, "before")
+        board.passed(point, "within")
+        done = request(connection, *commands)
+        board.passed(point, "after")
+        return done
+
+    redis_connection.Connection.request = told  # type: ignore[method-assign, assignment]
+
+
+def _asker_of(frame: FrameType) -> str:
+    """Who asks the server, without those who carry what is asked; "" where that is no call's."""
+    chain = _stack_of(frame).split(" < ")
+    while chain and chain[0].startswith(_CARRIERS):
+        del chain[0]
+    return "" if not chain or chain[0].startswith(_ELSEWHERE) else " < ".join(chain)
+
+
 def watch(folder: Path) -> None:
     """From now on, in this process and in those forked from it. What is aimed at already counts
     from the start."""
@@ -209,6 +240,7 @@ def watch(folder: Path) -> None:
     connection.__dict__["Handling"] = handling
     App.start = started  # type: ignore[method-assign, assignment]  # called with the App alone
     with_points = partial(sqlite3.connect, factory=_connection_of(board))
+    _watch_redis(board)
     sqlite3.connect = with_points  # type: ignore[assignment]  # the same call
     signal.signal(signal.SIGUSR1, board.takes)
     signal.signal(signal.SIGUSR2, board.tells)

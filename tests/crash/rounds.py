@@ -15,18 +15,16 @@ from typing import Final
 import msgspec
 
 from proxy.simulator import Simulator
-from tests.crash.books import asks_human, read_ledger, wrong
+from tests.crash.books import Place, asks_human, in_file, read_ledger, wrong
 from tests.crash.load import POLICY, TENANT_USD, Clients, Given, Model
 from tests.crash.points import AIM, DIED, PASSED, Aim, Side, innermost
-from tests.fuzz.books import open_holds
 from tests.integration.crew_kit import Serving, serving
 
 _LOAD_SECONDS: Final = 12.0
-_HELD_SECONDS: Final = 3.0
-"""What a dead owner held is booked by then: at the start of whoever comes next, or when the
-supervisor hears of it."""
 _START_SECONDS: Final = 2.0
 _RESUMED: Final = 5
+_MOST_MISSED: Final = 3
+"""So often it is aimed at again before all others have had their turn."""
 Point = tuple[str, Side]
 
 
@@ -47,10 +45,11 @@ class Round:
 
 @dataclass
 class Stage:
-    """Where rounds are played: a folder with a ledger, and a provider that outlives them all."""
+    """Where rounds are played: a ledger, and a provider that outlives them all."""
 
     folder: Path
     sim: Simulator
+    place: Place
     workers: int = 1
     more_policy: str = ""
 
@@ -60,15 +59,16 @@ class Stage:
             self.folder, self.sim.url, self.workers,
             policy=POLICY % {"usd": TENANT_USD} + self.more_policy, drain_seconds=2,
             command=("tests.crash.sidecar", str(self.folder)),
+            store=self.place.url, env=self.place.env,
         ) as on:  # fmt: skip
             yield on
 
 
 @asynccontextmanager
-async def stage(folder: Path, workers: int = 1) -> AsyncIterator[Stage]:
-    """A new one."""
+async def stage(folder: Path, workers: int = 1, place: Place | None = None) -> AsyncIterator[Stage]:
+    """A new one; with a ledger in a file, if nothing else is said."""
     async with Simulator(Model(), seed=1, journal_size=1_000_000) as sim:
-        yield Stage(folder, sim, workers)
+        yield Stage(folder, sim, place or in_file(folder / "ledger.db"), workers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,16 @@ class Found:
 
 async def discover(on: Stage, rounds: int, seed: int) -> Found:
     """So many loads in which nobody dies, and then one that is killed."""
+    load = await count_loads(on, rounds, seed)
+    done = Round(-1, None)
+    await _crash(on, done, random.Random(seed), seed)
+    async with on.serving() as car:
+        await _free(on)
+        return Found(load, await _passed(on, car))
+
+
+async def count_loads(on: Stage, rounds: int, seed: int) -> Counter[Point]:
+    """How often each point is passed in so many loads in which nobody dies."""
     load: Counter[Point] = Counter()
     for number in range(rounds):
         async with on.serving() as car:
@@ -88,11 +98,7 @@ async def discover(on: Stage, rounds: int, seed: int) -> Found:
             clients = Clients(car, f"d{seed}.{number}", random.Random(seed + number))
             await clients.run(_LOAD_SECONDS)
             load += await _passed(on, car) - before
-    done = Round(-1, None)
-    await _crash(on, done, random.Random(seed), seed)
-    async with on.serving() as car:
-        await _free(on)
-        return Found(load, await _passed(on, car))
+    return load
 
 
 async def _passed(on: Stage, car: Serving) -> Counter[Point]:
@@ -182,10 +188,10 @@ async def _free(on: Stage) -> int:
     """How many holds there were; waits until they are gone, or should be."""
     loop = asyncio.get_running_loop()
     began = loop.time()
-    held = left = await open_holds(on.folder / "ledger.db")
-    while left and loop.time() - began < _HELD_SECONDS:
+    held = left = await on.place.open_holds()
+    while left and loop.time() - began < on.place.freed_seconds:
         await asyncio.sleep(0.05)  # noqa: TID251 - another process
-        left = await open_holds(on.folder / "ledger.db")
+        left = await on.place.open_holds()
     return held
 
 
@@ -195,7 +201,7 @@ async def _look(on: Stage, car: Serving, clients: Clients, done: Round) -> None:
     began = asyncio.get_running_loop().time()
     done.held = await _free(on)
     done.free_after_seconds = asyncio.get_running_loop().time() - began
-    ledger = await read_ledger(on.folder / "ledger.db", f"{clients.name}-")
+    ledger = await read_ledger(on.place, f"{clients.name}-")
     done.faults += wrong(ledger, clients, on.sim.journal)
     done.faults += await _resumed(on, car, clients)
     status, said = await car.text("/readyz", admin=False)
@@ -253,15 +259,19 @@ async def _next(car: Serving, clients: Clients) -> list[str]:
 class Targets:
     """What is aimed at next. Each innermost line at each side once, then each way that leads there,
     the rarest last; in the middle of the load where it is passed often. What was missed is aimed
-    at again, where it is first passed. per_load: the loads that were counted."""
+    at again, where it is first passed, unless it was met elsewhere. per_load: the loads that were
+    counted. met: innermost lines at their sides, which others may add to."""
 
-    def __init__(self, counts: Counter[Point], per_load: int, seed: int) -> None:
+    def __init__(
+        self, counts: Counter[Point], per_load: int, seed: int, met: set[Point] | None = None
+    ) -> None:
         self._counts = counts
         self._per_load = per_load
         self._draw = random.Random(seed)
         self._left = deque(_order(counts, self._draw))
         self._again = deque[Point]()
-        self._met = set[Point]()
+        self._missed = Counter[Point]()
+        self._met = set[Point]() if met is None else met
 
     def __bool__(self) -> bool:
         return bool(self._left)
@@ -279,9 +289,11 @@ class Targets:
     def played(self, aim: Aim, died_at: Aim | None) -> None:
         """What came of it."""
         at = (aim.point, aim.side)
+        met = (innermost(aim.point), aim.side)
         if died_at is not None:
-            self._met.add((innermost(at[0]), at[1]))
-        elif (innermost(at[0]), at[1]) not in self._met:
+            self._met.add(met)
+        elif met not in self._met and self._missed[at] < _MOST_MISSED:
+            self._missed[at] += 1
             self._again.append(at)
 
 

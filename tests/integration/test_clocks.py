@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from proxy.core import events as ev
-from tests.crash.books import read_ledger, wrong
+from tests.crash.books import in_file, read_ledger, wrong
 from tests.crash.load import Clients
 from tests.crash.points import CLOCK
 from tests.crash.rounds import Stage, stage
@@ -40,7 +40,7 @@ async def swept(car: Serving) -> None:
 
 
 async def outcomes_of(on: Stage, session: str) -> list[str]:
-    ledger = await read_ledger(on.folder / "ledger.db")
+    ledger = await read_ledger(in_file(on.folder / "ledger.db"))
     events = [stored.event for stored in ledger.logs[session]]
     return [event.outcome for event in events if isinstance(event, ev.StepSettled)]
 
@@ -71,7 +71,7 @@ async def test_calls_in_flight_outlast_a_clock_that_jumps(tmp_path: Path, second
                 await clients.call(session=f"x-{name}", stream=False, tokens=20)
                 for name in ("before", "0", "during", "new")
             ]
-            ledger = await read_ledger(on.folder / "ledger.db")
+            ledger = await read_ledger(in_file(on.folder / "ledger.db"))
             outcomes = [await outcomes_of(on, f"x-{n}") for n in range(4)]
         # By the wrong clock some were idle, and began anew: a step of that number is the newest.
         newest = {(given.session, given.step): given for given in clients.given}
@@ -101,7 +101,7 @@ async def test_what_a_dead_process_held_is_booked_by_any_clock(
         async with on.serving() as car:
             await swept(car)
             outcomes = await outcomes_of(on, "x-1")
-            ledger = await read_ledger(on.folder / "ledger.db")
+            ledger = await read_ledger(in_file(on.folder / "ledger.db"))
             status = await Clients(car, "y", random.Random(1)).call()
 
         assert outcomes == ["expired"]

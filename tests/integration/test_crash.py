@@ -13,14 +13,27 @@ from proxy.stores import Stored
 from tests.crash.books import read_ledger, wrong
 from tests.crash.load import Clients, Given
 from tests.crash.points import innermost
-from tests.crash.rounds import Found, Point, Stage, Targets, discover, play, stage
+from tests.crash.redis import in_redis
+from tests.crash.rounds import (
+    Found,
+    Point,
+    Stage,
+    Targets,
+    count_loads,
+    discover,
+    play,
+    stage,
+)
 from tests.crash.steps import DEEDS, Deed, killed_at
 from tests.crash.tails import played
+from tests.fakes_redis import needs_server
 
 pytestmark = pytest.mark.process
 
 _TRIES = 3
 _SAMPLES = ("submitted.py", "stores/sqlite_journal.py", "wire/answer.py", "stores/sqlite_rows.py")
+
+_REDIS_SAMPLES = (("stores/redis_lanes.py:_run_script", "within"), ("submitted.py", "goes on"))
 
 
 @pytest.mark.timeout(180)
@@ -37,8 +50,22 @@ async def test_a_sidecar_that_is_killed_anywhere_loses_nothing(tmp_path: Path) -
     _finds_the_path(found)
 
 
-def _of(counts: Counter[Point], name: str) -> Counter[Point]:
-    return Counter({at: n for at, n in counts.items() if at[0].startswith(name)})
+@pytest.mark.timeout(180)
+async def test_nor_does_one_whose_ledger_is_in_redis(tmp_path: Path) -> None:
+    """While the server may run its script or not, or has run it and is not heard yet: its holds are
+    booked when its lease has ended. Each write waits for a replica."""
+    needs_server("redis")
+    with in_redis(tmp_path) as place:
+        async with stage(tmp_path, place=place) as on:
+            counts = await count_loads(on, 1, seed=1)
+            for number, (name, side) in enumerate(_REDIS_SAMPLES):
+                targets = Targets(_of(counts, name, side), 1, number)
+                await _dies(on, targets, number, is_start=False)
+
+
+def _of(counts: Counter[Point], name: str, side: str = "") -> Counter[Point]:
+    fitting = [at for at in counts if at[0].startswith(name) and side in ("", at[1])]
+    return Counter({at: counts[at] for at in fitting})
 
 
 async def _dies(on: Stage, targets: Targets, number: int, *, is_start: bool) -> None:
@@ -81,7 +108,7 @@ async def test_what_is_lost_is_found(tmp_path: Path) -> None:
         clients = Clients(car, "x", random.Random(1))
         await clients.call(stream=False, dialect="chat")
         await clients.call(stream=True, dialect="messages")
-        ledger = await read_ledger(tmp_path / "ledger.db")
+        ledger = await read_ledger(on.place)
         sim: Simulator = on.sim
         good = wrong(ledger, clients, sim.journal)
         clients.given.append(Given("x-1", "/", 2, None, b"an answer"))

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from proxy.stores.sqlite import SqliteStore
-from tests.crash.books import read_ledger, wrong
+from tests.crash.books import in_file, read_ledger, wrong
 from tests.crash.disks import (
     bound_files,
     fill,
@@ -71,13 +71,13 @@ async def all_is_there(on: Stage, clients: Clients) -> list[str]:
     """After another start on the same file."""
     async with on.serving() as car:
         clients.car = car
-        ledger = await read_ledger(on.folder / "ledger.db")
+        ledger = await read_ledger(in_file(on.folder / "ledger.db"))
         for _ in range(40):
             if not ledger.holds:
                 break
             await asyncio.sleep(0.1)  # noqa: TID251 - another process in real time
-            ledger = await read_ledger(on.folder / "ledger.db")
-        ledger = await read_ledger(on.folder / "ledger.db")
+            ledger = await read_ledger(in_file(on.folder / "ledger.db"))
+        ledger = await read_ledger(in_file(on.folder / "ledger.db"))
         assert await clients.call(stream=False, dialect="chat", session="x-next") == 200
         clients.given = [given for given in clients.given if given.session != "x-next"]
         return wrong(ledger, clients, on.sim.journal)

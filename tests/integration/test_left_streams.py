@@ -16,7 +16,7 @@ from proxy.core.request import DialectName
 from proxy.simulator import Simulator, Turn
 from proxy.simulator.conversation import Conversation
 from proxy.simulator.journal import Entry
-from tests.crash.books import read_ledger
+from tests.crash.books import in_file, read_ledger
 from tests.integration.crew_kit import Serving, serving
 from tests.integration.kit import DIALECTS, PATHS, body_of
 
@@ -66,7 +66,7 @@ def asks(on: Serving, dialect: DialectName, bound: int) -> socket.socket:
 
 async def settled(on: Serving) -> ev.StepSettled:
     while True:
-        log = (await read_ledger(on.folder / "ledger.db")).logs.get("s1", ())
+        log = (await read_ledger(in_file(on.folder / "ledger.db"))).logs.get("s1", ())
         found = [s.event for s in log if isinstance(s.event, ev.StepSettled)]
         if found:
             return found[0]

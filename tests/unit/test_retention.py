@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -249,6 +250,27 @@ async def test_a_ledger_in_use_is_purged_from_the_start_on(restarted: Restarted)
     )
     assert await young.left() == 1
     await young.store.close()
+
+
+async def test_a_ledger_of_many_sessions_is_looked_through_in_a_few_steps(
+    restarted: Restarted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each asks every tenant of a Redis."""
+    await restarted.used(200, *(n / 100 for n in range(500)))
+    asked = count()
+    listed = restarted.store.list_sessions
+
+    async def counted(**terms: Any) -> Any:
+        next(asked)
+        return await listed(**terms)
+
+    monkeypatch.setattr(restarted.store, "list_sessions", counted)
+    restarted.starts()
+    restarted.clock.advance(61)
+    await restarted.retention.look_after()
+
+    assert next(asked) <= 7
+    assert len((await listed(limit=1_000))[0]) == 500
 
 
 async def test_use_since_a_break_counts_with_the_time_of_the_process(restarted: Restarted) -> None:
