@@ -8,6 +8,7 @@ import msgspec
 
 from proxy.contents import Contents
 from proxy.control import Control, UnknownSession
+from proxy.core.events import SessionDeleted
 from proxy.core.fingerprints import is_kept
 from proxy.core.forking import fork_of
 from proxy.core.paths import checked_id
@@ -28,14 +29,17 @@ class SessionExists(HoldfastError):
     """A session of the id is there; for a file, also what is left of one that was deleted."""
 
     session: str
+    deleted: bool = False
     status: int = 409
     code: str = "session_exists"
 
     def __str__(self) -> str:
-        return (
-            f"a session {self.session!r} exists, or was deleted not long ago: name another id for "
-            "the new one"
-        )
+        if self.deleted:
+            return (
+                f"session {self.session!r} was deleted not long ago, and its tombstone stands "
+                "until retention takes it: take the file in under another id (--as ID, or ?as=ID)"
+            )
+        return f"a session {self.session!r} exists: name another id for the new one (--as)"
 
 
 @dataclass
@@ -170,11 +174,16 @@ class Copies:
             try:
                 await self._store.restore(found.dump)
             except SeqConflict as error:
-                raise SessionExists(key.session) from error
+                raise SessionExists(key.session, await self._is_deleted(key)) from error
         await self._control.refresh(key)
         await self._control.tell(key)
         own, unread = is_of(dump, self._secret), await self._unread(key)
         return Imported(key, found.state, opening, own, found.expired, unread)
+
+    async def _is_deleted(self, key: SessionKey) -> bool:
+        """Whether nothing but a tombstone is there."""
+        log = await self._store.read(key)
+        return bool(log) and isinstance(log[-1].event, SessionDeleted)
 
     async def _unread(self, key: SessionKey) -> str:
         """Why the newest request of a session cannot be read here; "" where it can."""

@@ -9,6 +9,7 @@ The digest finds what was damaged on the way, not who changed it on purpose: tha
 which a ledger with the same key can check (`stores.chain.first_altered`).
 """
 
+import errno
 import hashlib
 import os
 import secrets
@@ -96,7 +97,10 @@ def export_of(dump: SessionDump, at: float) -> Iterator[bytes]:
 
 def write_export(path: Path, pieces: Iterable[bytes]) -> int:
     """Writes a file for its owner alone, whole or not at all, and on the disk: its size in bytes.
-    Raises OSError, and whatever its pieces raise."""
+    Raises OSError, also for what is there and no file (a device would be replaced by one), and
+    whatever its pieces raise."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is there, and is no file")
     aside = path.with_name(f".{secrets.token_hex(8)}")
     descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:

@@ -52,8 +52,8 @@ class CheckpointSite:
 
     async def difference(self, request: web.Request) -> web.Response:
         key, query = await key_of(self.site, request), request.query
-        before = whole_number(query.get("from", ""), _MOST_STEPS)
-        after = whole_number(query.get("to", ""), _MOST_STEPS)
+        before = whole_number(query.get("from", ""), _MOST_STEPS, "from")
+        after = whole_number(query.get("to", ""), _MOST_STEPS, "to")
         found = await self.site.records.checkpoints.difference(key, before, after)
         return _spliced({**_names(key), "from": before, "to": after, **difference_json(found)})
 

@@ -38,6 +38,12 @@ def guard(token: str, hosts: frozenset[str]) -> Middleware:
             return error_response(error.status, error.code, str(error), tenants=tenants)
         except HoldfastError as error:
             return error_response(error.status, error.code, str(error))
+        except web.HTTPMethodNotAllowed as error:
+            allowed = ", ".join(sorted(error.allowed_methods))
+            said = f"{request.method} is not served here (allowed: {allowed})"
+            return error_response(405, "method_not_allowed", said, {"Allow": allowed})
+        except web.HTTPNotFound:
+            return error_response(404, "unknown_path", "nothing is served at this path")
 
     return check
 

@@ -123,6 +123,9 @@ def run(
     except AdminError as error:
         print(f"holdfast: {error}", file=sys.stderr)
         return 1
+    except UnicodeEncodeError as error:
+        print(f"holdfast: {error.object!a} is not UTF-8", file=sys.stderr)
+        return 1
     if answer is not None and args.json:
         print(json.dumps(answer, indent=2))
     elif answer is not None:

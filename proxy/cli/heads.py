@@ -89,9 +89,11 @@ class Heads:
             raise ValueError(f"--head {given}: {said}")
         else:
             heads = _read(Path(given))
-        self._database.executemany(
-            "INSERT INTO heads (tenant, session, seq, chain, at) VALUES (?, ?, ?, ?, ?)", heads
-        )
+        sql = "INSERT INTO heads (tenant, session, seq, chain, at) VALUES (?, ?, ?, ?, ?)"
+        try:
+            self._database.executemany(sql, heads)
+        except OverflowError as error:
+            raise ValueError(f"{given}: no log has so many events") from error
         self._database.execute("CREATE INDEX IF NOT EXISTS by_name ON heads (session)")
         self._is_empty = False
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from proxy.cli.tables import plain
 from proxy.errors import StoreUnavailable
 from proxy.migration import Migrated, migrate, serving, spooled, verify
-from proxy.stores.logs import key_of, url_of
+from proxy.stores.logs import file_of, key_of, url_of
 from proxy.stores.redis_url import is_redis
+from proxy.stores.sqlite_reading import check_begun
 from proxy.stores.urls import KEY_VARIABLE, lay_key, open_store, secret_beside
 
 _CANNOT = 2
@@ -47,6 +48,8 @@ def run(args: argparse.Namespace) -> int:
 def _check(source: str, target: str) -> None:
     if target.startswith("memory:"):
         raise ValueError("a ledger in memory would be gone with this process")
+    if (file := file_of(source)) is not None:
+        check_begun(file)
     paths = [secret_beside(url) for url in (source, target)]
     same_file = paths[0] is not None and paths[1] is not None and _real(paths[0]) == _real(paths[1])
     if source == target or same_file:

@@ -58,7 +58,7 @@ class LedgerReader(Protocol):
 
 def reader_of(url: str, key: bytes) -> LedgerReader:
     """Of a ledger that is there. Raises StoreUnavailable."""
-    path = _file_of(url)
+    path = file_of(url)
     return _StoreReader(url, key) if path is None else _FileReader(path, key)
 
 
@@ -66,7 +66,7 @@ def key_of(url: str, env: Mapping[str, str]) -> bytes:
     """The key of a ledger that is there. Raises StoreUnavailable where one of both is not."""
     if url.startswith("memory:"):
         raise StoreUnavailable("a ledger in memory is gone with its process")
-    path = _file_of(url)
+    path = file_of(url)
     if path is not None and not path.exists():
         raise StoreUnavailable(f"there is no ledger at {path}")
     try:
@@ -75,7 +75,8 @@ def key_of(url: str, env: Mapping[str, str]) -> bytes:
         raise StoreUnavailable(str(error)) from error
 
 
-def _file_of(url: str) -> Path | None:
+def file_of(url: str) -> Path | None:
+    """The file of a ledger in SQLite."""
     return Path(url.removeprefix(_SQLITE)).expanduser() if url.startswith(_SQLITE) else None
 
 

@@ -3,12 +3,14 @@ the key of its chain is not needed."""
 
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from proxy.core.events import AnyEvent
 from proxy.core.session import SessionKey
+from proxy.errors import StoreUnavailable
 from proxy.stores import sqlite_queries as queries
-from proxy.stores.sqlite_file import check_readable, explain
+from proxy.stores.sqlite_file import APPLICATION_ID, check_readable, explain
 from proxy.stores.sqlite_overlay import Overlay, Overlays
 
 _PER_PAGE = 500
@@ -38,6 +40,18 @@ def read_sessions(path: Path) -> Iterator[tuple[SessionKey, Sequence[AnyEvent]]]
             connection.close()
     except sqlite3.Error as error:
         raise explain(path, error) from error
+
+
+def check_begun(path: Path) -> None:
+    """Whether there is a ledger in a file, of whichever version. Raises StoreUnavailable."""
+    uri = f"{path.absolute().as_uri()}?mode=ro"
+    try:
+        with closing(sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS)) as connection:
+            (number,) = connection.execute("PRAGMA application_id").fetchone()
+    except sqlite3.Error as error:
+        raise explain(path, error) from error
+    if number != APPLICATION_ID:
+        raise StoreUnavailable(f"{path} is not a ledger: it is empty, or another program's")
 
 
 def open_to_read(path: Path) -> sqlite3.Connection:

@@ -237,3 +237,31 @@ async def test_an_url_that_is_none_is_told(shell: Shell) -> None:
     code, told = await shell.run("list", "--admin-url", "file:///etc/passwd")
     assert code == 1
     assert "is not an http URL" in told
+
+
+async def test_what_is_not_utf8_is_said(tmp_path: Path, shell: Shell) -> None:
+    """A shell hands over any bytes."""
+    async with sidecar(tmp_path) as on:
+        shell.beside(on)
+        code, said = await shell.run("show", "s\udcff")
+
+    assert (code, said) == (1, "holdfast: 's\\udcff' is not UTF-8\n")
+
+
+async def test_what_is_not_served_is_json_too(tmp_path: Path) -> None:
+    """Whoever reads an error reads one shape."""
+    async with sidecar(tmp_path) as on:
+        answers = [await on.admin("PUT", "/sessions/s1"), await on.admin("GET", "/nothing")]
+
+    assert [answer["error"] for answer in answers] == [
+        {
+            "message": "PUT is not served here (allowed: DELETE, GET, HEAD)",
+            "type": "admin_error",
+            "code": "method_not_allowed",
+        },
+        {
+            "message": "nothing is served at this path",
+            "type": "admin_error",
+            "code": "unknown_path",
+        },
+    ]

@@ -102,6 +102,7 @@ async def test_the_same_id_cannot_be_taken_in_twice(tmp_path: Path) -> None:
 
         status, answer = await imported(on, file)
         assert (status, answer["error"]["code"]) == (409, "session_exists")
+        assert "deleted" not in answer["error"]["message"]
         status, copy = await imported(on, file, "?as=copy")
         assert (status, copy["session"], copy["imported"]["own"]) == (201, "copy", True)
         assert (await imported(on, file, "?as=copy"))[0] == 409
@@ -292,6 +293,7 @@ async def test_a_deleted_session_cannot_be_taken_in_under_its_id_at_once(tmp_pat
         status, answer = await imported(on, file)
         assert status == 409
         assert "deleted not long ago" in str(answer["error"])
+        assert "under another id (--as ID, or ?as=ID)" in str(answer["error"])
         assert (await imported(on, file, "?as=s1.again"))[0] == 201
 
 

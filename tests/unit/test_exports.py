@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Iterator
 from hashlib import sha256
 from itertools import pairwise
+from pathlib import Path
 from random import Random
 
 import msgspec
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from proxy import __version__, exports
 from proxy.core.session import SessionKey
 from proxy.errors import MalformedRequest
-from proxy.exports import MAGIC, ExportReader, export_of, read_export
+from proxy.exports import MAGIC, ExportReader, export_of, read_export, write_export
 from proxy.stores import Content, Hold, SessionDump, SessionHead
 from proxy.stores.chain import ChainedPayload
 
@@ -217,3 +218,15 @@ def test_the_file_says_who_wrote_it() -> None:
     told, _ = read_export([FILE])
 
     assert (told.tenant, told.session, told.version) == (*KEY, __version__)
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe"])
+def test_nothing_takes_the_place_of_what_is_no_file(tmp_path: Path, kind: str) -> None:
+    """A device would be one more regular file, and gone for everybody."""
+    target = tmp_path / "there"
+    target.mkdir() if kind == "folder" else os.mkfifo(target)
+
+    with pytest.raises(OSError, match="is no file"):
+        write_export(target, [b"export"])
+    assert not target.is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]

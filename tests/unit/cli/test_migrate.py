@@ -132,3 +132,18 @@ def test_what_cannot_be_is_said(told: Told, source: Path, tmp_path: Path) -> Non
     (tmp_path / "a.db.spools" / "p1.spool").touch()
     code, said = told()
     assert (code, "calls wait in" in said) == (2, True)
+
+
+def test_what_is_no_ledger_is_not_made_one(told: Told, tmp_path: Path, target: Path) -> None:
+    """A file that lost all its pages, or that is empty, is no ledger with nothing in it."""
+    source = tmp_path / "empty.db"
+    with closing(sqlite3.connect(source)) as connection:
+        connection.execute("VACUUM")
+    key_path(source).write_bytes(SECRET)
+    key_path(source).chmod(0o600)
+    before = source.read_bytes()
+
+    code, said = told(f"sqlite:///{source}", f"sqlite:///{target}")
+    assert (code, "is not a ledger: it is empty" in said) == (2, True)
+    assert source.read_bytes() == before
+    assert not target.exists()

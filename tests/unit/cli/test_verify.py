@@ -244,6 +244,7 @@ def test_no_heads_are_written_of_what_is_not_right(
     ("words", "said"),
     [
         (["--head", "nowhere"], "nowhere"),
+        (["--head", f"s1={10**30}:{'a' * 64}"], "no log has so many events"),
         (["--retention", "soon"], "--retention: 'soon' is no time"),
         (["--heads", "/nowhere/heads"], "'/nowhere/heads'"),
         (["--head", "s1=4:9b7c"], "--head s1=4:9b7c: it is neither a file nor"),
