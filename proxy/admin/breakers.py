@@ -40,7 +40,7 @@ class BreakerSite:
         state, upstream = query.get("state"), query.get("upstream")
         if state is not None and state not in STATES:
             raise MalformedRequest(f"state: {state[:32]!r} (allowed: {', '.join(STATES)})")
-        limit = whole_number(query.get("limit", "100"), _MOST_LISTED)
+        limit = whole_number(query.get("limit", "100"), _MOST_LISTED, "limit")
         now = self.site.breakers.now()
 
         def order(one: BreakerNews) -> tuple[int, str, str, bytes]:

@@ -39,7 +39,7 @@ class CheckpointSite:
     async def checkpoint(self, request: web.Request) -> web.Response:
         """raw: the request's body alone, byte for byte; raw=next: the one to go on with."""
         key, query = await key_of(self.site, request), request.query
-        step = whole_number(query["step"], _MOST_STEPS) if "step" in query else None
+        step = whole_number(query["step"], _MOST_STEPS, "step") if "step" in query else None
         raw, checkpoints = query.get("raw", ""), self.site.records.checkpoints
         if raw not in ("", "0", "next"):
             return _alone(key, *await checkpoints.body(key, step))

@@ -92,7 +92,7 @@ class CopySite:
 
     async def delete(self, request: web.Request) -> web.Response:
         key, query = await key_of(self.site, request), request.query
-        seq = whole_number(query["seq"], 2**53) if "seq" in query else None
+        seq = whole_number(query["seq"], 2**53, "seq") if "seq" in query else None
         await self.site.records.copies.delete(key, seq)
         return json_response({"session": key.session, "tenant": key.tenant, "state": "deleted"})
 

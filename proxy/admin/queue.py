@@ -30,7 +30,7 @@ class QueueSite:
         ]
 
     async def handoffs(self, request: web.Request) -> web.Response:
-        limit = whole_number(request.query.get("limit", "100"), _MOST_LISTED)
+        limit = whole_number(request.query.get("limit", "100"), _MOST_LISTED, "limit")
         found = await self.site.human.queue(tenant=request.query.get("tenant"), limit=limit)
         now = self.site.human.clock.now()
         shown = [handoff_json(key, state, handoff, now) for key, state, handoff in found]

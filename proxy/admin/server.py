@@ -92,7 +92,7 @@ class AdminSite:
             state=state,
             agent=query.get("agent"),
             tenant=query.get("tenant"),
-            limit=whole_number(query.get("limit", "100"), _MOST_LISTED),
+            limit=whole_number(query.get("limit", "100"), _MOST_LISTED, "limit"),
             cursor=query.get("cursor"),
         )
         return json_response({"sessions": [row_json(r) for r in rows], "next_cursor": cursor})
@@ -103,7 +103,7 @@ class AdminSite:
 
     async def events(self, request: web.Request) -> web.Response:
         key = await key_of(self.site, request)
-        after = whole_number(request.query.get("after", "0"), 2**53)
+        after = whole_number(request.query.get("after", "0"), 2**53, "after")
         stored = await self.site.control.events(key, after)
         return json_response({"events": [event_json(s) for s in stored]})
 

@@ -133,11 +133,11 @@ def handoff_json(
     }
 
 
-def whole_number(text: str, most: int, name: str = "") -> int:
+def whole_number(text: str, most: int, name: str) -> int:
     """A parameter of a query. Raises MalformedRequest."""
     if not (text.isascii() and text.isdigit() and len(text) < 20) or int(text) > most:
         said = f"{text[:32]!r}: expected a whole number up to {most}"
-        raise MalformedRequest(f"{name}: {said}" if name else said)
+        raise MalformedRequest(f"{name}: {said}")
     return int(text)
 
 

@@ -93,13 +93,14 @@ def _origin_form(target: str) -> str:
 def _split_prefix(segments: list[str]) -> tuple[PathParts, list[str]]:
     """The ids of a prefix, and the segments after it. The PathParts' rest is still empty."""
     match segments:
-        case ["a", agent, "s", session, *rest]:
-            inner, rest = _split_prefix(["s", session, *rest])
+        case ["a", agent, ("s" | "r") as way, session, *rest]:
+            inner, rest = _split_prefix([way, session, *rest])
             return replace(inner, agent=checked_id(agent, "agent in the path")), rest
         case ["a", agent, *rest]:
             return PathParts("", agent=checked_id(agent, "agent in the path")), rest
         case ["r", session, *rest]:
-            return PathParts("", session=_checked_session(session), resume=True), rest
+            inner, rest = _split_prefix(["s", session, *rest])
+            return replace(inner, resume=True), rest
         case ["s", parent, child, *rest] if child and child != "v1" and child not in _HEADS:
             root, session = _checked_session(parent), _checked_session(child)
             return PathParts("", session=session, parent=root if root != session else None), rest
