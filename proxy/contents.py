@@ -153,6 +153,7 @@ class Contents:
             reader = RecordReader(self._sealing, await self._store.read_contents(key))
             return await asyncio.to_thread(reader.read, read)
         reader, wanted, ahead = line.reader, list(names), iter(_AHEAD)
+        reader.begin()
         while True:
             found = await self._store.read_contents(key, wanted)
             reader.add(wanted, found)

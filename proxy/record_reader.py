@@ -61,9 +61,16 @@ class RecordReader:
 
     @property
     def size_bytes(self) -> int:
-        """About what is kept for the next reading."""
+        """About what is kept for the next reading, or by one that was given up."""
         bodies = sum([len(body.listed) for body in [*self._bodies.values()]])
-        return bodies + WINDOW_BYTES * len(self._windows)
+        read = [*self._contents.values(), *self._literals.values()]
+        return bodies + WINDOW_BYTES * len(self._windows) + sum(map(len, read))
+
+    def begin(self) -> None:
+        """A reading begins. One that was given up may have left what was there by then, and what
+        was not."""
+        if self._asked and self.is_free:
+            self._forget()
 
     def add(self, names: Iterable[str], contents: Mapping[str, bytes]) -> None:
         """What the store has of these names."""

@@ -29,7 +29,7 @@ from proxy.errors import ContentMissing
 from proxy.recording import Recorder
 from proxy.replies import dialect_of
 from proxy.sealing import Sealer, Sealing
-from proxy.stores import Append, Content
+from proxy.stores import Append, Content, request_name
 from proxy.stores.memory import MemoryStore
 from tests.fakes_stores import KEY, NOW, SECRET
 
@@ -509,6 +509,46 @@ async def test_a_reading_that_was_given_up_is_waited_for_by_none() -> None:
     found = await session.contents.bodies_of(KEY, (steps[call_id],), line)
 
     assert found == {call_id: session.sent[call_id]}
+
+
+class Stopping(Counting):
+    """Answers so many times."""
+
+    left = 1
+
+    async def read_contents(
+        self, key: SessionKey, names: Sequence[str] | None = None
+    ) -> Mapping[str, bytes]:
+        if not self.left:
+            raise asyncio.CancelledError
+        self.left -= 1
+        return await super().read_contents(key, names)
+
+
+async def test_what_a_reading_that_was_given_up_had_read_is_counted_and_read_anew() -> None:
+    """A client that leaves in the middle of it, again and again, must not fill the memory; nor is
+    what was not there then missing for good."""
+    session = Session()
+    session.store = Stopping()
+    session.contents = Contents(session.store, SEED, SEALING)
+    await session.begin()
+    for n in range(4):
+        call_id = await session.ask(chat([message(k, 60) for k in range(2 * n + 1)]))
+        await session.answer(call_id, SOME)
+    steps = await session.steps()
+    line, last = session.line(steps), steps[[*steps][-1]]
+    with pytest.raises(asyncio.CancelledError):
+        await session.contents.bodies_of(KEY, (last,), line)
+
+    stored = await MemoryStore.read_contents(session.store, KEY, [request_name(last.call_id)])
+    assert line.reader.size_bytes >= sum(map(len, stored.values())) > 0
+    session.store.left = 9
+    session.store.asked.clear()
+    assert await session.contents.bodies_of(KEY, (last,), line) == {
+        last.call_id: session.sent[last.call_id]
+    }
+    assert session.store.asked.count(request_name(last.call_id)) == 1
+    assert line.reader.lacks([request_name(last.call_id)]) != []
 
 
 async def test_what_comes_from_another_ledger_is_read_and_gone_on_from_nowhere() -> None:
