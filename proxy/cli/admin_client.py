@@ -14,7 +14,7 @@ from http.client import HTTPException, HTTPResponse
 from typing import IO
 
 from proxy.admin.shapes import Json
-from proxy.admin.token import find_token
+from proxy.admin.token import VARIABLE, find_token
 from proxy.config.load import load_policy
 from proxy.errors import HoldfastError
 
@@ -59,7 +59,10 @@ class AdminClient:
             raise AdminError(f"--admin-url: {url!r} is not an http URL")
         store_url = store or load_policy(None, os.environ).policy.store_url
         port = urllib.parse.urlsplit(self._url).port or 80
-        self._token = find_token(os.environ, store_url, port)
+        try:
+            self._token = find_token(os.environ, store_url, port)
+        except (HoldfastError, ValueError) as error:
+            raise AdminError(str(error)) from error
 
     def call(self, method: str, path: str, body: Json = None) -> dict[str, Json]:
         """One call; its JSON. Raises AdminError with what the API said."""
@@ -99,6 +102,11 @@ class AdminClient:
             self._url + path, data=data, headers=headers, method=method
         )
 
+    def _refused(self) -> str:
+        what = "that was found is not this sidecar's" if self._token else "was found"
+        none = "the admin token" if self._token else "no admin token"
+        return f"{none} {what}: say which ledger it serves with --store, or set {VARIABLE}"
+
     @contextmanager
     def _answered(self, request: urllib.request.Request, seconds: float) -> Iterator[HTTPResponse]:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -106,7 +114,7 @@ class AdminClient:
             with opener.open(request, timeout=seconds) as response:
                 yield response
         except urllib.error.HTTPError as error:
-            raise AdminError(_said(error)) from error
+            raise AdminError(self._refused() if error.code == 401 else _said(error)) from error
         except (OSError, HTTPException, ValueError) as error:
             raise AdminError(f"no sidecar answers at {self._url}: {error}") from error
 

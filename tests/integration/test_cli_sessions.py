@@ -203,7 +203,41 @@ async def test_a_wrong_token_is_told(tmp_path: Path, shell: Shell) -> None:
 
         code, told = await shell.run("list")
         assert code == 1
-        assert "send the admin token" in told
+        assert "the admin token that was found is not this sidecar's" in told
+        assert "--store" in told
+
+
+@pytest.mark.parametrize(
+    ("store", "said"),
+    [("sqlite:///open.db", "others can read or write this"), ("postgres://x", "no such store")],
+)
+def test_where_no_token_can_be_is_told(
+    tmp_path: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch, store: str, said: str
+) -> None:
+    """In a sentence, not in a traceback."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HOLDFAST_ADMIN_TOKEN", raising=False)
+    token = tmp_path / "open.db.admin-token"
+    token.write_text("t")
+    token.chmod(0o644)
+
+    code, told = asyncio.run(shell.run("list", "--store", store))
+    assert code == 1
+    assert told.startswith("holdfast: ")
+    assert said in told
+
+
+async def test_that_no_token_was_found_is_told(
+    tmp_path: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in another folder than the ledger's: it says where one would be looked for."""
+    async with sidecar(tmp_path) as on:
+        shell.beside(on, token=None)
+        monkeypatch.chdir(tmp_path)
+
+        code, told = await shell.run("list")
+        assert code == 1
+        assert "no admin token was found: say which ledger it serves with --store" in told
 
 
 async def test_the_token_is_found_beside_the_store(tmp_path: Path, shell: Shell) -> None:
