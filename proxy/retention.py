@@ -27,6 +27,7 @@ _HOLDS_SECONDS = 3 * 3600.0
 _QUIET_SECONDS = 3600.0
 """A clock is believed once sessions were used, or this process ran, for the first of these by it
 without a break of more than the second: by so much at the most it has jumped."""
+_MOST_STEPS = 256
 
 
 class Retention:
@@ -48,6 +49,7 @@ class Retention:
         self._purged_at = float("-inf")
         self._began = clock.now(), clock.monotonic()
         self._in_use_since: float | None = None
+        self._break_seconds = 0.0
         self._said = False
 
     def reached(self) -> float:
@@ -60,15 +62,14 @@ class Retention:
         """Deletes sessions that nobody has touched for the retention, tombstones as old as that,
         and accounts whose windows have long been over; once a minute, so that it is little each
         time. What holds something stays, what is not idle yet, and what should be archived and
-        could not be. Nothing goes by a clock that may have jumped. Raises StoreUnavailable."""
+        could not be. Nothing goes by as much of a clock as may be a jump. Raises
+        StoreUnavailable."""
         if self._clock.monotonic() - self._purged_at < _EVERY_SECONDS:
             return
         now, kept = self.reached(), self._kept()
-        before = now - max(kept.retention_seconds, self._idle_seconds())
-        if not await self._believes(now):
-            await self._tell(now, before)
-            self._purged_at = self._clock.monotonic()
-            return
+        kept_seconds = max(kept.retention_seconds, self._idle_seconds())
+        ahead_seconds = await self._ahead_seconds(now)
+        before = now - ahead_seconds - kept_seconds
         archived = 0
         if kept.archive is not None:
             keys = await self._store.list_idle(before, _ARCHIVED_AT_ONCE, _ARCHIVED)
@@ -78,32 +79,38 @@ class Retention:
         self._purged_at = self._clock.monotonic()
         may_purge = kept.archive is None or archived == len(keys)
         sessions = await self._store.purge(before, now) if may_purge else 0
-        accounts = await self._store.purge_accounts(now - _ACCOUNT_SECONDS)
+        accounts = await self._store.purge_accounts(now - ahead_seconds - _ACCOUNT_SECONDS)
+        if ahead_seconds and not sessions:
+            await self._tell(now, now - kept_seconds)
         if sessions or accounts or archived:
             facts = {"sessions": sessions, "accounts": accounts, "archived": archived}
             log.info("retention", extra=facts)
 
-    async def _believes(self, now: float) -> bool:
-        """Whether the clock is right as far as the ledger tells. One that was ahead at the start
-        would delete what is young, and one behind a ledger that nobody had used for a while looks
-        the same: so it has to hold for some hours first."""
+    async def _ahead_seconds(self, now: float) -> float:
+        """By how much the clock may be ahead, as far as the ledger tells. One that jumped would
+        delete what is young, and one that is right looks the same behind a ledger that nobody had
+        used for a while: until it has held for some hours, the longest break may be all a jump."""
         if self._in_use_since is None:
-            self._in_use_since = await self._find_in_use_since()
-        return now - self._in_use_since >= _HOLDS_SECONDS
+            self._in_use_since, self._break_seconds = await self._find_in_use_since()
+        return 0.0 if now - self._in_use_since >= _HOLDS_SECONDS else self._break_seconds
 
-    async def _find_in_use_since(self) -> float:
-        """Since when, up to the start, sessions were used without a longer break; -inf if there is
-        nothing before that, or no need to look further back. In steps of half an hour and more,
-        for there may be a million of them: a break of that may be taken for one."""
-        began = since = self._began[0]
-        while began - since < _HOLDS_SECONDS:
+    async def _find_in_use_since(self) -> tuple[float, float]:
+        """Since when, up to the start, sessions were used without a longer break; -inf where there
+        was none. And the longest one, back to where they were used for hours. In steps of half an
+        hour and more, for there may be a million of them: a break of that may be taken for one."""
+        began = newest = since = self._began[0]
+        in_use_since, longest = float("-inf"), 0.0
+        for _ in range(_MOST_STEPS):
+            if newest - since >= _HOLDS_SECONDS:
+                return in_use_since, longest
             before = await self._used_before(since - _QUIET_SECONDS / 2)
             if before is None:
-                return float("-inf")
+                return in_use_since, longest
             if before < since - _QUIET_SECONDS:
-                return since
+                in_use_since = since if not longest else in_use_since
+                newest, longest = before, max(longest, since - before)
             since = before
-        return float("-inf")
+        return in_use_since, began - since
 
     async def _used_before(self, then: float) -> float | None:
         """When a session was last used before that."""
@@ -111,17 +118,16 @@ class Retention:
         return rows[0].head.updated_at if rows else None
 
     async def _tell(self, now: float, before: float) -> None:
-        """Once, where there is something that would have been deleted."""
+        """Once, where there is something that would have been deleted by the clock as it is."""
         if self._said or not await self._store.list_idle(before, 1, _ARCHIVED):
             return
         self._said = True
         since = now if self._in_use_since is None else self._in_use_since
-        used = await self._used_before(since)
         facts = {
-            "unused_seconds": None if used is None else round(since - used),
+            "unused_seconds": round(self._break_seconds),
             "wait_seconds": round(since + _HOLDS_SECONDS - now),
         }
-        log.warning("nothing is deleted yet: the clock may have jumped ahead", extra=facts)
+        log.warning("sessions are kept for longer: the clock may have jumped ahead", extra=facts)
 
     async def _archive(self, folder: str, keys: Iterable[SessionKey], now: float) -> int:
         """Writes them down and deletes them; how many of them are done with. Where one cannot be

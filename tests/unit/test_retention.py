@@ -236,6 +236,23 @@ async def test_a_ledger_that_nobody_used_for_a_month_is_purged_in_the_end(
     assert await restarted.left() == 0
 
 
+async def test_a_sidecar_that_never_runs_for_hours_purges_all_the_same(
+    restarted: Restarted,
+) -> None:
+    """One that is started for an hour a day, but not at weekends: by so much as the longest break
+    the clock may be ahead, so a session goes three days later than it would."""
+    left = []
+    for day in range(28):
+        if day % 7 < 5:
+            restarted.starts()
+            await restarted.used(0)
+            left.append(await restarted.left())
+            restarted.clock.advance(-61)
+        restarted.clock.advance(DAY)
+
+    assert max(left) == 8
+
+
 async def test_a_ledger_in_use_is_purged_from_the_start_on(restarted: Restarted) -> None:
     """It has no break in it that a jump could have made: its sessions say so, and no process need
     run for hours. Nor where it is younger than that."""
