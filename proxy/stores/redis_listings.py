@@ -1,9 +1,11 @@
 """Listings of sessions: each tenant keeps its own order, in indexes that each append moves on."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
+from heapq import nlargest
 from itertools import islice
+from typing import NamedTuple
 
 from proxy.core.session import SessionKey
 from proxy.stores import DELETED, Queue, SessionRow
@@ -16,6 +18,9 @@ from proxy.stores.sessions import Listing
 PAGE = 200
 _NUMBER_DIGITS = 16
 
+At = tuple[float, int]
+"""When a session was updated, and its number: the order of a listing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Listed:
@@ -26,6 +31,14 @@ class Listed:
     row: SessionRow
 
 
+class Place(NamedTuple):
+    """A session where an index has it."""
+
+    updated: float
+    number: int
+    key: SessionKey
+
+
 class Listings:
     """Shared by all that list."""
 
@@ -34,39 +47,117 @@ class Listings:
         self._queries = queries
 
     async def list_sessions(self, listing: Listing) -> tuple[Sequence[SessionRow], str | None]:
+        """Of many tenants only those are asked for places whose newest session may be on the page,
+        and only for such; what is shown is read of the page alone."""
         after = None if listing.cursor is None else decode_cursor(listing.cursor)
         limit = max(listing.limit, 1)
         tenants = await self._queries.tenants() if listing.tenant is None else [listing.tenant]
-        pages = await asyncio.gather(
-            *(self._newest(tenant, listing, after, limit + 1) for tenant in tenants)
-        )
-        found = sorted(
-            (one for page in pages for one in page),
-            key=lambda one: (one.updated, one.number),
-            reverse=True,
-        )
+        if listing.state is not None and listing.agent is not None:
+            found = await self._of_both(tenants, listing, after, limit + 1)
+        else:
+            found = await self._newest(tenants, listing, after, limit + 1)
         page = found[:limit]
         more = encode_cursor(page[-1].updated, page[-1].number) if len(found) > limit else None
-        return [one.row for one in page], more
+        names = [self._tip_of(one.key) for one in page]
+        tips = map(decode_tip, await self._servers.get_all(names))
+        rows = [
+            SessionRow(place.key, tip.seq, tip.as_head())
+            for place, tip in zip(page, tips, strict=True)
+            if tip is not None
+        ]
+        return rows, more
 
     async def _newest(
-        self, tenant: str, listing: Listing, after: tuple[float, int] | None, limit: int
-    ) -> list[Listed]:
-        p = self._queries.p(tenant)
-        index = f"{p}:z"
-        if listing.state is not None:
-            index = f"{p}:z:s:{listing.state}"
-        elif listing.agent is not None:
-            index = f"{p}:z:a:{listing.agent}"
-        found: list[Listed] = []
+        self, tenants: Sequence[str], listing: Listing, after: At | None, limit: int
+    ) -> list[Place]:
+        least = "-inf"
+        if len(tenants) > 1:
+            heads = await self._places(tenants, listing, after, 1)
+            heads = nlargest(limit, heads, key=_at)
+            tenants = [*dict.fromkeys([head.key.tenant for head in heads])]
+            # So many are newer than each tenant's newest: none of those before is on the page.
+            least = repr(heads[-1].updated) if len(heads) == limit else "-inf"
+        return nlargest(limit, await self._places(tenants, listing, after, limit, least), key=_at)
+
+    async def _places(
+        self,
+        tenants: Sequence[str],
+        listing: Listing,
+        after: At | None,
+        limit: int,
+        least: str = "-inf",
+    ) -> list[Place]:
+        """So many of each tenant, in no order."""
+        most = "+inf" if after is None else repr(after[0])
+        found: list[Place] = []
+        at, short = 0, [*tenants]
+        count = limit
+        while short:
+            commands = [
+                ("ZREVRANGEBYSCORE", _index(self._queries.p(tenant), listing), most, least,
+                 "WITHSCORES", "LIMIT", at, count)
+                for tenant in short
+            ]  # fmt: skip
+            answers = await self._servers.each([(one[1], one) for one in commands])
+            again = []
+            for tenant, answer in zip(short, answers, strict=True):
+                places = list(_read_places(tenant, raws(answer)))
+                wanted = [one for one in places if after is None or _at(one) < after]
+                found += wanted
+                if len(places) == count and len(wanted) < limit:
+                    again.append(tenant)  # others of the same moment are on the page before
+            at, count, short = at + count, PAGE, again
+        return found
+
+    async def _of_both(
+        self, tenants: Sequence[str], listing: Listing, after: At | None, limit: int
+    ) -> list[Place]:
+        """Of a state and an agent."""
+        of_tenant = self._deleted_of if listing.state == DELETED else self._in_both
+        pages = await asyncio.gather(*(of_tenant(one, listing, after, limit) for one in tenants))
+        return nlargest(limit, [one for page in pages for one in page], key=_at)
+
+    async def _in_both(
+        self, tenant: str, listing: Listing, after: At | None, limit: int
+    ) -> list[Place]:
+        """From the smaller of both indexes, those that the other one has too."""
+        p, at = self._queries.p(tenant), 0
+        names = (f"{p}:z:s:{listing.state}", f"{p}:z:a:{listing.agent}")
+        sizes = await self._servers.calls(p, [("ZCARD", name) for name in names])
+        small, large = names if sizes[0] < sizes[1] else names[::-1]  # type: ignore[operator]  # both are numbers
+        found: list[Place] = []
+        most = "+inf" if after is None else repr(after[0])
+        while len(found) < limit:
+            asked = ("ZREVRANGEBYSCORE", small, most, "-inf", "WITHSCORES", "LIMIT", at, PAGE)
+            raw = raws(await self._servers.call(small, *asked))
+            if not raw:
+                break
+            scores = await self._servers.call(large, "ZMSCORE", large, *raw[::2])
+            assert isinstance(scores, list)
+            found += [
+                place
+                for place, score in zip(_read_places(tenant, raw), scores, strict=True)
+                if score is not None and (after is None or _at(place) < after)
+            ]
+            at += PAGE
+        return found[:limit]
+
+    async def _deleted_of(
+        self, tenant: str, listing: Listing, after: At | None, limit: int
+    ) -> list[Place]:
+        """No index has them by their agent: they are looked at one by one."""
+        found: list[Place] = []
         most = "+inf" if after is None else after[0]
-        async for one in self.walk(tenant, index, most=most):
-            is_wanted = listing.agent in (None, one.row.head.agent)
+        async for one in self.walk(tenant, f"{self._queries.p(tenant)}:z:s:{DELETED}", most=most):
+            is_wanted = listing.agent == one.row.head.agent
             if is_wanted and (after is None or (one.updated, one.number) < after):
-                found.append(one)
+                found.append(Place(one.updated, one.number, one.row.key))
                 if len(found) == limit:
                     break
         return found
+
+    def _tip_of(self, key: SessionKey) -> str:
+        return f"{self._queries.p(key.tenant)}:s:{key.session}"
 
     async def walk(
         self, tenant: str, index: str, *, most: float | str = "+inf", newest_first: bool = True
@@ -130,6 +221,22 @@ class Listings:
             members = raws(await self._servers.call(index, "ZRANGE", index, 0, -1))
             found.update(placed(member)[1] for member in members)
         return sorted(found)
+
+
+def _at(place: Place) -> At:
+    return place.updated, place.number
+
+
+def _index(p: str, listing: Listing) -> str:
+    if listing.state is not None:
+        return f"{p}:z:s:{listing.state}"
+    return f"{p}:z" if listing.agent is None else f"{p}:z:a:{listing.agent}"
+
+
+def _read_places(tenant: str, raw: Sequence[bytes]) -> Iterator[Place]:
+    for member, score in zip(raw[::2], raw[1::2], strict=True):
+        number, session = placed(member)
+        yield Place(float(score), number, SessionKey(tenant, session))
 
 
 def placed(member: bytes) -> tuple[int, str]:

@@ -86,6 +86,14 @@ class Servers:
         """The answers to commands on keys of one slot, sent together."""
         return await self.exchange(key, lambda _: commands) if commands else []
 
+    async def each(self, commands: Sequence[tuple[str, Command]]) -> list[Reply]:
+        """The answers to commands on keys in any slots, each with its key."""
+        if not self.is_cluster:
+            return (
+                await self.calls(commands[0][0], [one for _, one in commands]) if commands else []
+            )
+        return [*await asyncio.gather(*(self.call(key, *one) for key, one in commands))]
+
     async def get_all(self, keys: Sequence[str]) -> list[Reply]:
         """What is at each of them, whatever slots they lie in."""
         slots: dict[int, list[str]] = {}

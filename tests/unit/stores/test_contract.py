@@ -591,3 +591,41 @@ async def test_closing_a_call_of_a_tree_frees_what_it_held_there_and_counts_what
         "tree": Balance(4, 0, Counts(tokens=30, steps=1, tool_calls=2)),
         "day": Balance(4, 0),
     }
+
+
+@pytest.mark.parametrize("limit", [1, 4, 7, 100])
+async def test_pages_of_many_tenants(store: Store, limit: int) -> None:
+    """Each session once, newest first, though many were touched at the same moment."""
+    heads = {}
+    for n in range(60):
+        key = SessionKey(f"t{n % 13}", f"s{n}")
+        head = SessionHead(
+            "killed" if n % 3 == 0 else "active",
+            f"a{n % 2}",
+            created_at=NOW,
+            updated_at=NOW + n // 9,
+        )
+        heads[key] = head
+        await store.append(replace(opened(key), head=head))
+
+    filters: list[tuple[str | None, str | None]] = [
+        *((None, None), ("killed", None), (None, "a1"), ("killed", "a1"))
+    ]
+    for state, agent in filters:
+        rows, cursor = await store.list_sessions(state=state, agent=agent, limit=limit)
+        found = [*rows]
+        while cursor is not None:
+            rows, cursor = await store.list_sessions(
+                state=state, agent=agent, limit=limit, cursor=cursor
+            )
+            assert len(rows) <= limit
+            found += rows
+        assert len(found) == len({row.key for row in found})
+        wanted = {
+            key
+            for key, head in heads.items()
+            if state in (None, head.state) and agent in (None, head.agent)
+        }
+        assert {row.key for row in found} == wanted
+        times = [row.head.updated_at for row in found]
+        assert times == sorted(times, reverse=True)
