@@ -28,8 +28,9 @@ from proxy.core.usage import ToolCall
 from proxy.errors import ContentMissing
 from proxy.guard.recall import Recall
 from proxy.intake import Call
-from proxy.replaying.reading import HistoryReading, calls_of, parsed
+from proxy.replaying.reading import HistoryReading, calls_of, in_form, parsed
 from proxy.replaying.sessions import ResumedSession
+from proxy.tapes import Tape
 
 How = Literal["exact", "messages"]
 
@@ -59,10 +60,12 @@ class Verdict(msgspec.Struct, frozen=True):
     """given: the answer of `step`, found by what `how` says; None: the call goes on, live.
 
     begins: it is the first of another run. skipped: steps whose answers are left out before it.
+    tape: that `step` is in flight yet, for a client that has gone: its answer is given as it comes.
     why: it is live; diverged: for it is not what was recorded as that step."""
 
     begins: bool = False
     given: RecordedAnswer | None = None
+    tape: Tape | None = None
     step: RecordedStep | None = None
     how: How = "exact"
     skipped: tuple[RecordedStep, ...] = ()
@@ -220,8 +223,7 @@ class Judge:
         assert step is not None
         while True:
             given = await self._contents.answer_of(call.key, step, self._line(known))
-            if given.stream != call.request.stream:
-                raise _Live(f"step {step.step} was {'' if given.stream else 'not '}streamed")
+            given = in_form(given, step, call.request)
             guarded = await self._guarded(call, given)
             if (tool := _forbidden(call.rules.tools, guarded, known.record)) is not None:
                 raise _Live(f"step {step.step} asks for {tool}, which was handed out more freely")

@@ -10,6 +10,7 @@ from proxy.core.dialects.base import PARSE_ON_THREAD_BYTES, Dialect
 from proxy.core.dialects.registry import DIALECTS
 from proxy.core.equivalence import SteadyChains
 from proxy.core.memo import Memo
+from proxy.core.redelivery.redelivered import redelivered
 from proxy.core.request import Request
 from proxy.core.steps import RecordedStep
 from proxy.core.usage import ToolCall
@@ -30,6 +31,17 @@ def calls_of(call: Call, given: RecordedAnswer) -> Sequence[ToolCall]:
     meter.feed(given.body)
     meter.close()
     return meter.answer().tool_calls
+
+
+def in_form(given: RecordedAnswer, step: RecordedStep, request: Request) -> RecordedAnswer:
+    """Streamed or whole, as the request asks. Raises ContentMissing where it cannot be told so."""
+    if given.stream == request.stream:
+        return given
+    usage = request.include_usage
+    other = redelivered(given, request.dialect, step.usage, include_usage=usage)
+    if other is None:
+        raise ContentMissing(f"step {step.step} was {'' if given.stream else 'not '}streamed")
+    return other
 
 
 class HistoryReading:

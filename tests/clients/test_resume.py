@@ -202,6 +202,30 @@ async def test_an_agent_that_is_killed_pays_for_nothing_twice(
             await check(agent, kill, cost)
 
 
+@pytest.mark.parametrize(
+    ("program", "one", "other"),
+    [
+        ("openai_loop", "chat", "chat-stream"),
+        ("openai_loop", "responses", "responses-stream"),
+        ("anthropic_loop", "whole", "stream"),
+        ("langgraph_loop", "chat", "chat-stream"),
+    ],
+)
+async def test_a_life_may_stream_what_another_had_whole(
+    tmp_path: Path, program: str, one: str, other: str
+) -> None:
+    """And the other way round: the SDK reads the recorded answers in the form that it asks for."""
+    store = f"sqlite:///{tmp_path}/ledger.db"
+    async with stage(tmp_path, store=store) as on:
+        for session, modes in (("s1", (one, other)), ("s2", (other, one))):
+            before = len(on.sim.journal)
+            env = by_path(on.front.url, session, again=True)
+            ended = [await on.run(*python(program), mode, env=env) for mode in modes]
+
+            assert [life.report["text"] for life in ended] == [SIMULATED] * 2, ended
+            assert len(on.sim.journal) - before == STEPS
+
+
 async def test_three_runs_at_once_in_one_session_are_resumed_together(tmp_path: Path) -> None:
     """LangGraph, three times with the same prompt: each goes on with answers of its own. One that
     begins after another was answered may be given that answer, for all three say the same: then

@@ -18,7 +18,7 @@ import pytest
 from proxy.core.events import ReplayAllowed
 from proxy.core.request import DialectName
 from proxy.core.session import SessionKey
-from proxy.replaying import judging
+from proxy.replaying import judging, reading
 from proxy.simulator import Script, ToolCall, Turn
 from proxy.stores import StoreAway, Stored
 from tests.integration.agent_kit import Agent, Called, Cut
@@ -587,18 +587,50 @@ async def test_a_long_session_is_given_again_to_its_end(
         assert told(answers) == replayed(1, 2, 3, 4)
 
 
-async def test_a_stream_is_not_given_for_a_whole_answer(tmp_path: Path) -> None:
-    """Nor the other way round: it is asked for anew, and that is said."""
+@CALLS
+async def test_what_was_streamed_is_given_whole_and_the_other_way(
+    tmp_path: Path, dialect: DialectName, stream: bool
+) -> None:
+    """Claude Code streams, and where a stream broke it asks for the whole answer. The agent takes
+    it for the provider's: same calls, same ids, same text."""
+    async with sidecar(tmp_path, script=SCRIPT) as on:
+        first, before = await run(on, dialect, stream=stream, steps=4)
+        other, again = await run(on, dialect, stream=not stream, steps=4, resume=True)
+        back, third = await run(on, dialect, stream=stream, steps=4, resume=True)
+
+        assert told(again) == told(third) == replayed(1, 2, 3, 4)
+        assert other.ran == back.ran == first.ran
+        assert [one.body for one in third] == [one.body for one in before]
+        assert len(on.sim.journal) == 4
+        session = await on.admin("GET", "/sessions/s1")
+        assert (session["steps"], session["refusals"]) == (4, 0)
+
+
+async def test_a_whole_chat_that_was_streamed_says_what_it_took(tmp_path: Path) -> None:
+    """Its stream did not, for it was not asked: agents read it of every whole answer."""
+    async with sidecar(tmp_path, script=SCRIPT) as on:
+        await run(on, "chat", stream=True, steps=1)
+        _, (whole,) = await run(on, "chat", stream=False, steps=1, resume=True)
+
+        (entry,) = on.sim.journal
+        usage = whole.json["usage"]
+        assert isinstance(usage, dict)
+        took = (entry.input_tokens, entry.output_tokens)
+        assert (usage["prompt_tokens"], usage["completion_tokens"]) == took
+        assert usage["total_tokens"] == sum(took)
+
+
+async def test_what_cannot_be_told_in_the_other_form_is_asked_for_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "redelivered", lambda *args, **more: None)
     async with sidecar(tmp_path, script=SCRIPT) as on:
         for one in (True, False):
             session = f"s{one}"
             await run(on, "chat", stream=one, steps=1, session=session)
-            _, (other,) = await run(
-                on, "chat", stream=not one, steps=1, session=session, resume=True
-            )
-            _, (again,) = await run(
-                on, "chat", stream=not one, steps=1, session=session, resume=True
-            )
+            other_form: dict[str, Any] = {"stream": not one, "steps": 1, "session": session}
+            _, (other,) = await run(on, "chat", resume=True, **other_form)
+            _, (again,) = await run(on, "chat", resume=True, **other_form)
 
             why = f"step 1 was {'' if one else 'not '}streamed"
             assert other.headers["x-holdfast-replay"] == f"live; why={why}"

@@ -1,0 +1,1 @@
+"""A recorded answer in the other form: whole instead of streamed, streamed instead of whole."""
