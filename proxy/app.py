@@ -177,7 +177,8 @@ class App:
             *(self.owners.name, intake, ledger, attempting, settler, recall, self.calls, clock)
         )
         replays = build_replays(
-            *(ledger, self.store, self.contents, recall, self.calls, clock, memo, self._observe)
+            *(ledger, self.store, self.contents, recall, self.calls, self.joins),
+            *(clock, memo, self._observe),
         )
         return Governed(
             Parts(

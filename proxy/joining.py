@@ -10,6 +10,9 @@ after 3 seconds where the SDK did not say how long it waits.
 Only a whole answer is kept: what failed is told to the retry that waits for it, and the next one
 asks the provider anew. Equal calls of one session have a tape each.
 
+An agent that died and began again in a session that is resumed is given it, too
+(`replaying.Replays`): it sends the same as before, but counts no retry.
+
 Of several workers the retry may reach another than its earlier attempt did, which asks the others;
 only for a session that is known by its name or history: a first prompt may be somebody else's.
 """
@@ -22,19 +25,12 @@ from proxy.calls import LiveCall
 from proxy.clock import Clock
 from proxy.core.session import SessionKey
 from proxy.intake import Call
+from proxy.sdk_retries import is_retry, says_its_time, seconds_until_retry
 from proxy.tapes import Tape
 from proxy.tasks import Tasks
-from proxy.wire import Answering, Head, Headers
+from proxy.wire import Answering, Headers
 from proxy.workers.messages import TapeWanted
 from proxy.workers.peers import ANSWER_SECONDS, Peers
-
-_EARLY = 0.9
-_EARLY_SECONDS = 1.0
-"""How much before its own time-out a client may seem to leave: its clock started before ours, and
-some send whole seconds, rounded down."""
-_UNSAID_SECONDS = 3.0
-"""For an SDK that retries by itself but does not say how long it waits (openai-node, where the
-time-out is the client's): it asks again within 2 seconds, or its user has left."""
 
 Name = tuple[SessionKey, str, bool, bytes]
 
@@ -119,10 +115,11 @@ class Joins:
     def goes_on(self, call: Call, audience: Audience, live: LiveCall) -> bool:
         """Asked when the client leaves: whether the call goes on, because a retry will come."""
         waited = self._clock.monotonic() - call.received
-        seconds = _kept_for(call.head, waited, call.policy.retries.join_seconds)
+        seconds = seconds_until_retry(call.head, waited, call.policy.retries.join_seconds)
         if audience.started or live.closed or not seconds:
             return False
         tape = Tape(call.call_id, self._grown)
+        tape.promised = says_its_time(call.head)
         self._tapes.setdefault(_name(call), []).append(tape)
         audience.leave(tape)
         self._wait(_name(call), tape, live, seconds)
@@ -131,11 +128,20 @@ class Joins:
     async def owed(self, call: Call) -> Tape | None:
         """The answer that this retry is owed: of several, one that nobody was given yet. Whoever
         takes it gives it back to `let_go`."""
-        if call.head.fields.get("x-stainless-retry-count", "0") == "0":
+        if not is_retry(call.head):
             return None
         tape = self._claim(_name(call))
         if tape is None and not call.identified.is_new and (crew := self._peers.crew()):
             tape = await self._borrow(call, crew)
+        return tape
+
+    async def left(self, call: Call, call_id: str, *, unpromised: bool) -> Tape | None:
+        """The answer of that call of the same session, which asked for the same, where its client
+        has gone; for its agent, that began again. unpromised: not where an SDK that lives will ask
+        for it. Whoever takes it gives it back to `let_go`."""
+        tape = self._claim(_name(call), call_id, unpromised=unpromised)
+        if tape is None and (crew := self._peers.crew()):
+            tape = await self._borrow(call, crew, call_id, unpromised=unpromised)
         return tape
 
     def let_go(self, tape: Tape) -> None:
@@ -147,7 +153,8 @@ class Joins:
     async def parts(self, wanted: TapeWanted) -> AsyncGenerator[bytes, None]:
         """What another worker is owed, in the frames of `Tape.parts`; none where nothing is."""
         key = SessionKey(wanted.tenant, wanted.session)
-        tape = self._claim((key, wanted.model, wanted.stream, wanted.body_digest))
+        name = (key, wanted.model, wanted.stream, wanted.body_digest)
+        tape = self._claim(name, wanted.call_id, unpromised=wanted.unpromised)
         if tape is None:
             return
         try:
@@ -157,18 +164,27 @@ class Joins:
         finally:
             self.let_go(tape)
 
-    def _claim(self, name: Name) -> Tape | None:
-        tape = min(self._tapes.get(name, ()), key=lambda tape: tape.given, default=None)
+    def _claim(self, name: Name, call_id: str = "", *, unpromised: bool = False) -> Tape | None:
+        tapes = [
+            tape
+            for tape in self._tapes.get(name, ())
+            if call_id in ("", tape.call_id) and not (unpromised and tape.promised)
+        ]
+        tape = min(tapes, key=lambda tape: tape.given, default=None)
         if tape is not None:
             tape.given += 1
             tape.listeners += 1
         return tape
 
-    async def _borrow(self, call: Call, crew: list[str]) -> Tape | None:
+    async def _borrow(
+        self, call: Call, crew: list[str], call_id: str = "", *, unpromised: bool = False
+    ) -> Tape | None:
         """From the first of the other workers that has it, of those that answer in time."""
         key, request = call.key, call.request
         wanted = TapeWanted(
-            key.tenant, key.session, call.model, request.stream, request.body_digest
+            *(key.tenant, key.session, call.model, request.stream, request.body_digest),
+            call_id,
+            unpromised,
         )
         asked = [self._peers.follow(name, wanted) for name in crew]
         tape: Tape | None = None
@@ -255,18 +271,3 @@ async def _has_it(parts: AsyncGenerator[bytes, None]) -> bool:
 
 def _not_counted(size_bytes: int) -> None:
     """It is kept elsewhere."""
-
-
-def _kept_for(head: Head, waited_seconds: float, most_seconds: float) -> float:
-    """How long a retry is waited for; 0 where none will come."""
-    fields = head.fields
-    said = fields.get("x-stainless-read-timeout") or fields.get("x-stainless-timeout")
-    if said is None:
-        says_nothing = "x-stainless-retry-count" in fields
-        return min(most_seconds, _UNSAID_SECONDS) if says_nothing else 0.0
-    try:
-        seconds = float(said)
-    except ValueError:
-        return 0.0
-    gave_up = waited_seconds >= min(seconds * _EARLY, seconds - _EARLY_SECONDS)
-    return most_seconds if gave_up else 0.0

@@ -10,6 +10,7 @@ from proxy.wire import Answering, Headers
 from proxy.wire.headers import without
 
 _DECISION = "x-holdfast-decision"
+_REPLAY = "x-holdfast-replay"
 _PART_BYTES = 1024 * 1024
 
 
@@ -41,13 +42,14 @@ _encoded = msgspec.msgpack.encode
 class Tape:
     """One of them. grown: told how much came.
 
-    given: how many have asked for it. lost: nobody will be given it. source: where its parts come
-    from, if another process has the answer."""
+    promised: its client is sure to ask again. given: how many have asked for it. lost: nobody will
+    be given it. source: where its parts come from, if another process has the answer."""
 
     source: "asyncio.Task[None] | None" = None
 
     def __init__(self, call_id: str, grown: Callable[[int], None]) -> None:
         self.call_id = call_id
+        self.promised = False
         self.given = 0
         self.lost = False
         self._grown = grown
@@ -88,14 +90,16 @@ class Tape:
         self.ended, self.cut = True, self.cut or cut
         self._tell()
 
-    async def play(self, exchange: Answering) -> bool:
+    async def play(self, exchange: Answering, replay: str = "") -> bool:
         """Gives it to a client from its start, and goes on as it comes. False where it ended before
-        it began: then the client was told nothing."""
+        it began: then the client was told nothing. replay: what it is told of the record."""
         while not self.ended and (self._is_whole or not self.status):
             await self._next()
         if not self.status:
             return False
         headers = (*without(self._headers, _DECISION), (_DECISION, "replay"))
+        if replay:
+            headers = (*without(headers, _REPLAY), (_REPLAY, replay))
         if self._is_whole:
             await exchange.respond(self.status, headers, b"".join(self._chunks))
             return True

@@ -64,6 +64,15 @@ class Record:
         """Those of them that sent this, by the digest of its body or by its chain."""
         return self._answered(dict.fromkeys(self._asked.get(digest, ())))
 
+    def in_flight_as(self, body_digest: bytes) -> Sequence[RecordedStep]:
+        """Steps that sent this body and were not answered yet."""
+        found = [self._log.steps.get(one) for one in self._asked.get(body_digest, ())]
+        return [
+            step
+            for step in found
+            if step is not None and step.outcome is None and step.body_digest == body_digest
+        ]
+
     def answered_since(self, count: int) -> Sequence[RecordedStep]:
         """Those of them that were answered after so many."""
         return sorted(self._answered(self._settled[count:]), key=_by_reservation)

@@ -7,6 +7,7 @@ from proxy.clock import Clock
 from proxy.contents import Contents
 from proxy.core.memo import Memo
 from proxy.guard.recall import Recall
+from proxy.joining import Joins
 from proxy.ledger import Ledger
 from proxy.records import CallRecord
 from proxy.replaying.judging import Judge
@@ -21,9 +22,10 @@ def build_replays(
     contents: Contents,
     recall: Recall,
     calls: Calls,
+    joins: Joins,
     clock: Clock,
     memo: Memo | None,
     observe: Callable[[CallRecord], None],
 ) -> Replays:
     judge = Judge(contents, recall)
-    return Replays(ledger, ResumedSessions(store), judge, calls, clock, memo, observe)
+    return Replays(ledger, ResumedSessions(store), judge, calls, joins, clock, memo, observe)

@@ -27,13 +27,16 @@ from proxy.core.tree import MOST_ABOVE
 from proxy.errors import MalformedRequest, StoreUnavailable
 from proxy.failures import late
 from proxy.intake import Call
+from proxy.joining import Joins
 from proxy.ledger import Ledger
 from proxy.records import CallRecord
 from proxy.replaying.giving import Giving
 from proxy.replaying.judging import Asked, Judge, Verdict
 from proxy.replaying.sessions import ResumedSession, ResumedSessions
+from proxy.sdk_retries import is_retry
 from proxy.stamps import relayed_headers, replayed_stamps
 from proxy.stores import StoreAway
+from proxy.tapes import Tape
 from proxy.wire import Connection, Exchange, Headers
 from proxy.wire.headers import Kind
 
@@ -43,6 +46,7 @@ Wish = Literal["no", "resume", "restart"]
 _WISHES: Final[Mapping[str, Wish]] = {"true": "resume", "restart": "restart", "false": "no"}
 _ATTEMPTS = 64
 _WHY_CHARACTERS = 256
+_LOST: Final = "live; why=the call that was in flight came to nothing"
 _UNNAMED: Final = (
     f"{HEADER}: name the session that is resumed: use /r/SESSION/v1 as the base URL, or send "
     "x-holdfast-session"
@@ -69,6 +73,7 @@ class Replays:
         sessions: ResumedSessions,
         judge: Judge,
         calls: Calls,
+        joins: Joins,
         clock: Clock,
         memo: Memo | None,
         observe: Callable[[CallRecord], None],
@@ -77,6 +82,7 @@ class Replays:
         self._sessions = sessions
         self._judge = judge
         self._calls = calls
+        self._joins = joins
         self._clock = clock
         self._memo = memo
         self._observe = observe
@@ -110,6 +116,9 @@ class Replays:
             verdict = await self._decided(exchange.connection, call, wish)
         if verdict is None:
             return call  # it is refused like any other
+        if verdict.tape is not None:
+            joined = await self._join(exchange, call, verdict, verdict.tape, request_id)
+            return None if joined else replace(call, replay=_LOST)
         if verdict.given is None:
             return replace(call, replay=_said(verdict))
         given = await self._give(exchange, call, verdict, request_id)
@@ -130,9 +139,11 @@ class Replays:
             verdict = await self._judge.judge(call, known, asked)
             if wakes and not known.record.is_empty:
                 verdict = replace(verdict, begins=True)  # or its id would begin anew
-            if await self._written(call, state, verdict):
+            if verdict.given is None:
+                verdict = await self._joining(call, known, asked, verdict)
+            if await self._holds(call, state, verdict):
                 known.came_by(connection, begins=verdict.begins)
-                if verdict.given is None:
+                if verdict.given is None and verdict.tape is None:
                     known.goes_live(call.call_id, call.request)
                 return verdict
             await self._ledger.latest(call.key)
@@ -154,9 +165,52 @@ class Replays:
             state = await self._ledger.state(above)
         return False
 
+    async def _joining(
+        self, call: Call, known: ResumedSession, asked: Asked, verdict: Verdict
+    ) -> Verdict:
+        """That the call joins one that its agent had in flight when it died. Of this run, that is
+        one whose connections are all closed, while this one came by another: its agent began again,
+        or nothing else of it is there. What an SDK that lives will ask for again is not given away.
+        """
+        request, record = call.request, known.record
+        begun_again = asked.alone and asked.is_new
+        for step in () if is_retry(call.head) else record.in_flight_as(request.body_digest):
+            ours = step.call_id in record.given
+            if step.dialect != request.dialect or (ours and not begun_again):
+                continue
+            tape = await self._joins.left(call, step.call_id, unpromised=ours)
+            if tape is not None:
+                begins = verdict.begins or ours
+                return Verdict(begins=begins, step=step, tape=tape)
+        return verdict
+
+    async def _holds(self, call: Call, before: SessionState, verdict: Verdict) -> bool:
+        """`_written`; what it does not come to is given back."""
+        written = False
+        try:
+            written = await self._written(call, before, verdict)
+        finally:
+            if verdict.tape is not None and not written:
+                self._joins.let_go(verdict.tape)
+        return written
+
+    async def _join(
+        self, exchange: Exchange, call: Call, verdict: Verdict, tape: Tape, request_id: str
+    ) -> bool:
+        """False where that call came to nothing."""
+        assert verdict.step is not None
+        try:
+            answered = await tape.play(exchange, "replayed")
+        finally:
+            self._joins.let_go(tape)
+        if answered:
+            step, how = verdict.step.step, verdict.how
+            self._observe(given_again(call, tape.status, request_id, step, how))
+        return answered
+
     async def _written(self, call: Call, before: SessionState, verdict: Verdict) -> bool:
         """False where another call was decided on since, or the session is open no more."""
-        if not (verdict.begins or verdict.given or verdict.diverged):
+        if not (verdict.begins or verdict.given or verdict.tape or verdict.diverged):
             return True
         written = False
 

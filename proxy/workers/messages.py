@@ -37,13 +37,18 @@ class EventsWanted(msgspec.Struct, frozen=True, tag=True):
 
 
 class TapeWanted(msgspec.Struct, frozen=True, tag=True):
-    """The answer of an earlier attempt that a retry is owed, in the frames of `Tape.parts`."""
+    """The answer of an earlier attempt that a retry is owed, in the frames of `Tape.parts`.
+
+    call_id: that attempt, where it is known. unpromised: only where no retry of its own is sure to
+    come."""
 
     tenant: str
     session: str
     model: str
     stream: bool
     body_digest: bytes
+    call_id: str = ""
+    unpromised: bool = False
 
 
 class BreakerNews(msgspec.Struct, frozen=True, array_like=True):

@@ -52,3 +52,22 @@ async def test_each_call_of_a_run_may_reach_another_worker(tmp_path: Path, strea
         assert said == ["replayed"] * 3 + ["live"]
         assert again.ran == first.ran
         assert sim.totals.requests - before == 4
+
+
+async def test_a_call_in_flight_is_joined_at_another_worker(tmp_path: Path) -> None:
+    """Its agent died, and the next life of it reaches that one."""
+    async with crew(tmp_path, 2, "", SAMPLES) as (on, sim):
+        clients = await on.pinned(2)
+        before = sim.totals.requests
+        sim.fail("slow_head=1.0")
+        headers = {"x-stainless-retry-count": "0"}
+        call = asyncio.ensure_future(clients[0].call(resume=True, headers=headers))
+        await sim.wait_for(lambda sim: sim.totals.requests == before + 1)
+        call.cancel()
+        await asyncio.wait([call])
+
+        again = await clients[1].call(resume=True, headers=headers)
+
+        assert again.headers["x-holdfast-replay"] == "replayed"
+        assert again.headers["x-holdfast-step"] == "1"
+        assert sim.totals.requests == before + 1

@@ -75,6 +75,17 @@ def test_steps_are_found_by_their_history() -> None:
     assert ids(record.answered_as(b"d")) == ids(record.answered_as(b"e")) == "h"
 
 
+def test_calls_in_flight_are_found_by_what_they_sent() -> None:
+    """Neither those that ended, nor those whose history alone is the same."""
+    asked = [reserved(f"a{n}", "a") for n in (1, 2, 3)]
+    spelled = ev.StepReserved(at=1.0, call_id="b", step=1, body_digest=b"b", chain=b"a")
+    released = ev.StepReleased(at=2.0, call_id="a2")
+    record = record_of(*asked, spelled, released, settled("a3"))
+
+    assert ids(record.in_flight_as(b"a")) == "a1"
+    assert not record.in_flight_as(b"c")
+
+
 def test_what_was_answered_since_is_told_once() -> None:
     record = record_of(*live("a"), reserved("b", "b"), *live("c"), settled("c"))
     assert ids(record.answered_since(0)) == "a c"
