@@ -4,7 +4,7 @@ against each other."""
 import json
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +35,9 @@ for it, and until it heard of the death."""
 _LATE_CHUNKS: Final = 2
 """Of one that its client left or a human ended: all that had arrived by then is booked. One chunk
 is on its way, and one is made before the provider hears of it."""
+_CALL_MICRO_USD: Final = 16
+"""Of a stream that was cut in a tool's call: its name is billed, and not counted before
+the provider says what it came to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +165,7 @@ def wrong(ledger: Ledger, clients: Clients, journal: Sequence[Entry]) -> list[st
     faults += _unbalanced(ledger)
     faults += clients.faults
     faults += _lost(mine, clients.given) + _unlike(ledger, clients.given)
-    faults += _billed(mine, journal)
+    faults += _billed(mine, journal, clients.with_tools)
     for agent in clients.agents:
         if len(agent.sent) > 1:
             faults.append(f"{agent.session}: its mail was sent {len(agent.sent)} times")
@@ -229,7 +232,9 @@ def _unlike(ledger: Ledger, given: Iterable[Given]) -> list[str]:
     return faults
 
 
-def _billed(logs: dict[str, Sequence[Stored]], journal: Sequence[Entry]) -> list[str]:
+def _billed(
+    logs: dict[str, Sequence[Stored]], journal: Sequence[Entry], with_tools: Collection[str]
+) -> list[str]:
     """By session: billed is booked, but for what was on its way when a stream was cut; and all of
     it together has not passed the budget."""
     booked: Counter[str] = Counter()
@@ -239,6 +244,8 @@ def _billed(logs: dict[str, Sequence[Stored]], journal: Sequence[Entry]) -> list
             if isinstance(event, ev.StepSettled):
                 booked[name] += event.cost_micro_usd
                 on_its_way[name] += _chunks_on_their_way(event.outcome) * CHUNK_MICRO_USD
+                if name in with_tools and event.outcome not in _GIVEN:
+                    on_its_way[name] += _CALL_MICRO_USD
     billed = billed_of(journal, logs)
     budget = round(TENANT_USD * 1e6)
     faults = [

@@ -113,7 +113,8 @@ class Given:
 
 @dataclass
 class Clients:
-    """All of a round. given: what they saw whole. faults: what they saw that must not be."""
+    """All of a round. given: what they saw whole. with_tools: sessions whose model asks for tools.
+    faults: what they saw that must not be."""
 
     car: Sidecar
     name: str
@@ -121,6 +122,7 @@ class Clients:
     given: list[Given] = field(default_factory=list)
     seen: dict[str, int] = field(default_factory=dict)
     agents: list[Agent] = field(default_factory=list)
+    with_tools: set[str] = field(default_factory=set)
     numbers: int = 0
     faults: list[str] = field(default_factory=list)
 
@@ -242,6 +244,7 @@ class _Noting:
 async def _agent(on: Clients, stream: bool, kind: str = "guarded") -> None:
     session = on.session()
     tools = ("send_email", "search") if kind == "guarded" else ("pay_bill",)
+    on.with_tools.add(session)
     car = cast("Sidecar", _Noting(on))
     agent = Agent(
         car, on.draw.choice(DIALECTS), stream, session, tools=tools, headers=on.headers,

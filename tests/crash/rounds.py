@@ -257,10 +257,11 @@ async def _next(car: Serving, clients: Clients) -> list[str]:
 
 
 class Targets:
-    """What is aimed at next. Each innermost line at each side once, then each way that leads there,
-    the rarest last; in the middle of the load where it is passed often. What was missed is aimed
-    at again, where it is first passed, unless it was met elsewhere. per_load: the loads that were
-    counted. met: innermost lines at their sides, which others may add to."""
+    """What is aimed at next. Each innermost line at each side once, the rarest first; then each
+    other way that leads there, the rarest last; in the middle of the load where it is passed often.
+    What was missed is aimed at again, where it is first passed, unless it was met elsewhere.
+    per_load: the loads that were counted. met: innermost lines at their sides, which others may add
+    to."""
 
     def __init__(
         self, counts: Counter[Point], per_load: int, seed: int, met: set[Point] | None = None
@@ -304,10 +305,11 @@ def _order(counts: Counter[Point], draw: random.Random) -> list[Point]:
     for leading in ways.values():
         draw.shuffle(leading)
         leading.sort(key=lambda at: -counts[at])
+    rare_first = sorted(ways.values(), key=lambda leading: sum(counts[at] for at in leading))
     order: list[Point] = []
     depth = 0
     while len(order) < len(counts):
-        order += [points[depth] for points in ways.values() if depth < len(points)]
+        order += [points[depth] for points in rare_first if depth < len(points)]
         depth += 1
     return order
 

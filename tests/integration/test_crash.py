@@ -36,7 +36,7 @@ _SAMPLES = ("submitted.py", "stores/sqlite_journal.py", "wire/answer.py", "store
 _REDIS_SAMPLES = (("stores/redis_lanes.py:_run_script", "within"), ("submitted.py", "goes on"))
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 async def test_a_sidecar_that_is_killed_anywhere_loses_nothing(tmp_path: Path) -> None:
     """While a call waits for its ledger, its store commits, an answer is on its way; and while the
     journal goes into the tables in a start after a crash."""
@@ -50,7 +50,7 @@ async def test_a_sidecar_that_is_killed_anywhere_loses_nothing(tmp_path: Path) -
     _finds_the_path(found)
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 async def test_nor_does_one_whose_ledger_is_in_redis(tmp_path: Path) -> None:
     """While the server may run its script or not, or has run it and is not heard yet: its holds are
     booked when its lease has ended. Each write waits for a replica."""
