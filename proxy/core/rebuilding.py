@@ -8,7 +8,7 @@ import msgspec
 from xxhash import xxh3_64_intdigest
 
 from proxy.core.fingerprints import Fingerprint, seed_name
-from proxy.core.recording import SAME, VERSION, PackedAnswer, RequestDelta
+from proxy.core.recording import SAME, UNPRIMED, VERSION, PackedAnswer, RequestDelta
 
 MOST_BYTES = 1024 * 1024 * 1024
 """Of a body or an answer, the most that a policy allows: what came from a file may be made to fill
@@ -39,6 +39,8 @@ def decode_delta(data: bytes) -> RequestDelta:
     delta = _decoded(_decode_delta, data)
     if len(delta.ranges) % 3:
         raise ValueError("its ranges are not whole")
+    if delta.primed != UNPRIMED and not delta.base:
+        raise ValueError("it goes on from none")
     return delta
 
 

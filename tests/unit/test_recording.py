@@ -20,7 +20,7 @@ from proxy.core.contents import NOT_RECORDED, RecordedAnswer
 from proxy.core.dialects.base import Bounds
 from proxy.core.events import SessionOpened, StepReserved, StepSettled
 from proxy.core.fingerprints import IN_CLEAR, NOTHING_KEPT, Fingerprint, base_of, pack, seed_name
-from proxy.core.recording import BY_REQUEST, MOST_DEPTH, VERSION, digest_of
+from proxy.core.recording import BY_ANSWER, BY_REQUEST, MOST_DEPTH, VERSION, Primed, digest_of
 from proxy.core.request import DialectName
 from proxy.core.session import EMPTY, SessionKey, SessionState, apply
 from proxy.core.steps import RecordedStep, steps_of
@@ -663,6 +663,19 @@ async def test_an_answer_that_is_told_by_a_thousand_records_is_said_to_be_unread
 
     with pytest.raises(ContentMissing, match="told by too many others"):
         await reading.answer_of(KEY, replace(step, answer=digest_of(answer)))
+
+
+@pytest.mark.parametrize("primed", [BY_REQUEST, BY_ANSWER])
+@pytest.mark.parametrize("in_line", [False, True])
+async def test_a_record_that_goes_on_from_none_is_asked_for_once(
+    primed: Primed, in_line: bool
+) -> None:
+    """Whoever reads record by record would ask for what has no name for ever."""
+    reading, step = await shelf_of({"c.q": told("", (0, 0, 1), b"a", primed)})
+    line = Line(reading.reader(), lambda call_id: "") if in_line else None
+
+    with pytest.raises(ContentMissing, match="goes on from none"):
+        await reading.bodies_of(KEY, (step,), line)
 
 
 @pytest.mark.parametrize("ranges", [(0, -1, 1), (-1, 0, 1), (0, 0, -1)])
