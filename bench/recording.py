@@ -21,6 +21,7 @@ from proxy.contents import Contents
 from proxy.core.checkpoints import Checkpoints
 from proxy.core.dialects.base import Bounds
 from proxy.core.events import SessionOpened, StepReserved, StepSettled
+from proxy.core.memo import MEMO_BYTES, Memo
 from proxy.core.session import EMPTY, SessionKey, apply
 from proxy.core.steps import steps_of
 from proxy.recording import Recorder
@@ -62,6 +63,7 @@ class Session:
         self.store = MemoryStore(bytes(32))
         self.contents = Contents(self.store, 7, Sealing({}, Checkpoints))
         self.recorder = Recorder(7, Sealing({}, Checkpoints), self.contents.list_of)
+        self.memo = Memo(MEMO_BYTES, 7)
         self.state = EMPTY
         self.sizes: list[tuple[int, int]] = []
         self.seconds: list[tuple[float, float]] = []
@@ -74,7 +76,8 @@ class Session:
     async def step(self, body: bytes, answer: bytes) -> None:
         """A request and its answer, each with what it costs to record."""
         call_id = f"{len(self.sizes):024x}"
-        request = dialect_of("chat").parse(body, _BOUNDS, None)
+        request = dialect_of("chat").parse(body, _BOUNDS, self.memo)
+        assert request.learned is not None
         one = self.recorder.recording(KEY, call_id, request, body, FULL)
         assert one is not None
         began = thread_time()
@@ -92,6 +95,7 @@ class Session:
         capture.drop()
         given = await self.write(StepSettled(1.0, call_id, content=taken.digest), taken.content)
         self.recorder.windows.put(call_id, taken.after)
+        self.memo.keep(request.learned)
         self.sizes.append((sent, given))
         self.seconds.append((asked, answered))
 

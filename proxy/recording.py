@@ -28,6 +28,7 @@ from proxy.core.recording import (
     digest_of,
     encode,
     find,
+    prefixes_of,
     span_of,
 )
 from proxy.core.request import Request
@@ -211,7 +212,8 @@ class Recorder:
         sealer = self._sealing.of(one.checkpoints)
         span = span_of(one.request, one.body)
         key = IN_CLEAR if sealer is None else sealer.name
-        return sealer, span, *find(one.body, span, recorded, self._seed, key)
+        prefixes = prefixes_of(one.request, one.body)
+        return sealer, span, *find(one.body, span, recorded, self._seed, key, prefixes)
 
     def _encoded(
         self,

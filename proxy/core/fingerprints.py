@@ -3,14 +3,13 @@ found to go on from it.
 
 A body is head, list and tail: the list is the dialect's messages, without the bracket that closes
 them. A list that goes on is the old one and more; clients that rewrite their last messages keep
-what is before them. So a fingerprint has hashes of the list up to its end and up to 512, 1024,
-2048 … bytes before it, a few bytes for each doubling: whoever hashes a new list once, up to the
-same places, knows how much of it is the old one, without the old one at hand. The hashes are seeded
-with what no client knows.
+what is before them. So a fingerprint has hashes of the list up to its end and up to places before
+it, a few bytes for each doubling of the distance: whoever hashes a new list once, up to the same
+places, knows how much of it is the old one, without the old one at hand. The hashes are seeded with
+what no client knows.
 """
 
 import struct
-from collections.abc import Iterator
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
@@ -27,7 +26,7 @@ _BORDER_BYTES = 512
 _HISTORIES = 8
 _LAYOUT = struct.Struct(">16sB4s4sIIIQQB")
 _BORDER = struct.Struct(">Q")
-_VERSION = 1
+_VERSION = 2
 _BASE_AT = _LAYOUT.size
 _LENGTH_AT = _LAYOUT.size - 1
 
@@ -89,13 +88,22 @@ def unpack(packed: bytes) -> Fingerprint | None:
     return Fingerprint(digest, key, seed, *sizes, head, tail, base, borders)
 
 
-def borders_of(list_bytes: int) -> Iterator[int]:
-    """Up to which of its bytes a list is hashed: all of them first, then ever fewer."""
-    yield list_bytes
-    back = _BORDER_BYTES
-    while back < list_bytes:
-        yield list_bytes - back
-        back *= 2
+def borders_of(list_bytes: int) -> list[int]:
+    """Up to which of its bytes a list is hashed: all of them first, then ever fewer.
+
+    For each doubling of a distance its last two multiples: one of them is no nearer to the end than
+    that distance, and no farther than twice it. A longer list has its borders beyond this one's
+    end, or where this one has them, too: what was hashed once need not be again.
+    """
+    places, last, step = [list_bytes], list_bytes, _BORDER_BYTES
+    while step < last:
+        multiple = list_bytes & -step
+        for at in (multiple, multiple - step):
+            if 0 < at < last:
+                places.append(at)
+                last = at
+        step *= 2
+    return places
 
 
 @lru_cache(16)

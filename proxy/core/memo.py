@@ -49,6 +49,8 @@ _NUMBERS: Mapping[Kind, int] = {kind: number for number, kind in enumerate(get_a
 _OVERHEAD_BYTES = 200
 """Of a part, a message and a call each, with its digest, beside its texts."""
 _TEXT_BYTES = 50
+_HASHED_BYTES = 4_000
+"""`Past.prefixes`."""
 _BEGINNING_BYTES = 120
 _SIZES = tuple(quarter << octave for octave in range(10, 22) for quarter in (4, 5, 6, 7))
 """Of the beginnings that a body is found by: so near that conversations soon part between two."""
@@ -251,7 +253,7 @@ def _frame_bytes(frame: Frame) -> int:
 
 def bytes_of(past: Past) -> int:
     """About the bytes that an earlier body and its conversation take in memory."""
-    return len(past.body) + past.size_bytes + _OVERHEAD_BYTES
+    return len(past.body) + past.size_bytes + _OVERHEAD_BYTES + _HASHED_BYTES
 
 
 def told_bytes(elements: Sequence[Element]) -> int:

@@ -13,7 +13,7 @@ from hashlib import blake2b
 from typing import Final
 
 import msgspec
-from xxhash import xxh3_64, xxh3_64_intdigest
+from xxhash import xxh3_64_intdigest
 
 from proxy.core.fingerprints import (
     DIGEST_BYTES,
@@ -24,6 +24,7 @@ from proxy.core.fingerprints import (
     seed_name,
     unpack,
 )
+from proxy.core.prefixes import Prefixes
 from proxy.core.request import Request
 
 WINDOW_BYTES: Final = 16_384
@@ -102,8 +103,14 @@ _encode = msgspec.msgpack.Encoder().encode
 
 def chain_of(request: Request) -> bytes:
     """16 bytes over the canonical history: equal for one conversation, however it is spelled."""
-    chain = request.history.chain
-    return blake2b(chain, digest_size=DIGEST_BYTES).digest() if chain else b""
+    history = request.history
+    if not history.chain:
+        return b""
+    size, state = history.digested
+    digesting = blake2b(digest_size=DIGEST_BYTES) if state is None else state.copy()
+    digesting.update(memoryview(history.chain)[size:])
+    history.digested = (len(history.chain), digesting)
+    return digesting.digest()
 
 
 def digest_of(data: bytes) -> bytes:
@@ -122,8 +129,14 @@ def span_of(request: Request, body: bytes) -> Span:
     return Span(len(body), len(body))
 
 
+def prefixes_of(request: Request, body: bytes) -> Prefixes:
+    """What has been hashed of a body, or of the one that it goes on from."""
+    past = request.learned.past if request.learned is not None else None
+    return past.prefixes if past is not None and past.body is body else Prefixes()
+
+
 def find(
-    body: bytes, span: Span, recorded: Recorded, seed: int, key: bytes
+    body: bytes, span: Span, recorded: Recorded, seed: int, key: bytes, prefixes: Prefixes
 ) -> tuple[Overlap, Fingerprint]:
     """What of the recorded requests a body goes on from, the most of it; and its own fingerprint,
     but for the digest. key: names what is sealed with now; what was sealed otherwise is no base."""
@@ -131,26 +144,63 @@ def find(
     size = span.end - span.start
     head = xxh3_64_intdigest(view[: span.start], seed)
     tail = xxh3_64_intdigest(view[span.end :], seed)
-    own = tuple(borders_of(size))
+    listed, own = view[span.start : span.end], borders_of(size)
+    framed_by = (head, span.start, tail, len(body) - span.end)
     bases = _bases(recorded, key)
-    places = set(own)
-    for _, base in bases:
-        places.update([at for at in borders_of(base.list_bytes) if at <= size])
-    hashes = _hashed(view[span.start : span.end], sorted(places), seed)
-    overlap, most, goes_on = Overlap(), _LEAST_SAVED_BYTES, False
+    known = prefixes.begin(span.start, seed)
+    hashes = prefixes.hash(listed, own if known else {*own, *_places(bases, size)})
+    found = _most(bases, framed_by, hashes)
+    if known and (left := _places(_better(bases, found[1]), size)):
+        found = _most(bases, framed_by, prefixes.hash(listed, left))
+    overlap, _, base = found
+    borders = tuple([hashes[at] for at in own])
+    prefixes.shorten(own)
+    sizes = (span.start, size, len(body) - span.end)
+    named = (NOTHING_KEPT, key, seed_name(seed))
+    return overlap, Fingerprint(*named, *sizes, head, tail, base, borders)
+
+
+_Framed = tuple[int, int, int, int]
+"""Hash and size of a body's head, and of its tail."""
+
+
+def _most(
+    bases: Sequence[tuple[str, Fingerprint]], framed_by: _Framed, hashes: Mapping[int, int]
+) -> tuple[Overlap, int, str]:
+    """The base that saves most, as far as these hashes tell; so many bytes; and the same base if
+    it is its history that goes on, and not another one that is only framed alike."""
+    overlap, most, goes_on = Overlap(), _LEAST_SAVED_BYTES, ""
     for call_id, base in reversed(bases):
         kept = _kept(base, hashes)
-        same_head = base.head == head and base.head_bytes == span.start
-        same_tail = base.tail == tail and base.tail_bytes == len(body) - span.end
+        same_head, same_tail = _framed(base, framed_by)
         saved = kept + same_head * base.head_bytes + same_tail * base.tail_bytes
         if saved > most:
             overlap, most = Overlap(call_id, kept, same_head, same_tail), saved
-            goes_on = 2 * kept >= base.list_bytes and (kept > 0 or same_head)
-    borders = tuple([hashes[at] for at in own])
-    before = overlap.base if goes_on else ""  # not of another history that is only framed alike
-    sizes = (span.start, size, len(body) - span.end)
-    named = (NOTHING_KEPT, key, seed_name(seed))
-    return overlap, Fingerprint(*named, *sizes, head, tail, before, borders)
+            goes_on = call_id if 2 * kept >= base.list_bytes and (kept > 0 or same_head) else ""
+    return overlap, most, goes_on
+
+
+def _better(bases: Sequence[tuple[str, Fingerprint]], most: int) -> list[tuple[str, Fingerprint]]:
+    """Those that may save more than so many bytes."""
+    return [
+        (call_id, base)
+        for call_id, base in bases
+        if base.list_bytes + base.head_bytes + base.tail_bytes > most
+    ]
+
+
+def _framed(base: Fingerprint, framed_by: _Framed) -> tuple[bool, bool]:
+    """Whether a body has its head, and its tail."""
+    head, head_bytes, tail, tail_bytes = framed_by
+    return (
+        base.head == head and base.head_bytes == head_bytes,
+        base.tail == tail and base.tail_bytes == tail_bytes,
+    )
+
+
+def _places(bases: Sequence[tuple[str, Fingerprint]], size: int) -> list[int]:
+    """Up to where a list of this size has to be hashed, to be compared with them."""
+    return [at for _, base in bases for at in borders_of(base.list_bytes) if at <= size]
 
 
 def bases_of(recorded: Recorded, fingerprint: Fingerprint) -> list[tuple[str, Fingerprint]]:
@@ -160,10 +210,8 @@ def bases_of(recorded: Recorded, fingerprint: Fingerprint) -> list[tuple[str, Fi
 
 def framed(base: Fingerprint, fingerprint: Fingerprint) -> tuple[bool, bool]:
     """Whether two bodies have one head, and one tail."""
-    return (
-        (base.head, base.head_bytes) == (fingerprint.head, fingerprint.head_bytes),
-        (base.tail, base.tail_bytes) == (fingerprint.tail, fingerprint.tail_bytes),
-    )
+    head, tail = fingerprint.head, fingerprint.tail
+    return _framed(base, (head, fingerprint.head_bytes, tail, fingerprint.tail_bytes))
 
 
 def _bases(recorded: Recorded, key: bytes) -> list[tuple[str, Fingerprint]]:
@@ -177,16 +225,6 @@ def _bases(recorded: Recorded, key: bytes) -> list[tuple[str, Fingerprint]]:
 def _is_base(fingerprint: Fingerprint, key: bytes) -> bool:
     """Whether it can be read back by whoever has the key that is sealed with now."""
     return fingerprint.digest != NOTHING_KEPT and fingerprint.key == key
-
-
-def _hashed(view: memoryview, places: Sequence[int], seed: int) -> Mapping[int, int]:
-    """The hash of what comes before each of them."""
-    hashing, hashes, at = xxh3_64(seed=seed), dict[int, int](), 0
-    for place in places:
-        hashing.update(view[at:place])
-        hashes[place] = hashing.intdigest()
-        at = place
-    return hashes
 
 
 def _kept(fingerprint: Fingerprint, hashes: Mapping[int, int]) -> int:

@@ -5,11 +5,13 @@ made in a tenth of the time.
 """
 
 from collections.abc import Iterable, Mapping
+from hashlib import blake2b
 from typing import Final, Literal
 
 import msgspec
 
 from proxy.core.exposure import PLAIN, CacheWrites, Exposure
+from proxy.core.prefixes import Prefixes
 from proxy.core.splice import Member
 from proxy.core.usage import ToolCall
 
@@ -98,7 +100,8 @@ class Past(msgspec.Struct, frozen=True, eq=False):
     """A body that was read, for those that go on from it (`core.memo`).
 
     borders: where its last messages end, and how many there are by then, the last first; as many
-    as are known. size_bytes: about what its conversation takes in memory.
+    as are known. size_bytes: about what its conversation takes in memory. prefixes: what has been
+    hashed of it.
     """
 
     body: bytes
@@ -107,6 +110,7 @@ class Past(msgspec.Struct, frozen=True, eq=False):
     history: "History"
     borders: tuple[tuple[int, int], ...]
     size_bytes: int
+    prefixes: Prefixes
 
 
 class Trail(msgspec.Struct, eq=False):
@@ -156,6 +160,7 @@ class History(msgspec.Struct, eq=False):
     answers, newest first, as far as `core.links` has read them; they are asked for again and again.
     older: those of the request that this one goes on from, as far as both have them. ids: of calls
     (`core.evidence`), None until they are asked for. said: the links of its turns, for its tenant.
+    digested: how much of the chain has been, and the state after it (`core.recording.chain_of`).
     """
 
     messages: tuple[Message, ...] = ()
@@ -165,6 +170,7 @@ class History(msgspec.Struct, eq=False):
     older: tuple[Turn, ...] = ()
     ids: tuple[tuple[str, ...], tuple[str, ...]] | None = None
     said: list[bytes] = []
+    digested: tuple[int, blake2b | None] = (0, None)
 
     def before(self, index: int) -> bytes:
         return self.chain[: 16 * index]

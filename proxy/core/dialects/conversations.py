@@ -46,6 +46,7 @@ def history_after(past: History, before: Conversation, after: Conversation, comm
         messages=(*past.messages[:kept], *new),
         chain=past.chain[: 16 * kept] + b"".join([one.content_digest for one in new]),
         answers_in_items=past.answers_in_items,
+        digested=(0, None) if dropped else past.digested,
         older=tuple([turn for turn in (*past.turns, *past.older) if turn.end <= kept][:16]),
     )
 

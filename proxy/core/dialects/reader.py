@@ -25,6 +25,7 @@ from proxy.core.dialects.exposing import NOTHING, sum_of
 from proxy.core.dialects.framing import BRACKETS, around, place_of
 from proxy.core.exposure import Exposure
 from proxy.core.memo import Kind, Memo, fits, told_bytes
+from proxy.core.prefixes import Prefixes
 from proxy.core.request import (
     Apart,
     Conversation,
@@ -195,7 +196,7 @@ class Reader:
             if body[end - 1] == _CLOSED:
                 size = told_bytes(elements)
                 borders = ((len(elements), end),)
-                past = Past(body, frame, conversation, history, borders, size)
+                past = Past(body, frame, conversation, history, borders, size, Prefixes())
         return self._request(body, frame, conversation, history, list_bytes, past)
 
     def _gone_on(self, body: bytes, frame: Frame, trail: Trail) -> Request | None:
@@ -223,7 +224,8 @@ class Reader:
         carried = ((known, border), *[one for one in past.borders if one[0] < known])
         borders = borders_of(body, end, parts, known + len(parts)) if parts else ()
         size = past.size_bytes + told_bytes(new) - told_bytes(past.conversation.elements[known:])
-        now = Past(body, frame, conversation, history, (*borders, *carried)[:BORDERS], size)
+        latest, prefixes = (*borders, *carried)[:BORDERS], past.prefixes.of_next(border)
+        now = Past(body, frame, conversation, history, latest, size, prefixes)
         return self._request(body, frame, conversation, history, end + 2 - len(frame.head), now)
 
     def _request(

@@ -53,9 +53,27 @@ def test_anything_else_is_no_mark(packed: bytes) -> None:
 
 
 def test_a_list_has_a_border_for_each_doubling_of_the_distance_from_its_end() -> None:
-    assert list(borders_of(0)) == [0]
-    assert list(borders_of(512)) == [512]
-    assert list(borders_of(5_000)) == [5_000, 4_488, 3_976, 2_952, 904]
+    assert borders_of(0) == [0]
+    assert borders_of(512) == [512]
+    assert borders_of(5_000) == [5_000, 4_608, 4_096, 3_072, 2_048]
+    assert borders_of(1_000_000)[1:4] == [999_936, 999_424, 998_400]
+
+
+@given(st.integers(0, 2**24), st.integers(1, 2**24))
+def test_what_is_kept_of_a_list_that_is_rewritten_is_not_much_less(size: int, last: int) -> None:
+    rewritten = max(last, 512)
+    kept = max((at for at in borders_of(size) if at <= size - last), default=0)
+
+    assert kept >= size - 4 * rewritten
+    assert borders_of(size) == sorted(borders_of(size), reverse=True)
+    assert len(borders_of(size)) <= 17
+
+
+@given(st.integers(0, 2**24), st.integers(0, 2**24))
+def test_a_list_that_goes_on_has_borders_where_it_had_them(size: int, more: int) -> None:
+    before = {at for at in borders_of(size + more) if at <= size}
+
+    assert before <= {*borders_of(size)}
 
 
 def test_only_a_digest_says_that_something_was_kept() -> None:

@@ -3,6 +3,7 @@
 import pytest
 
 from proxy.core.fingerprints import IN_CLEAR
+from proxy.core.prefixes import Prefixes
 from proxy.core.rebuilding import Body
 from proxy.core.recording import Span, find
 
@@ -15,7 +16,7 @@ PARTS = (BODY[: SPAN.start], BODY[SPAN.start : SPAN.end], BODY[SPAN.end :])
 @pytest.mark.parametrize("longer", [False, True])
 def test_any_other_part_is_found_out(part: int, longer: bool) -> None:
     """Of the same size or not: it is not what was sent."""
-    _, fingerprint = find(BODY, SPAN, (), 7, IN_CLEAR)
+    _, fingerprint = find(BODY, SPAN, (), 7, IN_CLEAR, Prefixes())
     altered = list(PARTS)
     altered[part] = altered[part] + b" " if longer else altered[part].replace(b"e", b"E")
     assert altered[part] != PARTS[part]
@@ -25,7 +26,7 @@ def test_any_other_part_is_found_out(part: int, longer: bool) -> None:
 
 
 def test_of_another_seed_only_the_sizes_can_be_compared() -> None:
-    _, fingerprint = find(BODY, SPAN, (), 7, IN_CLEAR)
+    _, fingerprint = find(BODY, SPAN, (), 7, IN_CLEAR, Prefixes())
     head, listed, tail = PARTS
 
     assert Body(head, listed.replace(b"e", b"E"), tail).is_of(fingerprint, 8)

@@ -264,7 +264,7 @@ def test_whatever_follows_is_read_as_if_nothing_was_known(
 
 def test_conversations_that_begin_alike_are_found_by_where_they_part() -> None:
     """And where the older ones are forgotten, the newer ones still are."""
-    memo = Memo(2 * 10**5, 7)
+    memo = Memo(220_000, 7)
     bodies = [
         spelled("chat", [TASK, said("user", f"{run} " * 2000)], compact=True) for run in range(20)
     ]
