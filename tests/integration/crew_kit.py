@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -220,6 +220,17 @@ async def serving(
         stack.push_async_callback(_await, reading)
         stack.push_async_callback(_end, process)
         yield on
+
+
+async def quickest(play: Callable[[str], Awaitable[float]], enough_seconds: float) -> float:
+    """Of up to ten rounds, each in a session of its own, the one that took the fewest seconds; the
+    first that is quick enough is the last. Of several processes a busy machine makes any round
+    longer, and none shorter."""
+    took: list[float] = []
+    while len(took) < 10 and min(took, default=enough_seconds) >= enough_seconds:
+        took.append(await play(f"s{len(took) + 1}"))
+    print(f"{', '.join(f'{seconds * 1000:.1f}' for seconds in took)} ms")
+    return min(took)
 
 
 async def _await(task: "asyncio.Future[None]") -> None:

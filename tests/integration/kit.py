@@ -13,6 +13,7 @@ from proxy.app import App, Settings
 from proxy.core.request import DialectName
 from proxy.simulator import Simulator
 from proxy.simulator.script import Actor
+from tests.fakes_loop import LoopClock
 
 TOKEN = "a-token-for-tests-only"
 PATHS: Mapping[DialectName, str] = {
@@ -177,7 +178,7 @@ async def sidecar(
         settings = Settings(
             policy_path=file, port=0, admin_port=0, store_url=store, drain_seconds=5
         )
-        app = App(settings, variables)
+        app = App(settings, variables, LoopClock())
         await app.start()
         try:
             async with aiohttp.ClientSession() as http:

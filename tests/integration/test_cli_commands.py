@@ -71,7 +71,7 @@ def test_the_package_runs_as_a_module() -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=8,
+        timeout=25,
     )
     assert done.stdout == f"holdfast {__version__}\n"
 
@@ -81,7 +81,7 @@ def test_who_has_read_enough_is_no_error() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     command = [sys.executable, "-m", "proxy", "schema"]
-    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, timeout=10, check=False)
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, timeout=25, check=False)
     os.close(writing)
 
     assert (done.returncode, done.stderr) == (141, b"")

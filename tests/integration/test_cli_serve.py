@@ -43,7 +43,7 @@ class Running:
 
     def stop(self, number: signal.Signals) -> int:
         self.process.send_signal(number)
-        return self.process.wait(timeout=8)
+        return self.process.wait(timeout=25)
 
 
 @contextmanager
@@ -125,7 +125,7 @@ def test_a_stop_while_it_starts_is_a_clean_one(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         go_on()
 
-        assert process.wait(timeout=8) == 0
+        assert process.wait(timeout=25) == 0
 
 
 @pytest.mark.process
@@ -151,7 +151,7 @@ def test_signals_are_minded_before_the_command_is_even_imported(
         "main.importlib.import_module = signalled\n"
         "main.main(['serve'])"
     )
-    done = subprocess.run([sys.executable, "-c", program], check=False, timeout=8)
+    done = subprocess.run([sys.executable, "-c", program], check=False, timeout=25)
 
     assert done.returncode == code
 
@@ -197,7 +197,7 @@ def test_what_prevents_it_is_told_without_a_traceback(
         capture_output=True,
         text=True,
         check=False,
-        timeout=8,
+        timeout=25,
     )
 
     assert done.returncode == 1

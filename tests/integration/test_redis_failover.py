@@ -14,7 +14,7 @@ from tests.fakes_redis import RedisServer, free_port, needs_server, running
 from tests.fakes_stores import KEY, SECRET, opened
 from tests.integration.test_redis_failures import Load, check, until
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = [pytest.mark.process, pytest.mark.timeout(90)]
 
 
 @dataclass(frozen=True, slots=True)

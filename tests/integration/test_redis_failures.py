@@ -19,7 +19,7 @@ from tests.fakes_redis import RedisServer, free_port, needs_server, running
 from tests.fakes_stores import KEY, NOW, SECRET, opened, reserved, settled
 from tests.fakes_tls import CERTIFICATE
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.process, pytest.mark.timeout(60)]
 BUDGET = 100_000
 
 

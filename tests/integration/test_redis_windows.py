@@ -20,7 +20,7 @@ from proxy.stores.redis_windows import Windows
 from tests.fakes_redis import url_for
 from tests.fakes_stores import NOW, SECRET, settled
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.process, pytest.mark.timeout(60)]
 GLOBAL, OTHER = "global:-:1d:1", "global:-:1h:1"
 TENANTS = ("a", "b", "c")
 COST, BUDGET = 10, 60

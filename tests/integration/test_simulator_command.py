@@ -78,7 +78,7 @@ def test_a_port_in_use_is_told() -> None:
             capture_output=True,
             text=True,
             check=False,
-            timeout=8,
+            timeout=25,
         )
 
     assert done.returncode == 1

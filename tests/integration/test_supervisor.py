@@ -75,7 +75,7 @@ def test_it_ends_with_all_its_workers_and_says_how_it_went(
         capture_output=True,
         text=True,
         check=False,
-        timeout=8,
+        timeout=25,
     )
 
     assert (done.returncode, done.stdout) == (code, "children \n")
@@ -94,6 +94,6 @@ def test_a_stop_before_they_are_ready_is_a_clean_one() -> None:
         while len(children.read_text().split()) < 2:
             assert process.poll() is None
         process.send_signal(signal.SIGTERM)
-        said, _ = process.communicate(timeout=8)
+        said, _ = process.communicate(timeout=25)
 
     assert (process.returncode, said) == (0, "children \n")

@@ -15,7 +15,7 @@ from tests.integration.agent_kit import Agent, Cut
 from tests.integration.crew_kit import Client, crew, serving
 from tests.integration.kit import body_of
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.process, pytest.mark.timeout(60)]
 
 GUARD = "tools: {side_effects: ['send_*']}\n"
 MAIL = Turn(tool_calls=(ToolCall("send_email", {"to": "a"}),))

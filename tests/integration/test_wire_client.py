@@ -15,6 +15,7 @@ import pytest
 from proxy.errors import MalformedRequest, UpstreamUnavailable
 from proxy.wire import Headers, Outgoing, Timeouts
 from proxy.wire.client import UpstreamPool
+from tests.fakes_loop import at_once_seconds
 from tests.fakes_tls import CERTIFICATE, TlsUpstream, trusting
 from tests.fakes_wire import End, Script, ScriptedUpstream, answer, chunk, chunked_head, turn
 
@@ -536,7 +537,7 @@ async def test_closing_an_unread_answer_ends_the_call_at_once(
         incoming = await pool.send(get(upstream.url), PATIENT)
         incoming.close()
 
-        assert await seconds_to_leave(upstream) < 0.1
+        assert await seconds_to_leave(upstream) < at_once_seconds()
         assert [part async for part in incoming.chunks()] == []
 
 
@@ -551,7 +552,7 @@ async def test_cancelling_ends_the_call_at_once(pool: UpstreamPool, in_body: boo
             await turn()
         calling.cancel()
 
-        assert await seconds_to_leave(upstream) < 0.1
+        assert await seconds_to_leave(upstream) < at_once_seconds()
         with pytest.raises(asyncio.CancelledError):
             await calling
 
@@ -572,7 +573,7 @@ async def test_cancelling_an_upload_stops_it(pool: UpstreamPool) -> None:
         await upstream.wait_for_bytes(b"begin")
         calling.cancel()
 
-        assert await seconds_to_leave(upstream) < 0.1
+        assert await seconds_to_leave(upstream) < at_once_seconds()
         await ended.wait()
 
 

@@ -509,7 +509,7 @@ async def test_on_sent_that_fails_sends_nothing(pool: UpstreamPool) -> None:
     async with ScriptedUpstream() as upstream:
         with pytest.raises(ZeroDivisionError):
             await pool.send(request(upstream.url), PATIENT, fail)
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(5):
             await upstream.wait_for_disconnects()
 
         assert upstream.seen_bytes == b""

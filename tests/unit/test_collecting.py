@@ -22,6 +22,7 @@ def clock() -> Iterator[FakeClock]:
     yield FakeClock()
     gc.set_threshold(*before)
     gc.unfreeze()
+    gc.freeze()  # as tests/conftest.py has left it
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from proxy.stores.redis_scripts import Script
 from proxy.stores.redis_servers import Servers
 from tests.fakes_redis import Cluster, RedisServer, needs_server, running
 
-pytestmark = pytest.mark.timeout(40)
+pytestmark = [pytest.mark.process, pytest.mark.timeout(40)]
 KEY = "holdfast:{a}:x"
 
 
