@@ -14,7 +14,7 @@ _BORDERS = (b"\n\n", b"\r\n\r\n")
 
 
 class Giving:
-    """One of them. A stream goes in pieces of whole events, where they are not larger than that."""
+    """One of them. A stream goes in pieces of whole events: where it is cut, none is broken off."""
 
     def __init__(self, exchange: Exchange, call: Call, given: RecordedAnswer) -> None:
         self._exchange = exchange
@@ -41,9 +41,7 @@ class Giving:
             exchange.abort()
             return
         if self._at < len(body):
-            frames = self._frames(refusal, request_id)
-            whole = body.endswith(_BORDERS, 0, self._at) or not self._at
-            await exchange.write(frames if whole else b"\n\n" + frames)
+            await exchange.write(self._frames(refusal, request_id))
         await exchange.finish()
 
     def _frames(self, refusal: Refusal, request_id: str) -> bytes:
@@ -63,8 +61,12 @@ class Giving:
 
 
 def _end_of_piece(body: bytes, start: int) -> int:
+    """Where the last event ends that is whole in it, or else the first one."""
     end = start + _PIECE_BYTES
     if end >= len(body):
         return len(body)
     found = [(body.rfind(border, start, end), border) for border in _BORDERS]
-    return max([at + len(border) for at, border in found if at >= 0], default=end)
+    if before := [at + len(border) for at, border in found if at >= 0]:
+        return max(before)
+    found = [(body.find(border, end - len(border)), border) for border in _BORDERS]
+    return min([at + len(border) for at, border in found if at >= 0], default=len(body))
