@@ -223,7 +223,7 @@ class Judge:
         assert step is not None
         while True:
             given = await self._contents.answer_of(call.key, step, self._line(known))
-            given = in_form(given, step, call.request)
+            given = await in_form(given, step, call.request)
             guarded = await self._guarded(call, given)
             if (tool := _forbidden(call.rules.tools, guarded, known.record)) is not None:
                 raise _Live(f"step {step.step} asks for {tool}, which was handed out more freely")

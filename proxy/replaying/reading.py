@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from proxy.core.contents import RecordedAnswer
@@ -19,6 +20,7 @@ from proxy.intake import Call, dialect_bounds
 
 _UNREADABLE: Final = "what was recorded cannot be read under this policy"
 _MEMO_BYTES: Final = 32 * 1024 * 1024
+_AT_ONCE_BYTES: Final = 65_536
 _DIALECTS: Mapping[str, Dialect] = {str(name): one for name, one in DIALECTS.items()}
 
 
@@ -33,12 +35,14 @@ def calls_of(call: Call, given: RecordedAnswer) -> Sequence[ToolCall]:
     return meter.answer().tool_calls
 
 
-def in_form(given: RecordedAnswer, step: RecordedStep, request: Request) -> RecordedAnswer:
-    """Streamed or whole, as the request asks. Raises ContentMissing where it cannot be told so."""
+async def in_form(given: RecordedAnswer, step: RecordedStep, request: Request) -> RecordedAnswer:
+    """Streamed or whole, as the request asks; a long one is told on a thread, for that takes
+    seconds. Raises ContentMissing where it cannot be told so."""
     if given.stream == request.stream:
         return given
     usage = request.include_usage
-    other = redelivered(given, request.dialect, step.usage, include_usage=usage)
+    tell = partial(redelivered, given, request.dialect, step.usage, include_usage=usage)
+    other = tell() if len(given.body) <= _AT_ONCE_BYTES else await asyncio.to_thread(tell)
     if other is None:
         raise ContentMissing(f"step {step.step} was {'' if given.stream else 'not '}streamed")
     return other
