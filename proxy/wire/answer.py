@@ -152,6 +152,12 @@ class Answer(AnswerParser):
 
     async def take_arrived(self, take: Callable[[bytes], object]) -> None:
         """See `Incoming.take_arrived`."""
+        if self.pieces:
+            take(self._drained())
+        if not self.over:  # else its connection may have another call on it
+            await self._read_arrived(take)
+
+    async def _read_arrived(self, take: Callable[[bytes], object]) -> None:
         came = 0
 
         def taken(piece: bytes) -> bool:
@@ -160,8 +166,6 @@ class Answer(AnswerParser):
             take(piece)
             return True
 
-        if self.pieces:
-            take(self._drained())
         self._take = taken
         was_paused = self._link.paused
         self._link.resume()

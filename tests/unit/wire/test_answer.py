@@ -347,6 +347,19 @@ async def test_an_end_that_has_arrived_ends_the_taking(streamed: Answer, link: F
     assert not link.is_cut
 
 
+async def test_what_is_left_of_a_whole_answer_leaves_its_connection_alone(
+    streamed: Answer, link: FakeLink
+) -> None:
+    """It is another call's by then, and may be paused for that one's client."""
+    streamed.feed(chunk(b"a") + chunk(b""))
+    link.paused = True
+    taker = Taker()
+    await streamed.take_arrived(taker)
+
+    assert taker.pieces == [b"a"]
+    assert link.paused
+
+
 async def test_what_waits_at_a_provider_that_was_paused_is_let_come(
     streamed: Answer, link: FakeLink
 ) -> None:
