@@ -19,17 +19,25 @@ class Expiry:
         self._retention = retention_seconds
         self._now = now
         self._known = 0
-        self.since = now()
+        self._since = now()
+
+    @property
+    def since(self) -> float:
         """When it became this long, as far as this process knows: keys that were given an end
         before that are given another when they are touched."""
+        self._look()
+        return self._since
 
     @property
     def seconds(self) -> int:
         """From now on."""
+        return self._look()
+
+    def _look(self) -> int:
         wanted = min(self._retention() + MARGIN_SECONDS, _MOST_SECONDS)
         seconds = max(self._least, int(wanted))
         if seconds != self._known:
             if seconds > self._known:
-                self.since = self._now()
+                self._since = self._now()
             self._known = seconds
         return seconds
