@@ -15,7 +15,8 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
-from typing import Final
+from itertools import count
+from typing import Final, TypeVar
 
 from proxy.clock import Clock
 from proxy.core.session import SessionKey
@@ -35,8 +36,12 @@ ADOPT_EVERY: Final = 20
 _FIRST_SECONDS: Final = 30.0
 """How long a start waits for what was spooled before it."""
 
+_READS: Final = 3
 _LAST_SECONDS: Final = 10.0
 """How long an end waits for it."""
+
+
+Read = TypeVar("Read")
 
 
 class Mode(Enum):
@@ -133,35 +138,28 @@ class OpenOnFailure(DelegatingStore):
     async def read(self, key: SessionKey, after_seq: int = 0) -> Sequence[Stored]:
         """Raises StoreAway where what is known here counts."""
         if not self._holds(key):
-            try:
-                return await self._primary.read(key, after_seq)
-            except StoreUnavailable as error:
-                await self._or_lost(error)
+            found = await self._asked(lambda: self._primary.read(key, after_seq))
+            if found is not None:
+                return found
         is_spooled = self._spooling.left[key] > 0
         raise StoreAway(self._why, log=await self._drains.log_of(key) if is_spooled else ())
 
     async def balances(self, accounts: Iterable[str]) -> Mapping[str, Balance]:
         """Raises StoreAway where what is known here counts."""
-        found: Mapping[str, Balance] = {}
+        found: Mapping[str, Balance] | None = None
         if self.mode is not Mode.AWAY:
-            try:
-                found = await self._primary.balances(accounts)
-            except StoreUnavailable as error:
-                await self._or_lost(error)
-        if self.mode is Mode.HERE:
+            found = await self._asked(lambda: self._primary.balances(accounts))
+        if self.mode is Mode.HERE and found is not None:
             return found
-        raise StoreAway(self._why, balances=found)
+        raise StoreAway(self._why, balances=found or {})
 
     async def find_links(
         self, tenant: str, links: Sequence[bytes]
     ) -> Mapping[bytes, tuple[str, ...]]:
         """None, where the store is away: who is told by its history alone begins anew."""
-        if self.mode is not Mode.AWAY:
-            try:
-                return await self._primary.find_links(tenant, links)
-            except StoreUnavailable as error:
-                await self._or_lost(error)
-        return {}
+        if self.mode is Mode.AWAY:
+            return {}
+        return await self._asked(lambda: self._primary.find_links(tenant, links)) or {}
 
     async def writable(self) -> bool:
         """Whether calls are let through."""
@@ -221,11 +219,21 @@ class OpenOnFailure(DelegatingStore):
             self._drains.reconciled = 0
         self.mode = Mode.AWAY
 
-    async def _or_lost(self, error: StoreUnavailable) -> None:
-        """A read failed. Raises its error where the store is not away: it is about that read."""
-        if not self._is_open() or await self._primary.writable():
-            raise error
-        self._lost(error)
+    async def _asked(self, ask: Callable[[], Awaitable[Read]]) -> Read | None:
+        """What a read comes to; None where the store is away. One that fails though it is there is
+        asked again: it may have come back just now. Raises what is about that read."""
+        for tries in count(1):
+            try:
+                return await ask()
+            except StoreUnavailable as error:
+                if not self._is_open():
+                    raise
+                if not await self._primary.writable():
+                    self._lost(error)
+                    break
+                if tries == _READS:
+                    raise
+        return None
 
     def _spool(self) -> Spool:
         """Raises StoreUnavailable."""

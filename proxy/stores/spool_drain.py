@@ -16,7 +16,7 @@ from proxy.stores.written import outlasting
 
 log = logging.getLogger(__name__)
 
-AT_ONCE: Final = 512
+AT_ONCE: Final = 256
 _TRIES: Final = 64
 _FAILURES: Final = 5
 

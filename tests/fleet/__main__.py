@@ -56,7 +56,7 @@ async def _run(asked: argparse.Namespace, folder: Path) -> list[Shown]:
         runs = [spending.Asked(*load)]
     else:
         runs = [
-            spending.Asked(*load, share=2.0, on_failure="open", kills=kills)
+            spending.Asked(*load, share=4.0, on_failure="open", kills=kills)
             for kills in (False, True)
         ]
     shown: list[spending.Spent] = []

@@ -25,7 +25,7 @@ from tests.integration.kit import PATHS, body_of
 
 _CALL_MICRO_USD = 90
 _SETTLED_SECONDS = 60.0
-_RATE = 150.0
+_RATE = 100.0
 """Calls a second that provider, clients, replicas and Redis carry on two cores: what they cannot
 carry is lost between them, and looks like a provider that bills what nobody gets."""
 _LEAST_SECONDS = 0.3
@@ -62,7 +62,7 @@ class Asked:
         seconds = max(_LEAST_SECONDS, self.replicas * self.concurrent / _RATE)
         return Turn(
             text_tokens=40,
-            first_token_seconds=seconds * 0.9,
+            latency_seconds=seconds * 0.9,
             chunk_tokens=10,
             chunk_gap_seconds=seconds * 0.1 / 3,
         )
@@ -179,12 +179,14 @@ async def _load(asked: Asked, on: Stage, spent: Spent) -> None:
             # Sessions of one replica, and some that all of them share.
             session = f"shared-{number % 50}" if number % 10 == 0 else f"r{replica}-{number}"
             # All of them at once would be a burst of connections, not a load.
-            await asyncio.sleep(number / asked.concurrent * asked.turn.first_token_seconds)  # noqa: TID251
+            await asyncio.sleep(number / asked.concurrent * asked.turn.latency_seconds)  # noqa: TID251
             for turn_of in range(asked.rounds):
                 name = f"{replica}-{number}-{turn_of}"
                 body = body_of("chat", stream=bool(number % 2), bound=40) | {"user": name}
                 for turn, pause_seconds in enumerate(_PAUSES_SECONDS):
-                    at = (replica + turn) % asked.replicas  # as a Service would, one that lives
+                    # As a Service would: those of one that died go to all that live.
+                    at = replica + turn * (1 + number % max(1, asked.replicas - 1))
+                    at %= asked.replicas
                     url = f"{on.on[at].url}/s/{session}{PATHS['chat']}"
                     told = await _call(http, url, json.dumps(body).encode())
                     if told == _LOST and at:

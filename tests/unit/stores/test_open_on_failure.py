@@ -4,7 +4,7 @@ import asyncio
 import os
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -543,6 +543,37 @@ async def test_a_log_that_was_cut_short_is_waited_for(
 
     assert await spent(going, clock) == Balance(10)
     assert await side.store._spool().refused() == 0
+
+
+async def test_a_read_just_before_the_store_is_back_stops_no_call(
+    side: Side, going: Going, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It loaded its data a moment ago, and takes writes when it is asked why it did not answer."""
+    failing = 2
+    read, balances = going.read, going.balances
+
+    def fail() -> None:
+        nonlocal failing
+        failing -= 1
+        if failing >= 0:
+            raise StoreUnavailable("it is still loading its data")
+
+    async def loading(key: SessionKey, after_seq: int = 0) -> Sequence[Stored]:
+        fail()
+        return await read(key, after_seq)
+
+    async def loading_too(accounts: Iterable[str]) -> Mapping[str, Balance]:
+        fail()
+        return await balances(accounts)
+
+    monkeypatch.setattr(going, "read", loading)
+    monkeypatch.setattr(going, "balances", loading_too)
+    await side.call("a", 10)
+    failing = 2
+    assert await side.store.balances([day(clock)]) == {day(clock): Balance(10)}
+
+    assert side.store.mode is Mode.HERE
+    assert await spent(going, clock) == Balance(10)
 
 
 async def test_one_log_that_was_cut_short_does_not_open_all_budgets(
