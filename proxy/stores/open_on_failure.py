@@ -118,10 +118,10 @@ class OpenOnFailure(DelegatingStore):
 
     async def close(self) -> None:
         """What is spooled stays so, for whoever comes next."""
-        if self.mode is Mode.BACK or (self.mode is Mode.HERE and self._drains.has_adopted):
+        if self._is_opened:  # it may be back since the last look
             with suppress(StoreUnavailable, TimeoutError):
                 async with asyncio.timeout(_LAST_SECONDS):
-                    await self._empty()
+                    await self.look()
         self.mode, self._is_open = Mode.HERE, lambda: False  # what comes after is refused
         if self._is_opened:
             await self._primary.close()
