@@ -41,6 +41,12 @@ class LiveCall:
             self.refusal = refusal
             self.task.cancel()
 
+    @property
+    def is_out_of_budget(self) -> bool:
+        """Cut since nothing more can be held for it: what came unread is not booked then, for the
+        budget has no room for it."""
+        return self.refusal is not None and self.refusal.code == "budget_exceeded"
+
     def ends_in(self, seconds: float, late: Callable[[], Refusal]) -> None:
         """Its session's time is over then, if that is sooner than its own."""
         due = self.task.get_loop().time() + seconds

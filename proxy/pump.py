@@ -52,7 +52,7 @@ class Pump:
 
     async def _count_arrived(self) -> None:
         """Meters what has come by now and nobody will be given: the provider bills it."""
-        if not self._meter.ended:
+        if not (self._meter.ended or self._progress.live.is_out_of_budget):
             await self._begun.take_arrived(self._meter.feed)
 
     async def _relay(self, settler: Settler) -> None:

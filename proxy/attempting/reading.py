@@ -65,7 +65,8 @@ class Reader:
         """The call was cut before its answer's head was read: what had come of a stream by then is
         metered."""
         is_stream = media_type(incoming.headers) == "text/event-stream"
-        if is_stream and 200 <= incoming.status < 300 and _is_plain(incoming):
+        is_wanted = is_stream and 200 <= incoming.status < 300 and _is_plain(incoming)
+        if is_wanted and not progress.live.is_out_of_budget:
             progress.status = incoming.status
             await incoming.take_arrived(_metered(progress).feed)
 
@@ -82,7 +83,8 @@ class Reader:
             if not await incoming.pass_on(scout.take):
                 scout.end()
         except asyncio.CancelledError:
-            await incoming.take_arrived(meter.feed)
+            if not progress.live.is_out_of_budget:
+                await incoming.take_arrived(meter.feed)
             raise
         finally:
             self._deadlines.discard(scout)

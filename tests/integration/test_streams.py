@@ -10,6 +10,7 @@ from proxy.core import events as ev
 from proxy.core.request import DialectName
 from proxy.core.session import SessionKey
 from proxy.simulator import Script, Turn
+from proxy.simulator.conversation import Conversation
 from tests.integration.kit import DIALECTS, Answer, Sidecar, frames, sidecar
 
 every_dialect = pytest.mark.parametrize("dialect", DIALECTS)
@@ -304,6 +305,40 @@ async def test_an_answer_that_keeps_its_bound_is_never_cut(
         assert answer.headers["x-holdfast-decision"] == "clamp"
         assert b"event: error" not in answer.body
         assert (await settled(on)).outcome == "answered"
+
+
+class AtOnce:
+    """Short answers, by which an agent's usual length is learnt, and then long ones at once."""
+
+    def __init__(self) -> None:
+        self._turns = 0
+
+    def turn(self, conversation: Conversation) -> Turn:
+        self._turns += 1
+        if self._turns <= 30:
+            return Turn(text_tokens=50)
+        return Turn(text_tokens=20_000, chunk_tokens=10)
+
+
+@every_dialect
+async def test_streams_cut_by_a_budget_take_no_more_of_it_than_was_read(
+    tmp_path: Path, dialect: DialectName
+) -> None:
+    """Though the provider had sent four times as much, which waits unread in buffers. What passes
+    it is the piece of each that was read last, which is large where all is sent at once."""
+    async with sidecar(tmp_path, "limits: {cost_usd: 0.06}", script=AtOnce()) as on:
+        for _ in range(30):
+            await on.call(dialect, stream=True, bound=20_000)
+        calls = [on.call(dialect, stream=True, bound=25_000) for _ in range(6)]
+        answers = await asyncio.gather(*calls)
+        cut = sum(b'"budget_exceeded"' in answer.body for answer in answers)
+        session = await on.admin("GET", "/sessions/s1")
+
+        assert cut > 1
+        assert session["held_usd"] == 0
+        cost_usd = session["cost_usd"]
+        assert isinstance(cost_usd, float)
+        assert 0.05 < cost_usd <= 0.075
 
 
 @every_dialect
