@@ -35,6 +35,9 @@ for it, and until it heard of the death."""
 _LATE_CHUNKS: Final = 2
 """Of one that its client left or a human ended: all that had arrived by then is booked. One chunk
 is on its way, and one is made before the provider hears of it."""
+_OVER_BUDGET_CHUNKS: Final = 30
+"""Of one that was cut since nothing more could be held for it: what came while it waited for room
+is not booked, for the budget has none."""
 _CALL_MICRO_USD: Final = 16
 """Of a stream that was cut in a tool's call: its name is billed, and not counted before
 the provider says what it came to."""
@@ -240,10 +243,12 @@ def _billed(
     booked: Counter[str] = Counter()
     on_its_way: Counter[str] = Counter()
     for name, log in logs.items():
+        killed = any(isinstance(stored.event, ev.SessionKilled) for stored in log)
         for event in (stored.event for stored in log):
             if isinstance(event, ev.StepSettled):
                 booked[name] += event.cost_micro_usd
-                on_its_way[name] += _chunks_on_their_way(event.outcome) * CHUNK_MICRO_USD
+                chunks = _chunks_on_their_way(event.outcome, killed=killed)
+                on_its_way[name] += chunks * CHUNK_MICRO_USD
                 if name in with_tools and event.outcome not in _GIVEN:
                     on_its_way[name] += _CALL_MICRO_USD
     billed = billed_of(journal, logs)
@@ -282,9 +287,9 @@ def _requests(journal: Sequence[Entry], name: str) -> str:
     return ", ".join(told)
 
 
-def _chunks_on_their_way(outcome: ev.Outcome) -> int:
+def _chunks_on_their_way(outcome: ev.Outcome, *, killed: bool) -> int:
     if outcome in _ENDED_EARLY:
-        return _LATE_CHUNKS
+        return _LATE_CHUNKS if killed or outcome == "client_left" else _OVER_BUDGET_CHUNKS
     return 0 if outcome in _GIVEN else _FLIGHT_CHUNKS
 
 
