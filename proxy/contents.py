@@ -15,7 +15,7 @@ from proxy.core.fingerprints import is_kept, unpack
 from proxy.core.policy import Policy
 from proxy.core.session import SessionKey
 from proxy.core.steps import RecordedStep
-from proxy.errors import ContentMissing, StoreUnavailable
+from proxy.errors import UNREADABLE, ContentMissing, StoreUnavailable
 from proxy.record_reader import RecordReader, Wanted
 from proxy.recording import Recorder
 from proxy.sealing import Sealing
@@ -180,7 +180,7 @@ class Contents:
         record, literal = reader.answer(step.call_id)
         try:
             headers = _decode_headers(literal[: record.head])
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             raise ContentMissing(f"{name} cannot be read: {error}") from error
         return RecordedAnswer(record.status, headers, literal[record.head :], record.stream)
 

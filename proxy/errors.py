@@ -4,7 +4,13 @@ A refusal by policy is not here: it is a value (`core.decision.Refusal`).
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
+
+import msgspec
+
+UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What decoding raises for bytes that are no value of the type: of text that is no UTF-8, msgspec
+raises no error of its own."""
 
 
 class HoldfastError(Exception):

@@ -21,7 +21,7 @@ import msgspec
 
 from proxy import __version__
 from proxy.core.session import SessionKey
-from proxy.errors import MalformedRequest
+from proxy.errors import UNREADABLE, MalformedRequest
 from proxy.stores import Content, Hold, SessionDump, SessionHead
 from proxy.stores.chain import ChainedPayload
 
@@ -261,7 +261,7 @@ def read_export(pieces: Iterable[bytes]) -> tuple[Opening, SessionDump]:
 def _entry(written: bytes) -> _Entry:
     try:
         entry: _Entry = _decode(written)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except UNREADABLE as error:
         raise _refused(f"it holds what no export has ({error})") from error
     return entry
 

@@ -3,7 +3,7 @@
 import msgspec
 from aiohttp import web
 
-from proxy.errors import MalformedRequest
+from proxy.errors import UNREADABLE, MalformedRequest
 
 
 async def read_object(
@@ -15,7 +15,7 @@ async def read_object(
         if may_be_empty and not body:
             return {}
         read = msgspec.json.decode(body, type=dict[str, object])
-    except (msgspec.DecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise MalformedRequest(f"the body: expected an object of {what}") from error
     except web.HTTPRequestEntityTooLarge as error:
         raise MalformedRequest("the body is too large", status=413) from error

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 
 import msgspec
 
+from proxy.errors import UNREADABLE
+
 _LEAST_BYTES = 64
 """Shorter elements are given: naming them costs as much."""
 _BETWEEN_BYTES = 1_024
@@ -52,7 +54,7 @@ def _elements(listed: bytes) -> Iterator[tuple[int, bytes]]:
     """Where each begins, and what it is."""
     try:
         elements = _split(listed + b"]")
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except UNREADABLE as error:
         raise ValueError(f"not a list: {error}") from error
     at = 0
     for raw in elements:

@@ -9,6 +9,7 @@ from xxhash import xxh3_64_intdigest
 
 from proxy.core.fingerprints import Fingerprint, seed_name
 from proxy.core.recording import SAME, UNPRIMED, VERSION, PackedAnswer, RequestDelta
+from proxy.errors import UNREADABLE
 
 MOST_BYTES = 1024 * 1024 * 1024
 """Of a body or an answer, the most that a policy allows: what came from a file may be made to fill
@@ -116,7 +117,7 @@ def _bounded(ranges: tuple[int, ...]) -> tuple[int, ...]:
 def _decoded(decode: Callable[[bytes], Record], data: bytes) -> Record:
     try:
         record = decode(data)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except UNREADABLE as error:
         raise ValueError(f"it cannot be read: {error}") from error
     if record.version != VERSION:
         raise ValueError(f"it is of a later version ({record.version})")

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from proxy.errors import UNREADABLE
 from proxy.simulator.conversation import mapping
 from proxy.simulator.faults import BadFault, Fault, FaultBoard, Rule, make_fault, parse_faults
 from proxy.simulator.journal import Journal
@@ -55,7 +56,7 @@ class Control:
     def _add(self, body: bytes) -> tuple[int, object]:
         try:
             self._board.rules.append(_rule(msgspec.json.decode(body)))
-        except (BadFault, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except (BadFault, *UNREADABLE) as error:
             return 400, {"error": str(error)}
         return 200, {"rules": self._board.rules}
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import msgspec
 
 from proxy.clock import Clock
+from proxy.errors import UNREADABLE
 from proxy.simulator import chat, chat_read, completions, messages, messages_read, responses_read
 from proxy.simulator.answer import Answer, Event, Pace, Reply, Usage, compose
 from proxy.simulator.cache import PromptCache
@@ -64,7 +65,7 @@ class Provider:
         """The body as a JSON object. Raises Rejected."""
         try:
             body = msgspec.json.decode(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             text = f"The request body is not valid JSON: {error}"
             raise Rejected(text if dialect == "messages" else _NOT_JSON) from error
         if not isinstance(body, dict):

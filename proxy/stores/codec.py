@@ -11,7 +11,7 @@ from math import isfinite
 import msgspec
 
 from proxy.core.events import AnyEvent, StepReserved
-from proxy.errors import MalformedRequest, StoreUnavailable
+from proxy.errors import UNREADABLE, MalformedRequest, StoreUnavailable
 from proxy.stores import SessionHead
 
 _encode = msgspec.json.Encoder().encode
@@ -31,7 +31,7 @@ def decode_event(payload: bytes) -> AnyEvent:
     """Raises StoreUnavailable for what is damaged or was written by a version that knows more."""
     try:
         event: AnyEvent = _decode_event(payload)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except UNREADABLE as error:
         raise StoreUnavailable(
             f"the ledger holds an event that cannot be read ({error}): it was altered, or written "
             "by a newer version; `holdfast verify` tells which"
@@ -47,7 +47,7 @@ def decode_head(text: str) -> SessionHead:
     """The head; an empty one where it cannot be read: it is advisory, the log is the truth."""
     try:
         return _decode_head(text)
-    except (msgspec.MsgspecError, RecursionError):
+    except UNREADABLE:
         return SessionHead()
 
 

@@ -15,7 +15,7 @@ from typing import Final, TypeVar, cast
 import msgspec
 
 from proxy.core.session import SessionKey
-from proxy.errors import StoreUnavailable
+from proxy.errors import UNREADABLE, StoreUnavailable
 from proxy.stores import Append
 from proxy.stores.batches import BatchThread, Delivery, deliver
 from proxy.stores.sqlite_file import Connect, connect, create_file, explain, primary_code
@@ -224,7 +224,7 @@ def _read(data: object, path: Path) -> Append:
     assert isinstance(data, bytes)
     try:
         return _decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise StoreUnavailable(
             f"{path} holds what cannot be read ({error}): it was altered, or written by a newer "
             "version of Holdfast"

@@ -20,7 +20,7 @@ from secrets import token_bytes
 
 import msgspec
 
-from proxy.errors import StoreUnavailable
+from proxy.errors import UNREADABLE, StoreUnavailable
 from proxy.stores import Balance
 from proxy.stores.effects import Hold, Tip
 
@@ -77,7 +77,7 @@ def decode(data: bytes) -> Record:
     """Raises StoreUnavailable for what no version of ours wrote."""
     try:
         return _decode(data)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except UNREADABLE as error:
         raise StoreUnavailable(
             f"the ledger's journal cannot be read ({error}): it was altered; restore a backup, or "
             "move the ledger away to begin a new one"

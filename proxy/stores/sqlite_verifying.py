@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from proxy.core.session import SessionKey
+from proxy.errors import UNREADABLE
 from proxy.stores import Hold, SessionHead
 from proxy.stores.chain import ChainedPayload
 from proxy.stores.queue import queued_bits
@@ -98,7 +99,7 @@ def _found(row: Row) -> Found:
     key, tip = SessionKey(str(tenant), str(session)), _place(seq, chain)
     try:
         head = _decode_head(str(text))
-    except (msgspec.MsgspecError, RecursionError):
+    except UNREADABLE:
         return Found(key, tip, SessionHead(), "it cannot be read")
     return Found(key, tip, head, _odd(key, head, columns))
 

@@ -15,6 +15,7 @@ import msgspec
 from proxy.core.contents import contents_of
 from proxy.core.fingerprints import DIGEST_BYTES, is_kept
 from proxy.core.session import SessionKey
+from proxy.errors import UNREADABLE
 from proxy.stores import Hold, SessionHead
 from proxy.stores.chain import Chain, ChainedPayload, prefix_of
 from proxy.stores.codec import decode_event
@@ -112,7 +113,7 @@ def kind_of(payload: bytes) -> str:
     """The name of an event; "unreadable" where it is none."""
     try:
         return _decode_tag(payload).type or "unreadable"
-    except (msgspec.MsgspecError, RecursionError):
+    except UNREADABLE:
         return "unreadable"
 
 

@@ -11,6 +11,8 @@ import pytest
 from msgspec.structs import replace
 
 from proxy.core.fingerprints import unpack
+from proxy.core.recording import UNPRIMED, VERSION, PackedAnswer
+from proxy.deflating import deflated
 from proxy.exports import export_of, read_export
 from proxy.simulator import Script, ToolCall, Turn
 from proxy.stores import Content, SessionDump
@@ -137,6 +139,37 @@ async def test_whatever_stands_in_a_file_nothing_breaks(tmp_path: Path) -> None:
         print(told)
         assert told[201] > 30
         assert (await on.call(session="s1", seed=2)).status == 200
+
+
+async def test_headers_that_are_no_text_are_named(tmp_path: Path) -> None:
+    """msgspec says so by an error that is not its own."""
+    async with sidecar(tmp_path, script=RUN) as on:
+        await Agent(on, "chat", stream=False).finish()
+        _, dump = read_export([await exported(on)])
+        answer = next(one for one in dump.contents if one.name.endswith(".a"))
+        headers = b"\x91\x92\xa1\xba\xa1b"
+        record = PackedAnswer(VERSION, UNPRIMED, 200, False, len(headers), deflated(headers))
+        contents = {one.name: one.data for one in dump.contents}
+        contents[answer.name] = msgspec.msgpack.encode(record)
+        rows = tuple([retold(row, contents) for row in dump.rows])
+        kept = tuple([Content(name, data) for name, data in contents.items()])
+        file = b"".join(export_of(replace(dump, rows=rows, contents=kept), 1.0))
+        status, _ = await imported(on, file, "?as=n1")
+
+        assert status == 201
+        url = f"{on.admin_url}/api/v1/sessions/n1/checkpoint?step=1"
+        async with on.http.get(url, headers=BEARER) as response:
+            assert response.status == 200
+            assert "cannot be read: 'utf-8' codec" in await response.text()
+
+
+async def test_a_body_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    async with sidecar(tmp_path, script=RUN) as on:
+        await on.call()
+        url = f"{on.admin_url}/api/v1/sessions/s1/guide"
+        async with on.http.post(url, headers=BEARER, data=b'{"message":"\xba"}') as response:
+            assert response.status == 400
+            assert (await response.json())["error"]["code"] == "invalid_request"
 
 
 def read(row: ChainedPayload) -> Any:

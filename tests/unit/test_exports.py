@@ -137,6 +137,7 @@ def test_what_follows_the_end_is_refused() -> None:
         (forged(opening(), tail=b"\xff\xff\xff\xff"), "larger than 96 MB"),
         (forged({"type": "__import__('os')"}), "what no export has"),
         (forged(b"\x80"), "what no export has"),
+        (forged(b"\x81\xa4type\xa1\xba"), "what no export has"),
         (forged(b"\x91" * 100_000), "what no export has"),
         (forged(opening(seq="1")), "what no export has"),
         (forged(opening(head={"steps": 1.5})), "what no export has"),

@@ -47,7 +47,8 @@ def test_fields_of_a_later_version_are_ignored() -> None:
 
 
 @pytest.mark.parametrize(
-    "payload", [b"", b"\xff", b"{}", b"[1]", b'{"type":"Later","at":1}', b'{"a":' * 5000]
+    "payload",
+    [b"", b"\xff", b"{}", b"[1]", b'{"type":"Later","at":1}', b'{"a":' * 5000, b'{"type":"\xba"}'],
 )
 def test_what_is_no_event_is_refused_by_name(payload: bytes) -> None:
     """Half a log must not fold into a session with less spent."""
