@@ -8,17 +8,16 @@ that a million of them need no memory.
 import json
 import os
 import re
-import sqlite3
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import NamedTuple, Self
 
 import msgspec
 
 from proxy.core.session import SessionKey
+from proxy.stores.scratch import Scratch
 from proxy.stores.verification import SessionLog
 
 _INLINE = re.compile(
@@ -55,28 +54,12 @@ _decode_line = msgspec.json.Decoder(_Line).decode
 _decode_at = msgspec.json.Decoder(_At).decode
 
 
-class Heads:
+class Heads(Scratch):
     """A context manager; one thread's."""
 
     def __init__(self) -> None:
-        self._folder = TemporaryDirectory(prefix="holdfast-heads-")
-        self._database = sqlite3.connect(Path(self._folder.name) / "heads", isolation_level=None)
-        # It is thrown away: nothing of it has to reach the disk, and it is one transaction.
-        self._database.executescript(f"""PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;
-            PRAGMA cache_size = -8000; {_TABLE}; BEGIN""")
+        super().__init__(_TABLE)
         self._is_empty = True
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        self._database.close()
-        self._folder.cleanup()
 
     def take(self, given: str) -> None:
         """A file of heads, or one: [TENANT/]SESSION=SEQ:HEX. Raises ValueError, OSError."""

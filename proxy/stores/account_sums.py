@@ -12,12 +12,7 @@ file: there may be as many accounts as sessions.
 """
 
 import re
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from types import TracebackType
-from typing import Self
 
 import msgspec
 
@@ -25,6 +20,7 @@ from proxy.core.windows import window_began
 from proxy.stores import AccountRow, Balance
 from proxy.stores.derived import usd
 from proxy.stores.recount import Charged, Recount
+from proxy.stores.scratch import Scratch
 from proxy.stores.sqlite_tables import balance_of
 
 _FORGOTTEN_SECONDS = 39 * 86_400
@@ -34,14 +30,13 @@ _STILL_SECONDS = 60.0
 _AT_ONCE = 10_000
 _UNTOLD = re.compile(r"tree:.*:\d+/(tool|minute)/.*", re.DOTALL)
 _TREE = re.compile(r"tree:.*:(\d+)", re.DOTALL)
-_TABLES = """PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -8000;
+_TABLES = """
     CREATE TABLE sums (account TEXT PRIMARY KEY, spent INTEGER, held INTEGER, tokens INTEGER,
         held_tokens INTEGER, steps INTEGER, tool_calls INTEGER, calls INTEGER, since REAL,
         until REAL, seen INTEGER DEFAULT 0) WITHOUT ROWID;
     CREATE TABLE earlier (account TEXT PRIMARY KEY, spent INTEGER, held INTEGER, tokens INTEGER,
         held_tokens INTEGER, steps INTEGER, tool_calls INTEGER, calls INTEGER, touched REAL
-        ) WITHOUT ROWID;
-    BEGIN"""
+        ) WITHOUT ROWID"""
 _ADD = """INSERT INTO sums VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0) ON CONFLICT (account) DO UPDATE
     SET spent = spent + excluded.spent, held = held + excluded.held,
         tokens = tokens + excluded.tokens, held_tokens = held_tokens + excluded.held_tokens,
@@ -61,32 +56,18 @@ class AccountFault(msgspec.Struct, frozen=True, gc=False):
     detail: str
 
 
-class AccountSums:
+class AccountSums(Scratch):
     """A context manager; one thread's. now: epoch seconds, as it begins. forgotten: when the newest
     session was last touched of which not even a tombstone is left; None where nobody knows."""
 
     def __init__(self, now: float, forgotten: float | None) -> None:
+        super().__init__(_TABLES)
         self._now = now
         self._forgotten = forgotten
-        self._folder = TemporaryDirectory(prefix="holdfast-accounts-")
-        self._database = sqlite3.connect(Path(self._folder.name) / "sums", isolation_level=None)
-        self._database.executescript(_TABLES)
         self._sums: dict[str, Charged] = {}
         self._late: set[str] = set()
         self._deleted = float("-inf")
         self.count = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        self._database.close()
-        self._folder.cleanup()
 
     def before(self, rows: Iterable[AccountRow]) -> None:
         """What was on them before the first session was read."""

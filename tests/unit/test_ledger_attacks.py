@@ -284,6 +284,12 @@ async def test_an_extension_that_the_store_did_not_take_is_not_freed() -> None:
     assert (balance.spent_micro_usd, balance.held_micro_usd) == (50, 0)
 
 
+def sized(call: str, bound: int) -> Reservation:
+    """Of output alone, in a session of 300 micro-USD."""
+    ask = replace(ASK, input_tokens=0, output_bound=bound)
+    return wants(call, cost=300, minimum=bound, ask=ask)
+
+
 async def test_two_logs_of_one_length_are_not_one_log() -> None:
     """A is queued, then B on top of it; another process's X takes A's place. B's seq fits the log
     again, though it was decided on another one."""
@@ -294,10 +300,6 @@ async def test_two_logs_of_one_length_are_not_one_log() -> None:
     other = Ledger(Direct(store), bench.clock, "other", bench.tasks)
     await bench.ledger.reserve(wants("0", cost=1000))
     await bench.ledger.settle(KEY, "0", used(1))
-
-    def sized(call: str, bound: int) -> Reservation:
-        ask = replace(ASK, input_tokens=0, output_bound=bound)
-        return wants(call, cost=300, minimum=bound, ask=ask)
 
     store.gate.clear()
     first = asyncio.ensure_future(bench.ledger.reserve(sized("A", 10)))
@@ -319,10 +321,6 @@ async def test_a_listing_tells_nothing_of_what_the_store_refused() -> None:
     bench = Bench(store)
     await store.open()
     other = Ledger(Direct(store), bench.clock, "other", bench.tasks)
-
-    def sized(call: str, bound: int) -> Reservation:
-        ask = replace(ASK, input_tokens=0, output_bound=bound)
-        return wants(call, cost=300, minimum=bound, ask=ask)
 
     await bench.ledger.reserve(sized("0", 1))
     assert isinstance(await bench.ledger.reserve(sized("too much", 300)), Refusal)
@@ -363,10 +361,6 @@ async def test_a_listing_is_not_mended_with_what_may_be_refused() -> None:
     bench = Bench(store)
     await store.open()
     other = Ledger(Direct(store), bench.clock, "other", bench.tasks)
-
-    def sized(call: str, bound: int) -> Reservation:
-        ask = replace(ASK, input_tokens=0, output_bound=bound)
-        return wants(call, cost=300, minimum=bound, ask=ask)
 
     await bench.ledger.reserve(sized("0", 1))
     store.gate.clear()
