@@ -232,11 +232,9 @@ class Folds:
         """Tells listings of the session as its log has it. Where another process wrote meanwhile,
         it mends; if the store is away they stay wrong until the session's next call."""
         with suppress(HoldfastError):
-            fold_ = await self.load(key)
-            if fold_.pending:  # it has what may be refused yet
-                fold_ = await self.latest(key)
+            fold_ = await self.latest(key)
             state = fold_.state
-            if not (state.is_new or fold_.pending):
+            if not (state.is_new or fold_.pending):  # that may be refused yet
                 mended = Append(key, (), expected_seq=state.seq, head=head_of(state))
                 await self._store.append(mended)
 

@@ -18,6 +18,9 @@ _EVERY_SECONDS = 5.0
 _FINISHED_AT_ONCE = 500
 """The others at the next sweep."""
 
+_LOOKED_THROUGH = 1_000
+"""The sessions that a process wrote last before it died are among so many of the newest."""
+
 
 class Sweeper:
     """One for each process. Several processes may sweep one store: closing a hold is idempotent.
@@ -89,10 +92,19 @@ class Sweeper:
         for hold in await self._store.open_holds():
             if hold.owner in names:
                 await self._book(hold)
+        await self._mend_listings()
         left = {hold.owner for hold in await self._store.open_holds()}
         for owner in gone:
             if owner.name not in left:
                 owner.bury()
+
+    async def _mend_listings(self) -> None:
+        """What two processes wrote of a session at once is mended in the listing by who notices,
+        if it lives: see `Folds.mend_head`."""
+        rows, _ = await self._store.list_sessions(limit=_LOOKED_THROUGH)
+        for row in rows:
+            if row.head.seq != row.seq:
+                await self._ledger.mend_head(row.key)
 
     def _is_run(self, hold: OpenHold) -> bool:
         """Whether a process still carries the call out; another that lives books its own."""

@@ -45,13 +45,10 @@ the provider says what it came to."""
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a ledger is. env: what a process needs to open it. freed_seconds: what a dead owner
-    held is booked by then: at the start of whoever comes next, or when the supervisor hears of it;
-    where only its lease tells, when that has ended."""
+    """Where a ledger is. env: what a process needs to open it."""
 
     url: str
     env: Mapping[str, str] = field(default_factory=dict)
-    freed_seconds: float = 3.0
 
     @property
     def key(self) -> bytes:
@@ -66,10 +63,14 @@ class Place:
         finally:
             await store.close()
 
-    async def open_holds(self) -> int:
-        """What the ledger says, whatever a process believes."""
+    async def left_behind(self) -> tuple[int, bool]:
+        """The open holds, and whether anything is left to do for who comes after a dead owner: to
+        book them, to mend listings that tell of another log. As the ledger says, whatever a process
+        believes."""
         async with self.opened() as store:
-            return len(await store.open_holds())
+            held = len(await store.open_holds())
+            rows, _ = await store.list_sessions(limit=1_000)
+            return held, held > 0 or any(row.head.seq != row.seq for row in rows)
 
 
 def in_file(database: Path) -> Place:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Final
 
 from tests.crash.books import Place
-from tests.crash.sidecar import LEASE_SECONDS
 from tests.fakes_redis import RedisServer, running
 
 _ALWAYS: Final = ("--appendfsync", "always", "--repl-diskless-sync-delay", "0")
@@ -18,14 +17,13 @@ _KEY: Final = "a chain key that all replicas have in common"
 
 @contextmanager
 def in_redis(folder: Path) -> Iterator[Place]:
-    """Of a server of its own, until the end. A dead owner's lease has to end, and whoever takes it
-    over has to have lived for as long; twice that, where others use the machine."""
+    """Of a server of its own, until the end."""
     one = RedisServer("redis", folder / "one", _ALWAYS)
     two = RedisServer("redis", folder / "two", (*_ALWAYS, "--replicaof", f"127.0.0.1 {one.port}"))
     with running(one), running(two):
         _await_replica(one)
         env = {"HOLDFAST_CHAIN_KEY": _KEY, "HOLDFAST_STATE_DIR": str(folder / "state")}
-        yield Place(one.url, env, freed_seconds=4 * LEASE_SECONDS)
+        yield Place(one.url, env)
 
 
 def _await_replica(server: RedisServer) -> None:

@@ -10,6 +10,7 @@ from proxy.core.checkpoints import Checkpoints
 from proxy.core.session import SessionKey
 from proxy.errors import StoreUnavailable
 from proxy.stores import Append, Balance, Charge, OpenHold, SessionHead
+from proxy.stores.heads import head_of
 from proxy.stores.memory import MemoryStore
 from proxy.sweeper import Sweeper
 from proxy.workers.owners import FolderOwners
@@ -70,6 +71,21 @@ async def test_what_a_dead_process_held_is_booked_before_its_deadline(two: Two) 
     assert [hold.call_id for hold in await two.store.open_holds()] == ["b"]
     state = await two.bench.ledger.state(KEY)
     assert (state.cost_micro_usd, state.held_micro_usd) == (100, 100)
+
+
+async def test_a_listing_is_mended_whose_writer_died_before_it_could(two: Two) -> None:
+    """It knew nothing of what another had booked meanwhile, and noticed too late. The listing says
+    so: its seq is another one."""
+    await two.other.reserve(wants("a"))
+    known = head_of(await two.other.state(KEY))
+    await two.other.settle(KEY, "a", used(30))
+    await two.store.append(Append(KEY, (), head=known))
+    two.others.leave(settled=False)
+    await two.sweeper.recover()
+
+    ((row,), _) = await two.store.list_sessions()
+    assert (row.head.cost_micro_usd, row.head.held_micro_usd) == (30, 0)
+    assert row.head.seq == row.seq
 
 
 async def test_what_a_living_process_holds_is_left_to_it(two: Two) -> None:
