@@ -5,7 +5,13 @@ import json
 from collections.abc import AsyncIterator
 
 import pytest
-from aiohttp import ClientConnectionError, ClientPayloadError, ClientSession
+from aiohttp import (
+    ClientConnectionError,
+    ClientConnectionResetError,
+    ClientPayloadError,
+    ClientSession,
+    web,
+)
 
 from proxy.simulator import Fault, FaultKind, Script, Simulator, Turn
 from tests.fakes_simulator import SteppedClock
@@ -188,6 +194,22 @@ async def test_a_connection_can_be_reset_before_the_head(
         await client.post(sim.url + PATHS[0], json=CHAT, headers={"x-sim-fault": "reset"})
 
     assert (sim.journal[0].status, sim.totals.input_tokens) == (0, 0)
+
+
+async def test_a_client_that_left_just_before_its_answer_is_no_fault(
+    sim: Simulator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is noted in the journal, and nothing is logged."""
+
+    async def left(*_: object) -> web.StreamResponse:
+        raise ClientConnectionResetError("Cannot write to closing transport")
+
+    monkeypatch.setattr(sim._service, "answer", left)
+    received, _ = await raw(sim, PATHS[0], "status=500")
+
+    assert received.startswith(b"HTTP/1.1 200")  # it was here after all
+    assert sim.journal[0].client_disconnected_at is not None
+    assert caplog.records == []
 
 
 async def test_a_stall_is_silent_until_the_client_leaves(
