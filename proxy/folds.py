@@ -22,7 +22,7 @@ from proxy.stores import NO_COUNTS, Append, Appended, Balance, Charge, Store, St
 from proxy.stores.effects import counted, larger
 from proxy.stores.heads import head_of
 from proxy.stores.written import outlasting
-from proxy.submitted import Fold, Submitted
+from proxy.submitted import Fold, Submitted, newer_of
 from proxy.tasks import Tasks
 
 _TRIED_AT_ONCE = 8
@@ -80,7 +80,9 @@ class Folds:
         the log is not read: their answers tell whether others wrote."""
         known = self._folds.get(key)
         if known is None or not known.pending:
-            return await self.load(key, fresh=True)
+            known = await self.load(key, fresh=True)
+        if not known.pending:
+            return known
         answer = asyncio.get_running_loop().create_future()
         known.awaited.append((known.answers + known.pending, answer))
         await answer
@@ -89,17 +91,24 @@ class Folds:
     async def _read(self, key: SessionKey) -> Fold:
         done = self._loading[key] = asyncio.get_running_loop().create_future()
         try:
-            try:
-                stored = await self._store.read(key)
-            except StoreAway as away:
-                return self._as_known(key, away)
-            fold_ = Fold(key, fold((s.event for s in stored), start=EMPTY))
-            if stored:
-                fold_.state = replace(fold_.state, seq=stored[-1].seq)
-            return self._keep(fold_)
+            return self._keep(await self._read_log(key))
+        except StoreAway as away:
+            return self._as_known(key, away)
         finally:
             del self._loading[key]
             done.set_result(None)
+
+    async def _read_log(self, key: SessionKey) -> Fold:
+        """As the log is, with what was gone on with meanwhile."""
+        while True:
+            was = self._folds.get(key)
+            before = (0, 0) if was is None else (was.answers, was.pending)
+            stored = await self._store.read(key)
+            fold_ = Fold(key, fold((s.event for s in stored), start=EMPTY))
+            if stored:
+                fold_.state = replace(fold_.state, seq=stored[-1].seq)
+            if (newer := newer_of(fold_, self._folds.get(key, was), before)) is not None:
+                return newer
 
     def _as_known(self, key: SessionKey, away: StoreAway) -> Fold:
         """While the store is away: the fold at hand, else what was done since it went."""
@@ -201,6 +210,8 @@ class Folds:
         fold_.answers += 1
         fold_.pending -= 1
         self._pending -= 1
+        if self._folds.get(fold_.key, fold_) is not fold_:
+            self._folds[fold_.key].stale = True  # it was read beside this append: without it, maybe
         if fold_.awaited:
             fold_.wake()
         if not self._pending:

@@ -43,6 +43,18 @@ class Fold:
                 self.awaited.append((enough, answer))
 
 
+def newer_of(read: Fold, known: Fold | None, before: tuple[int, int]) -> Fold | None:
+    """The log's fold, or that at hand where it was gone on with while the log was read and has all
+    that was read. None: read again. What is on its way yet may be in neither: its answer tells.
+
+    before: the answers and the pending appends of the fold at hand when the reading began."""
+    if known is None or (known.answers, known.pending) == before:
+        return read
+    if not known.stale:
+        return known if read.state.seq <= known.state.seq else read
+    return read if known.answers == before[0] else None
+
+
 class Submitted:
     """An append that the store was given."""
 

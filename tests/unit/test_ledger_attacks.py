@@ -531,3 +531,105 @@ async def test_who_asks_for_the_latest_does_not_wait_for_what_is_submitted_later
     await second
     await bench.tasks.settle()
     await store.close()
+
+
+class LateReading(SlowStore):
+    """A store whose answer to a reading is on its way until a test lets it come."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answer = asyncio.Event()
+        for gate in (self.gate, self.answer):
+            gate.set()
+
+    async def read(self, key: SessionKey, after_seq: int = 0) -> Sequence[Stored]:
+        read = await super().read(key, after_seq)
+        await self.answer.wait()
+        return read
+
+
+async def test_a_reading_does_not_undo_what_was_written_beside_it() -> None:
+    """A call is held while another one's reading of the session is on its way, and grows after."""
+    store = LateReading()
+    bench = Bench(store)
+    await store.open()
+    await bench.ledger.reserve(wants("a"))
+    store.answer.clear()
+    reading = asyncio.ensure_future(bench.ledger.refresh(KEY))
+    await settle_loop()
+    assert isinstance(await bench.ledger.reserve(wants("b")), Admitted)
+    store.answer.set()
+    await reading
+
+    more = await bench.ledger.extend("b", just(100))
+    settled = await bench.ledger.settle(KEY, "b", used(40))
+    ((row,), _) = await store.list_sessions()
+    await bench.tasks.settle()
+
+    assert isinstance(more, Granted)
+    assert (settled.cost_micro_usd, settled.held_micro_usd) == (40, 100)
+    assert (row.head.cost_micro_usd, row.head.held_micro_usd) == (40, 100)
+    await store.close()
+
+
+async def test_a_session_gone_on_with_while_it_is_read_is_not_all_that_was_asked_for() -> None:
+    """Another process's event is in what was read, and not in what was gone on with."""
+    store, call_id = LateReading(), "call_1"
+    bench = Bench(store)
+    await store.open()
+    await bench.ledger.reserve(wants("a"))
+    handed = ev.CallsHanded(at=1.0, calls=(Handed(call_id, "send_email", b"d" * 16),))
+    await Direct(store).append(Append(KEY, (handed,)))
+    for gate in (store.gate, store.answer):
+        gate.clear()
+    asked = asyncio.ensure_future(bench.ledger.latest(KEY))
+    await settle_loop()
+    ours = asyncio.ensure_future(bench.ledger.record(KEY, ev.Guided(at=1.0, message="hi")))
+    await settle_loop()
+    store.answer.set()
+    await settle_loop()
+    store.gate.set()
+
+    assert call_id in (await asked).tools.handed
+    await ours
+    await bench.tasks.settle()
+    await store.close()
+
+
+class OneByOne(SlowStore):
+    """Takes one append each time that it is let to; the first one fails."""
+
+    fails = True
+
+    async def append(self, append: Append) -> Appended:
+        async with self.queue:
+            await self.gate.wait()
+            self.gate.clear()
+            if self.fails:
+                self.fails = False
+                raise StoreUnavailable("gone")
+            return await MemoryStore.append(self, append)
+
+
+async def test_what_is_written_behind_what_failed_is_known() -> None:
+    """The session is read anew between the two."""
+    store = OneByOne()
+    bench = Bench(store)
+    await store.open()
+    first = asyncio.ensure_future(bench.ledger.record(KEY, ev.SessionOpened(at=1.0)))
+    await settle_loop()
+    behind = asyncio.ensure_future(bench.ledger.record(KEY, ev.Guided(at=1.0, message="hi")))
+    await settle_loop()
+    store.gate.set()
+    with pytest.raises(StoreUnavailable):
+        await first
+    assert (await bench.ledger.state(KEY)).seq == 0
+    store.gate.set()
+    await behind
+
+    assert (await bench.ledger.state(KEY)).guidance == ("hi",)
+    store.gate.set()  # its listing is mended
+    await bench.tasks.settle()
+    ((row,), _) = await store.list_sessions()
+    assert row.head.seq == row.seq
+    await store.close()
