@@ -54,8 +54,8 @@ class Meter(Protocol):
     usage: the provider's own figures so far (the last ones win), None if it has sent none.
     output_tokens_least: tokens that have passed for certain: one for each piece of content, or the
         provider's own figure so far.
-    output_tokens_counted: estimate from what has passed (text, reasoning and arguments), never less
-        than the provider's own figure so far.
+    output_tokens_counted: estimate from what has passed (text, reasoning, calls of tools), never
+        less than the provider's own figure so far.
     """
 
     at_border: bool

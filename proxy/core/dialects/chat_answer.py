@@ -163,7 +163,7 @@ class AnswerBuilder:
         call.call_id = call.call_id or delta.id or ""
         if not call.name:
             call.name = name
-            self._add(name)
+            self.count.add_call(name)
         call.arguments.append(arguments)
         self._add(arguments)
 

@@ -133,7 +133,7 @@ class MessagesMeter(StreamMeter):
         self._at(event.index).block = block
         self.committed |= block.type not in _QUIET_BLOCKS or bool(block.text)
         self._count.add(block.text or "")
-        self._count.add(block.name or "")
+        self._count.add_call(block.name or "")
 
     def _read_message(self, raw: msgspec.Raw) -> None:
         try:

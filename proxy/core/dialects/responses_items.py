@@ -74,14 +74,18 @@ class Item(msgspec.Struct, frozen=True, gc=False):
     def result_id(self) -> str | None:
         return self.call_id or self.approval_request_id or self.id
 
+    @property
+    def named(self) -> str:
+        """The tool that the model names in it, whoever is to run that; "" where it names none."""
+        return self.name or CALLS.get(self.type or "", ("", ""))[1]
+
     def tool_call(self) -> ToolCall | None:
         """The call that it asks the client for; None if it is no such item."""
         place = CALLS.get(self.type or "")
         if place is None:
             return None
-        written, name = place
-        arguments = as_text(getattr(self, written))
-        return ToolCall(self.call_id or self.id or "", self.name or name, arguments)
+        arguments = as_text(getattr(self, place[0]))
+        return ToolCall(self.call_id or self.id or "", self.named, arguments)
 
 
 class _Part(msgspec.Struct, frozen=True, gc=False):

@@ -37,9 +37,11 @@ class _Event(msgspec.Struct, frozen=True):
 
 
 class _Begun(msgspec.Struct):
-    """An output item as far as it has come: what `added` said of it, and its deltas."""
+    """An output item as far as it has come: what `added` said of it, and its deltas. is_named: the
+    tool that it calls is counted."""
 
     item: Item = Item()
+    is_named: bool = False
     texts: list[str] = msgspec.field(default_factory=list)
 
     def whole(self) -> Item:
@@ -122,10 +124,14 @@ class ResponsesMeter(StreamMeter):
         self.committed |= item.type not in _QUIET_ITEMS or kind.endswith(".done")
         if kind.endswith(".done"):
             self._done[_index(event.output_index)] = item
+            if not begun.is_named:
+                self._count.add_call(item.named)
             if not begun.texts:
                 self._count_whole(answer_of((item,), self._response))
         else:
             begun.item = item
+            begun.is_named = bool(item.named)
+            self._count.add_call(item.named)
 
     def _read_response(self, state: str, raw: msgspec.Raw) -> None:
         if state not in _ENDS and self._response.id is not None:
@@ -159,7 +165,6 @@ class ResponsesMeter(StreamMeter):
     def _count_whole(self, answer: Answer) -> None:
         self._count.add(answer.text)
         for call in answer.tool_calls:
-            self._count.add(call.name)
             self._count.add(call.arguments)
 
 

@@ -142,9 +142,12 @@ class StreamMeter(ABC):
         """The provider's own figure counts if it is more than what was counted."""
         count, usage = self._count, self.usage
         least = count.pieces
+        pieces = least + count.heads
         if usage is not None and usage.output_tokens > least:
             least = usage.output_tokens
         tokens = count.tokens
+        if pieces > tokens:
+            tokens = pieces
         self.output_tokens_least = least
         self.output_tokens_counted = tokens if tokens > least else least
 

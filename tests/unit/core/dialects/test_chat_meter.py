@@ -198,7 +198,10 @@ def test_an_end_without_its_blank_line_is_an_end() -> None:
         ({"content": "abcdefghi"}, 3),
         ({"content": "日本"}, 3),
         ({"content": "aé"}, 2),
-        (call(0, "c1", "look", "{}"), 2),
+        (call(0, "c1", "look", "{}"), 6),
+        ({"function_call": {"name": "look", "arguments": "{}"}}, 6),
+        ({"tool_calls": [{"index": 0, "id": "c", "custom": {"name": "look", "input": "ls"}}]}, 6),
+        (call(0, "c1", None, ""), 0),
         ({"content": [{"type": "text", "text": "abcd"}, {"type": "reference"}]}, 1),
         ({"audio": {"data": "A" * 2048}}, 3),
     ],
@@ -206,6 +209,16 @@ def test_an_end_without_its_blank_line_is_an_end() -> None:
 def test_output_is_estimated_from_what_passed(delta: Json, tokens: int) -> None:
     """A stream cut short has no other figure."""
     assert metered(stream(chunk(delta), end=b"")).output_tokens_counted == tokens
+
+
+def test_each_call_s_name_is_counted_once() -> None:
+    """Some say it again with each part of the arguments; parallel calls each have theirs."""
+    named = [chunk(call(0, "c1", "look", part)) for part in ("", '{"a', '":1}')]
+    other = chunk(call(1, "c2", "sh_a", ""))
+    meter = metered(stream(*named, other, end=b""))
+
+    assert meter.output_tokens_least == 4
+    assert meter.output_tokens_counted == 12  # two frames of 4, two names of 1, 7 bytes
 
 
 def test_the_provider_s_own_figure_is_the_least() -> None:

@@ -203,7 +203,7 @@ def test_an_answer_cut_in_the_middle_is_what_has_come() -> None:
     assert not meter.ended
     assert not meter.finish_seen
     assert meter.answer().tool_calls == (ToolCall("toolu_1", "look", '{"q":'),)
-    assert meter.output_tokens_counted == 7  # of 26 bytes; signatures are none
+    assert meter.output_tokens_counted == 11  # a call's frame, and 26 bytes; signatures are none
 
 
 def test_a_call_without_arguments_has_an_empty_object() -> None:

@@ -45,6 +45,23 @@ def test_what_is_counted_does_not_depend_on_the_pieces(pieces: list[str]) -> Non
     assert counted(*pieces)[1] == counted("".join(pieces))[1]
 
 
+def test_the_head_of_a_call_is_its_name_and_what_frames_it() -> None:
+    """Providers bill what they wrap a call in, and never send it: a stream that was cut in its call
+    was booked at half of that."""
+    count = OutputCount()
+    count.add_call("")
+
+    assert (count.pieces, count.heads, count.tokens) == (0, 0, 0)
+
+    count.add_call("look_up")
+
+    assert (count.pieces, count.heads, count.tokens) == (1, 5, 6)
+    count.add("a" * 9)
+    assert (count.pieces, count.heads, count.tokens) == (2, 5, 8)
+    count.add_call("look_up")
+    assert (count.pieces, count.heads, count.tokens) == (3, 10, 14)
+
+
 def test_audio_is_counted_too() -> None:
     """It is billed as output, and its transcript may not come."""
     count = OutputCount()

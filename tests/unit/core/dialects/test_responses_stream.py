@@ -170,7 +170,43 @@ def test_an_answer_cut_in_the_middle_is_what_has_come() -> None:
         ToolCall("c", "patch", "*** Begin"),
         ToolCall("s", "local_shell", '{"command": ["ls"]}'),
     )
-    assert meter.output_tokens_counted == 9  # 29 bytes and one letter of 2, worth 4
+    assert meter.output_tokens_counted == 26  # 49 bytes, one letter of 2, worth 4, and 3 frames
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [added(0, CALL | {"arguments": ""}), delta(0, '{"q":"a"}', "function_call_arguments")],
+        [added(0, CALL | {"arguments": ""}), done(0, CALL)],
+        [added(0, CALL | {"arguments": "", "name": None}), done(0, CALL)],
+        [done(0, CALL)],
+        [
+            added(0, CALL | {"arguments": ""}),
+            delta(0, '{"q":"a"}', "function_call_arguments"),
+            done(0, CALL),
+        ],
+    ],
+    ids=["without its end", "without deltas", "named late", "only its end", "whole"],
+)
+def test_a_call_is_counted_with_its_name_and_once(events: list[Json]) -> None:
+    """It is named where it begins, and again where it ends."""
+    meter = metered(RESPONSES, [frames(events)])
+
+    assert (meter.output_tokens_least, meter.output_tokens_counted) == (2, 8)
+
+
+def test_a_call_is_counted_where_it_is_named() -> None:
+    """A stream that is cut there has been billed for it."""
+    meter = metered(RESPONSES, [frames([added(0, CALL | {"arguments": ""})])])
+
+    assert (meter.output_tokens_least, meter.output_tokens_counted) == (1, 5)
+
+
+def test_calls_that_a_server_numbers_alike_are_each_counted() -> None:
+    """As each begins anew, it is another one."""
+    calls = [added(0, CALL | {"arguments": ""}), done(0, CALL)]
+
+    assert metered(RESPONSES, [frames(calls * 3)]).output_tokens_counted == 22
 
 
 def test_items_that_come_whole_are_counted_too() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from proxy.core.dialects.base import Bounds, Meter
 from proxy.core.dialects.registry import DIALECTS
 from proxy.core.request import DialectName
-from tests.unit.core.dialects.metering import law, pieces
+from tests.unit.core.dialects.metering import law, pieces, recordings
 
 _EVENTS: Mapping[DialectName, bytes] = {
     "chat": b'data: {"choices":[{"index":0,"delta":{"content":%b}}]}\n\n',
@@ -21,6 +21,36 @@ _EVENTS: Mapping[DialectName, bytes] = {
         b'"delta":{"type":"text_delta","text":%b}}\n\n'
     ),
 }
+_CALLS: Mapping[DialectName, bytes] = {
+    "chat": (
+        b'data: {"choices":[{"index":0,"delta":{"tool_calls":'
+        b'[{"index":0,"id":"c1","function":{"name":"look_up","arguments":""}}]}}]}\n\n'
+    ),
+    "responses": (
+        b'data: {"type":"response.output_item.added","output_index":0,"item":'
+        b'{"type":"function_call","call_id":"c1","name":"look_up","arguments":""}}\n\n'
+    ),
+    "messages": (
+        b'event: content_block_start\ndata: {"type":"content_block_start","index":0,'
+        b'"content_block":{"type":"tool_use","id":"c1","name":"look_up","input":{}}}\n\n'
+    ),
+}
+_ARGUMENTS: Mapping[DialectName, bytes] = {
+    "chat": (
+        b'data: {"choices":[{"index":0,"delta":{"tool_calls":'
+        b'[{"index":0,"function":{"arguments":"%b"}}]}}]}\n\n'
+    ),
+    "responses": (
+        b'data: {"type":"response.function_call_arguments.delta","output_index":0,"delta":"%b"}\n\n'
+    ),
+    "messages": (
+        b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,'
+        b'"delta":{"type":"input_json_delta","partial_json":"%b"}}\n\n'
+    ),
+}
+_PLAIN = ("openai", "azure_openai", "mistral")
+"""Providers whose recorded answers have no reasoning that is billed and not sent."""
+_ENDPOINTS: Mapping[str, DialectName] = {"chat.completions": "chat", "responses": "responses"}
 streams = st.lists(st.sampled_from(["a", "日本", "", '"usage":null']), max_size=4)
 cuts = st.lists(st.integers(0, 400), max_size=6)
 line_ends = st.sampled_from([b"\n", b"\r\n"])
@@ -45,6 +75,44 @@ def test_a_text_counts_the_same_in_every_dialect(text: str) -> None:
 
     assert len(counts) == 1
     assert counts.pop()[0] == 1
+
+
+@pytest.mark.parametrize("pieces_of", [1, 4], ids=["short pieces", "long pieces"])
+def test_a_call_counts_the_same_in_every_dialect(pieces_of: int) -> None:
+    """Its name, its frame and its arguments, which come in pieces of a token or in longer ones."""
+    counts = set()
+    for dialect in _EVENTS:
+        meter = metering(dialect)
+        meter.feed(_CALLS[dialect])
+        for _ in range(6):
+            meter.feed(_ARGUMENTS[dialect] % (b"a" * pieces_of))
+        counts.add((meter.output_tokens_least, meter.output_tokens_counted))
+
+    assert counts == {(7, 12)}
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("endpoint", ["chat.completions", "responses"])
+def test_recorded_calls_are_counted_close_below_what_was_billed(endpoint: str) -> None:
+    """Of streams that are nothing but calls, without the provider's own figures: they would be
+    booked so, were they cut before their end."""
+    counted = billed = 0
+    for record in recordings(endpoint):
+        response = record["response"]
+        assert isinstance(response, dict)
+        if not record["stream"] or record["provider"] not in _PLAIN or response["status"] != 200:
+            continue
+        whole, untold = (metering(_ENDPOINTS[endpoint], line_bytes=100_000) for _ in range(2))
+        whole.feed(response["body"].encode())
+        untold.feed(response["body"].replace('"usage":{', '"unused":{').encode())
+        said = whole.answer()
+        if said.tool_calls and not said.text and whole.usage is not None and untold.usage is None:
+            assert untold.output_tokens_counted <= whole.usage.output_tokens
+            counted += untold.output_tokens_counted
+            billed += whole.usage.output_tokens
+
+    print(f"{endpoint}: {counted} of {billed}")
+    assert counted >= 0.7 * billed > 0
 
 
 @pytest.mark.parametrize("dialect", _EVENTS)
