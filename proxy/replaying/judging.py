@@ -168,9 +168,9 @@ class Judge:
         self, call: Call, known: ResumedSession, left: Sequence[RecordedStep], own: bytes
     ) -> Sequence[RecordedStep]:
         """Steps whose history is the request's, but for what changes by itself, and for turns that
-        this run was not given."""
+        this run was not given. An agent whose model speaks first has none at its beginning."""
         tree, skipped = known.histories, known.record.skipped
-        of = set(tree.of(own))
+        of = set(tree.of(own)) if own else {step.call_id for step in left if not step.chain}
         if skipped:
             of |= {s.call_id for s in left if tree.is_shortened(s.call_id, skipped, own)}
         same = [step for step in left if step.call_id in of]

@@ -312,6 +312,31 @@ async def test_bodies_that_hold_what_changes_with_every_run_are_the_same(
         assert how == ["messages"] * 3
 
 
+@pytest.mark.parametrize("dialect", ["chat", "responses"])
+async def test_a_model_that_speaks_first_is_given_again_on_another_day(
+    tmp_path: Path, dialect: DialectName
+) -> None:
+    """What it is told is the system's alone, which is no part of a history. Two agents of one
+    session are told apart by the rest of it."""
+
+    def told_on(day: str, who: str) -> dict[str, Any]:
+        return {"history": [{"role": "system", "content": f"Today is {day}. You are {who}."}]}
+
+    async with sidecar(tmp_path, script=SCRIPT) as on:
+        said = []
+        for day, steps in (("2026-11-30", 2), ("2026-12-01", 3)):
+            for who in ("a nurse", "a clerk"):
+                more = told_on(day, who) | {"resume": len(said) > 1}
+                said.append(await run(on, dialect, stream=False, steps=steps, **more))
+
+        (_, nurse), (_, clerk), (_, nurse_again), (_, clerk_again) = said
+        assert told(nurse_again) == [*replayed(1, 2), *live(5)]
+        assert told(clerk_again) == [*replayed(3, 4), *live(6)]
+        bodies = [answer.body for answer in (*nurse_again[:2], *clerk_again[:2])]
+        assert bodies == [answer.body for answer in (*nurse, *clerk)]
+        assert "ReplayDiverged" not in await kinds(on, "Replay")
+
+
 @CALLS
 async def test_tool_results_may_differ_in_what_changes_by_itself(
     tmp_path: Path, dialect: DialectName, stream: bool
