@@ -323,7 +323,7 @@ async def test_a_model_that_speaks_first_is_given_again_on_another_day(
         return {"history": [{"role": "system", "content": f"Today is {day}. You are {who}."}]}
 
     async with sidecar(tmp_path, script=SCRIPT) as on:
-        said = []
+        said: list[tuple[Agent, list[Answer]]] = []
         for day, steps in (("2026-11-30", 2), ("2026-12-01", 3)):
             for who in ("a nurse", "a clerk"):
                 more = told_on(day, who) | {"resume": len(said) > 1}
