@@ -49,6 +49,7 @@ from proxy.relay_plain import Plain
 from proxy.replaying.building import build_replays
 from proxy.replies import wire_refusal
 from proxy.reservation import idle_seconds
+from proxy.retelling import Retelling
 from proxy.settings import Settings as Settings
 from proxy.settling import Settler
 from proxy.stores.urls import chain_key
@@ -176,8 +177,9 @@ class App:
         guarded = build_guarded(
             *(self.owners.name, intake, ledger, attempting, settler, recall, self.calls, clock)
         )
+        retelling = Retelling(ledger, self.calls)
         replays = build_replays(
-            *(ledger, self.store, self.contents, recall, self.calls, self.joins),
+            *(ledger, self.store, self.contents, recall, retelling, self.joins),
             *(clock, memo, self._observe),
         )
         return Governed(
@@ -192,6 +194,7 @@ class App:
                 settler=settler,
                 guarded=guarded,
                 replays=replays,
+                retelling=retelling,
                 clock=clock,
                 new_id=unique_ids(),
                 observe=self._observe,

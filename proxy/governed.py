@@ -29,12 +29,14 @@ from proxy.identity import SessionIndex
 from proxy.intake import Call, Intake, PolicySource
 from proxy.joining import Audience, Joins
 from proxy.ledger import Ledger
+from proxy.playing import Playing
 from proxy.progress import Progress
 from proxy.pump import Pump, spent
 from proxy.records import CallRecord
 from proxy.replaying.replays import Replays
 from proxy.replies import dialect_of, in_session, refusal_of, refusal_reply, send
 from proxy.reservation import GRACE_SECONDS, Admitted, Reservation
+from proxy.retelling import Retelling
 from proxy.settling import Settler
 from proxy.stamps import admitted_stamps, refusal_stamps
 from proxy.tapes import Tape
@@ -55,6 +57,7 @@ class Parts:
     settler: Settler
     guarded: Guarded
     replays: Replays
+    retelling: Retelling
     clock: Clock
     new_id: Callable[[], str]
     observe: Callable[[CallRecord], None]
@@ -99,7 +102,8 @@ class Governed:
             if (closed := refuse_closed(status, state, call.key.session)) is not None:
                 await self._refuse(exchange, call, closed, request_id)
                 return True
-            answered = await tape.play(exchange)
+            playing = Playing(tape, exchange, call, request_id)
+            answered = await self._p.retelling.tell(exchange, call, playing.play, playing.cut)
         finally:
             self._p.joins.let_go(tape)
         if tape.is_answer:

@@ -6,11 +6,8 @@ from typing import TypeAlias
 
 import msgspec
 
-from proxy.wire import Answering, Headers
-from proxy.wire.headers import without
+from proxy.wire import Headers
 
-_DECISION = "x-holdfast-decision"
-_REPLAY = "x-holdfast-replay"
 _PART_BYTES = 1024 * 1024
 
 
@@ -58,9 +55,9 @@ class Tape:
         self.ended = False
         self.cut = False
         self.listeners = 0
-        self._headers: Headers = ()
+        self.headers: Headers = ()
         self._chunks: list[bytes] = []
-        self._is_whole = False
+        self.is_whole = False
         self._more: asyncio.Future[None] | None = None
 
     @property
@@ -69,7 +66,7 @@ class Tape:
         return 200 <= self.status < 300 and not self.cut
 
     def begin(self, status: int, headers: Headers, *, whole: bool) -> None:
-        self.status, self._headers, self._is_whole = status, headers, whole
+        self.status, self.headers, self.is_whole = status, headers, whole
         self._tell()
 
     def add(self, chunk: bytes) -> None:
@@ -90,29 +87,25 @@ class Tape:
         self.ended, self.cut = True, self.cut or cut
         self._tell()
 
-    async def play(self, exchange: Answering, replay: str = "") -> bool:
-        """Gives it to a client from its start, and goes on as it comes. False where it ended before
-        it began: then the client was told nothing. replay: what it is told of the record."""
-        while not self.ended and (self._is_whole or not self.status):
+    async def begun(self) -> bool:
+        """Waits until it can be given, what is whole as a whole; False where it ended before."""
+        while not self.ended and (self.is_whole or not self.status):
             await self._next()
-        if not self.status:
-            return False
-        headers = (*without(self._headers, _DECISION), (_DECISION, "replay"))
-        if replay:
-            headers = (*without(headers, _REPLAY), (_REPLAY, replay))
-        if self._is_whole:
-            await exchange.respond(self.status, headers, b"".join(self._chunks))
-            return True
-        await exchange.start(self.status, headers)
-        given = 0
-        while (chunk := await self._chunk(given)) is not None:
-            await exchange.write(chunk)
-            given += 1
-        if self.cut:
-            exchange.abort()
-        else:
-            await exchange.finish()
-        return True
+        return self.status != 0
+
+    async def chunk(self, at: int) -> bytes | None:
+        """Waits for it; None where the answer ends before."""
+        while at >= len(self._chunks) and not self.ended:
+            await self._next()
+        return self._chunks[at] if at < len(self._chunks) else None
+
+    def said(self, chunks: int | None = None) -> bytes:
+        """The first so many in a row, or all."""
+        return b"".join(self._chunks[:chunks])
+
+    def is_given(self, chunks: int) -> bool:
+        """Whether nothing follows on so many."""
+        return self.ended and chunks == len(self._chunks)
 
     async def parts(self) -> AsyncGenerator[bytes, None]:
         """The same for another process, that plays it there: frames, of which the first says only
@@ -121,9 +114,9 @@ class Tape:
         while not (self.ended or self.status):
             await self._next()
         if self.status:
-            yield _encoded(Begun(self.status, self._headers, self._is_whole))
+            yield _encoded(Begun(self.status, self.headers, self.is_whole))
         given = 0
-        while (chunk := await self._chunk(given)) is not None:
+        while (chunk := await self.chunk(given)) is not None:
             given += 1
             for start in range(0, len(chunk), _PART_BYTES):
                 yield _encoded(Came(chunk[start : start + _PART_BYTES]))
@@ -146,12 +139,6 @@ class Tape:
             await parts.aclose()
             if not self.ended:
                 self.end(cut=True)
-
-    async def _chunk(self, at: int) -> bytes | None:
-        """Waits for it; None where the answer ends before."""
-        while at >= len(self._chunks) and not self.ended:
-            await self._next()
-        return self._chunks[at] if at < len(self._chunks) else None
 
     def _tell(self) -> None:
         if self._more is not None and not self._more.done():

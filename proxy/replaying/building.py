@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-from proxy.calls import Calls
 from proxy.clock import Clock
 from proxy.contents import Contents
 from proxy.core.memo import Memo
@@ -13,6 +12,7 @@ from proxy.records import CallRecord
 from proxy.replaying.judging import Judge
 from proxy.replaying.replays import Replays
 from proxy.replaying.sessions import ResumedSessions
+from proxy.retelling import Retelling
 from proxy.stores import Store
 
 
@@ -21,11 +21,11 @@ def build_replays(
     store: Store,
     contents: Contents,
     recall: Recall,
-    calls: Calls,
+    retelling: Retelling,
     joins: Joins,
     clock: Clock,
     memo: Memo | None,
     observe: Callable[[CallRecord], None],
 ) -> Replays:
     judge = Judge(contents, recall)
-    return Replays(ledger, ResumedSessions(store), judge, calls, joins, clock, memo, observe)
+    return Replays(ledger, ResumedSessions(store), judge, retelling, joins, clock, memo, observe)

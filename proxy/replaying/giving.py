@@ -1,11 +1,9 @@
 """Gives a client a recorded answer, and tells it where that is cut short."""
 
-from dataclasses import replace
-
 from proxy.core.contents import RecordedAnswer
 from proxy.core.decision import Refusal
-from proxy.intake import Call, dialect_bounds
-from proxy.replies import dialect_of, in_session
+from proxy.intake import Call
+from proxy.retelling import end_frames
 from proxy.wire import Exchange, Headers
 
 _PIECE_BYTES = 65_536
@@ -41,23 +39,9 @@ class Giving:
             exchange.abort()
             return
         if self._at < len(body):
-            await exchange.write(self._frames(refusal, request_id))
+            said = body[: self._at]
+            await exchange.write(end_frames(self._call, refusal, request_id, said))
         await exchange.finish()
-
-    def _frames(self, refusal: Refusal, request_id: str) -> bytes:
-        call = self._call
-        refusal = in_session(refusal, call.key.session)
-        if refusal.type == "session_state":  # a kill knows the session, not who calls
-            refusal = replace(refusal, status=call.rules.refusal_status)
-        dialect = dialect_of(call.request.dialect)
-        meter = dialect.meter(strip_usage=False, bounds=dialect_bounds(call.policy))
-        meter.feed(self._given.body[: self._at])
-        return dialect.error_frames(
-            refusal,
-            request_id,
-            client=call.caller.user_agent,
-            response_id=meter.answer().response_id,
-        )
 
 
 def _end_of_piece(body: bytes, start: int) -> int:

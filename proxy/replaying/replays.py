@@ -7,32 +7,29 @@ no two are given one answer that was recorded once. Nothing is reserved and noth
 is not in the record, or may not be given again, goes on as an ordinary call, which is told why.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Final, Literal
 
 from msgspec.structs import replace
 
 from proxy.call_records import given_again
-from proxy.calls import Calls, LiveCall
 from proxy.clock import Clock
 from proxy.core import events as ev
 from proxy.core.closed import refuse_closed
 from proxy.core.memo import Memo
 from proxy.core.paths import PathParts
 from proxy.core.recording import chain_of
-from proxy.core.session import SessionKey, SessionState, is_idle
-from proxy.core.tree import MOST_ABOVE
+from proxy.core.session import SessionState, is_idle
 from proxy.errors import MalformedRequest, StoreUnavailable
-from proxy.failures import late
 from proxy.intake import Call
 from proxy.joining import Joins
 from proxy.ledger import Ledger
+from proxy.playing import Playing
 from proxy.records import CallRecord
 from proxy.replaying.giving import Giving
 from proxy.replaying.judging import Asked, Judge, Verdict
 from proxy.replaying.sessions import ResumedSession, ResumedSessions
+from proxy.retelling import Retelling
 from proxy.sdk_retries import is_retry
 from proxy.stamps import relayed_headers, replayed_stamps
 from proxy.stores import StoreAway
@@ -72,7 +69,7 @@ class Replays:
         ledger: Ledger,
         sessions: ResumedSessions,
         judge: Judge,
-        calls: Calls,
+        retelling: Retelling,
         joins: Joins,
         clock: Clock,
         memo: Memo | None,
@@ -81,7 +78,7 @@ class Replays:
         self._ledger = ledger
         self._sessions = sessions
         self._judge = judge
-        self._calls = calls
+        self._retelling = retelling
         self._joins = joins
         self._clock = clock
         self._memo = memo
@@ -128,7 +125,7 @@ class Replays:
         """What the call is due, once that is written down; None where its session is closed."""
         for _ in range(_ATTEMPTS):
             state = await self._ledger.state(call.key)
-            if await self._is_closed(call, state):
+            if await self._retelling.is_closed(call, state):
                 return None
             known = await self._sessions.read(call.key)
             if known.record.seq < state.seq:
@@ -148,22 +145,6 @@ class Replays:
                 return verdict
             await self._ledger.latest(call.key)
         raise StoreUnavailable("the session is resumed by too many at once; try again")
-
-    async def _is_closed(
-        self, call: Call, state: SessionState, live: LiveCall | None = None
-    ) -> bool:
-        """Whether a human has stopped the session, or one above it. live: is cut, too, where one of
-        those is stopped from now on."""
-        for _ in range(MOST_ABOVE + 1):
-            if refuse_closed(call.rules.refusal_status, state, call.key.session) is not None:
-                return True
-            if state.parent is None:
-                return False
-            above = SessionKey(call.key.tenant, state.parent)
-            if live is not None:
-                self._calls.also(live, (*live.above, above))
-            state = await self._ledger.state(above)
-        return False
 
     async def _joining(
         self, call: Call, known: ResumedSession, asked: Asked, verdict: Verdict
@@ -197,10 +178,11 @@ class Replays:
     async def _join(
         self, exchange: Exchange, call: Call, verdict: Verdict, tape: Tape, request_id: str
     ) -> bool:
-        """False where that call came to nothing."""
+        """False where that call came to nothing, or its session was closed."""
         assert verdict.step is not None
         try:
-            answered = await tape.play(exchange, "replayed")
+            playing = Playing(tape, exchange, call, request_id, "replayed")
+            answered = await self._retelling.tell(exchange, call, playing.play, playing.cut)
         finally:
             self._joins.let_go(tape)
         if answered:
@@ -229,23 +211,14 @@ class Replays:
         """False where its session was closed before it began."""
         assert verdict.given is not None
         giving = Giving(exchange, call, verdict.given)
-        live = self._calls.open(call.key, call.deadline_seconds, partial(late, call))
-        try:
-            state = await self._ledger.state(call.key)
-            if await self._is_closed(call, state, live):
-                return False
+
+        async def give(state: SessionState) -> bool:
             await giving.give(self._begun(call, verdict, state, request_id))
-        except asyncio.CancelledError:
-            refusal = live.refusal
-            if refusal is None or not live.was_cut():
-                raise
-            live.closed = True  # nothing cuts the telling short
-            if not exchange.started:
-                return False
-            await giving.cut(refusal, request_id)
-        finally:
-            self._calls.close(live)
-        return True
+            return True
+
+        return await self._retelling.tell(
+            exchange, call, give, lambda refusal: giving.cut(refusal, request_id)
+        )
 
     def _begun(self, call: Call, verdict: Verdict, state: SessionState, request_id: str) -> Headers:
         """Its headers, once it is known that it is given."""

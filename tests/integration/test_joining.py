@@ -1,13 +1,16 @@
 """A retry after a client's time-out is given the answer of its earlier attempt: paid once."""
 
 import asyncio
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from proxy.core.request import DialectName
-from tests.integration.kit import Answer, Sidecar, sidecar
+from tests.integration.kit import PATHS, Answer, Sidecar, body_of, frames, sidecar
+from tests.integration.test_resume import large, small
 
 DIALECTS: tuple[DialectName, ...] = ("chat", "responses", "messages")
 GIVES_UP = {"x-stainless-timeout": "0", "x-stainless-retry-count": "0"}
@@ -19,11 +22,11 @@ CALLS = pytest.mark.parametrize(
 
 
 async def given_up(
-    on: Sidecar, dialect: DialectName, *, stream: bool, headers: Mapping[str, str]
+    on: Sidecar, dialect: DialectName, *, stream: bool, headers: Mapping[str, str], bound: int = 100
 ) -> None:
     """A call that the provider has, and its client does not wait for any longer."""
     before = len(on.sim.journal)
-    call = asyncio.ensure_future(on.call(dialect, stream=stream, headers=headers))
+    call = asyncio.ensure_future(on.call(dialect, stream=stream, headers=headers, bound=bound))
     await on.sim.wait_for(lambda sim: len(sim.journal) == before + 1)
     call.cancel()
     await asyncio.wait([call])
@@ -226,3 +229,57 @@ async def test_what_is_kept_has_a_bound(tmp_path: Path) -> None:
         await answered(on)
 
         assert len(on.app.joins) == 0
+
+
+async def test_what_does_not_come_whole_is_asked_for_anew(tmp_path: Path) -> None:
+    """The worker that had the answer has died: a part of it would be taken for all of it."""
+    async with sidecar(tmp_path) as on:
+        on.sim.fail("slow_head=0.1")
+        await given_up(on, "chat", stream=False, headers=GIVES_UP)
+        await until(on, 1)
+        await answered(on)
+        ((tape,),) = on.app.joins._tapes.values()
+        tape._chunks[-1] = tape._chunks[-1][:-9]
+        tape.end(cut=True)
+        again = await on.call("chat", headers=AGAIN)
+
+        assert said(again) == (200, "allow")
+        assert again.json["object"] == "chat.completion"
+        assert len(on.sim.journal) == 2
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("joined", ["retried", "resumed"])
+@pytest.mark.parametrize(("dialect", "killed"), [*[(d, "s1") for d in DIALECTS], ("chat", "root")])
+async def test_a_kill_cuts_a_kept_stream_that_is_read_slowly(
+    tmp_path: Path, dialect: DialectName, killed: str, joined: str
+) -> None:
+    """Like any other, also where it has come whole and a session above it is killed."""
+    policy = "limits: {cost_usd: null}"
+    body = body_of(dialect, stream=True, bound=2_000_000)
+    sent = {"authorization": "Bearer key-1", "anthropic-version": "2023-06-01"}
+    if killed == "root":
+        sent["x-holdfast-parent"] = "root"
+    async with sidecar(tmp_path, policy, script=large(dialect)) as on:
+        on.sim.fail("slow_head=0.1")
+        async with aiohttp.ClientSession() as dies:
+            by = Sidecar(on.app, dies, on.sim)
+            await given_up(by, dialect, stream=True, headers={**sent, **GIVES_UP}, bound=2_000_000)
+        await until(on, 1)
+        await answered(on)
+        door, more = ("s", AGAIN) if joined == "retried" else ("r", {})
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(socket_factory=small)) as http,
+            http.post(
+                f"{on.url}/{door}/s1{PATHS[dialect]}", json=body, headers={**sent, **more}
+            ) as response,
+        ):
+            assert response.headers["x-holdfast-decision"] == "replay"
+            begun = await response.content.readany()
+            await on.admin("POST", f"/sessions/{killed}/kill")
+            rest = begun + await response.content.read()
+
+        name, data = frames(rest)[-1]
+        assert (name, json.loads(data)["error"]["code"]) == ("error", "session_killed")
+        assert len(on.sim.journal) == 1
+        assert len(on.app.calls) == 0
