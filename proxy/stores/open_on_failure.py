@@ -118,7 +118,7 @@ class OpenOnFailure(DelegatingStore):
 
     async def close(self) -> None:
         """What is spooled stays so, for whoever comes next."""
-        if self._is_opened:  # it may be back since the last look
+        if self._is_opened or self._is_lost():  # it may be back since the last look
             with suppress(StoreUnavailable, TimeoutError):
                 async with asyncio.timeout(_LAST_SECONDS):
                     await self.look()

@@ -480,6 +480,31 @@ async def test_it_starts_though_the_store_is_away(
     await going.open()
 
 
+@pytest.mark.parametrize("called", [False, True])
+async def test_a_process_that_was_never_opened_looks_once_more_at_its_end(
+    going: Going, tmp_path: Path, clock: FakeClock, *, called: bool
+) -> None:
+    """The store was away from its start on, and is back when it ends. Another's spool, with
+    something in it or not, is not left for somebody else."""
+    dead = Side(going, tmp_path, "dead", clock)
+    await dead.store.open()
+    going.away = "before"
+    if called:
+        await dead.call("a", 10)
+    await dead.store._spool().close()
+    dead.kill()
+    living = Side(going, tmp_path, "living", clock)
+    await living.store.open()
+    assert living.store.mode is Mode.AWAY
+    going.away = ""
+    await living.store.close()
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == []
+    await going.open()
+    assert fold(await log_of(going)).cost_micro_usd == (10 if called else 0)
+    await dead.tasks.close()
+
+
 async def test_reads_of_the_living(side: Side, clock: FakeClock) -> None:
     """A fold at hand stays true; an unknown session begins; nobody is found by history."""
     await side.call("a", 10)
