@@ -480,6 +480,10 @@ async def test_it_starts_though_the_store_is_away(
     await going.open()
 
 
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
 @pytest.mark.parametrize("called", [False, True])
 async def test_a_process_that_was_never_opened_looks_once_more_at_its_end(
     going: Going, tmp_path: Path, clock: FakeClock, *, called: bool
@@ -499,7 +503,7 @@ async def test_a_process_that_was_never_opened_looks_once_more_at_its_end(
     going.away = ""
     await living.store.close()
 
-    assert sorted(path.name for path in tmp_path.iterdir()) == []
+    assert names_in(tmp_path) == []
     await going.open()
     assert fold(await log_of(going)).cost_micro_usd == (10 if called else 0)
     await dead.tasks.close()
