@@ -7,13 +7,14 @@ of anything that was done here, and is charged to no account.
 """
 
 from collections.abc import Iterator, Sequence
-from hashlib import blake2b
 from math import isfinite
 
 import msgspec
 
 from proxy.core import events as ev
 from proxy.core.contents import contents_of
+from proxy.core.fingerprints import DIGEST_BYTES
+from proxy.core.recording import digest_of
 from proxy.core.session import SessionKey, SessionState, fold
 from proxy.errors import MalformedRequest, StoreUnavailable
 from proxy.stores import Content, SessionDump, SessionHead
@@ -23,7 +24,6 @@ from proxy.stores.heads import head_of
 from proxy.stores.queue import queued
 from proxy.stores.tombstones import begins_after
 
-_DIGEST_BYTES = 16
 _MOST_AHEAD_SECONDS = 86_400
 """By which another machine's clock may be ahead."""
 _INT64 = 2**63
@@ -112,7 +112,7 @@ def _checked(contents: Sequence[Content], events: Sequence[ev.AnyEvent]) -> tupl
         fingerprint = fingerprints.get(content.name)
         if fingerprint is None:
             continue
-        if fingerprint[:_DIGEST_BYTES] != blake2b(content.data, digest_size=_DIGEST_BYTES).digest():
+        if fingerprint[:DIGEST_BYTES] != digest_of(content.data):
             raise _refused(f"content {content.name} is not what the log says it is")
         kept.append(content)
     return tuple(kept)

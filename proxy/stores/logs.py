@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
+from proxy.core.recording import digest_of
 from proxy.core.session import SessionKey
 from proxy.errors import StoreUnavailable
 from proxy.stores import AccountRow, SessionDump, Store
@@ -17,7 +18,7 @@ from proxy.stores.sqlite_account_reading import forgotten, held_faults, read_acc
 from proxy.stores.sqlite_reading import is_sqlite
 from proxy.stores.sqlite_verifying import Stray, read_logs
 from proxy.stores.urls import known_key, open_store
-from proxy.stores.verification import SessionLog, digest_of
+from proxy.stores.verification import SessionLog
 
 _SQLITE = "sqlite:///"
 _PER_PAGE = 500

@@ -7,9 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
+from proxy.core.recording import digest_of
 from proxy.core.session import SessionKey
 from proxy.errors import UNREADABLE
 from proxy.stores import Hold, SessionHead
@@ -19,7 +21,7 @@ from proxy.stores.sqlite_file import check_key, explain
 from proxy.stores.sqlite_overlay import Overlay, Overlays
 from proxy.stores.sqlite_reading import Moment, as_text, open_to_read
 from proxy.stores.sqlite_rows import hold_of
-from proxy.stores.verification import SessionLog, digest_of
+from proxy.stores.verification import SessionLog
 
 _PER_PAGE = 200
 _ALL = 2**63 - 1
@@ -51,12 +53,11 @@ class Found(msgspec.Struct):
     odd: str = ""
 
 
-class Stray:
+class Stray(NamedTuple):
     """Events whose session has no row: somebody deleted it. number: the session's in the file."""
 
-    def __init__(self, number: int, first: ChainedPayload) -> None:
-        self.number = number
-        self.first = first
+    number: int
+    first: ChainedPayload
 
 
 def read_logs(path: Path, secret: bytes) -> Iterator[SessionLog | Stray]:

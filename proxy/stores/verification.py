@@ -7,7 +7,6 @@ the events behind chain further on than they stand, one is missing.
 """
 
 from collections.abc import Mapping, Sequence
-from hashlib import blake2b
 from typing import Literal
 
 import msgspec
@@ -53,7 +52,8 @@ class Fault(msgspec.Struct, frozen=True, gc=False):
 
 class SessionLog(msgspec.Struct, frozen=True, gc=False):
     """A session as a store has it. rows: in the order of their seq. tip: (seq, chain) where the
-    store says that the log ends. contents: the digest of each by its name, see `digest_of`.
+    store says that the log ends. contents: the digest of each by its name
+    (`recording.digest_of`).
     head, holds: what its listing shows and what its open calls hold; None where that is not asked.
     odd: what of its row contradicts itself, a sentence."""
 
@@ -71,11 +71,6 @@ class _Tag(msgspec.Struct):
 
 
 _decode_tag = msgspec.json.Decoder(_Tag).decode
-
-
-def digest_of(data: bytes) -> bytes:
-    """What an event says of a content that it tells of."""
-    return blake2b(data, digest_size=DIGEST_BYTES).digest()
 
 
 def first_fault(chain: Chain, log: SessionLog) -> Fault | None:

@@ -13,6 +13,7 @@ from typing import Final
 from proxy.contents import Contents, seed_of
 from proxy.core import events as ev
 from proxy.core.checkpoints import Checkpoints
+from proxy.core.recording import digest_of
 from proxy.core.session import SessionKey, fold
 from proxy.core.steps import steps_of
 from proxy.errors import ContentMissing
@@ -21,7 +22,7 @@ from proxy.simulator import Entry
 from proxy.stores import Balance, SessionRow, Store, Stored
 from proxy.stores.chain import Chain
 from proxy.stores.urls import known_key, open_store
-from proxy.stores.verification import SessionLog, digest_of, first_fault
+from proxy.stores.verification import SessionLog, first_fault
 from tests.crash.load import CHUNK_MICRO_USD, TENANT_USD, Clients, Given
 from tests.fuzz.books import wrong_in_log
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from proxy.core.recording import digest_of
 from proxy.core.request import DialectName
 from proxy.core.session import SessionKey
 from proxy.simulator import Script, ToolCall, Turn
 from proxy.stores.chain import Chain
-from proxy.stores.verification import SessionLog, digest_of, first_fault
+from proxy.stores.verification import SessionLog, first_fault
 from tests.integration.agent_kit import Agent
 from tests.integration.kit import DIALECTS, PATHS, TOKEN, Sidecar, sidecar
 

@@ -7,6 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from proxy.core.events import SessionKilled
+from proxy.core.recording import digest_of
 from proxy.core.session import SessionKey
 from proxy.errors import StoreUnavailable
 from proxy.migration import Counted, Migrated, migrate, verify
@@ -14,7 +15,6 @@ from proxy.stores import AccountRow, Append, Charge, Content, SessionDump, Store
 from proxy.stores.chain import first_altered
 from proxy.stores.memory import MemoryStore
 from proxy.stores.sqlite import SqliteStore
-from proxy.stores.verification import digest_of
 from tests.fakes_stores import KEY, NOW, OTHER, SECRET, STORES, opened, reserved, settled
 
 SESSIONS = 40

@@ -13,10 +13,10 @@ from msgspec.structs import replace
 
 from proxy.cli import verify
 from proxy.core.events import StepReserved, StepSettled
+from proxy.core.recording import digest_of
 from proxy.core.session import SessionKey
 from proxy.stores import Append, Content
 from proxy.stores.sqlite import SqliteStore, key_path
-from proxy.stores.verification import digest_of
 from tests.fakes_stores import KEY, NOW, OTHER, SECRET, opened, reserved, settled
 
 SWAP = """UPDATE events SET seq = CASE seq WHEN 2 THEN -3 ELSE -2 END WHERE seq IN (2, 3);

@@ -9,11 +9,11 @@ from msgspec.structs import replace
 
 from proxy.core.events import AnyEvent, LimitWarned, SessionDeleted, StepReserved, StepSettled
 from proxy.core.fingerprints import NOTHING_KEPT
+from proxy.core.recording import digest_of
 from proxy.stores.chain import GENESIS, Chain, ChainedPayload, prefix_of
 from proxy.stores.codec import encode_event
 from proxy.stores.verification import (
     SessionLog,
-    digest_of,
     fault_against,
     first_fault,
     kind_of,
