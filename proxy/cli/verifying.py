@@ -13,7 +13,7 @@ from proxy.clock import SystemClock
 from proxy.core.session import SessionKey
 from proxy.stores.account_sums import AccountFault, AccountSums
 from proxy.stores.chain import Chain
-from proxy.stores.derived import derived_fault
+from proxy.stores.derived import derived_faults
 from proxy.stores.logs import LedgerReader, key_of, reader_of, url_of
 from proxy.stores.recount import recounted
 from proxy.stores.sqlite_verifying import Stray
@@ -152,8 +152,7 @@ class _Walk:
         for head in kept:
             if (fault := fault_against(log, head.seq, head.chain)) is not None:
                 yield fault
-        if (fault := derived_fault(log, recount)) is not None:
-            yield fault
+        yield from derived_faults(log, recount)
 
 
 def _gone(head: Head, retained_since: float, verified: Verified) -> None:

@@ -27,7 +27,6 @@ _FORGOTTEN_SECONDS = 39 * 86_400
 """A day less than `retention` keeps an account."""
 _STILL_SECONDS = 60.0
 """By which the clocks of who writes one ledger may differ."""
-_AT_ONCE = 10_000
 _UNTOLD = re.compile(r"tree:.*:\d+/(tool|minute)/.*", re.DOTALL)
 _TREE = re.compile(r"tree:.*:(\d+)", re.DOTALL)
 _TABLES = """
@@ -64,7 +63,6 @@ class AccountSums(Scratch):
         super().__init__(_TABLES)
         self._now = now
         self._forgotten = forgotten
-        self._sums: dict[str, Charged] = {}
         self._late: set[str] = set()
         self._deleted = float("-inf")
         self.count = 0
@@ -72,24 +70,19 @@ class AccountSums(Scratch):
     def before(self, rows: Iterable[AccountRow]) -> None:
         """What was on them before the first session was read."""
         sql = "INSERT OR REPLACE INTO earlier VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-        self._database.executemany(sql, ((name, *_numbers(b), at) for name, b, at in rows))
+        self._database.executemany(sql, ((name, *figures(b), at) for name, b, at in rows))
 
     def add(self, recount: Recount, is_late: Callable[[str], bool] = lambda _: False) -> None:
         """One session. is_late: whether such an account is charged some time after the events are
         written; then it is not compared."""
         if (tombstone := recount.deleted) is not None:
             self._deleted = max(self._deleted, tombstone.touched or tombstone.at)
-        for name, charged in recount.charged.items():
-            if is_late(name):
-                self._late.add(name)
-            known = self._sums.get(name)
-            self._sums[name] = charged if known is None else _added(known, charged)
-        if len(self._sums) >= _AT_ONCE:
-            self._flush()
+        self._late.update(filter(is_late, recount.charged))
+        rows = [(name, *msgspec.structs.astuple(one)) for name, one in recount.charged.items()]
+        self._database.executemany(_ADD, rows)
 
     def after(self, rows: Iterable[AccountRow]) -> Iterator[AccountFault]:
         """What is wrong of the accounts as they are afterwards, and which are missing."""
-        self._flush()
         for name, balance, at in rows:
             self.count += 1
             if not (name in self._late or _UNTOLD.fullmatch(name)):
@@ -102,19 +95,14 @@ class AccountSums(Scratch):
             detail = f"it is gone, its events say {usd(spent)} USD spent and {usd(held)} USD held"
             yield AccountFault(name, "deleted", detail)
 
-    def _flush(self) -> None:
-        rows = [(name, *msgspec.structs.astuple(one)) for name, one in self._sums.items()]
-        self._database.executemany(_ADD, rows)
-        self._sums.clear()
-
     def _compared(self, name: str, balance: Balance, at: float) -> Iterator[AccountFault]:
-        """The first of its figures that is wrong."""
+        """The figures that are wrong; of those in flight only where the others are right."""
         sums, earlier = self._sum_of(name), self._earlier(name)
         differences = list(self._spent(name, sums, balance, earlier))
         is_still = (balance, at) == earlier and at <= self._now - _STILL_SECONDS
         if not differences and is_still:
             differences = list(_in_flight(sums, balance))
-        for what, has, says in differences[:1]:
+        for what, has, says in differences:
             is_money = what in ("spent", "held")
             has_, says_ = (f"{usd(n)} USD" if is_money else str(n) for n in (has, says))
             yield AccountFault(name, f"{what} altered", f"it has {has_}, its events say {says_}")
@@ -152,11 +140,10 @@ class AccountSums(Scratch):
         return None if row is None else (balance_of(row[1:8]), row[8])
 
 
-def _numbers(balance: Balance) -> tuple[int, ...]:
-    return (
-        *(balance.spent_micro_usd, balance.held_micro_usd),
-        *msgspec.structs.astuple(balance.counts),
-    )
+def figures(balance: Balance) -> tuple[int, ...]:
+    """spent, held, and the counts in their order: a row of accounts; `balance_of` turns it back."""
+    counts = msgspec.structs.astuple(balance.counts)
+    return balance.spent_micro_usd, balance.held_micro_usd, *counts
 
 
 def _in_flight(sums: Charged, balance: Balance) -> Iterator[_Difference]:
@@ -168,17 +155,3 @@ def _in_flight(sums: Charged, balance: Balance) -> Iterator[_Difference]:
     yield from [one for one in named if one[1] != one[2]]
     if counts.steps < sums.steps:
         yield "steps", counts.steps, sums.steps
-
-
-def _added(one: Charged, other: Charged) -> Charged:
-    return Charged(
-        one.spent + other.spent,
-        one.held + other.held,
-        one.tokens + other.tokens,
-        one.held_tokens + other.held_tokens,
-        one.steps + other.steps,
-        one.tool_calls + other.tool_calls,
-        one.calls + other.calls,
-        min(one.since, other.since),
-        max(one.until, other.until),
-    )

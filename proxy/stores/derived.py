@@ -26,9 +26,10 @@ def usd(micro: int) -> str:
     return f"{'-' * (micro < 0)}{abs(micro) // 1_000_000}.{abs(micro) % 1_000_000:06d}"
 
 
-def derived_fault(log: SessionLog, recount: Recount) -> Fault | None:
-    """The first thing that differs, of a session whose events verify."""
-    return next(_in_holds(log, recount), None) or next(_in_listing(log, recount), None)
+def derived_faults(log: SessionLog, recount: Recount) -> Iterator[Fault]:
+    """All that differs, of a session whose events verify."""
+    yield from _in_holds(log, recount)
+    yield from _in_listing(log, recount)
 
 
 def _in_holds(log: SessionLog, recount: Recount) -> Iterator[Fault]:

@@ -249,14 +249,11 @@ def _storable(balance: Balance) -> bool:
 
 def head_after(before: SessionHead | None, append: Append, seq: int, token: bytes) -> SessionHead:
     """The head the writer gave, else the one before; never older than the last event. seq, token:
-    of the log before it. Where the writer went on from one that it did not know, or that told of
-    another log, it does not say of which log it tells."""
+    of the log before it. Where the writer went on from an append that the log does not end with, or
+    from a head that told of another log, it does not say of which log it tells (seq 0)."""
     head = _head_after(before, append)
-    if append.after is None or not head.seq:
-        return head
-    if append.after == token and before is not None and before.seq == seq:
-        return head
-    return msgspec.structs.replace(head, seq=0)
+    goes_on = before is not None and before.seq == seq and append.after == token
+    return head if goes_on or append.after is None else msgspec.structs.replace(head, seq=0)
 
 
 def _head_after(before: SessionHead | None, append: Append) -> SessionHead:

@@ -103,10 +103,7 @@ class _Walk:
         self.holds[event.call_id], self.opened[event.call_id] = hold, seq
         if event.retry:
             self._retries.add(event.call_id)
-        for account in self._accounts(hold, event.at):
-            account.held += cost
-        for tree in self._trees(hold, event.at):
-            tree.held += cost
+        for tree in self._charge(hold, event.at, held=cost):
             tree.held_tokens += tokens
             tree.calls += 1
             tree.steps += not event.retry
@@ -119,22 +116,14 @@ class _Walk:
         self.holds[event.call_id] = msgspec.structs.replace(
             hold, cost_micro_usd=hold.cost_micro_usd + cost, tokens=hold.tokens + tokens
         )
-        for account in self._accounts(hold, event.at):
-            account.held += cost
-        for tree in self._trees(hold, event.at):
-            tree.held += cost
+        for tree in self._charge(hold, event.at, held=cost):
             tree.held_tokens += tokens
 
     def _settled(self, event: ev.StepSettled) -> None:
         hold = self._closed(event.call_id)
         if hold is None:
             return
-        for account in self._accounts(hold, event.at):
-            account.held -= hold.cost_micro_usd
-            account.spent += event.cost_micro_usd
-        for tree in self._trees(hold, event.at):
-            self._free(tree, hold)
-            tree.spent += event.cost_micro_usd
+        for tree in self._free(hold, event.at, event.cost_micro_usd):
             tree.tokens += event.tokens
             tree.tool_calls += len(event.tools)
 
@@ -143,10 +132,7 @@ class _Walk:
         hold = self._closed(event.call_id)
         if hold is None:
             return
-        for account in self._accounts(hold, event.at):
-            account.held -= hold.cost_micro_usd
-        for tree in self._trees(hold, event.at):
-            self._free(tree, hold)
+        for tree in self._free(hold, event.at):
             tree.steps -= not is_retry
 
     def _closed(self, call_id: str) -> Hold | None:
@@ -154,21 +140,19 @@ class _Walk:
         self._retries.discard(call_id)
         return self.holds.pop(call_id, None)
 
-    @staticmethod
-    def _free(tree: Charged, hold: Hold) -> None:
-        tree.held -= hold.cost_micro_usd
-        tree.held_tokens -= hold.tokens
-        tree.calls -= 1
+    def _free(self, hold: Hold, at: float, spent: int = 0) -> list[Charged]:
+        """A call is over; the trees that it counts in."""
+        trees = self._charge(hold, at, held=-hold.cost_micro_usd, spent=spent)
+        for tree in trees:
+            tree.held_tokens -= hold.tokens
+            tree.calls -= 1
+        return trees
 
-    def _accounts(self, hold: Hold, at: float) -> list[Charged]:
-        return [self._moved(name, at) for name in hold.accounts]
-
-    def _trees(self, hold: Hold, at: float) -> list[Charged]:
-        return [self._moved(name, at) for name in hold.trees]
-
-    def _moved(self, name: str, at: float) -> Charged:
-        charged = self.charged.get(name)
-        if charged is None:
-            charged = self.charged[name] = Charged()
-        charged.since, charged.until = min(charged.since, at), max(charged.until, at)
-        return charged
+    def _charge(self, hold: Hold, at: float, *, held: int, spent: int = 0) -> list[Charged]:
+        """Moves so much on every account of a call, its trees among them; the trees."""
+        for name in (*hold.accounts, *hold.trees):
+            charged = self.charged.setdefault(name, Charged())
+            charged.held += held
+            charged.spent += spent
+            charged.since, charged.until = min(charged.since, at), max(charged.until, at)
+        return [self.charged[name] for name in hold.trees]

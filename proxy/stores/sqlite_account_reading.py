@@ -2,14 +2,12 @@
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from msgspec.structs import astuple
-
-from proxy.stores import AccountRow, Balance, Counts, Hold
-from proxy.stores.account_sums import AccountFault
+from proxy.stores import AccountRow, Hold
+from proxy.stores.account_sums import AccountFault, figures
 from proxy.stores.derived import usd
 from proxy.stores.sqlite_dumps import dump_accounts
 from proxy.stores.sqlite_file import explain
@@ -17,6 +15,7 @@ from proxy.stores.sqlite_overlay import Overlay, Overlays
 from proxy.stores.sqlite_queries import balances
 from proxy.stores.sqlite_reading import Moment, as_text, open_to_read
 from proxy.stores.sqlite_rows import hold_of
+from proxy.stores.sqlite_tables import balance_of
 
 _PER_PAGE = 1_000
 _OPEN = """SELECT account FROM accounts WHERE held <> 0 OR held_tokens <> 0 OR calls <> 0"""
@@ -113,8 +112,5 @@ def _plus(one: Held, other: Held) -> Held:
 def _sound(row: AccountRow) -> AccountRow:
     """Whatever somebody has put there: what is no number is less than any sum."""
     name, balance, at = row
-    figures = (balance.spent_micro_usd, balance.held_micro_usd, *astuple(balance.counts))
-    if all(isinstance(figure, int) for figure in figures):
-        return row
-    spent, held, *counts = (f if isinstance(f, int) else -1 for f in figures)
-    return name, Balance(spent, held, Counts(*counts)), at
+    there: Sequence[object] = figures(balance)
+    return name, balance_of(tuple(f if isinstance(f, int) else -1 for f in there)), at
