@@ -5,8 +5,9 @@ from collections.abc import Iterator
 
 import msgspec
 
-from proxy.stores import DELETED, LIVE, Hold, SessionHead
+from proxy.stores import DELETED, Hold, SessionHead
 from proxy.stores.heads import head_of
+from proxy.stores.queue import queued
 from proxy.stores.recount import Recount
 from proxy.stores.verification import Fault, SessionLog
 
@@ -78,22 +79,16 @@ def _of_listing(log: SessionLog, detail: str) -> Fault:
 
 def _expected(head: SessionHead, recount: Recount) -> SessionHead:
     """The head that the log makes. Of a deleted session nothing tells the figures."""
-    state, queue = recount.state, recount.queue
+    state = recount.state
     if recount.deleted is not None and state.is_new:
         at = max(head.updated_at, recount.deleted.at)
         return msgspec.structs.replace(
-            head, state=DELETED, held_micro_usd=0, updated_at=at, **_queue(SessionHead())
+            head, state=DELETED, held_micro_usd=0, updated_at=at, waits=(), stands=(), owed=()
         )
-    status = "awaiting_human" if queue.waits and state.status in LIVE else state.status
     # An append that was refused may have left its time, by a clock that was ahead.
     at = min(max(head.updated_at, state.updated_at), recount.newest + _AHEAD_SECONDS)
-    return msgspec.structs.replace(
-        head_of(state), state=status, updated_at=at, **_queue(queue), seq=head.seq
-    )
-
-
-def _queue(head: SessionHead) -> dict[str, tuple[str, ...]]:
-    return {"waits": head.waits, "stands": head.stands, "owed": head.owed}
+    said = msgspec.structs.replace(head_of(state), updated_at=at, seq=head.seq)
+    return queued(recount.queue, said, ())
 
 
 def _words(name: str) -> str:

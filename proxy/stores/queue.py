@@ -9,12 +9,9 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from proxy.core import events as ev
-from proxy.stores import Queue, SessionHead
+from proxy.stores import LIVE, Queue, SessionHead
 
 Names = tuple[str, ...]
-_LIVE = ("active", "warned")
-
-
 OPEN, OWED = 1, 2
 """What `queued_bits` is made of."""
 
@@ -38,7 +35,7 @@ def queued(
     owed: Names = before.owed if before is not None else ()
     for event in events:
         waits, stands, owed = _after(event, waits, stands, owed)
-    state = "awaiting_human" if waits and head.state in _LIVE else head.state
+    state = "awaiting_human" if waits and head.state in LIVE else head.state
     return replace(head, state=state, waits=waits, stands=stands, owed=owed)
 
 

@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from proxy.core import events as ev
-from proxy.core.session import EMPTY, SessionState, apply
+from proxy.core.session import SessionState, fold
 from proxy.stores import Hold, SessionHead
 from proxy.stores.chain import ChainedPayload
 from proxy.stores.codec import decode_event
 from proxy.stores.queue import queued
+
+_ANEW = (ev.SessionImported, ev.SessionDeleted)
+"""What was charged before these was charged elsewhere, or is gone; so are webhooks owed then."""
 
 
 class Charged(msgspec.Struct, gc=False):
@@ -30,9 +33,10 @@ class Charged(msgspec.Struct, gc=False):
 
 
 class Recount(msgspec.Struct, frozen=True, gc=False):
-    """state: as folded. queue: a head of which only what stands in the queue counts. newest: of all
-    its events, epoch seconds. opened: the seq of the reservation of each open hold. deleted: the
-    tombstone that the log begins with."""
+    """state: as folded. queue: a head of which only what stands in the queue counts. newest: the
+    latest time of its events, epoch seconds. holds: the open ones, by call id; opened: the seq of
+    each call's reservation. charged: by account. deleted: the tombstone that the log begins with.
+    """
 
     state: SessionState
     queue: SessionHead
@@ -45,14 +49,15 @@ class Recount(msgspec.Struct, frozen=True, gc=False):
 
 def recounted(rows: Sequence[ChainedPayload]) -> Recount:
     """Of a log that verifies. Raises StoreUnavailable for an event of a later version."""
-    walk, state, events = _Walk(), EMPTY, [decode_event(row.payload) for row in rows]
-    for row, event in zip(rows, events, strict=True):
-        state = apply(state, event)
+    walk, events = _Walk(), [decode_event(row.payload) for row in rows]
+    anew = max([at for at, event in enumerate(events) if isinstance(event, _ANEW)], default=0)
+    for row, event in zip(rows[anew:], events[anew:], strict=True):
         walk.add(row.seq, event)
+    before = queued(None, SessionHead(), events[:anew])
     first = events[0] if events else None
     return Recount(
-        state,
-        walk.queue,
+        fold(events),
+        queued(msgspec.structs.replace(before, owed=()), before, events[anew:]),
         max([event.at for event in events], default=0.0),
         walk.holds,
         walk.opened,
@@ -65,7 +70,6 @@ class _Walk:
     """Along a log, as `stores.effects` goes along appends."""
 
     def __init__(self) -> None:
-        self.queue = SessionHead()
         self.holds: dict[str, Hold] = {}
         self.opened: dict[str, int] = {}
         self.charged: dict[str, Charged] = {}
@@ -81,21 +85,8 @@ class _Walk:
                 self._settled(event)
             case ev.StepReleased():
                 self._released(event)
-            case ev.SessionImported() | ev.SessionDeleted():
-                self._begun_anew()
-                return
-            case ev.HandedOff():
-                self.queue = queued(self.queue, self.queue, (event,))
-                return
             case _:
                 pass
-        if self.queue.waits or self.queue.stands or self.queue.owed:
-            self.queue = queued(self.queue, self.queue, (event,))
-
-    def _begun_anew(self) -> None:
-        """What was before was charged elsewhere, or is gone."""
-        self.holds, self.opened, self.charged = {}, {}, {}
-        self.queue = msgspec.structs.replace(self.queue, owed=())
 
     def _reserved(self, seq: int, event: ev.StepReserved) -> None:
         cost, tokens = event.hold_cost_micro_usd, event.hold_tokens
@@ -120,7 +111,7 @@ class _Walk:
             tree.held_tokens += tokens
 
     def _settled(self, event: ev.StepSettled) -> None:
-        hold = self._closed(event.call_id)
+        hold = self.holds.pop(event.call_id, None)
         if hold is None:
             return
         for tree in self._free(hold, event.at, event.cost_micro_usd):
@@ -128,17 +119,11 @@ class _Walk:
             tree.tool_calls += len(event.tools)
 
     def _released(self, event: ev.StepReleased) -> None:
-        is_retry = event.call_id in self._retries
-        hold = self._closed(event.call_id)
+        hold = self.holds.pop(event.call_id, None)
         if hold is None:
             return
         for tree in self._free(hold, event.at):
-            tree.steps -= not is_retry
-
-    def _closed(self, call_id: str) -> Hold | None:
-        self.opened.pop(call_id, None)
-        self._retries.discard(call_id)
-        return self.holds.pop(call_id, None)
+            tree.steps -= event.call_id not in self._retries
 
     def _free(self, hold: Hold, at: float, spent: int = 0) -> list[Charged]:
         """A call is over; the trees that it counts in."""

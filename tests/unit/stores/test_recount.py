@@ -32,3 +32,29 @@ def test_what_was_charged_elsewhere_is_not_charged_here() -> None:
     assert (recount.charged, recount.holds) == ({}, {})
     assert (recount.queue.waits, recount.queue.owed) == (("h",), ())
     assert of(came[0], came[1], held("c")).charged["w"].held == 9
+
+
+def test_a_hold_that_was_extended_is_all_that_it_came_to() -> None:
+    """One of a call that is over is nobody's."""
+    more = ev.HoldExtended(NOW + 5, "a", hold_cost_micro_usd=4, hold_tokens=3)
+    recount = of(held("a"), more, ev.HoldExtended(NOW + 6, "gone", hold_cost_micro_usd=4))
+    hold, tree, window = recount.holds["a"], recount.charged["t"], recount.charged["w"]
+
+    assert (hold.cost_micro_usd, hold.tokens) == (13, 3)
+    assert (tree.held, tree.held_tokens, tree.calls) == (13, 3, 1)
+    assert (window.held, window.held_tokens, window.calls) == (13, 0, 0)
+    assert (window.since, window.until) == (NOW, NOW + 5)
+
+
+def test_the_newest_event_need_not_be_the_last() -> None:
+    """A clock was set back."""
+    assert of(ev.SessionOpened(NOW), ev.SessionPaused(NOW - 9)).newest == NOW
+
+
+def test_what_a_human_has_answered_stands_in_no_queue() -> None:
+    asked = ev.HandedOff(NOW, handoff="h", blocking=True, notify=True)
+    heard = (ev.WebhookDelivered(NOW, handoff="h"), ev.HandoffAnswered(NOW, handoff="h"))
+
+    assert of(ev.SessionOpened(NOW), asked, heard[0]).queue.waits == ("h",)
+    queue = of(ev.SessionOpened(NOW), asked, *heard).queue
+    assert (queue.waits, queue.owed) == ((), ())
