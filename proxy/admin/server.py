@@ -1,10 +1,12 @@
 """The admin port's routes and its server."""
 
 import asyncio
+import logging
 import socket
 from dataclasses import dataclass
 
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 
 from proxy.admin.body import read_object
 from proxy.admin.breakers import BreakerSite
@@ -26,6 +28,7 @@ from proxy.admin.shapes import (
 )
 from proxy.errors import MalformedRequest
 
+_log = logging.getLogger(f"{__name__}.http")
 _BODY_BYTES = 65_536
 _MOST_LISTED = 1_000
 _HEARTBEAT_SECONDS = 15.0
@@ -172,7 +175,19 @@ async def start(site: Site, listening: socket.socket) -> Admin:
         access_log=None,
         handler_cancellation=True,
         shutdown_timeout=0.1,
+        logger=_log,
     )
     await runner.setup()
     await web.SockSite(runner, listening).start()
     return Admin(runner)
+
+
+def _untold(record: logging.LogRecord) -> bool:
+    """aiohttp's error quotes what is no HTTP, and that may be a line with a credential."""
+    if record.exc_info and isinstance(record.exc_info[1], HttpProcessingError):
+        record.exc_info, record.levelno, record.levelname = None, logging.INFO, "INFO"
+        record.msg = "no valid HTTP came to the admin port from %s"
+    return True
+
+
+_log.addFilter(_untold)

@@ -61,3 +61,28 @@ async def test_a_door_that_cannot_be_opened_stops_nothing_else(
             await running.http.get(f"{running.admin_url}/healthz")
 
     assert "the admin port cannot be served" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET /healthz HTTP/1.1\r\nauthorization: Bearer secret\x01\r\n\r\n",
+        b"GET /healthz?token=secret\x01 HTTP/1.1\r\n\r\n",
+        b"POST /secret\xff HTTP/1.1\r\n\r\n",
+    ],
+)
+async def test_what_is_no_http_is_quoted_in_no_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, sent: bytes
+) -> None:
+    """It may be a token that was read with a character too many. Nor is it an error of ours."""
+    caplog.set_level("INFO")
+    async with sidecar(tmp_path) as running:
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.app.admin_port)
+        writer.write(sent)
+        answer = await reader.read()
+        writer.close()
+
+    assert answer.split()[1] == b"400"
+    assert "no valid HTTP came to the admin port from 127.0.0.1" in caplog.text
+    assert "secret" not in caplog.text
+    assert {record.levelname for record in caplog.records} <= {"INFO", "WARNING"}
