@@ -14,7 +14,7 @@ import msgspec
 
 from proxy.core.session import SessionKey
 from proxy.errors import SeqConflict
-from proxy.stores import SessionDump, Store
+from proxy.stores import Store
 from proxy.stores.chain import Chain
 from proxy.stores.logs import reader_of
 from proxy.stores.redis_url import is_redis
@@ -110,14 +110,10 @@ async def _take(source: Store, target: Store, key: SessionKey, migrated: Migrate
     try:
         await target.restore(dump)
     except SeqConflict:
-        if await _is_there(target, dump):
+        if await target.dump(key) == dump:
             migrated.present += 1
         else:
             migrated.wrong(f"session {key.session} of {key.tenant} is there, and is another one")
-
-
-async def _is_there(target: Store, dump: SessionDump) -> bool:
-    return await target.dump(dump.key) == dump
 
 
 async def _take_accounts(source: Store, target: Store, migrated: Migrated) -> None:

@@ -22,12 +22,13 @@ def says_its_time(head: Head) -> bool:
 
 
 def seconds_until_retry(head: Head, waited_seconds: float, most_seconds: float) -> float:
-    """How long a retry is waited for; 0 where none will come."""
+    """How long a retry is waited for; 0 where none will come. waited_seconds: how long the client
+    has waited when it leaves. most_seconds: of the policy (`retries.join_seconds`)."""
     fields = head.fields
     said = _named_time(head)
     if said is None:
-        says_nothing = "x-stainless-retry-count" in fields
-        return min(most_seconds, _UNSAID_SECONDS) if says_nothing else 0.0
+        retries = "x-stainless-retry-count" in fields
+        return min(most_seconds, _UNSAID_SECONDS) if retries else 0.0
     try:
         seconds = float(said)
     except ValueError:

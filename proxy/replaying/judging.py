@@ -5,7 +5,6 @@ given again, or it would be carried out twice; unless its executor asks before i
 to what came next is given in its place: it was made in the knowledge of the call's result.
 """
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -37,7 +36,6 @@ How = Literal["exact", "messages"]
 _MOST_COMPARED = 16
 """So many recorded calls of one history are compared with one that has it, too."""
 _READ_AT_ONCE = 64
-_AT_ONCE_BYTES = 65_536
 _OF_STEPS = 512
 """A session of more steps than that may be given its record as often as one of so many."""
 
@@ -238,11 +236,7 @@ class Judge:
         guards = call.rules.tools
         if not guards.globs:
             return ()
-        if len(given.body) <= _AT_ONCE_BYTES:
-            calls = calls_of(call, given)
-        else:
-            calls = await asyncio.to_thread(calls_of, call, given)
-        return [one for one in calls if guards.names(one.name)]
+        return [one for one in await calls_of(call, given) if guards.names(one.name)]
 
     async def _is_done(self, call: Call, record: Record, guarded: Sequence[ToolCall]) -> bool:
         """Whether one of them was carried out, by who would do it again."""

@@ -2,9 +2,9 @@
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 from proxy.core.contents import RecordedAnswer
 from proxy.core.dialects.base import PARSE_ON_THREAD_BYTES, Dialect
@@ -21,11 +21,16 @@ from proxy.intake import Call, dialect_bounds
 _UNREADABLE: Final = "what was recorded cannot be read under this policy"
 _MEMO_BYTES: Final = 32 * 1024 * 1024
 _AT_ONCE_BYTES: Final = 65_536
+T = TypeVar("T")
 _DIALECTS: Mapping[str, Dialect] = {str(name): one for name, one in DIALECTS.items()}
 
 
-def calls_of(call: Call, given: RecordedAnswer) -> Sequence[ToolCall]:
+async def calls_of(call: Call, given: RecordedAnswer) -> Sequence[ToolCall]:
     """What a recorded answer asks to be called."""
+    return await _at_once(given, partial(_calls_of, call, given))
+
+
+def _calls_of(call: Call, given: RecordedAnswer) -> Sequence[ToolCall]:
     dialect = _DIALECTS[call.request.dialect]
     if not given.stream:
         return dialect.read_answer(given.body).answer.tool_calls
@@ -35,14 +40,18 @@ def calls_of(call: Call, given: RecordedAnswer) -> Sequence[ToolCall]:
     return meter.answer().tool_calls
 
 
+async def _at_once(given: RecordedAnswer, read: Callable[[], T]) -> T:
+    """What is read from an answer: from a long one on a thread, for that takes seconds."""
+    return read() if len(given.body) <= _AT_ONCE_BYTES else await asyncio.to_thread(read)
+
+
 async def in_form(given: RecordedAnswer, step: RecordedStep, request: Request) -> RecordedAnswer:
-    """Streamed or whole, as the request asks; a long one is told on a thread, for that takes
-    seconds. Raises ContentMissing where it cannot be told so."""
+    """Streamed or whole, as the request asks. Raises ContentMissing where it cannot be told so."""
     if given.stream == request.stream:
         return given
     usage = request.include_usage
     tell = partial(redelivered, given, request.dialect, step.usage, include_usage=usage)
-    other = tell() if len(given.body) <= _AT_ONCE_BYTES else await asyncio.to_thread(tell)
+    other = await _at_once(given, tell)
     if other is None:
         raise ContentMissing(f"step {step.step} was {'' if given.stream else 'not '}streamed")
     return other

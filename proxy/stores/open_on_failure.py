@@ -35,11 +35,10 @@ ADOPT_EVERY: Final = 20
 """Looks between two for spools of dead processes: 5 seconds."""
 _FIRST_SECONDS: Final = 30.0
 """How long a start waits for what was spooled before it."""
-
-_READS: Final = 3
 _LAST_SECONDS: Final = 10.0
 """How long an end waits for it."""
-
+_READS: Final = 3
+"""How often a read is tried while the store is there."""
 
 Read = TypeVar("Read")
 
@@ -88,7 +87,7 @@ class OpenOnFailure(DelegatingStore):
     @property
     def waiting(self) -> int:
         """Appends that the store does not have yet."""
-        return self._spooling.waiting if self._is_lost() or self._spooling.left else 0
+        return self._spooling.waiting
 
     def said(self) -> str | None:
         """What an operator should know; None where there is nothing."""

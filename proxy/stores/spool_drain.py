@@ -47,7 +47,6 @@ class SpoolDrain:
         self.spool = spool
         self.left: Counter[SessionKey] = Counter()
         """Where it was taken over: how many appends of each session are left."""
-        self.without: set[SessionKey] = set()
         self._primary = primary
         self._idle_seconds = idle_seconds
         self._all_tried = all_tried
@@ -60,17 +59,16 @@ class SpoolDrain:
         for key in keys:
             self._known.pop(key, None)
 
-    async def some(self, keys: Collection[SessionKey]) -> list[SessionKey]:
-        """Writes the first of each of these sessions; the session of each append that is not left
-        any more. `without`: of which nothing was. Raises StoreUnavailable where the store, or the
-        spool, is away."""
+    async def some(self, keys: Collection[SessionKey]) -> tuple[list[SessionKey], set[SessionKey]]:
+        """Writes the first appends of each of these sessions. Returns the session of each append
+        that is not left any more, and those sessions of which nothing was there. Raises
+        StoreUnavailable where the store, or the spool, is away."""
         try:
             rows = await self.spool.rows(keys, AT_ONCE)
         except Unreadable as damaged:  # it must not hold up all behind it
-            self.without = set()
             await self.spool.refuse([number for number, _ in damaged.rows])
             log.error(damaged.message, extra={"appends": len(damaged.rows)})
-            return [key for _, key in damaged.rows]
+            return [key for _, key in damaged.rows], set()
         sessions: dict[SessionKey, list[Spooled]] = defaultdict(list)
         for row in rows:
             sessions[row.append.key].append(row)
@@ -86,8 +84,8 @@ class SpoolDrain:
         away = next((one.away for one in told if one.away is not None), None)
         if away is not None and not done and not refused:
             raise StoreUnavailable(away.message)
-        self.without = set(keys) - sessions.keys()
-        return [row.append.key for row in rows if row.number in done or row.number in refused]
+        gone = [row.append.key for row in rows if row.number in done or row.number in refused]
+        return gone, set(keys) - sessions.keys()
 
     async def _session(self, key: SessionKey, rows: Sequence[Spooled]) -> _Written:
         told, left = _Written(), list(rows)

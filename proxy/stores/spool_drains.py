@@ -120,10 +120,10 @@ class SpoolDrains:
         last = [key for key in keys if self._spooling.left[key] <= AT_ONCE]
         self._spooling.park(last)
         try:
-            done = await drain.some(keys)
+            done, missing = await drain.some(keys)
             for key in done:
                 self._gone(drain, key, 1)
-            for key in drain.without.intersection(last):  # counted, and not there
+            for key in missing.intersection(last):  # counted, and not there
                 self._gone(drain, key, left[key])
             self._at_home(drain, keys)
         finally:

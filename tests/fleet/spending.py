@@ -13,7 +13,7 @@ from time import perf_counter
 
 import aiohttp
 
-from proxy.core.session import SessionKey
+from proxy.core.session import SessionKey, fold
 from proxy.simulator import Turn
 from proxy.stores import Balance
 from proxy.stores.chain import first_altered
@@ -276,8 +276,6 @@ async def _is_whole(text: Callable[[str], Awaitable[tuple[int, str]]]) -> bool:
 
 
 async def _session(store: RedisStore, key: SessionKey, spent: Spent) -> None:
-    from proxy.core.session import fold
-
     rows = await store.read_chain(key)
     if first_altered(KEY.encode(), key, rows) is not None:
         spent.altered.append(key.session)
