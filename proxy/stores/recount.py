@@ -12,9 +12,6 @@ from proxy.stores.chain import ChainedPayload
 from proxy.stores.codec import decode_event
 from proxy.stores.queue import queued
 
-_ANEW = (ev.SessionImported, ev.SessionDeleted)
-"""What was charged before these was charged elsewhere, or is gone; so are webhooks owed then."""
-
 
 class Charged(msgspec.Struct, gc=False):
     """What the calls of a log come to on one account; in micro-USD. The counts are of trees.
@@ -50,7 +47,9 @@ class Recount(msgspec.Struct, frozen=True, gc=False):
 def recounted(rows: Sequence[ChainedPayload]) -> Recount:
     """Of a log that verifies. Raises StoreUnavailable for an event of a later version."""
     walk, events = _Walk(), [decode_event(row.payload) for row in rows]
-    anew = max([at for at, event in enumerate(events) if isinstance(event, _ANEW)], default=0)
+    # What was charged before a log was imported was charged elsewhere; so with webhooks owed then.
+    came = [at for at, event in enumerate(events) if isinstance(event, ev.SessionImported)]
+    anew = max(came, default=0)
     for row, event in zip(rows[anew:], events[anew:], strict=True):
         walk.add(row.seq, event)
     before = queued(None, SessionHead(), events[:anew])

@@ -96,7 +96,7 @@ def test_what_is_gone_with_nothing_on_it_is_no_fault() -> None:
 
 def test_what_no_event_names_or_is_charged_late_is_not_compared() -> None:
     """Tools and minutes below a session; in a cluster, accounts of another slot."""
-    tool = row(Balance(9), name=f"{TREE}/tool/look")
+    tool = row(Balance(9, 3), name=f"{TREE}/tool/look")
     assert told([], [tool], [tool], forgotten=0.0) == []
 
     for rows in ([row(Balance(1))], []):
@@ -155,13 +155,17 @@ def test_more_is_a_fault_where_every_session_is_there() -> None:
     assert not told([of(charged, unnamed[0])], [unnamed], [unnamed], forgotten=0.0)
 
 
-@pytest.mark.parametrize(("touched", "is_told"), [(-1.0, True), (0.0, False)])
+BEGAN = NOW // 3_600 * 3_600
+
+
+@pytest.mark.parametrize(("touched", "is_told"), [(BEGAN - 1, True), (BEGAN, False), (0.0, False)])
 def test_more_is_no_fault_where_a_session_was_deleted_that_was_used_since(
     touched: float, is_told: bool
 ) -> None:
-    """What counts is when it was used last, not when it was deleted."""
-    more, began = [row(Balance(6))], NOW // 3_600 * 3_600
-    gone = SessionDeleted(NOW, touched=began + touched)
+    """What counts is when it was used last, not when it was deleted; but older tombstones say no
+    more than that."""
+    more = [row(Balance(6))]
+    gone = SessionDeleted(NOW, touched=touched)
     recounts = [of(since(0)), Recount(EMPTY, SessionHead(), 0.0, {}, {}, {}, gone)]
 
     for order in (recounts, [*recounts, Recount(EMPTY, SessionHead(), 0.0, {}, {}, {}, OLD)]):
