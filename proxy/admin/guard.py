@@ -38,14 +38,26 @@ def guard(token: str, hosts: frozenset[str]) -> Middleware:
             return error_response(error.status, error.code, str(error), tenants=tenants)
         except HoldfastError as error:
             return error_response(error.status, error.code, str(error))
-        except web.HTTPMethodNotAllowed as error:
+        except (web.HTTPMethodNotAllowed, web.HTTPNotFound, web.RequestPayloadError) as error:
+            return _not_served(request, error)
+
+    return check
+
+
+def _not_served(
+    request: web.Request,
+    error: web.HTTPMethodNotAllowed | web.HTTPNotFound | web.RequestPayloadError,
+) -> web.Response:
+    match error:
+        case web.HTTPMethodNotAllowed():
             allowed = ", ".join(sorted(error.allowed_methods))
             said = f"{request.method} is not served here (allowed: {allowed})"
             return error_response(405, "method_not_allowed", said, {"Allow": allowed})
-        except web.HTTPNotFound:
+        case web.HTTPNotFound():
             return error_response(404, "unknown_path", "nothing is served at this path")
-
-    return check
+        case _:
+            said = "the body is not packed as its head says (content-encoding, transfer-encoding)"
+            return error_response(400, "invalid_request", said)
 
 
 def _bears(request: web.Request, token: str) -> bool:

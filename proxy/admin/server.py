@@ -29,6 +29,7 @@ from proxy.admin.shapes import (
 from proxy.errors import MalformedRequest
 
 _log = logging.getLogger(f"{__name__}.http")
+_NOT_VALID = (HttpProcessingError, web.RequestPayloadError)
 _BODY_BYTES = 65_536
 _MOST_LISTED = 1_000
 _HEARTBEAT_SECONDS = 15.0
@@ -184,9 +185,10 @@ async def start(site: Site, listening: socket.socket) -> Admin:
 
 def _untold(record: logging.LogRecord) -> bool:
     """aiohttp's error quotes what is no HTTP, and that may be a line with a credential."""
-    if record.exc_info and isinstance(record.exc_info[1], HttpProcessingError):
+    if record.exc_info and isinstance(record.exc_info[1], _NOT_VALID):
         record.exc_info, record.levelno, record.levelname = None, logging.INFO, "INFO"
-        record.msg = "no valid HTTP came to the admin port from %s"
+        come = "what came to the admin port is no valid HTTP"
+        record.msg = f"{come}, from %s" if record.args else come
     return True
 
 

@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from proxy.admin.door import listen
-from tests.integration.kit import sidecar
+from tests.integration.kit import TOKEN, sidecar
 
 
 def test_a_sidecar_is_ready_without_aiohttp() -> None:
@@ -83,6 +83,21 @@ async def test_what_is_no_http_is_quoted_in_no_log(
         writer.close()
 
     assert answer.split()[1] == b"400"
-    assert "no valid HTTP came to the admin port from 127.0.0.1" in caplog.text
+    assert "what came to the admin port is no valid HTTP, from 127.0.0.1" in caplog.text
     assert "secret" not in caplog.text
+    assert {record.levelname for record in caplog.records} <= {"INFO", "WARNING"}
+
+
+@pytest.mark.parametrize("path", ["import", "s1/guide"])
+async def test_a_body_that_is_not_packed_as_it_says_is_a_400(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, path: str
+) -> None:
+    async with sidecar(tmp_path) as running:
+        await running.call()
+        url = f"{running.admin_url}/api/v1/sessions/{path}"
+        headers = {"content-encoding": "gzip", "authorization": f"Bearer {TOKEN}"}
+        async with running.http.post(url, data=b"no gzip", headers=headers) as answer:
+            said = await answer.json()
+
+        assert (answer.status, said["error"]["code"]) == (400, "invalid_request")
     assert {record.levelname for record in caplog.records} <= {"INFO", "WARNING"}
