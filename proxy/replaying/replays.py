@@ -50,15 +50,16 @@ _UNNAMED: Final = (
 )
 
 
-def wish_of(head_fields: Mapping[str, str], path: PathParts) -> Wish:
-    """Whether a request asks to be answered from the record. Raises MalformedRequest."""
+def wish_of(head_fields: Mapping[str, str], path: PathParts) -> Wish | None:
+    """Whether a request asks to be answered from the record; None where it does not say. Its header
+    goes before its path. Raises MalformedRequest."""
     said = head_fields.get(HEADER)
     if said is None:
-        return "resume" if path.resume else "no"
+        return "resume" if path.resume else None
     wish = _WISHES.get(said.strip().lower())
     if wish is None:
         raise MalformedRequest(f"{HEADER}: expected true, restart or false", param=HEADER)
-    return "resume" if wish == "no" and path.resume else wish
+    return wish
 
 
 class Replays:
@@ -85,17 +86,17 @@ class Replays:
         self._observe = observe
 
     async def wish(self, call: Call, path: PathParts) -> Wish:
-        """What is asked of the record for this call: by itself, or by a human for its session.
+        """What is asked of the record for this call: by itself, else by a human for its session.
         Raises MalformedRequest where it names no session."""
         wish = wish_of(call.head.fields, path)
         if call.identified.is_new:
-            if wish != "no":
+            if wish in ("resume", "restart"):
                 raise MalformedRequest(_UNNAMED, param=HEADER)
-            return wish
-        if wish != "no":
+            return "no"
+        if wish is not None:
             return wish
         state = self._ledger.at_hand(call.key) or await self._ledger.state(call.key)
-        return "resume" if state.resumable else wish
+        return "resume" if state.resumable else "no"
 
     async def serve(
         self, exchange: Exchange, call: Call, wish: Wish, request_id: str

@@ -494,6 +494,22 @@ async def test_a_call_may_say_that_it_begins_anew_or_asks_for_nothing(tmp_path: 
         assert told([new]) == [("allow", None, "2")]
 
 
+async def test_a_call_that_asks_for_nothing_is_live_whoever_else_asks(tmp_path: Path) -> None:
+    """Its header goes before its base URL, and before what a human marked its session with."""
+    no = {"x-holdfast-resume": "false"}
+    async with sidecar(tmp_path) as on:
+        first = await on.call(resume=True)
+        by_path = await on.call(resume=True, headers=no)
+        await on.admin("POST", "/sessions/s1/resume", {"replay": True})
+        marked = await on.call(headers=no)
+
+        assert told([first, by_path, marked]) == [
+            *live(1),
+            ("allow", None, "2"),
+            ("allow", None, "3"),
+        ]
+
+
 async def test_calls_that_are_no_conversations_are_given_again_too(tmp_path: Path) -> None:
     async with sidecar(tmp_path) as on:
         bodies: tuple[tuple[str, dict[str, Any]], ...] = (
