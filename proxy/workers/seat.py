@@ -14,7 +14,9 @@ from proxy.config.watch import PolicyWatcher
 from proxy.workers.board import Board, State
 from proxy.workers.places import Places
 
-SIGNALS: Final = frozenset({signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+SIGNALS: Final = frozenset(
+    {signal.SIGALRM, signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+)
 """Blocked in the supervisor; a worker lets them through once it minds them."""
 DEATH: Final = b"d"
 """What a supervisor says when a worker has died."""

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 _LOOK_SECONDS: Final = 0.5
 _STARTING_SECONDS: Final = 0.005
+_AT_ONCE_SECONDS: Final = 1e-6  # a timer of 0 is none
 _LONG_LIFE_SECONDS: Final = 10.0
 _BACK_OFF_SECONDS: Final = 0.1
 _BACK_OFF_MOST_SECONDS: Final = 10.0
@@ -78,14 +79,20 @@ class Supervisor:
         while self._kill_at is None or any(worker.pid for worker in self._workers):
             self._start_due()
             self._note_ready()
-            taken = signal.sigtimedwait(SIGNALS, self._patience())
-            if taken is not None:
-                self._mind(signal.Signals(taken.si_signo))
+            self._mind(self._next_signal())
             self._look()
         return self._code
 
+    def _next_signal(self) -> signal.Signals:
+        """SIGALRM when it is time to look. Not `sigtimedwait`: CPython's, stopped past its time (by
+        Ctrl-Z, or with its container) and continued, returns whatever stood in its memory."""
+        signal.setitimer(signal.ITIMER_REAL, max(self._patience(), _AT_ONCE_SECONDS))
+        return signal.Signals(signal.sigwaitinfo(SIGNALS).si_signo)
+
     def _mind(self, number: signal.Signals) -> None:
         match number:
+            case signal.SIGALRM:
+                pass
             case signal.SIGCHLD:
                 for worker in self._workers:
                     self._reap(worker)

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,27 @@ def test_a_stop_before_they_are_ready_is_a_clean_one() -> None:
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
         while len(children.read_text().split()) < 2:
             assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        said, _ = process.communicate(timeout=25)
+
+    assert (process.returncode, said) == (0, "children \n")
+
+
+def test_it_goes_on_after_it_was_stopped_for_a_while() -> None:
+    """By Ctrl-Z, or with its container or laptop."""
+    begun = PROGRAM.replace("os.kill(os.getpid(), signal.SIGTERM)", "print('ready', flush=True)")
+    with subprocess.Popen(
+        [sys.executable, "-c", begun, "serve"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        for _ in range(2):
+            process.send_signal(signal.SIGSTOP)
+            time.sleep(0.7)  # past its next look at the policy
+            process.send_signal(signal.SIGCONT)
         process.send_signal(signal.SIGTERM)
         said, _ = process.communicate(timeout=25)
 
