@@ -39,15 +39,23 @@ class _Shape(NamedTuple):
 
 
 _ZONE: Final = rb"(?:\s?(?:Z|UTC|GMT|[+-]\d\d:?\d\d)(?!\w))?"
-_IN_DIGITS: Final = (
+_NO_MORE: Final = rb"(?!\d|:[0-9A-Fa-f])"  # neither a ratio nor a hardware address
+_CLOCKS: Final = (
     _Shape(
         b"00:00:00",
         re.compile(
-            rb"(?:\d{4}[-/]\d\d[-/]\d\d[T ])?(?<![\d:])\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?![:\d])"
+            rb"(?:\d{4}[-/]\d\d[-/]\d\d[T ])?(?<![\d:])\d\d:\d\d:\d\d(?:[.,]\d{1,9})?"
+            + _NO_MORE
             + _ZONE
         ),
         11,
     ),
+    # How long it took, as Python says it: (0:01:05).
+    _Shape(b"0:00:", re.compile(rb"(?<![\d:.])\d:\d\d:\d\d(?:\.\d{1,9})?" + _NO_MORE)),
+    # When a file was written, as `ls -l` says it, after its size.
+    _Shape(b"0 00:", re.compile(rb"(?<=\d )[A-Z][a-z]{2} [ \d]\d \d\d:\d\d(?= )"), 5),
+)
+_IN_DIGITS: Final = (
     _Shape(b"00000000T000000", re.compile(rb"(?<!\d)\d{8}T\d{6}Z?")),
     # Seconds, milli-, micro- and nanoseconds since 1970, of the years 2017 to 2033.
     _Shape(
@@ -111,6 +119,8 @@ def volatile_spans(text: bytes, *, ids: bool = True) -> list[Span]:
     found: list[Span] = []
     digits = text.translate(_TO_DIGITS)
     if b"0" in digits:
+        if b":" in text:
+            _look(text, digits, _CLOCKS, found)
         _look(text, digits, _IN_DIGITS, found)
         if ids:
             _look(text, text.translate(_TO_HEX), _IN_HEX, found)
