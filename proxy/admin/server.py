@@ -171,6 +171,7 @@ class Admin:
 
 async def start(site: Site, listening: socket.socket) -> Admin:
     """Serves on a listening socket."""
+    _log.addFilter(_untold)  # once, however often
     runner = web.AppRunner(
         AdminSite(site).application(),
         access_log=None,
@@ -190,6 +191,3 @@ def _untold(record: logging.LogRecord) -> bool:
         come = "what came to the admin port is no valid HTTP"
         record.msg = f"{come}, from %s" if record.args else come
     return True
-
-
-_log.addFilter(_untold)
