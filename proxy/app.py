@@ -210,6 +210,7 @@ class App:
         self.sweeper = Sweeper(
             *(self.ledger, self.store, clock, lambda: idle_seconds(policy.current), self.owners),
             lambda: policy.current.checkpoints,
+            self._backend.is_spooled,
         )
         self.control = Control(
             self.ledger, self.store, self.calls, clock, policy, self.peers, self._refresh

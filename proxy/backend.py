@@ -43,6 +43,10 @@ class Backend:
         """What an operator should know of the store."""
         return self.on_failure.said() if self.on_failure is not None else None
 
+    def is_spooled(self, name: str) -> bool:
+        """Whether what a process that has died did may not be in the store yet."""
+        return self.on_failure is not None and self.on_failure.is_spooled(name)
+
     async def claim(self, policy: PolicyWatcher) -> None:
         """Says that this process lives. Raises StoreUnavailable."""
         if isinstance(self.owners, FolderOwners):

@@ -25,7 +25,8 @@ _LOOKED_THROUGH = 1_000
 class Sweeper:
     """One for each process. Several processes may sweep one store: closing a hold is idempotent.
 
-    owners: without them nobody is known to be gone before the deadline of a hold."""
+    owners: without them nobody is known to be gone before the deadline of a hold. is_spooled:
+    whether what such a one did may not be in the store yet; a call that it settled is not lost."""
 
     def __init__(
         self,
@@ -35,12 +36,14 @@ class Sweeper:
         idle_seconds: Callable[[], float],
         owners: Owners | None = None,
         kept: Callable[[], Checkpoints] = Checkpoints,
+        is_spooled: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._ledger = ledger
         self._store = store
         self._clock = clock
         self._idle_seconds = idle_seconds
         self._owners = owners or FolderOwners(None, "")
+        self._is_spooled = is_spooled
         self._retention = Retention(store, clock, kept, idle_seconds)
 
     async def run(self) -> None:
@@ -76,11 +79,13 @@ class Sweeper:
         await self._retention.look_after()
 
     async def recover(self) -> None:
-        """Books at once what processes held that have died."""
+        """Books at once what processes held that have died, and spooled nothing that is yet to be
+        written."""
         gone = self._owners.gone()
         try:
-            if gone:
-                await self._book_all_of(gone)
+            known = [owner for owner in gone if not self._is_spooled(owner.name)]
+            if known:
+                await self._book_all_of(known)
         except StoreUnavailable as error:
             log.warning("what a dead process held is not booked", extra={"reason": str(error)})
         finally:

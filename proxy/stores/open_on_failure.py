@@ -78,11 +78,13 @@ class OpenOnFailure(DelegatingStore):
             is_held=self._holds,
             let_through=let_through,
         )
+        self._spools = spools
         self._drains = SpoolDrains(
             *(spools, primary, idle_seconds, spooling),
             home=lambda keys: self.on_back(keys),
         )
         self._looks = 0
+        self._missed: set[str] = set()
 
     @property
     def waiting(self) -> int:
@@ -196,6 +198,15 @@ class OpenOnFailure(DelegatingStore):
             if self.mode is Mode.BACK:
                 self.mode = Mode.AWAY
             self._why = error.message
+
+    def is_spooled(self, name: str) -> bool:
+        """Whether what a process that has died did may not be in the store yet. It is looked for at
+        the next look, and then now and again."""
+        is_left = name not in self._drains.kept and self._spools.is_left(name)
+        if is_left and name not in self._missed:
+            self._missed.add(name)
+            self._looks = -1
+        return is_left
 
     def _is_lost(self) -> bool:
         return self.mode is not Mode.HERE

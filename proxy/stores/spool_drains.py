@@ -37,6 +37,8 @@ class SpoolDrains:
         self._home = home
         self._own: SpoolDrain | None = None
         self._adopted: dict[str, SpoolDrain] = {}
+        self.kept: set[str] = set()
+        """Of whom nothing is left but what stays for a human."""
         self.reconciled = 0
         """Appends that are not spooled any more."""
 
@@ -82,6 +84,8 @@ class SpoolDrains:
                 await self._set_aside(name, drain, error)
                 continue
             del self._adopted[name]
+            if refused:
+                self.kept.add(name)
             await self._spools.leave(name, drain.spool, is_empty=not refused)
 
     async def empty_some(self) -> int:

@@ -59,6 +59,10 @@ class Spools:
                     self._forget(name)
         return found
 
+    def is_left(self, name: str) -> bool:
+        """Whether the spool of that process is there, whoever takes care of it."""
+        return self._path(name, SPOOL).exists()
+
     async def leave(self, name: str, spool: Spool, *, is_empty: bool) -> None:
         """It is not used any more. Not empty: whoever comes next takes it over."""
         await spool.close()

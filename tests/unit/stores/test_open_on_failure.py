@@ -34,7 +34,9 @@ from proxy.stores.memory import MemoryStore
 from proxy.stores.open_on_failure import Mode, OpenOnFailure
 from proxy.stores.spools import Spools
 from proxy.stores.sqlite import SqliteStore
+from proxy.sweeper import Sweeper
 from proxy.tasks import Tasks
+from proxy.workers.owners import FolderOwners
 from tests.fakes import FakeClock, turns
 from tests.fakes_stores import KEY, NOW, SECRET, Disk, Going, opened, outcome, reserved, settled
 from tests.unit.test_ledger import used, wants
@@ -482,6 +484,43 @@ async def test_it_starts_though_the_store_is_away(
 
 def names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+async def test_what_the_dead_have_settled_is_not_booked_before_it_is_home(
+    going: Going, tmp_path: Path, clock: FakeClock
+) -> None:
+    """One worker dies; another hears of it before anybody has read what it had spooled. One call
+    was settled, another one held, while the store was away."""
+    living, dead = (Side(going, tmp_path / "spools", name, clock) for name in ("living", "dead"))
+    for side in (living, dead):
+        await side.store.open()
+    owners = FolderOwners(tmp_path / "owners", "dead")
+    owners.claim()
+    others = FolderOwners(tmp_path / "owners", "living")
+    sweeper = Sweeper(
+        *(living.ledger, living.store, clock, lambda: 3600, others),
+        is_spooled=living.store.is_spooled,
+    )
+    await dead.reserve("a")
+    going.away = "before"
+    await dead.ledger.settle(KEY, "a", used(10))
+    await dead.reserve("b")
+    await dead.store._spool().close()
+    dead.kill()
+    owners.leave(settled=False)
+    going.away = ""
+    await sweeper.recover()
+    assert (await living.ledger.latest(KEY)).held
+    await living.store.look()
+    await sweeper.recover()
+
+    state = fold(await log_of(going))
+    assert (state.cost_micro_usd, state.held_micro_usd) == (10 + 100, 0)
+    assert names_in(tmp_path / "owners") == []
+    for side in (living, dead):
+        await side.tasks.close()
+    await living.store.close()
+    await going.open()
 
 
 @pytest.mark.parametrize("called", [False, True])
