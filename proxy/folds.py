@@ -83,9 +83,7 @@ class Folds:
             known = await self.load(key, fresh=True)
         if not known.pending:
             return known
-        answer = asyncio.get_running_loop().create_future()
-        known.awaited.append((known.answers + known.pending, answer))
-        await answer
+        await known.caught_up()
         return await self.load(key)
 
     async def _read(self, key: SessionKey) -> Fold:
@@ -93,7 +91,7 @@ class Folds:
         try:
             return self._keep(await self._read_log(key))
         except StoreAway as away:
-            return self._as_known(key, away)
+            return await self._as_known(key, away)
         finally:
             del self._loading[key]
             done.set_result(None)
@@ -110,11 +108,14 @@ class Folds:
             if (newer := newer_of(fold_, self._folds.get(key, was), before)) is not None:
                 return newer
 
-    def _as_known(self, key: SessionKey, away: StoreAway) -> Fold:
+    async def _as_known(self, key: SessionKey, away: StoreAway) -> Fold:
         """While the store is away: the fold at hand, else what was done since it went."""
         known = self._folds.get(key)
         if known is None:
             known = Fold(key, fold(away.log, start=EMPTY))
+        while known.refused and known.pending:
+            await known.caught_up()
+        known.undo()
         known.stale, known.is_spooled = False, True
         return self._keep(known)
 
@@ -190,8 +191,7 @@ class Folds:
         freed: what closing a hold gives back on shared accounts, as far as it is known here.
         happened: told once it is written, whoever still waits for it.
         """
-        fold_.state = after
-        fold_.pending += 1
+        fold_.submits(after)
         self._pending += 1
         if append.charges:
             self._move(append.charges, 1)
@@ -207,8 +207,7 @@ class Folds:
     def take(self, done: Submitted, result: Appended | BaseException) -> None:
         """The store has answered."""
         fold_ = done.fold
-        fold_.answers += 1
-        fold_.pending -= 1
+        fold_.answered(done.append, done.after, is_taken=isinstance(result, Appended))
         self._pending -= 1
         if self._folds.get(fold_.key, fold_) is not fold_:
             self._folds[fold_.key].stale = True  # it was read beside this append: without it, maybe

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from proxy.core.session import SessionKey, SessionState
+from proxy.core.session import EMPTY, SessionKey, SessionState, fold
 from proxy.errors import HoldfastError
 from proxy.stores import Append, Appended, Charge
 from proxy.stores.written import Written
@@ -18,7 +18,8 @@ class Fold:
     not answered yet; answers: those that came; awaited: who waits until there are so many.
     stale: the log is not what was foreseen. misled: a head was written that tells of another log:
     an append before it was refused, or another process's is not in it. is_spooled: it was made, or
-    gone on with, while the store was away.
+    gone on with, while the store was away. sure: the state with what was answered alone. refused:
+    an append was, whose effect `state` still has.
     """
 
     key: SessionKey
@@ -28,8 +29,37 @@ class Fold:
     stale: bool = False
     misled: bool = False
     is_spooled: bool = False
+    sure: SessionState = EMPTY
+    refused: bool = False
     answers: int = 0
     awaited: list[tuple[int, asyncio.Future[None]]] = field(default_factory=list)
+
+    def submits(self, after: SessionState) -> None:
+        """An append is on its way that leads there."""
+        if not self.pending:
+            self.sure = self.state
+        self.state = after
+        self.pending += 1
+
+    def answered(self, append: Append, after: SessionState, *, is_taken: bool) -> None:
+        """One of them."""
+        self.answers += 1
+        self.pending -= 1
+        if not is_taken:
+            self.refused = True
+        else:
+            self.sure = fold(append.events, start=self.sure) if self.refused else after
+
+    def undo(self) -> None:
+        """Nothing is on its way: without what was refused, where the log cannot be read."""
+        if self.refused:
+            self.state, self.refused = self.sure, False
+
+    async def caught_up(self) -> None:
+        """All that is on its way by now is answered."""
+        answer = asyncio.get_running_loop().create_future()
+        self.awaited.append((self.answers + self.pending, answer))
+        await answer
 
     def wake(self) -> None:
         """An answer has come."""

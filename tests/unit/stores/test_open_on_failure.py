@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from proxy.core import events as ev
 from proxy.core.policy import Budget
 from proxy.core.session import SessionKey, fold
+from proxy.core.tools.facts import Handed
 from proxy.errors import AccountExceeded, StoreUnavailable
 from proxy.ledger import Ledger
 from proxy.reservation import Admitted, Reservation
@@ -520,6 +521,36 @@ async def test_what_the_dead_have_settled_is_not_booked_before_it_is_home(
     for side in (living, dead):
         await side.tasks.close()
     await living.store.close()
+    await going.open()
+
+
+async def test_what_was_refused_just_before_it_went_did_not_happen(
+    going: Going, tmp_path: Path, clock: FakeClock
+) -> None:
+    """Another process was faster, and the log cannot be read any more: the call is decided on what
+    was known before, and not on itself. A fact that was submitted behind it is known."""
+    one, other = (Side(going, tmp_path, name, clock) for name in ("one", "other"))
+    await one.call("a", 10)
+    await other.call("b", 20)
+    held = asyncio.ensure_future(one.reserve("c"))
+    while len(going.given) < 5:
+        await turns(1)
+    fact = ev.CallsHanded(at=NOW, calls=(Handed("call_1", "search", b"d" * 16),))
+    told = asyncio.ensure_future(one.ledger.record(KEY, fact))
+    await turns(1)
+    going.away = "before"
+    admitted = await held
+    await told
+
+    assert (admitted.state.held_micro_usd, admitted.state.steps) == (100, 2)
+    assert "call_1" in admitted.state.tools.handed
+    await one.ledger.settle(KEY, "c", used(5))
+    assert (await one.ledger.state(KEY)).held_micro_usd == 0
+    await one.back()
+    assert fold(await log_of(going)).cost_micro_usd == 35
+    for side in (one, other):
+        await side.tasks.close()
+        await side.store.close()
     await going.open()
 
 
