@@ -25,9 +25,9 @@ from proxy.errors import UNREADABLE, MalformedRequest
 from proxy.stores import Content, Hold, SessionDump, SessionHead
 from proxy.stores.chain import ChainedPayload
 
-MAGIC = b"Holdfast session, format 1\n"
-SUFFIX = ".holdfast"
 _KIND = b"Holdfast session, format "
+MAGIC = _KIND + b"1\n"
+SUFFIX = ".holdfast"
 _PIECE_BYTES = 256 * 1024
 _MOST_BYTES = 512 * 1024 * 1024
 _MOST_ENTRY_BYTES = 96 * 1024 * 1024
@@ -157,6 +157,7 @@ class ExportReader:
         self._contents: dict[str, bytes] = {}
 
     def feed(self, chunk: bytes) -> None:
+        """What comes next of the file, in pieces of any size."""
         taken = self._tail + chunk
         if not self._begun:
             if len(taken) < len(MAGIC):

@@ -58,8 +58,8 @@ def differs(body: bytes, request: Request, recorded: bytes, record: Request) -> 
 
 
 def asks_otherwise(body: bytes, recorded: bytes) -> str:
-    """The same of two bodies of one dialect, whose conversations are known to be the same: but for
-    what no history has."""
+    """As `differs`, of two bodies of one dialect whose histories are known to be the same: only
+    what no history has is compared. Raises MsgspecError for a body that is no JSON object."""
     one, other = _OBJECT.decode(body), _OBJECT.decode(recorded)
     said, known = _conversation(one, other), _conversation(other, one)
     if _system(one, said) != _system(other, known):

@@ -57,11 +57,11 @@ class Record:
 
     @property
     def answered(self) -> Sequence[RecordedStep]:
-        """Those that its agent was given an answer to."""
+        """Steps that their agent was given an answer to, in the order of their reservation."""
         return [step for step in self._log.steps.values() if step.is_answered]
 
     def answered_as(self, digest: bytes) -> Sequence[RecordedStep]:
-        """Those of them that sent this, by the digest of its body or by its chain."""
+        """Answered steps that sent this, by the digest of its body or by its chain."""
         return self._answered(dict.fromkeys(self._asked.get(digest, ())))
 
     def in_flight_as(self, body_digest: bytes) -> Sequence[RecordedStep]:
@@ -74,7 +74,8 @@ class Record:
         ]
 
     def answered_since(self, count: int) -> Sequence[RecordedStep]:
-        """Those of them that were answered after so many."""
+        """Answered steps without the first so many that were answered, in the order of their
+        reservation."""
         return sorted(self._answered(self._settled[count:]), key=_by_reservation)
 
     @property
@@ -82,7 +83,7 @@ class Record:
         return len(self._settled)
 
     def left(self) -> Sequence[RecordedStep]:
-        """Those of them that this run was not given."""
+        """Answered steps that this run was not given, in the order of their reservation."""
         left = [call_id for call_id in self._settled if call_id not in self.given]
         return sorted(self._answered(left), key=_by_reservation)
 

@@ -23,6 +23,7 @@ Ran = tuple[list[Result], StoreUnavailable | None]
 
 
 def is_charged_elsewhere(job: Job, prefix: str) -> bool:
+    """Whether it charges an account that is not in the slot of its session's tenant."""
     if not isinstance(job, AppendJob):
         return False
     own = f"{tag(prefix, job.key.tenant)}:"
@@ -44,7 +45,9 @@ class Claiming:
         self._run = run
 
     async def write(self, writing: Writing) -> tuple[Request, Result, StoreUnavailable | None]:
-        """Claims, writes, and gives the claim back where it was not written."""
+        """Claims, writes, and gives the claim back where it was not written. Returns the request as
+        it was written, what the script answered, and what to say if no replica has it. Raises
+        StoreUnavailable."""
         request, elsewhere = split(writing.request)
         if not elsewhere.checks:
             return await self._written(request)

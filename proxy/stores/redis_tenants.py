@@ -12,6 +12,8 @@ _REMEMBERED = 65_536
 
 
 class Tenants:
+    """Shared by all appends of a process."""
+
     def __init__(self, servers: Servers, expiry: Expiry) -> None:
         self._servers = servers
         self._name = f"{shared(servers.prefix)}:t"
@@ -19,7 +21,7 @@ class Tenants:
         self._told: dict[str, float] = {}
 
     async def introduce(self, tenants: Collection[str]) -> None:
-        """Once an hour for each, as long as it is used."""
+        """Once an hour for each, as long as it is used. Raises StoreUnavailable."""
         now = asyncio.get_running_loop().time()
         new = [
             one for one in tenants if now - self._told.get(one, float("-inf")) > _TOLD_AGAIN_SECONDS

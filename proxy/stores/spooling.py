@@ -24,6 +24,9 @@ from proxy.stores.written import Written, outlasting
 
 
 class _State(Enum):
+    """ASKED: the store owes an answer. TRIED: it failed, and may have written it. SURE: it was not
+    given it, or refused it."""
+
     ASKED = 0
     TRIED = 1
     SURE = 2

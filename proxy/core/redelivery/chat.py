@@ -23,7 +23,8 @@ _CALL: Final = ("index", "id", "type", "function")
 
 
 def whole(body: bytes) -> Json:
-    """Of a stream. Raises NotUnderstood."""
+    """A stream's body as the chat completion that an unstreamed call is answered. Raises
+    NotUnderstood."""
     answer: Json = {}
     choices: dict[int, Json] = {}
     for event in events_of(body):
@@ -101,7 +102,8 @@ def usage_of(usage: Usage) -> Json:
 
 
 def streamed(answer: Json, *, include_usage: bool) -> bytes:
-    """Of a whole answer. Raises NotUnderstood."""
+    """A chat completion as a stream's body. include_usage: a chunk of its usage ends it. Raises
+    NotUnderstood."""
     frames = [encode_frame(msgspec.json.encode(chunk)) for chunk in _chunks(answer, include_usage)]
     return b"".join([*frames, encode_frame(b"[DONE]")])
 

@@ -13,7 +13,9 @@ _DONE: Final = b"[DONE]"
 
 
 class NotUnderstood(Exception):
-    """It says something that is not known here."""
+    """An answer says something that is not known here. What is malformed may raise LookupError,
+    TypeError, AttributeError or ValueError instead; `redelivered` takes all of them for the same.
+    """
 
 
 def events_of(body: bytes) -> Iterator[Json]:

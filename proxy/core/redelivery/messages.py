@@ -17,7 +17,8 @@ _GROWS: Final = {
 
 
 def whole(body: bytes) -> Json:
-    """Of a stream. Raises NotUnderstood."""
+    """A stream's body as the message that an unstreamed call is answered. Raises
+    NotUnderstood."""
     told = _Told()
     for event in events_of(body):
         told.take(event)
@@ -93,7 +94,7 @@ def _grow(block: Json, delta: Json, inputs: dict[int, str], at: int) -> None:
 
 
 def streamed(message: Json) -> bytes:
-    """Of a whole answer. Raises NotUnderstood."""
+    """A message as a stream's body. Raises NotUnderstood."""
     return b"".join(
         [
             encode_frame(msgspec.json.encode({"type": kind, **said}), kind)

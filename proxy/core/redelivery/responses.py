@@ -18,7 +18,8 @@ _PARTS: Final[dict[str, tuple[str, str, Json]]] = {
 
 
 def whole(body: bytes) -> Json:
-    """Of a stream: its last event tells all of it. Raises NotUnderstood."""
+    """A stream's body as the response that an unstreamed call is answered: its last event has all
+    of it. Raises NotUnderstood."""
     last = [*events_of(body)][-1]
     response = last.get("response")
     if last.get("type") not in _ENDS.values() or not isinstance(response, dict):
@@ -27,7 +28,7 @@ def whole(body: bytes) -> Json:
 
 
 def streamed(response: Json) -> bytes:
-    """Of a whole answer. Raises NotUnderstood."""
+    """A response as a stream's body. Raises NotUnderstood."""
     events = enumerate(_events(response))
     return b"".join([event_frame(kind, number, said) for number, (kind, said) in events])
 
