@@ -1,6 +1,6 @@
 """All of a ledger looked at, and what is wrong of it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -145,7 +145,7 @@ class _Walk:
         verified.holds += len(log.holds or ())
         kept = self._heads.of(log.key)
         if (fault := first_fault(self._chain, log)) is not None:
-            yield fault
+            yield _behind_the_end(log, fault, kept) or fault
             return
         recount = recounted(log.rows)
         self._sums.add(recount, partial(self._reader.is_late, log.key))
@@ -153,6 +153,14 @@ class _Walk:
             if (fault := fault_against(log, head.seq, head.chain)) is not None:
                 yield fault
         yield from derived_faults(log, recount)
+
+
+def _behind_the_end(log: SessionLog, fault: Fault, kept: Sequence[Head]) -> Fault | None:
+    """What is kept though no event tells of it belongs to events that a head has, if there are."""
+    if fault.what != "inserted" or fault.kind:
+        return None
+    known = [fault_against(log, head.seq, head.chain) for head in kept]
+    return next((one for one in known if one is not None and one.what == "cut"), None)
 
 
 def _gone(head: Head, retained_since: float, verified: Verified) -> None:

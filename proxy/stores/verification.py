@@ -228,7 +228,7 @@ def _in_contents(log: SessionLog) -> Fault | None:
                 return Fault(log.key, row.seq, kind_of(row.payload), what, detail)
     for name in log.contents:
         if name not in told:
-            detail = f"{_named(name)} was put there: no event tells of it"
+            detail = f"no event tells of {_named(name)}: it was put there, or events were cut"
             return Fault(log.key, log.tip[0], "", "inserted", detail)
     return None
 

@@ -107,7 +107,10 @@ def test_a_ledger_as_it_was_written(told: Told, ledger: Path) -> None:
         ("UPDATE contents SET data = x'00' WHERE name = 'c1.q'", "event 2 (StepReserved) altered"),
         ("DELETE FROM contents WHERE name = 'c1.a'", "event 3 (StepSettled) deleted: what call c1"),
         (CROSS, "event 2 (StepReserved) altered: what call c1 sent was altered"),
-        ("INSERT INTO contents VALUES (1, 'c7.q', x'00')", "event 4 inserted: what call c7 sent"),
+        (
+            "INSERT INTO contents VALUES (1, 'c7.q', x'00')",
+            "event 4 inserted: no event tells of what call c7 sent",
+        ),
         ("UPDATE sessions SET seq = 3 WHERE id = 1", "event 4 (StepReserved) tip altered"),
         ("DELETE FROM sessions WHERE id = 1", "number 1 (tenant ?): event 1 (SessionOpened) delet"),
         ("UPDATE sessions SET session = 's2' WHERE id = 1", "session s2 (tenant team-a): event 1"),
@@ -188,6 +191,26 @@ def test_a_cut_tail_is_told_by_a_head_kept_outside(
     code, text = told("--head", str(heads))
     assert code == 1
     assert "session s1 (tenant team-a): event 4 cut: its log ends at event 3, but had 4" in text
+
+
+def test_a_head_tells_of_a_cut_tail_whose_contents_were_left(
+    told: Told, ledger: Path, tmp_path: Path
+) -> None:
+    """Without it, what no event tells of may as well have been put there."""
+    heads = tmp_path / "heads"
+    assert told("--heads", str(heads))[0] == 0
+    chain = "(SELECT chain FROM events WHERE session_id = 1 AND seq = 2)"
+    change(
+        ledger,
+        "DELETE FROM events WHERE session_id = 1 AND seq > 2",
+        f"UPDATE sessions SET seq = 2, chain = {chain} WHERE id = 1",
+    )
+
+    alone, by_head = told(), told("--head", str(heads))
+
+    assert (alone[0], by_head[0]) == (1, 1)
+    assert "event 2 inserted: no event tells of what call c1 was answered: it was put" in alone[1]
+    assert "event 3 cut: its log ends at event 2, but had 4 when its head was kept" in by_head[1]
 
 
 def test_a_session_that_vanished_is_told_by_a_head_kept_outside(
