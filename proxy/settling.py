@@ -139,7 +139,7 @@ class Settler:
             capture.drop()
         progress.state = await self._ledger.settle(call.key, call.call_id, what)
         if taken is not None:
-            self.recorder.windows.put(call.call_id, taken.after)
+            self.recorder.windows.answered(call.call_id, taken.after)
 
     async def _release(self, progress: Progress) -> None:
         progress.settled = bill.failed(0)

@@ -62,10 +62,11 @@ class Fingerprint(msgspec.Struct, frozen=True, gc=False):
     borders: tuple[int, ...] = ()
 
 
-def pack(fingerprint: Fingerprint) -> bytes:
+def pack(fingerprint: Fingerprint, digest: bytes = b"") -> bytes:
+    """digest: in the place of the one that it has."""
     base = fingerprint.base.encode()
     fixed = _LAYOUT.pack(
-        fingerprint.digest, _VERSION, fingerprint.key, fingerprint.seed,
+        digest or fingerprint.digest, _VERSION, fingerprint.key, fingerprint.seed,
         fingerprint.head_bytes, fingerprint.list_bytes, fingerprint.tail_bytes,
         fingerprint.head, fingerprint.tail, len(base),
     )  # fmt: skip
@@ -95,13 +96,11 @@ def borders_of(list_bytes: int) -> list[int]:
     that distance, and no farther than twice it. A longer list has its borders beyond this one's
     end, or where this one has them, too: what was hashed once need not be again.
     """
-    places, last, step = [list_bytes], list_bytes, _BORDER_BYTES
-    while step < last:
-        multiple = list_bytes & -step
-        for at in (multiple, multiple - step):
-            if 0 < at < last:
-                places.append(at)
-                last = at
+    places, step = [list_bytes], _BORDER_BYTES
+    if 0 < (at := list_bytes & -step) < list_bytes:
+        places.append(at)
+    while (at := (list_bytes & -step) - step) > 0:  # the last one is one of the step before's
+        places.append(at)
         step *= 2
     return places
 

@@ -4,6 +4,7 @@ A conversation's body begins like the one before it, and who reads it compares t
 (`core.memo`). So what was hashed of that one need not be hashed again, however long it is.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
@@ -66,14 +67,14 @@ class Prefixes(msgspec.Struct, eq=False):
                 break
         if hashing is None:
             at, hashing = 0, xxh3_64(seed=self.seed)
-        back = max([one for one in missing if one + _NEAR_BYTES <= size], default=0)
-        for place in missing:
+        back = bisect_right(missing, size - _NEAR_BYTES) - 1
+        for n, place in enumerate(missing):
             hashing.update(listed[at:place])
             hashes[place] = hashing.intdigest()
             at = place
-            if place in (back, size):
-                states = ((place, hashing.copy()), *[one for one in states if one[0] < place])
-        self.states = states
+            if n == back:
+                states = _with(states, place, hashing.copy())
+        self.states = _with(states, at, hashing) if at == size else states
         return hashes
 
     def shorten(self, places: Sequence[int]) -> None:
@@ -83,6 +84,12 @@ class Prefixes(msgspec.Struct, eq=False):
             self.hashes = {at: self.hashes[at] for at in places}
         states = self.states
         if len(states) > 2:
-            most = places[0] - _NEAR_BYTES
-            back = next((n for n, one in enumerate(states) if one[0] <= most), len(states) - 1)
+            most, back = places[0] - _NEAR_BYTES, 1
+            while back < len(states) - 1 and states[back][0] > most:
+                back += 1
             self.states = (states[0], *states[max(back - 1, 1) : back + 1])
+
+
+def _with(states: States, place: int, state: xxh3_64) -> States:
+    """In the place of those that are no earlier."""
+    return ((place, state), *[one for one in states if one[0] < place])

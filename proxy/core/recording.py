@@ -228,6 +228,9 @@ def _is_base(fingerprint: Fingerprint, key: bytes) -> bool:
 
 
 def _kept(fingerprint: Fingerprint, hashes: Mapping[int, int]) -> int:
+    """How much of its base's list a body begins with: mostly all of it, which is asked first."""
+    if hashes.get(fingerprint.list_bytes) in fingerprint.borders[:1]:
+        return fingerprint.list_bytes
     for at, border in zip(borders_of(fingerprint.list_bytes), fingerprint.borders, strict=False):
         if hashes.get(at) == border:
             return at

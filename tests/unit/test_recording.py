@@ -20,7 +20,17 @@ from proxy.core.contents import NOT_RECORDED, RecordedAnswer
 from proxy.core.dialects.base import Bounds
 from proxy.core.events import SessionOpened, StepReserved, StepSettled
 from proxy.core.fingerprints import IN_CLEAR, NOTHING_KEPT, Fingerprint, base_of, pack, seed_name
-from proxy.core.recording import BY_ANSWER, BY_REQUEST, MOST_DEPTH, VERSION, Primed, digest_of
+from proxy.core.rebuilding import decode_delta
+from proxy.core.recording import (
+    BY_ANSWER,
+    BY_REQUEST,
+    MOST_DEPTH,
+    UNPRIMED,
+    VERSION,
+    Primed,
+    RequestDelta,
+    digest_of,
+)
 from proxy.core.request import DialectName
 from proxy.core.session import EMPTY, SessionKey, SessionState, apply
 from proxy.core.steps import RecordedStep, steps_of
@@ -96,7 +106,7 @@ class Session:
         taken = self.recorder.answer(call_id, capture, checkpoints)
         await self.write(StepSettled(NOW, call_id, content=taken.digest), taken.content)
         capture.drop()
-        self.recorder.windows.put(call_id, taken.after)
+        self.recorder.windows.answered(call_id, taken.after)
         self.answered[call_id] = given
 
     def seal(self, keys: str) -> None:
@@ -110,6 +120,11 @@ class Session:
 
     async def steps(self) -> dict[str, RecordedStep]:
         return {step.call_id: step for step in steps_of(await self.store.read(KEY))}
+
+    async def delta(self, call_id: str) -> RequestDelta:
+        """The record of a request."""
+        name = request_name(call_id)
+        return decode_delta((await self.store.read_contents(KEY, [name]))[name])
 
     async def check(self) -> None:
         """All that was sent and answered is read back."""
@@ -587,6 +602,38 @@ async def test_no_record_needs_more_than_so_many_before_it() -> None:
     depths = [session.recorder.windows.get(call_id) for call_id in session.sent]
 
     assert max(window.depth for window in depths if window) == MOST_DEPTH
+    await session.check()
+
+
+async def test_of_a_history_the_newest_window_alone_is_kept() -> None:
+    """A request that is answered stands in its base's place: nobody goes on from that again."""
+    session = await Session().begin()
+    messages = [message(0)]
+    for n in range(5):
+        await session.answer(await session.ask(chat(messages)), SOME)
+        messages.append(message(n + 1))
+    kept = [call_id for call_id in session.sent if session.recorder.windows.get(call_id)]
+
+    assert kept == ["c0004"]
+    steps = await session.steps()
+    assert [(await session.delta(one)).primed for one in steps] == [UNPRIMED, *[BY_ANSWER] * 4]
+    await session.check()
+
+
+async def test_a_window_stays_for_who_may_go_on_from_it() -> None:
+    """Of one whose own answer is on its way; and of a history that another is only framed like."""
+    session = await Session().begin()
+    running = await session.ask(chat([message(0)]))
+    await session.answer(await session.ask(chat([message(0), message(1)])), SOME)
+    windows = session.recorder.windows
+
+    assert windows.get(running)
+    assert windows.fingerprint(running)
+    side = await session.ask(chat([message(9)]))
+    await session.answer(side, SOME)
+    assert windows.get("c0001")
+    again = await session.ask(chat([message(0), message(1), message(2)]))
+    assert (await session.delta(again)).primed == BY_ANSWER
     await session.check()
 
 
