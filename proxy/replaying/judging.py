@@ -191,7 +191,8 @@ class Judge:
             after = set(tree.after(came_from))
             missed = [step for step in left if step.call_id in after]
         else:
-            missed = list(left) if asked.begins or asked.alone or not record.given else []
+            begins = asked.begins or (asked.alone and not _goes_on(call.request))
+            missed = list(left) if begins or not record.given else []
         if not missed:
             return _Live()
         body = await self._contents.body_of(call.key, missed[0])
@@ -259,6 +260,11 @@ class Judge:
             if one.call_id in after:
                 return one
         raise _Live(f"step {step.step} asks for a tool call that was carried out")
+
+
+def _goes_on(request: Request) -> bool:
+    """Whether it names what it follows, which its provider keeps: no run begins with it."""
+    return request.previous_response_id is not None or request.conversation_id is not None
 
 
 def _has_diverged(request: Request, record: Record) -> bool:

@@ -526,6 +526,25 @@ async def test_calls_that_are_no_conversations_are_given_again_too(tmp_path: Pat
             assert told([again, other]) == [*replayed(1), *live(2)]
 
 
+async def test_a_call_that_names_the_answer_it_follows_begins_no_run(tmp_path: Path) -> None:
+    """Though it comes by a connection of its own and repeats nothing of its history."""
+    async with sidecar(tmp_path, script=Script((Turn(text="{{step}}"),))) as on:
+        lives: list[list[Answer]] = []
+        for _ in range(2):
+            answers: list[Answer] = []
+            for n in range(3):
+                body: dict[str, Any] = {"model": MODEL, "input": f"question {n}"}
+                if answers:
+                    body["previous_response_id"] = json.loads(answers[-1].body)["id"]
+                async with process(on) as by:
+                    answers.append(await by.send("/r/s1/v1/responses", body))
+            lives.append(answers)
+
+        assert told(lives[0]) == live(1, 2, 3)
+        assert told(lives[1]) == replayed(1, 2, 3)
+        assert await kinds(on, "Diverged") == []
+
+
 async def test_the_record_of_a_session_outlives_the_sidecar(tmp_path: Path) -> None:
     store = f"sqlite:///{tmp_path}/ledger.db"
     async with sidecar(tmp_path, script=SCRIPT, store=store) as on:
