@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+from proxy.errors import StoreUnavailable
 from proxy.workers.fleet_peers import Bus, FleetPeers
 from proxy.workers.leases import LeasedOwners, Leases
 
@@ -25,8 +26,12 @@ class Fleet:
     peers: FleetPeers
 
     async def claim(self) -> None:
-        """Raises StoreUnavailable."""
-        await self.shared.open()
+        """Raises StoreUnavailable; the workers of one `serve` know of each other all the same."""
+        try:
+            await self.shared.open()
+        except StoreUnavailable:
+            self.owners.near.claim()
+            raise
         await self.owners.claim()
 
     async def leave(self, *, settled: bool) -> None:

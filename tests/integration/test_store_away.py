@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from proxy.simulator import Script, Simulator, Turn
+from tests.fakes_redis import RedisServer, needs_server, running
 from tests.integration.crew_kit import Serving, serving
 from tests.integration.kit import Sidecar, frames, sidecar
 
@@ -132,6 +133,25 @@ async def test_killed_while_the_store_is_away(tmp_path: Path, workers: int) -> N
             assert await on.open_holds() == []
             await on.stop()
         assert sorted(path.name for path in (tmp_path / "ledger.db.spools").iterdir()) == []
+
+
+@pytest.mark.process
+@pytest.mark.timeout(60)
+async def test_workers_start_though_redis_is_away(tmp_path: Path) -> None:
+    """They speak to each other in a folder of their own, which nobody else makes for them."""
+    needs_server("redis")
+    server = RedisServer("redis", tmp_path / "one", ("--appendfsync", "always"))
+    env = {"HOLDFAST_CHAIN_KEY": "k" * 32, "HOLDFAST_STATE_DIR": str(tmp_path / "state")}
+    async with (
+        Simulator(seed=1) as sim,
+        serving(tmp_path, sim.url, 2, policy=OPEN, store=server.url, env=env) as on,
+    ):
+        answers = [await on.call(session=name) for name in ("s1", "s2", "s1")]
+        assert [answer.status for answer in answers] == [200] * 3
+        with running(server):
+            rows = await whole(on, billed(sim))
+            assert sorted(steps for steps, _ in rows) == [1, 2]
+            assert await on.stop() == 0
 
 
 async def whole(on: Serving, usd: float) -> list[tuple[int, float]]:
