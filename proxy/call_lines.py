@@ -44,6 +44,7 @@ class _Line(msgspec.Struct, omit_defaults=True):
     stream: bool | None = None
     outcome: str | None = None
     cost_usd: float | None = None
+    overspend_usd: float | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
     tools: tuple[str, ...] = ()
@@ -110,6 +111,7 @@ class CallLines:
             call.stream,
             call.outcome,
             call.cost_micro_usd / MICRO,
+            call.overspend_micro_usd / MICRO if call.overspend_micro_usd else None,
             usage.total_input_tokens if usage is not None else None,
             usage.output_tokens if usage is not None else None,
             call.tool_calls,

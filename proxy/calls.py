@@ -43,8 +43,8 @@ class LiveCall:
 
     @property
     def is_out_of_budget(self) -> bool:
-        """Cut since nothing more can be held for it: what came unread is not booked then, for the
-        budget has no room for it."""
+        """Cut since nothing more can be held for it: what came unread is not booked then but
+        counted as overspend, for the budget has no room for it."""
         return self.refusal is not None and self.refusal.code == "budget_exceeded"
 
     def ends_in(self, seconds: float, late: Callable[[], Refusal]) -> None:

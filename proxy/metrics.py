@@ -45,7 +45,7 @@ class Metrics:
         self._tokens = Tally("holdfast_tokens", "Tokens settled.", ("kind", "upstream"))
         self._cost = Tally("holdfast_cost_usd", "Settled cost.", ("upstream",))
         self._overspend = Tally(
-            "holdfast_overspend_usd", "Billed past what was held.", ("upstream",)
+            "holdfast_overspend_usd", "Billed past what was held or booked.", ("upstream",)
         )
         self._steps = Spread(
             "holdfast_steps_per_session", "Steps of sessions that have ended.", _STEPS

@@ -1,6 +1,7 @@
 """How far a call has come."""
 
 from dataclasses import dataclass, field
+from math import ceil
 
 from msgspec.structs import replace
 
@@ -49,6 +50,7 @@ class Progress:
     settlement. unpaid: this attempt is an answer that was kept. replays: how often the model was
     told results in the place of the agent's. usage: what the provider says of an answer that was
     read whole, and on whose calls it is still decided. ask: what this attempt was held for.
+    unread_part: of a stream that its budget cut, as in `Incoming.unread_part`.
     held_tokens: of all attempts, like `held_cost_micro_usd`. tried: None where none has failed.
     capture: takes down what the client is given; None where that is not kept.
     """
@@ -81,6 +83,7 @@ class Progress:
     held_tokens: int = 0
     tried: Tried | None = None
     capture: AnswerCapture | None = None
+    unread_part: float = 0.0
 
     def __post_init__(self) -> None:
         admit = self.admitted.admit
@@ -118,7 +121,7 @@ class Progress:
     def anew(self) -> None:
         """Nothing of the next attempt has happened yet."""
         self.sent, self.unpaid, self.status, self.meter = False, False, 0, None
-        self.usage = None
+        self.usage, self.unread_part = None, 0.0
 
     def aim(self, call: Call, granted: Granted, ask: Ask) -> None:
         """The next attempt is made at another target, or is held for anew: `granted` is what it
@@ -189,10 +192,26 @@ class Progress:
 
     @property
     def overspend_micro_usd(self) -> int:
-        """What was billed past the hold."""
+        """What was billed past the hold, and what was billed and not booked."""
         if self.settled is None:
             return 0
-        return max(0, self.settled.cost_micro_usd - self.held_cost_micro_usd)
+        past_hold = max(0, self.settled.cost_micro_usd - self.held_cost_micro_usd)
+        return past_hold + self._unbooked_micro_usd() if self.unread_part else past_hold
+
+    def _unbooked_micro_usd(self) -> int:
+        """What had arrived unread when its budget cut the stream, at the rate of what was read."""
+        meter, admit = self.meter, self.admitted.admit
+        if meter is None or self.unpaid:
+            return 0
+        read = self.output_tokens_passed
+        billed = read + ceil(meter.output_tokens_counted * self.unread_part)
+        if self.may_keep_its_bound:
+            billed = max(read, min(billed, self.most))
+        costs = [
+            bill.counted(self.call, admit, "cut", meter.usage, tokens, bill.NO_ANSWER)
+            for tokens in (read, billed)
+        ]
+        return costs[1].cost_micro_usd - costs[0].cost_micro_usd
 
 
 def held_for(before: Admit, admit: Admit) -> Admit:

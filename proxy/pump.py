@@ -51,8 +51,15 @@ class Pump:
             raise
 
     async def _count_arrived(self) -> None:
-        """Meters what has come by now and nobody will be given: the provider bills it."""
-        if not (self._meter.ended or self._progress.live.is_out_of_budget):
+        """Meters what has come by now and nobody will be given: the provider bills it. For what
+        came of a stream that its budget cut there is no room in that: it is estimated, and counted
+        as overspend. To read it took time, in which the provider went on: six streams that were cut
+        of a provider that sends all at once were billed 0.143 USD so, where they are 0.060."""
+        if self._meter.ended:
+            return
+        if self._progress.live.is_out_of_budget:
+            self._progress.unread_part = self._begun.unread_part()
+        else:
             await self._begun.take_arrived(self._meter.feed)
 
     async def _relay(self, settler: Settler) -> None:

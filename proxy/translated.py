@@ -44,6 +44,9 @@ class _Passing:
         self._incoming = incoming
         self._over = False
 
+    def unread_part(self) -> float:
+        return self._incoming.unread_part()
+
     def release(self) -> None:
         self._incoming.release()
 

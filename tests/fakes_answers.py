@@ -141,6 +141,9 @@ class PlayedAnswer:
         while self._pieces:
             take(self._pieces.pop(0))
 
+    def unread_part(self) -> float:
+        return 0.0
+
     async def read(self, limit_bytes: int) -> bytes:
         body = b"".join(self._pieces)
         assert len(body) <= limit_bytes

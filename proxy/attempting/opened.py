@@ -87,6 +87,10 @@ class Begun:
         if not self._over:
             await self._incoming.take_arrived(take)
 
+    def unread_part(self) -> float:
+        """See `Incoming.unread_part`."""
+        return self._incoming.unread_part()
+
     def close(self) -> None:
         """Ends it now; the provider is not asked for what has not come."""
         self._incoming.close()

@@ -83,7 +83,9 @@ class Reader:
             if not await incoming.pass_on(scout.take):
                 scout.end()
         except asyncio.CancelledError:
-            if not progress.live.is_out_of_budget:
+            if progress.live.is_out_of_budget:
+                progress.unread_part = incoming.unread_part()
+            else:
                 await incoming.take_arrived(meter.feed)
             raise
         finally:

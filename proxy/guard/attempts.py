@@ -65,6 +65,9 @@ class KeptAnswer:
     async def take_arrived(self, take: Callable[[bytes], object]) -> None:
         """Nobody is billed for it."""
 
+    def unread_part(self) -> float:
+        return 0.0
+
     def release(self) -> None:
         """Nothing waits."""
 

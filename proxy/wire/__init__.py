@@ -137,6 +137,10 @@ class Incoming(Protocol):
         before its end: it was billed. Waits for nothing of the provider, and raises nothing of it;
         to be closed then."""
 
+    def unread_part(self) -> float:
+        """How much has arrived that nobody has read, as a part of what was read: of 100 bytes read
+        and 50 that wait, 0.5. Reads nothing: while somebody reads, the provider goes on."""
+
     def release(self) -> None:
         """Ends the `pass_on` that waits, as if its `take` had said False."""
 

@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 from proxy.errors import UpstreamUnavailable
 from proxy.wire.parsing import AnswerParser, MalformedAnswer
+from proxy.wire.turns import turn_of
 
 _ROOM_BYTES: Final = 65_536
 _MOST_TURNS: Final = 32
@@ -44,6 +45,9 @@ class Link(Protocol):
     def has_unread(self) -> bool:
         """Whether the kernel has bytes of it that nobody has read."""
 
+    def unread_bytes(self) -> int:
+        """How many of them."""
+
     def cut(self) -> None:
         """Ends the connection: the rest of the answer is not wanted."""
 
@@ -54,6 +58,7 @@ class Answer(AnswerParser):
 
     __slots__ = (
         "_authority",
+        "_came_bytes",
         "_collecting",
         "_counted",
         "_declined",
@@ -88,12 +93,14 @@ class Answer(AnswerParser):
         self._waiter: asyncio.Future[None] | None = None
         self._patient = False
         self._collecting = False
+        self._came_bytes = 0
         self._counted = 0
         self._waiting_bytes = 0
         self._room_bytes = _ROOM_BYTES
 
     def feed(self, data: bytes) -> None:
         """The next segment of the connection; `over` says whether it was the last."""
+        self._came_bytes += len(data)
         try:
             self.parse(data)
         except MalformedAnswer as exc:
@@ -157,6 +164,14 @@ class Answer(AnswerParser):
         if not self.over:  # else its connection may have another call on it
             await self._read_arrived(take)
 
+    def unread_part(self) -> float:
+        """See `Incoming.unread_part`."""
+        unread = sum(map(len, self.pieces))
+        read = self._came_bytes - unread
+        if not self.over:
+            unread += self._link.unread_bytes()
+        return unread / read if read > 0 else 0.0
+
     async def _read_arrived(self, take: Callable[[bytes], object]) -> None:
         came = 0
 
@@ -172,12 +187,12 @@ class Answer(AnswerParser):
         for number in range(_MOST_TURNS):
             if self.over or (number >= _LEAST_TURNS and not self._link.has_unread()):
                 break
-            await _turn(self._loop)
+            await turn_of(self._loop)
         if was_paused:
             until, before = self._loop.time() + _BACKLOG_SECONDS, -1
             while not self.over and before < came and self._loop.time() < until:
                 before = came
-                await _turn(self._loop, _QUIET_SECONDS)
+                await turn_of(self._loop, _QUIET_SECONDS)
         self._take = None
 
     def release(self) -> None:
@@ -281,18 +296,3 @@ class Answer(AnswerParser):
     def _raise_fault(self) -> None:
         if self.fault is not None:
             raise self.fault
-
-
-async def _turn(loop: asyncio.AbstractEventLoop, seconds: float = 0.0) -> None:
-    """One of the loop, or all there are in so many seconds."""
-    waiter = loop.create_future()
-    timer = loop.call_later(seconds, _end, waiter) if seconds else loop.call_soon(_end, waiter)
-    try:
-        await waiter
-    finally:
-        timer.cancel()
-
-
-def _end(waiter: "asyncio.Future[None]") -> None:
-    if not waiter.done():
-        waiter.set_result(None)

@@ -11,9 +11,12 @@ connection closed. No task and no timer is made for a call: `due` is what `Deadl
 """
 
 import asyncio
+import fcntl
 import select
 import socket
 import ssl
+import sys
+import termios
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, cast
@@ -132,6 +135,16 @@ class UpstreamConnection(asyncio.Protocol):
     def has_unread(self) -> bool:
         """Whether there is something to read, as far as the kernel knows."""
         return self.is_open() and bool(self._socket_events.poll(0))
+
+    def unread_bytes(self) -> int:
+        """How much there is to read, as far as the kernel knows; encrypted as it comes."""
+        if self._transport is None or not self.is_open():
+            return 0
+        connected = self._transport.get_extra_info("socket")
+        with suppress(OSError):
+            told = fcntl.ioctl(connected.fileno(), termios.FIONREAD, bytes(4))
+            return int.from_bytes(told, sys.byteorder)
+        return 0
 
     def cut(self) -> None:
         """Ends the connection now; what has not left is thrown away."""

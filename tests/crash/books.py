@@ -38,7 +38,7 @@ _LATE_CHUNKS: Final = 2
 is on its way, and one is made before the provider hears of it."""
 _OVER_BUDGET_CHUNKS: Final = 30
 """Of one that was cut since nothing more could be held for it: what came while it waited for room
-is not booked, for the budget has none."""
+is not booked, for the budget has none; it is counted as overspend, by its size."""
 _CALL_MICRO_USD: Final = 8
 """Of a stream that was cut in a tool's call: of `{"to":"a"}` the provider bills 6 tokens, and 10
 bytes in 3 pieces are counted as 3; of `pay_bill` it bills 3, and 8 bytes are counted as 2."""

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -339,6 +341,66 @@ async def test_streams_cut_by_a_budget_take_no_more_of_it_than_was_read(
         cost_usd = session["cost_usd"]
         assert isinstance(cost_usd, float)
         assert 0.05 < cost_usd <= 0.075
+
+
+class Foxes(AtOnce):
+    """The same in words that are a token for us, too."""
+
+    def turn(self, conversation: Conversation) -> Turn:
+        turn = super().turn(conversation)
+        return turn if turn.text_tokens == 50 else Turn(text=" fox" * 20_000, chunk_tokens=10)
+
+
+@every_dialect
+@pytest.mark.parametrize("policy", ["", "tools: {side_effects: [send_*]}\n"], ids=["", "guarded"])
+async def test_what_came_unread_of_a_stream_that_its_budget_cut_is_counted_as_overspend(
+    tmp_path: Path, dialect: DialectName, policy: str
+) -> None:
+    """The provider bills it, and no budget has room for it. What it had not sent yet, nobody but it
+    knows of."""
+    policy += "limits: {cost_usd: 0.06}"
+    tools = ("send_mail",) if "tools" in policy else ()
+    async with sidecar(tmp_path, policy, script=Foxes()) as on:
+        call = partial(on.call, dialect, stream=True, tools=tools)
+        for _ in range(30):
+            await call(bound=20_000)
+        calls = [call(bound=25_000) for _ in range(6)]
+        answers = await asyncio.gather(*calls)
+        await on.sim.wait_for(lambda sim: all(entry.finished for entry in sim.journal))
+        journal, log = on.sim.journal, await events_of(on)
+        told = overspend_micro_usd(on)
+
+    assert sum(b'"budget_exceeded"' in answer.body for answer in answers) > 1
+    billed = sum(entry.input_tokens + 2 * entry.output_tokens for entry in journal)
+    settled = [event for event in log if isinstance(event, ev.StepSettled)]
+    booked = sum(event.cost_micro_usd for event in settled)
+    inputs = sum(event.usage.input_tokens for event in settled if event.usage is not None)
+    estimate = inputs - sum(entry.input_tokens for entry in journal)
+    unread = told - past_their_holds(log)
+    assert 0 < unread <= billed - booked + max(0, estimate)
+
+
+async def events_of(on: Sidecar, session: str = "s1") -> list[ev.AnyEvent]:
+    key = SessionKey((await on.app.store.find_tenants(session))[0], session)
+    return [stored.event for stored in await on.app.store.read(key)]
+
+
+def overspend_micro_usd(on: Sidecar) -> int:
+    lines = on.app.metrics.render().decode().splitlines()
+    told = [line for line in lines if line.startswith("holdfast_overspend_usd_total{")]
+    return round(sum(float(line.rpartition(" ")[2]) for line in told) * 1e6)
+
+
+def past_their_holds(log: list[ev.AnyEvent]) -> int:
+    """Of what is booked."""
+    held: Counter[str] = Counter()
+    past = 0
+    for event in log:
+        if isinstance(event, ev.StepReserved | ev.HoldExtended):
+            held[event.call_id] += event.hold_cost_micro_usd
+        elif isinstance(event, ev.StepSettled):
+            past += max(0, event.cost_micro_usd - held[event.call_id])
+    return past
 
 
 @every_dialect

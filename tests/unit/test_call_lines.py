@@ -44,7 +44,16 @@ async def test_a_line_says_what_is_known_and_leaves_out_the_rest(written: list[b
     assert (line["level"], line["message"], line["worker"]) == ("info", "call", 2)
     assert (line["status"], line["session"], line["cost_usd"]) == (200, "s1", 0.00002)
     assert (line["input_tokens"], line["output_tokens"]) == (10, 5)
-    assert line.keys().isdisjoint({"agent", "reason", "retries", "fallbacks"})
+    assert line.keys().isdisjoint({"agent", "reason", "retries", "fallbacks", "overspend_usd"})
+
+
+async def test_a_line_says_what_was_billed_and_not_held(written: list[bytes]) -> None:
+    """Its metric says that there was any, and no label of it whose."""
+    lines = CallLines(written.append, FakeClock())
+    lines.add(replace(ANSWERED, overspend_micro_usd=1_500))
+    lines.flush()
+
+    assert json.loads(written[0])["overspend_usd"] == 0.0015
 
 
 async def test_a_line_says_how_often_and_why_others_were_asked(written: list[bytes]) -> None:

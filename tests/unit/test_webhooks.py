@@ -82,6 +82,9 @@ class _Answer:
     async def take_arrived(self, take: Callable[[bytes], object]) -> None:
         return
 
+    def unread_part(self) -> float:
+        return 0.0
+
     def release(self) -> None:
         return
 

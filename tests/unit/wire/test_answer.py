@@ -32,6 +32,9 @@ class FakeLink:
     def has_unread(self) -> bool:
         return bool(self.unread)
 
+    def unread_bytes(self) -> int:
+        return sum(map(len, self.unread))
+
     def cut(self) -> None:
         self.is_cut = True
 
@@ -319,6 +322,36 @@ async def test_what_has_arrived_is_taken_whoever_has_not_read_it(
     link.unread = [chunk(b"b")]
     await _reads(streamed, link, 1)
     assert b"".join(taker.pieces) == b"a0123456789"
+
+
+async def test_what_waits_is_told_as_a_part_of_what_was_read(
+    streamed: Answer, link: FakeLink
+) -> None:
+    """Unread: while somebody reads, a provider goes on, and its bill does."""
+    read, waits = chunk(b"a" * 1_000), b"b" * 300
+    before = len(chunked_head()) + len(read)
+    reading = asyncio.ensure_future(streamed.pass_on(Taker(more=False)))
+    await turn()
+    streamed.feed(read)
+    await reading
+    assert streamed.unread_part() == 0.0
+
+    streamed.feed(chunk(waits))
+    link.unread = [b"c" * 200]
+
+    assert streamed.unread_part() == 500 / (before + len(chunk(waits)) - 300)
+    assert streamed.pieces == [waits]
+    streamed.feed(chunk(b""))
+    assert streamed.over
+    assert streamed.unread_part() == 300 / (before + len(chunk(waits)) - 300 + len(chunk(b"")))
+
+
+async def test_of_an_answer_that_nobody_has_read_there_is_no_part(link: FakeLink) -> None:
+    """What one token of it takes is not known."""
+    link.unread = [b"a"]
+    streamed = Answer(link, "h", {}, asyncio.get_running_loop())
+
+    assert streamed.unread_part() == 0.0
 
 
 async def test_a_provider_that_never_stops_is_left_all_the_same(

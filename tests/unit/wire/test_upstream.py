@@ -345,6 +345,17 @@ async def test_a_kept_connection_is_untouched_until_the_kernel_has_something(rig
     assert rig.connection.is_open()
 
 
+async def test_what_the_kernel_has_is_told_unread(rig: Rig) -> None:
+    """And is still there to be read."""
+    assert rig.connection.unread_bytes() == 0
+    rig.transport.far.send(b"x" * 700)
+
+    assert rig.connection.unread_bytes() == 700
+    assert rig.connection.unread_bytes() == 700
+    rig.transport.closing = True
+    assert rig.connection.unread_bytes() == 0
+
+
 async def test_a_closing_transport_is_not_used(rig: Rig) -> None:
     """A write to it has failed, and its end is not told yet."""
     rig.transport.closing = True
