@@ -1,6 +1,7 @@
 """A ledger's file read beside whoever writes it: nothing in it is migrated, locked or written, and
 the key of its chain is not needed."""
 
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -44,9 +45,8 @@ def read_sessions(path: Path) -> Iterator[tuple[SessionKey, Sequence[AnyEvent]]]
 
 def check_begun(path: Path) -> None:
     """Whether there is a ledger in a file, of whichever version. Raises StoreUnavailable."""
-    uri = f"{path.absolute().as_uri()}?mode=ro"
     try:
-        with closing(sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS)) as connection:
+        with closing(sqlite3.connect(_uri(path), uri=True, timeout=_BUSY_SECONDS)) as connection:
             (number,) = connection.execute("PRAGMA application_id").fetchone()
     except sqlite3.Error as error:
         raise explain(path, error) from error
@@ -56,14 +56,22 @@ def check_begun(path: Path) -> None:
 
 def open_to_read(path: Path) -> sqlite3.Connection:
     """Raises StoreUnavailable, sqlite3.Error."""
-    uri = f"{path.absolute().as_uri()}?mode=ro"
-    connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS, isolation_level=None)
+    connection = sqlite3.connect(_uri(path), uri=True, timeout=_BUSY_SECONDS, isolation_level=None)
     try:
         check_readable(connection, path)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _uri(path: Path) -> str:
+    """Beside a file SQLite would begin a WAL even to read it. Where nobody can, as on a backup's
+    volume, and none was left, the file alone is all of the ledger."""
+    wal = path.with_name(f"{path.name}-wal")
+    is_left = path.exists() and not wal.exists()
+    is_still = is_left and os.statvfs(path).f_flag & os.ST_RDONLY
+    return f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if is_still else ''}"
 
 
 def _keys(connection: sqlite3.Connection, overlays: Overlays) -> Iterator[SessionKey]:

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from proxy.cli.heads import Heads
+from proxy.cli.verifying import verify_ledger
 from proxy.stores.sqlite import SqliteStore
 from tests.crash.books import in_file, read_ledger, wrong
 from tests.crash.disks import (
@@ -161,6 +163,18 @@ async def test_a_start_on_a_read_only_disk_says_so(tmp_path: Path) -> None:
 
     assert "mounted read-only: mount it writable" in old
     assert "mounted read-only: mount it writable" in new
+
+
+async def test_a_closed_ledger_on_a_read_only_disk_is_verified(tmp_path: Path) -> None:
+    """As a backup is. SQLite alone would begin a WAL beside it, even to read."""
+    with small_disk(tmp_path / "disk") as disk:
+        path = await ledger_in(disk)
+        make_read_only(disk)
+        with Heads() as heads:
+            verified = verify_ledger(str(path), {}, heads)
+
+    assert verified.faulty == 0
+    assert "as they were written" in verified.summary()
 
 
 async def test_a_killed_ledger_on_a_read_only_disk_says_so_too(tmp_path: Path) -> None:
