@@ -159,7 +159,7 @@ class Memo:
 
     def _keep_frame(self, frame: Frame) -> None:
         ends = _ends_of(frame)
-        there = self._frames.pop(ends, ())
+        there = self._frames.get(ends, ())
         if frame not in there:
             if _frame_bytes(frame) > self._limit // 16:
                 return
@@ -167,6 +167,7 @@ class Memo:
             kept = (frame, *others[: _FRAMES_ALIKE - 1])
             self._frame_bytes += sum(map(_frame_bytes, kept)) - sum(map(_frame_bytes, there))
             there = kept
+        self._frames.pop(ends, None)  # met last: they go last
         self._frames[ends] = there
         while self._frame_bytes > self._limit // 8:
             oldest = self._frames.pop(next(iter(self._frames)))

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from proxy.core.changes import Changes
@@ -312,6 +312,7 @@ def test_trails_never_grow_beyond_their_bound(limit: int, steps: list[tuple[int,
 
 @law
 @given(st.integers(0, 60_000), st.lists(st.tuples(st.integers(0, 9), st.integers(0, 3000))))
+@example(59_776, [(0, 29), (0, 30)])
 def test_frames_never_grow_beyond_their_bound(limit: int, heads: list[tuple[int, int]]) -> None:
     """Clients may put whatever they like around their messages, and change it each time."""
     memo = Memo(limit, 7)
